@@ -1,0 +1,118 @@
+"""What the stages hand to each other: labelled rows, prompts, and generations as JSONL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmsteer.errors import InputError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One labelled text; ``label`` lies in [-1, 1]."""
+
+    text: str
+    label: float
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text to be continued; ``id`` is unique within its set and seeds the sampling noise."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The continuations of one prompt at one strength.
+
+    ``texts`` are the continuations alone, leading space kept. ``strength`` maps dimension names to values; the
+    plain model has an empty one. ``prompts`` is the name of the prompt set.
+    """
+
+    prompt: Prompt
+    texts: tuple[str, ...]
+    strength: dict[str, float]
+    prompts: str = ""
+
+    def to_json(self) -> str:
+        """One line of ``generations.jsonl``, readable by tools for DExperts' format."""
+        return json.dumps(
+            {
+                "id": self.prompt.id,
+                "prompts": self.prompts,
+                "prompt": {"text": self.prompt.text},
+                "strength": self.strength,
+                "generations": [{"text": text} for text in self.texts],
+            },
+            ensure_ascii=False,
+        )
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield (line number from 1, object) of each non-empty line.
+
+    Raises:
+        InputError: If the file is missing, not UTF-8, or a line is not a JSON object; names file and line.
+    """
+    try:
+        # Not splitlines(): JSON strings may hold U+2028 and other characters that it takes for line ends.
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}; expected a UTF-8 JSONL file") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}, line {number}: not JSON ({error.msg}); one object per line expected") from error
+        if not isinstance(value, dict):
+            raise InputError(f"{path}, line {number}: a {type(value).__name__}; one JSON object per line expected")
+        yield number, value
+
+
+def _generation(value: dict[str, object], number: int) -> Generation:
+    prompt, samples = value["prompt"], value["generations"]
+    if not (isinstance(prompt, dict) and isinstance(samples, list) and samples):
+        raise TypeError
+    texts = tuple(sample["text"] for sample in samples)
+    strength = value.get("strength") or {}
+    if not (isinstance(strength, dict) and all(isinstance(text, str) for text in (prompt["text"], *texts))):
+        raise TypeError
+    return Generation(
+        prompt=Prompt(id=str(value.get("id", number)), text=prompt["text"]),
+        texts=texts,
+        strength={str(name): float(v) for name, v in strength.items()},
+        prompts=str(value.get("prompts", "")),
+    )
+
+
+def read_generations(path: Path) -> list[Generation]:
+    """Read our own generations, or a plain DExperts or LM-Steer file (no id, no strength).
+
+    Raises:
+        InputError: If the file is empty or a line lacks a prompt text or continuations; names file and line.
+    """
+    generations = []
+    for number, value in read_jsonl(path):
+        try:
+            generations.append(_generation(value, number))
+        except (KeyError, TypeError, ValueError) as error:
+            expected = '{"prompt": {"text"}, "generations": [{"text"}, …]}'
+            raise InputError(f"{path}, line {number}: not a generation; expected {expected}") from error
+    if not generations:
+        raise InputError(f"{path} holds no generations; expected one JSON object per line")
+    return generations
+
+
+def write_atomically(path: Path, lines: Iterable[str]) -> None:
+    """Write lines to a temporary name beside ``path``, then rename: the file is whole or absent."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(line + "\n" for line in lines)
+    temporary.replace(path)

@@ -1,0 +1,110 @@
+"""The decode loop: each prompt is read once, its cache serves all its samples.
+
+Shapes: P prompts, S samples, B = P * S rows, T tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lmsteer.errors import InputError
+from lmsteer.generation.noise import uniform
+from lmsteer.generation.sampling import Noise
+from lmsteer.steering.head import Head
+from lmsteer.steering.model import LanguageModel
+
+
+class Decoding(Protocol):
+    """A rule for the next token and how many tokens to write."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Tokens of every continuation."""
+
+    def choose(self, logits_BV: Tensor, noise: Noise) -> Tensor:
+        """Token ids (B,)."""
+
+
+def encode(model: LanguageModel, text: str, max_new_tokens: int) -> list[int]:
+    """Token ids of a prompt; an empty one becomes the token that begins or ends texts.
+
+    Raises:
+        InputError: If prompt and continuation together are longer than the model's context.
+    """
+    tokenizer = model.tokenizer
+    ids = list(tokenizer(text)["input_ids"])
+    if not ids:
+        ids = [tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id]
+    if len(ids) + max_new_tokens > model.context:
+        raise InputError(
+            f"prompt {text[:40]!r}… has {len(ids)} tokens; with {max_new_tokens} new ones it exceeds the context of "
+            f"{model.name}, {model.context}"
+        )
+    return ids
+
+
+@torch.inference_mode()
+def decode(
+    model: LanguageModel, head: Head, prompts: Sequence[list[int]], keys_B: NDArray[np.uint64], decoding: Decoding
+) -> Tensor:
+    """Continue prompts, the same number of samples each.
+
+    Args:
+        head: What turns hidden states into logits; a folded head makes the model a steered one.
+        prompts: Token ids of P prompts.
+        keys_B: Noise keys, those of a prompt's samples side by side.
+
+    Returns:
+        Ids (B, T) of exactly ``max_new_tokens`` tokens; special tokens and padded rows of the head never occur.
+    """
+    ids_PT, mask = _left_padded(prompts, model.device)
+    samples = len(keys_B) // len(prompts)
+    barred_V = _barred(model, head)
+    position = mask.cumsum(-1).sub(1).clamp(min=0)
+    output = model.lm.base_model(input_ids=ids_PT, attention_mask=mask, position_ids=position, use_cache=True)
+    cache = output.past_key_values
+    cache.batch_repeat_interleave(samples)
+    mask, position = (x.repeat_interleave(samples, dim=0) for x in (mask, position[:, -1:]))
+    hidden_BD = output.last_hidden_state[:, -1].repeat_interleave(samples, dim=0)
+    written: list[Tensor] = []
+    for step in range(decoding.max_new_tokens):
+        logits_BV = head(hidden_BD).masked_fill_(barred_V, -torch.inf)
+        token = decoding.choose(logits_BV, lambda rows, draw, step=step: uniform(keys_B[rows], step, draw))  # type: ignore[misc]
+        written.append(token)
+        if step + 1 == decoding.max_new_tokens:
+            break
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        position = position + 1
+        output = model.lm.base_model(
+            input_ids=token[:, None], attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
+        )
+        hidden_BD = output.last_hidden_state[:, -1]
+    return torch.stack(written, dim=1)
+
+
+def _left_padded(prompts: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    longest = max(len(ids) for ids in prompts)
+    ids_PT = torch.zeros(len(prompts), longest, dtype=torch.long)
+    mask_PT = torch.zeros_like(ids_PT)
+    for row, ids in enumerate(prompts):
+        ids_PT[row, longest - len(ids) :] = torch.tensor(ids)
+        mask_PT[row, longest - len(ids) :] = 1
+    return ids_PT.to(device), mask_PT.to(device)
+
+
+def _barred(model: LanguageModel, head: Head) -> Tensor:
+    """Tokens never written: the special ones, EOS among them, and rows that stand for no token."""
+    barred_V = torch.zeros(head.weight.shape[0], dtype=torch.bool)
+    barred_V[head.vocabulary :] = True
+    end = model.lm.generation_config.eos_token_id if model.lm.generation_config is not None else None
+    ends = end if isinstance(end, list) else [end]
+    for token in (*ends, *model.tokenizer.all_special_ids):
+        if token is not None and token < len(barred_V):
+            barred_V[token] = True
+    return barred_V.to(head.weight.device)

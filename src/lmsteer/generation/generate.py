@@ -1,0 +1,134 @@
+"""Prompts and strengths to generations, in fixed batches that a resumed run takes whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from lmsteer.errors import InputError
+from lmsteer.generation.decoding import Decoding, decode, encode
+from lmsteer.generation.noise import sample_key
+from lmsteer.records import Generation, Prompt, read_generations, write_atomically
+from lmsteer.steering.fold import fold
+from lmsteer.steering.head import Head
+from lmsteer.steering.model import LanguageModel
+from lmsteer.steering.steer import Steer
+
+Strength = Mapping[str, float]
+
+
+class Generator:
+    """Continue a list of prompts, ``samples`` times each, at any strength of a steer.
+
+    Args:
+        steer: The steer, or None for the plain model alone.
+        batch_size: Sequences decoded at once; a prompt's samples always stay together.
+        seed: With prompt id, sample and step it fixes the noise, which is therefore the same at every strength.
+
+    Raises:
+        InputError: If there are no prompts, one is too long, ids repeat, or a number is below 1.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        steer: Steer | None,
+        prompts: Sequence[Prompt],
+        *,
+        decoding: Decoding,
+        samples: int = 1,
+        seed: int = 0,
+        batch_size: int = 128,
+        prompts_name: str = "",
+    ) -> None:
+        for name, value in (("samples", samples), ("batch_size", batch_size)):
+            if value < 1:
+                raise InputError(f"{name}={value}: an integer of 1 or more expected")
+        if not prompts or len({prompt.id for prompt in prompts}) != len(prompts):
+            raise InputError(f"prompt set {prompts_name!r}: one or more prompts with distinct ids expected")
+        self.model, self.steer, self.prompts, self.prompts_name = model, steer, prompts, prompts_name
+        self.decoding, self.samples, self.seed = decoding, samples, seed
+        self._ids = [encode(model, prompt.text, decoding.max_new_tokens) for prompt in prompts]
+        order = sorted(range(len(prompts)), key=lambda index: (len(self._ids[index]), index))
+        size = max(1, batch_size // samples)
+        self.batches = [order[start : start + size] for start in range(0, len(order), size)]
+
+    def head(self, strength: Strength) -> Head:
+        """The model's head with the steer folded in; the head itself where every strength is 0."""
+        if not any(strength.values()):
+            return self.model.head
+        if self.steer is None:
+            raise InputError(f"strength {dict(strength)}: there is no steer; name a steer file")
+        return fold(self.model.head, self.steer, self.steer.strengths(strength))
+
+    def batch(self, head: Head, strength: Strength, batch: Sequence[int]) -> list[Generation]:
+        """Generations of the prompts whose indices are in ``batch``."""
+        keys = [
+            sample_key(self.seed, self.prompts[index].id, sample) for index in batch for sample in range(self.samples)
+        ]
+        written = decode(
+            self.model, head, [self._ids[index] for index in batch], np.array(keys, dtype=np.uint64), self.decoding
+        ).tolist()
+        generations = []
+        for row, index in enumerate(batch):
+            samples = written[row * self.samples : (row + 1) * self.samples]
+            texts = tuple(self._text(self._ids[index], ids) for ids in samples)
+            generations.append(Generation(self.prompts[index], texts, dict(strength), self.prompts_name))
+        return generations
+
+    def _text(self, prompt: list[int], written: list[int]) -> str:
+        """The continuation as it stands behind the prompt: some tokenizers drop a space that begins a text."""
+        tokenizer = self.model.tokenizer
+        options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+        before, whole = tokenizer.decode(prompt, **options), tokenizer.decode(prompt + written, **options)
+        text = whole[len(before) :] if whole.startswith(before) else tokenizer.decode(written, **options)
+        return str(text)
+
+    def run(self, strengths: Sequence[Strength]) -> Iterator[list[Generation]]:
+        """Batches of generations, strength by strength, with a progress bar."""
+        yield from self._run(strengths, skip=0)
+
+    def _run(self, strengths: Sequence[Strength], skip: int) -> Iterator[list[Generation]]:
+        per_strength = len(self.batches)
+        with tqdm(total=len(strengths) * per_strength, initial=skip, desc="generate", unit="batch") as progress:
+            for number, strength in enumerate(strengths):
+                missing = self.batches[max(0, skip - number * per_strength) :]
+                head = self.head(strength) if missing else None
+                for batch in missing:
+                    assert head is not None
+                    yield self.batch(head, strength, batch)
+                    progress.update()
+
+    def write(self, path: Path, strengths: Sequence[Strength]) -> None:
+        """Write ``path`` (JSONL, in the order strength, prompt), going on where an interrupted run stopped.
+
+        Finished batches wait in a file beside it that ends in ``.part``.
+        """
+        for strength in strengths:
+            if self.steer is not None:
+                self.steer.strengths(strength)  # refuse a wrong name before hours of work, not after
+        part = path.with_name(path.name + ".part")
+        skip = self._keep_whole_batches(part)
+        with part.open("ab") as file:
+            for batch in self._run(strengths, skip):
+                file.write("".join(generation.to_json() + "\n" for generation in batch).encode())
+                file.flush()
+        written = read_generations(part)
+        place = [(number, index) for number in range(len(strengths)) for batch in self.batches for index in batch]
+        ordered = sorted(zip(place, written, strict=True), key=lambda pair: pair[0])
+        write_atomically(path, (generation.to_json() for _, generation in ordered))
+        part.unlink()
+
+    def _keep_whole_batches(self, part: Path) -> int:
+        """Cut an interrupted file after its last whole batch; return how many batches it holds."""
+        lines = part.read_bytes().split(b"\n")[:-1] if part.exists() else []
+        batches, kept = 0, 0
+        while kept + (size := len(self.batches[batches % len(self.batches)])) <= len(lines):
+            batches, kept = batches + 1, kept + size
+        temporary = part.with_name(part.name + ".tmp")
+        temporary.write_bytes(b"".join(line + b"\n" for line in lines[:kept]))
+        temporary.replace(part)
+        return batches

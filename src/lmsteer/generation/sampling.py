@@ -1,0 +1,95 @@
+"""How the next token is chosen from logits.
+
+Shapes: B rows, V vocabulary, G blocks of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lmsteer.errors import InputError
+
+Noise = Callable[[NDArray[np.int64], int], NDArray[np.float64]]
+"""(rows, draw) -> one uniform number in [0, 1) per row."""
+
+BLOCK = 256
+
+
+def _check_length(max_new_tokens: int) -> None:
+    if max_new_tokens < 1:
+        raise InputError(f"decoding.max_new_tokens={max_new_tokens}: an integer of 1 or more expected")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greedy:
+    """The likeliest token, always."""
+
+    max_new_tokens: int = 20
+
+    def __post_init__(self) -> None:
+        _check_length(self.max_new_tokens)
+
+    def choose(self, logits_BV: Tensor, noise: Noise) -> Tensor:
+        """Token ids (B,)."""
+        return logits_BV.argmax(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nucleus:
+    """Nucleus sampling (Holtzman et al., 2020), exact and without sorting the vocabulary.
+
+    A token drawn from the full softmax is kept if the tokens strictly likelier than it hold less than ``p`` of the
+    mass, which is to say that it lies in the nucleus; otherwise another is drawn. At most ``1 / p`` draws are needed on
+    average.
+    """
+
+    p: float = 0.9
+    max_new_tokens: int = 20
+
+    def __post_init__(self) -> None:
+        _check_length(self.max_new_tokens)
+        if not 0 < self.p <= 1:
+            raise InputError(f"decoding.p={self.p}: a share in (0, 1] expected")
+
+    def choose(self, logits_BV: Tensor, noise: Noise) -> Tensor:
+        """Token ids (B,)."""
+        weights_BV = (logits_BV - logits_BV.amax(-1, keepdim=True)).exp_()
+        blocks_BGv = F.pad(weights_BV, (0, -weights_BV.shape[1] % BLOCK)).unflatten(1, (-1, BLOCK))
+        sums_BG = blocks_BGv.sum(-1, dtype=torch.float64).cumsum(-1)
+        chosen = torch.zeros(len(logits_BV), dtype=torch.long, device=logits_BV.device)
+        rows, draw = torch.arange(len(logits_BV), device=logits_BV.device), 0
+        while len(rows):
+            uniform = torch.from_numpy(noise(rows.cpu().numpy(), draw)).to(logits_BV.device)
+            token = _inverse_cdf(blocks_BGv, sums_BG, rows, uniform)
+            accepted = self._in_nucleus(weights_BV, sums_BG[rows, -1], rows, token)
+            chosen[rows[accepted]] = token[accepted]
+            rows, draw = rows[~accepted], draw + 1
+        return chosen
+
+    def _in_nucleus(self, weights_BV: Tensor, total: Tensor, rows: Tensor, token: Tensor) -> Tensor:
+        weight = weights_BV[rows, token]
+        accepted = weight > (1 - self.p) * total  # the others hold less than p, whatever they are
+        unsure = (~accepted & (weight > 0)).nonzero()[:, 0]
+        if len(unsure):
+            others_BV = weights_BV[rows[unsure]]
+            likelier = torch.where(others_BV > weight[unsure, None], others_BV, 0.0).sum(-1)
+            accepted[unsure] = likelier < self.p * total[unsure]
+        return accepted
+
+
+def _inverse_cdf(blocks_BGv: Tensor, sums_BG: Tensor, rows: Tensor, uniform: Tensor) -> Tensor:
+    """Tokens at which the cumulated weights of ``rows`` pass ``uniform`` of their totals."""
+    sums = sums_BG[rows]
+    target = (uniform * sums[:, -1])[:, None]
+    block = torch.searchsorted(sums, target, right=True).clamp(max=sums.shape[1] - 1)
+    rest = target - torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), 0.0)
+    inside = blocks_BGv[rows, block[:, 0]].double().cumsum(-1)
+    offset = torch.searchsorted(inside, rest, right=True).clamp(max=BLOCK - 1)
+    return (block * BLOCK + offset)[:, 0]

@@ -1,0 +1,87 @@
+"""Where language models come from: the hub, a local folder, the embedded cache, or a seed."""
+
+from __future__ import annotations
+
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from lmsteer.data.embedded import smollm2_folder
+from lmsteer.errors import InputError
+from lmsteer.steering.model import Device, Dtype, LanguageModel, resolve_device, resolve_dtype
+
+
+def load_model(
+    id: str, *, revision: str | None = None, name: str | None = None, device: Device = "auto", dtype: Dtype = "auto"
+) -> LanguageModel:
+    """Load any causal LM of transformers.
+
+    Args:
+        id: Hub id (``ORG/NAME``) or local folder in the hub's layout.
+        revision: Branch, tag or commit on the hub.
+        name: What to call it; the id by default.
+
+    Raises:
+        InputError: If the model is unknown, the hub is out of reach, or it is not a causal LM.
+    """
+    where = resolve_device(device)
+    precision = resolve_dtype(dtype, where)
+    transformers_logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(id, revision=revision)
+        lm = AutoModelForCausalLM.from_pretrained(id, revision=revision, dtype=precision)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"model {id}: cannot be loaded ({reason}); allowed are a hub id that can be reached or is in the hub's "
+            "cache, a local folder (model=hf model.id=FOLDER), or model=smollm2, which needs no hub"
+        ) from error
+    return LanguageModel(lm.to(where), tokenizer, name=name or id)
+
+
+def smollm2(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:
+    """SmolLM2-135M-Instruct of the embedded stack: no hub, no account.
+
+    Raises:
+        InputError: If the embedded stack has not been fetched.
+    """
+    return load_model(str(smollm2_folder()), name="smollm2", device=device, dtype=dtype)
+
+
+def tiny(*, seed: int = 0, width: int = 32, device: Device = "cpu", dtype: Dtype = "float32") -> LanguageModel:
+    """A random two-layer Llama with a byte-level vocabulary of 384, built from ``seed`` alone; for tests."""
+    where = resolve_device(device)
+    tokenizer = _tiny_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+        initializer_range=0.2,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        lm = LlamaForCausalLM(config)
+    return LanguageModel(lm.to(where, resolve_dtype(dtype, where)), tokenizer, name=f"tiny-{seed}")
+
+
+_TINY_TEXT = """The film is a warm and funny story about people who learn to live with what they have lost.
+This is not the worst thing that could happen, but it is dull, slow and far too long for what it says.
+I would like to know where you were on the night of the storm and why nobody came to help us then."""
+
+
+def _tiny_tokenizer() -> PreTrainedTokenizerFast:
+    bpe = ByteLevelBPETokenizer()
+    end = "<|endoftext|>"
+    bpe.train_from_iterator(
+        [_TINY_TEXT], vocab_size=384, min_frequency=1, special_tokens=[end], show_progress=False
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, bos_token=end, eos_token=end, pad_token=end)

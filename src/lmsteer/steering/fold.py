@@ -1,0 +1,37 @@
+"""Folding: at a fixed strength a steer is nothing but another output head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lmsteer.steering.head import Head
+from lmsteer.steering.steer import Steer
+
+
+@torch.no_grad()
+def fold(head: Head, steer: Steer, strength_K: Tensor) -> Head:
+    """The head whose logits on plain hidden states are those of ``head`` on steered ones.
+
+    Each embedding row ``e`` becomes ``e + epsilon * sum_k v_k e W_k`` (paper, section 3). The sum is taken in float32
+    and stored in the head's dtype; the input embeddings of a tied model stay as they are.
+    """
+    weight = head.weight.float()
+    folded = weight.clone()
+    for k, value in enumerate(strength_K.tolist()):
+        if value:
+            folded += steer.epsilon * value * _times_matrix(weight, steer, k)
+    return Head(
+        folded.to(head.weight.dtype),
+        bias=head.bias,
+        scale=head.scale,
+        softcap=head.softcap,
+        vocabulary=head.vocabulary,
+    )
+
+
+def _times_matrix(weight_VD: Tensor, steer: Steer, k: int) -> Tensor:
+    """``E W_k`` through the factors, so that a low-rank steer never becomes a D x D matrix."""
+    if steer.second is None:
+        return weight_VD @ steer.first[k].T
+    return (weight_VD @ steer.second[k]) @ steer.first[k].T

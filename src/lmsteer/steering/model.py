@@ -1,0 +1,137 @@
+"""A frozen causal language model, and the same model steered.
+
+Shapes: B batch rows, T tokens, D width, K dimensions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lmsteer.errors import InputError
+from lmsteer.steering.head import Head
+from lmsteer.steering.steer import Steer
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+
+def resolve_device(device: Device) -> torch.device:
+    """The device meant by ``auto`` (the best there is), or the one named.
+
+    Raises:
+        InputError: If the named device is not on this machine.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return torch.device(next(name for name, found in there.items() if found))
+    if not there.get(device, False):
+        found = ", ".join(name for name, found in there.items() if found)
+        raise InputError(f"device={device}: this machine has {found}; use one of these or device=auto")
+    return torch.device(device)
+
+
+def resolve_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
+    """The dtype meant by ``auto``: bfloat16 where the hardware multiplies it, else float32."""
+    if dtype == "auto":
+        if device.type == "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        found = torch.cpu.get_capabilities()
+        fast = device.type == "cpu" and (found.get("avx512_bf16") or found.get("amx_bf16"))
+        return torch.bfloat16 if fast else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+
+
+class LanguageModel:
+    """A frozen causal LM with its tokenizer and its head, checked against the model's own logits.
+
+    Attributes:
+        name: What the model is called in files and tables.
+        context: The longest sequence the model takes, in tokens.
+
+    Raises:
+        InputError: If the head does not reproduce the model's logits, or the tokenizer is not a fast one.
+    """
+
+    def __init__(self, lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str) -> None:
+        if not tokenizer.is_fast:
+            raise InputError(f"model {name}: a tokenizer with character offsets (a fast one) is needed")
+        self.lm = lm.requires_grad_(False).eval()
+        self.tokenizer, self.name = tokenizer, name
+        self.head = Head.of(lm, vocabulary=len(tokenizer))
+        config = lm.config.get_text_config()
+        self.context = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        self._check_head()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head stands and hidden states come out."""
+        return self.head.weight.device
+
+    @property
+    def width(self) -> int:
+        """Size D of the hidden states."""
+        return self.head.weight.shape[1]
+
+    def hidden(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """Hidden states (B, T, D) after the final norm, as the head sees them."""
+        with torch.inference_mode():
+            output = self.lm.base_model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+        return cast(Tensor, output.last_hidden_state)
+
+    @torch.inference_mode()
+    def _check_head(self) -> None:
+        ids = torch.arange(1, 8, device=self.device)[None] % self.head.vocabulary
+        own = self.lm(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.float()
+        ours = self.head(self.hidden(ids, torch.ones_like(ids)))
+        tolerance = 1e-3 if self.head.weight.dtype == torch.float32 else 3e-2
+        if own.shape != ours.shape or (own - ours).abs().max() > tolerance * own.abs().max().clamp(min=1.0):
+            raise InputError(
+                f"model {self.name} ({type(self.lm).__name__}): its logits are not those of embeddings, bias, scale and "
+                "soft-cap on the last hidden state, so a steer would not act as defined; choose another model"
+            )
+
+
+class SteeredLM(nn.Module):
+    """A frozen causal language model with a ``Steer`` in front of its output embeddings.
+
+    Raises:
+        InputError: If the steer's width is not the model's.
+    """
+
+    def __init__(self, lm: PreTrainedModel, steer: Steer) -> None:
+        super().__init__()
+        width = lm.get_output_embeddings().weight.shape[1]
+        if steer.width != width:
+            raise InputError(f"the steer has width {steer.width}, the model {lm.name_or_path} {width}; they must agree")
+        self.lm = lm.requires_grad_(False).eval()
+        self.steer = steer.to(lm.device)
+
+    def train(self, mode: bool = True) -> SteeredLM:
+        """Switch the steer's mode; the language model stays in eval mode, its dropout off."""
+        super().train(mode)
+        self.lm.eval()
+        return self
+
+    @contextlib.contextmanager
+    def at(self, strength_BK: Tensor) -> Iterator[PreTrainedModel]:
+        """Yield the language model steered at ``strength_BK`` (first axis 1: every row); plain again on exit.
+
+        Works for forward and ``generate`` of any architecture: the hook sits on the output embeddings.
+        """
+
+        def shift(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (self.steer(args[0], strength_BK.to(args[0].device)), *args[1:])
+
+        hook = self.lm.get_output_embeddings().register_forward_pre_hook(shift)
+        try:
+            yield self.lm
+        finally:
+            hook.remove()

@@ -1,0 +1,107 @@
+"""Training of a steer as a LightningModule over hidden states; it never sees the language model.
+
+Shapes: N packed tokens, D width, K dimensions.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from lmsteer.data.module import Batch
+from lmsteer.errors import InputError
+from lmsteer.steering.head import Head
+from lmsteer.steering.steer import Steer
+
+Curve = dict[str, list[list[float]]]
+
+
+class SteerTask(pl.LightningModule):
+    """Fit a steer by the language model's own loss on labelled text (paper, section 3).
+
+    Loss is nats per token over the whole batch; padding does not exist here. The best steer by dev loss is kept in
+    ``best`` and, like the curve, travels with the checkpoint.
+
+    Args:
+        lr: Adam's learning rate.
+        regularization: Weight of the sum of squared parameters.
+
+    Raises:
+        InputError: From ``training_step``, when the loss is not finite.
+    """
+
+    best_loss: Tensor
+
+    def __init__(self, steer: Steer, head: Head, *, lr: float = 1e-2, regularization: float = 0.0) -> None:
+        super().__init__()
+        for name, value, allowed in (("lr", lr, lr > 0), ("regularization", regularization, regularization >= 0)):
+            if not allowed:
+                raise InputError(f"fit.{name}={value}: a number {'above' if name == 'lr' else 'of at least'} 0 expected")
+        self.steer = steer
+        self.best = copy.deepcopy(steer).requires_grad_(False)
+        self.register_buffer("best_loss", torch.tensor(float("inf")))
+        self._head = [head]  # in a list: not a submodule, so no checkpoint holds the embeddings
+        self.lr, self.regularization = lr, regularization
+        self.curve: Curve = {"train": [], "dev": []}
+        self._dev_sums: list[tuple[float, int]] = []
+        self._clock = time.perf_counter()
+
+    def nats(self, batch: Batch) -> Tensor:
+        """Cross-entropy (N,) in nats of every target in the batch."""
+        hidden, targets, strength = batch
+        return self._head[0].nats(self.steer(hidden, strength), targets)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean nats per token of one batch, plus the regularization."""
+        loss = self.nats(batch).mean()
+        if not torch.isfinite(loss):
+            raise InputError(
+                f"training loss is {float(loss)} at step {self.global_step}: try a lower fit.lr (now {self.lr}) "
+                f"or steer.epsilon (now {self.steer.epsilon})"
+            )
+        self.curve["train"].append([self.global_step + 1, float(loss)])
+        now = time.perf_counter()
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.log("tokens/s", len(batch.targets_N) / (now - self._clock), prog_bar=True)
+        self._clock = now
+        if self.regularization:
+            loss = loss + self.regularization * sum(p.square().sum() for p in self.steer.parameters())
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add one dev batch to the sums."""
+        nats = self.nats(batch)
+        self._dev_sums.append((float(nats.double().sum()), len(nats)))
+
+    def on_validation_epoch_end(self) -> None:
+        """Keep the steer if its dev loss is the lowest so far."""
+        tokens = sum(count for _, count in self._dev_sums)
+        loss = sum(total for total, _ in self._dev_sums) / max(tokens, 1)
+        self._dev_sums.clear()
+        self._clock = time.perf_counter()
+        self.curve["dev"].append([self.global_step, loss])
+        self.log("dev/loss", loss, prog_bar=True)
+        if loss < self.best_loss:
+            self.best_loss.fill_(loss)
+            self.best.load_state_dict(self.steer.state_dict())
+
+    def chosen(self) -> Steer:
+        """The steer to save: the best by dev loss, or the last one if there was no dev set."""
+        return self.best if torch.isfinite(self.best_loss) else self.steer
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam over the steer alone."""
+        return torch.optim.Adam(self.steer.parameters(), lr=self.lr)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the curve beside the weights."""
+        checkpoint["curve"] = self.curve
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the curve back."""
+        self.curve = checkpoint["curve"]

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import torch
 from tokenizers import ByteLevelBPETokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils import logging as transformers_logging
 
 from lmsteer.data.embedded import smollm2_folder
@@ -13,7 +20,12 @@ from lmsteer.steering.model import Device, Dtype, LanguageModel, resolve_device,
 
 
 def load_model(
-    id: str, *, revision: str | None = None, name: str | None = None, device: Device = "auto", dtype: Dtype = "auto"
+    id: str,
+    *,
+    revision: str | None = None,
+    name: str | None = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> LanguageModel:
     """Load any causal LM of transformers.
 
@@ -37,7 +49,7 @@ def load_model(
             f"model {id}: cannot be loaded ({reason}); allowed are a hub id that can be reached or is in the hub's "
             "cache, a local folder (model=hf model.id=FOLDER), or model=smollm2, which needs no hub"
         ) from error
-    return LanguageModel(lm.to(where), tokenizer, name=name or id)
+    return LanguageModel(lm, tokenizer, name=name or id, device=where)
 
 
 def smollm2(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:
@@ -70,7 +82,8 @@ def tiny(*, seed: int = 0, width: int = 32, device: Device = "cpu", dtype: Dtype
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         lm = LlamaForCausalLM(config)
-    return LanguageModel(lm.to(where, resolve_dtype(dtype, where)), tokenizer, name=f"tiny-{seed}")
+        nn.Module.to(lm, dtype=resolve_dtype(dtype, where))
+    return LanguageModel(lm, tokenizer, name=f"tiny-{seed}", device=where)
 
 
 _TINY_TEXT = """The film is a warm and funny story about people who learn to live with what they have lost.
@@ -81,7 +94,5 @@ I would like to know where you were on the night of the storm and why nobody cam
 def _tiny_tokenizer() -> PreTrainedTokenizerFast:
     bpe = ByteLevelBPETokenizer()
     end = "<|endoftext|>"
-    bpe.train_from_iterator(
-        [_TINY_TEXT], vocab_size=384, min_frequency=1, special_tokens=[end], show_progress=False
-    )
+    bpe.train_from_iterator([_TINY_TEXT], vocab_size=384, min_frequency=1, special_tokens=[end], show_progress=False)
     return PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, bos_token=end, eos_token=end, pad_token=end)

@@ -39,9 +39,10 @@ class SteerTask(pl.LightningModule):
 
     def __init__(self, steer: Steer, head: Head, *, lr: float = 1e-2, regularization: float = 0.0) -> None:
         super().__init__()
-        for name, value, allowed in (("lr", lr, lr > 0), ("regularization", regularization, regularization >= 0)):
-            if not allowed:
-                raise InputError(f"fit.{name}={value}: a number {'above' if name == 'lr' else 'of at least'} 0 expected")
+        if not lr > 0:
+            raise InputError(f"fit.lr={lr}: a number above 0 expected")
+        if not regularization >= 0:
+            raise InputError(f"steer.regularization={regularization}: 0 or a number above it expected")
         self.steer = steer
         self.best = copy.deepcopy(steer).requires_grad_(False)
         self.register_buffer("best_loss", torch.tensor(float("inf")))
@@ -64,7 +65,7 @@ class SteerTask(pl.LightningModule):
                 f"training loss is {float(loss)} at step {self.global_step}: try a lower fit.lr (now {self.lr}) "
                 f"or steer.epsilon (now {self.steer.epsilon})"
             )
-        self.curve["train"].append([self.global_step + 1, float(loss)])
+        self.curve["train"].append([self.global_step + 1, loss.item()])
         now = time.perf_counter()
         self.log("train/loss", loss.detach(), prog_bar=True)
         self.log("tokens/s", len(batch.targets_N) / (now - self._clock), prog_bar=True)
@@ -76,7 +77,7 @@ class SteerTask(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add one dev batch to the sums."""
         nats = self.nats(batch)
-        self._dev_sums.append((float(nats.double().sum()), len(nats)))
+        self._dev_sums.append((nats.double().sum().item(), len(nats)))
 
     def on_validation_epoch_end(self) -> None:
         """Keep the steer if its dev loss is the lowest so far."""

@@ -51,7 +51,11 @@ def encode(model: LanguageModel, text: str, max_new_tokens: int) -> list[int]:
 
 @torch.inference_mode()
 def decode(
-    model: LanguageModel, head: Head, prompts: Sequence[list[int]], keys_B: NDArray[np.uint64], decoding: Decoding
+    model: LanguageModel,
+    head: Head,
+    prompts: Sequence[list[int]],
+    keys_B: NDArray[np.uint64],
+    decoding: Decoding,
 ) -> Tensor:
     """Continue prompts, the same number of samples each.
 
@@ -82,7 +86,11 @@ def decode(
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         position = position + 1
         output = model.lm.base_model(
-            input_ids=token[:, None], attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
+            input_ids=token[:, None],
+            attention_mask=mask,
+            position_ids=position,
+            past_key_values=cache,
+            use_cache=True,
         )
         hidden_BD = output.last_hidden_state[:, -1]
     return torch.stack(written, dim=1)

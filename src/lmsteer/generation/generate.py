@@ -70,7 +70,11 @@ class Generator:
             sample_key(self.seed, self.prompts[index].id, sample) for index in batch for sample in range(self.samples)
         ]
         written = decode(
-            self.model, head, [self._ids[index] for index in batch], np.array(keys, dtype=np.uint64), self.decoding
+            self.model,
+            head,
+            [self._ids[index] for index in batch],
+            np.array(keys, dtype=np.uint64),
+            self.decoding,
         ).tolist()
         generations = []
         for row, index in enumerate(batch):
@@ -81,11 +85,11 @@ class Generator:
 
     def _text(self, prompt: list[int], written: list[int]) -> str:
         """The continuation as it stands behind the prompt: some tokenizers drop a space that begins a text."""
-        tokenizer = self.model.tokenizer
-        options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
-        before, whole = tokenizer.decode(prompt, **options), tokenizer.decode(prompt + written, **options)
-        text = whole[len(before) :] if whole.startswith(before) else tokenizer.decode(written, **options)
-        return str(text)
+        before, whole = self._decoded(prompt), self._decoded(prompt + written)
+        return whole[len(before) :] if whole.startswith(before) else self._decoded(written)
+
+    def _decoded(self, ids: list[int]) -> str:
+        return str(self.model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def run(self, strengths: Sequence[Strength]) -> Iterator[list[Generation]]:
         """Batches of generations, strength by strength, with a progress bar."""

@@ -90,14 +90,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, targets_N: Tensor, head: Head) -> Tensor:
         nats, gradients = [], []
-        for hidden, targets in zip(hidden_ND.split(CHUNK), targets_N.split(CHUNK), strict=True):
-            hidden = hidden.detach().requires_grad_(ctx.needs_input_grad[0])
-            with torch.set_grad_enabled(ctx.needs_input_grad[0]):
+        wanted = ctx.needs_input_grad[0]
+        with torch.set_grad_enabled(wanted):
+            for hidden, targets in zip(hidden_ND.split(CHUNK), targets_N.split(CHUNK), strict=True):
+                hidden = hidden.detach().requires_grad_(wanted)
                 chunk = F.cross_entropy(head(hidden), targets, reduction="none")
-            if ctx.needs_input_grad[0]:
-                gradients.append(torch.autograd.grad(chunk.sum(), hidden)[0])
-            nats.append(chunk.detach())
-        if ctx.needs_input_grad[0]:
+                nats.append(chunk.detach())
+                if wanted:
+                    gradients += torch.autograd.grad(chunk.sum(), hidden)
+        if wanted:
             ctx.save_for_backward(torch.cat(gradients))
         return torch.cat(nats)
 

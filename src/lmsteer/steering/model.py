@@ -58,9 +58,12 @@ class LanguageModel:
         InputError: If the head does not reproduce the model's logits, or the tokenizer is not a fast one.
     """
 
-    def __init__(self, lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str) -> None:
+    def __init__(
+        self, lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str, device: torch.device | None = None
+    ) -> None:
         if not tokenizer.is_fast:
             raise InputError(f"model {name}: a tokenizer with character offsets (a fast one) is needed")
+        nn.Module.to(lm, device)
         self.lm = lm.requires_grad_(False).eval()
         self.tokenizer, self.name = tokenizer, name
         self.head = Head.of(lm, vocabulary=len(tokenizer))

@@ -77,10 +77,7 @@ class Steer(nn.Module):
         """
         strength = strength_BK.float().reshape(strength_BK.shape[0], *[1] * (hidden.dim() - 2), -1, 1)
         code = torch.einsum("b...d,kdr->b...kr", hidden.float(), self.first) * strength
-        if self.second is None:
-            shift = code.sum(-2)
-        else:
-            shift = torch.einsum("b...kr,kdr->b...d", code, self.second)
+        shift = code.sum(-2) if self.second is None else torch.einsum("b...kr,kdr->b...d", code, self.second)
         return (hidden.float() + self.epsilon * shift).to(hidden.dtype)
 
     def matrix(self, dimension: int) -> Tensor:

@@ -1,0 +1,170 @@
+"""Fit a steer: corpus, language model and settings in; the best steer and its origin out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.loggers import Logger
+
+from lmsteer.data.corpus import Corpus
+from lmsteer.data.features import FeatureExtractor
+from lmsteer.data.module import CorpusData
+from lmsteer.errors import InputError
+from lmsteer.steering.model import LanguageModel
+from lmsteer.steering.steer import DUMMY, Steer
+from lmsteer.steering.store import Origin
+from lmsteer.task import SteerTask
+
+VERSIONS_OF = ("lmsteer", "torch", "transformers", "pytorch-lightning")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How a steer is fitted; the defaults are the paper's, but for the number of steps.
+
+    Attributes:
+        steps: Optimizer steps.
+        batch_size: Texts per step.
+        lr: Adam's learning rate.
+        max_length: Tokens of a text that are used.
+        dev_every: Steps between two looks at the dev loss, each of which also saves a checkpoint.
+        dev_rows: Dev texts used, at most.
+    """
+
+    steps: int = 100
+    batch_size: int = 32
+    lr: float = 1e-2
+    max_length: int = 256
+    dev_every: int = 25
+    dev_rows: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "dev_every", "dev_rows"):
+            if getattr(self, name) < 1:
+                raise InputError(f"fit.{name}={getattr(self, name)}: an integer of 1 or more expected")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteerSettings:
+    """What is fitted: one attribute, and beside it the dummy.
+
+    Attributes:
+        name: Name of the attribute's dimension; a label of +1 is its strength +1.
+        meaning: What positive strength means, for people.
+        rank: Columns of P1 and P2, or "full".
+        dummy: Whether an always-on dimension takes up the corpus' own style (paper, section 3).
+        regularization: Weight of the sum of squared parameters in the loss.
+    """
+
+    name: str
+    meaning: str = ""
+    rank: int | Literal["full"] = 64
+    epsilon: float = 1e-3
+    init_std: float = 1e-2
+    dummy: bool = True
+    regularization: float = 0.0
+
+    def build(self, width: int, seed: int) -> Steer:
+        """A fresh steer for hidden states of size ``width``, the attribute's dimension first."""
+        dimensions = (self.name, DUMMY) if self.dummy else (self.name,)
+        return Steer(
+            width, dimensions=dimensions, rank=self.rank, epsilon=self.epsilon, init_std=self.init_std, seed=seed
+        )
+
+
+def fit(
+    model: LanguageModel,
+    corpus: Corpus,
+    what: SteerSettings,
+    how: FitSettings | None = None,
+    *,
+    seed: int = 0,
+    folder: Path | None = None,
+    logger: Logger | None = None,
+) -> tuple[Steer, Origin]:
+    """Fit a steer on a corpus and return the best by dev loss, with its origin.
+
+    Args:
+        seed: Fixes the initial weights and, with the step, the batches.
+        folder: Where checkpoints go; a fit that was stopped there goes on from the last one. None: no checkpoints.
+    """
+    how = how or FitSettings()
+    steer = what.build(model.width, seed)
+    data = CorpusData(
+        corpus,
+        FeatureExtractor(model, max_length=min(how.max_length, model.context)),
+        dimensions=len(steer.dimensions),
+        batch_size=how.batch_size,
+        dev_rows=how.dev_rows,
+        seed=seed,
+    )
+    task = SteerTask(steer, model.head, lr=how.lr, regularization=what.regularization)
+    _train(task, data, how, model.device, folder, logger)
+    sizes = {"train_rows": len(corpus.train), "dev_rows": len(data.dev)}
+    origin = Origin(
+        model=model.name,
+        fingerprint=model.head.fingerprint(),
+        meaning={what.name: what.meaning},
+        corpus={"name": corpus.name, "digest": corpus.digest(), **sizes},
+        seed=seed,
+        versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
+        training={**asdict(how), "regularization": what.regularization, "curve": task.curve},
+    )
+    return task.chosen(), origin
+
+
+def _train(
+    task: SteerTask,
+    data: CorpusData,
+    settings: FitSettings,
+    device: torch.device,
+    folder: Path | None,
+    logger: Logger | None,
+) -> None:
+    checkpoint = None if folder is None else folder / "last.ckpt"
+    callbacks: list[pl.Callback] = [TQDMProgressBar(refresh_rate=1)]
+    if checkpoint is not None:
+        # Saved after the dev loss is known, so that a resumed fit has it; without dev rows every so many steps.
+        every = None if data.dev else settings.dev_every
+        callbacks.append(
+            ModelCheckpoint(
+                checkpoint.parent,
+                filename=checkpoint.stem,
+                every_n_train_steps=every,
+                save_on_train_epoch_end=False,
+                enable_version_counter=False,
+            )
+        )
+    quiet_lightning()
+    trainer = pl.Trainer(
+        accelerator={"cuda": "gpu"}.get(device.type, device.type),
+        devices=1,
+        max_steps=settings.steps,
+        limit_val_batches=1.0 if data.dev else 0,
+        val_check_interval=min(settings.dev_every, settings.steps),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        logger=logger or False,
+        log_every_n_steps=1,
+        callbacks=callbacks,
+        enable_checkpointing=checkpoint is not None,
+        enable_model_summary=False,
+        default_root_dir=str(folder) if folder else None,
+    )
+    resume = str(checkpoint) if checkpoint is not None and checkpoint.exists() else None
+    trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's notices on hardware, workers and other products out of the run's output."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

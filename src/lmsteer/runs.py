@@ -1,0 +1,61 @@
+"""A run folder: one configuration, its results, and what of them is finished.
+
+A stage is finished when its file stands under its final name: files are written under a temporary one and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lmsteer.errors import InputError
+from lmsteer.records import write_atomically
+
+CONFIG = "config.yaml"
+
+
+class Run:
+    """Open a folder for a configuration (its resolved YAML text).
+
+    A new or empty folder is taken; one with the same configuration goes on where it stopped.
+
+    Raises:
+        InputError: If the folder holds anything else; it is left untouched.
+    """
+
+    def __init__(self, folder: Path, config: str) -> None:
+        self.folder, path = folder, folder / CONFIG
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"run folder {folder}: a file has that name; choose another hydra.run.dir")
+        if path.is_file():
+            if path.read_text(encoding="utf-8") != config:
+                raise InputError(
+                    f"run folder {folder}: holds a run with another configuration; choose another hydra.run.dir"
+                )
+            return
+        foreign = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+        if [name for name in foreign if name != CONFIG + ".tmp"]:
+            raise InputError(f"run folder {folder}: holds {foreign[0]} but no {CONFIG}; choose another hydra.run.dir")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, [config.rstrip("\n")])
+
+    def path(self, name: str) -> Path:
+        """Path of a file of this run."""
+        return self.folder / name
+
+    def finished(self, name: str) -> bool:
+        """Whether the stage that writes ``name`` is finished."""
+        return self.path(name).is_file()
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the wall-clock seconds of a stage to ``timing.json``; an interrupted part of it is not counted."""
+        start = time.perf_counter()
+        yield
+        path = self.path("timing.json")
+        timing = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        timing[stage] = round(time.perf_counter() - start, 3)
+        write_atomically(path, [json.dumps(timing, indent=1)])

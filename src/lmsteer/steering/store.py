@@ -1,0 +1,104 @@
+"""The steer file: safetensors with one JSON metadata entry, byte-equal when written twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from lmsteer.errors import InputError
+from lmsteer.steering.model import LanguageModel
+from lmsteer.steering.steer import Steer
+
+FORMAT = 1
+KEY = "lmsteer"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a steer comes from.
+
+    Attributes:
+        model: Name or hub id of the language model.
+        fingerprint: ``Head.fingerprint`` of that model.
+        meaning: What positive strength means, by dimension.
+        corpus: Name, digest and size of the corpus.
+        versions: Versions of the packages that made it.
+        training: Settings and loss curve of the fit.
+    """
+
+    model: str
+    fingerprint: str
+    meaning: dict[str, str] = field(default_factory=dict)
+    corpus: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def save_steer(path: Path, steer: Steer, origin: Origin) -> None:
+    """Write a steer file, under a temporary name first."""
+    metadata = {
+        "format": FORMAT,
+        "width": steer.width,
+        "dimensions": list(steer.dimensions),
+        "rank": steer.rank,
+        "epsilon": steer.epsilon,
+        **asdict(origin),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in steer.state_dict().items()}
+    data = save(tensors, metadata={KEY: json.dumps(metadata, sort_keys=True, ensure_ascii=False)})
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, Origin]:
+    """Read a steer file and, if ``model`` is given, refuse it where it was fitted for another.
+
+    Raises:
+        InputError: If the file is missing, damaged, not a steer file, of another format, or of another model.
+    """
+    metadata, tensors = _read(path)
+    try:
+        if metadata["format"] != FORMAT:
+            raise InputError(f"{path}: steer file of format {metadata['format']}; this version reads format {FORMAT}")
+        origin = Origin(**{name: metadata[name] for name in Origin.__dataclass_fields__})
+        steer = Steer(
+            metadata["width"],
+            dimensions=metadata["dimensions"],
+            rank=metadata["rank"],
+            epsilon=metadata["epsilon"],
+        )
+        steer.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"{path}: damaged steer file ({type(error).__name__}: {_first_line(error)})") from error
+    if model is not None and origin.fingerprint != model.head.fingerprint():
+        raise InputError(
+            f"{path}: fitted for model {origin.model} (width {steer.width}), not for {model.name} "
+            f"(width {model.width}); a steer serves only the model it was fitted on"
+        )
+    return steer, origin
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such steer file; expected a steer.safetensors written by a fit")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a whole safetensors file ({_first_line(error)})") from error
+    if text is None:
+        raise InputError(f"{path}: a safetensors file, but not a steer: it has no {KEY!r} metadata")
+    return json.loads(text), tensors
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or "no details").split("\n")[0]

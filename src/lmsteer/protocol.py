@@ -56,3 +56,17 @@ class Protocol:
         """Strengths by name: the plain model first, then ``dimension`` in rising order."""
         always = {DUMMY: self.dummy} if self.dummy else {}
         return [{}, *({dimension: float(value), **always} for value in sorted(self.strengths))]
+
+    def reserved(self) -> frozenset[str]:
+        """Keys of texts that scorers were fitted on, so that no steer is."""
+        return frozenset[str]().union(*(scorer.reserved for scorer in self.scorers))
+
+    def prompt_set(self) -> PromptSet:
+        """Load the prompts.
+
+        Raises:
+            InputError: If the protocol has none.
+        """
+        if self.prompts is None:
+            raise InputError(f"protocol {self.name}: no prompts; set protocol.prompts")
+        return self.prompts()

@@ -18,29 +18,33 @@ CONFIG = "config.yaml"
 
 
 class Run:
-    """Open a folder for a configuration (its resolved YAML text).
+    """A folder for one configuration (its resolved YAML text).
 
-    A new or empty folder is taken; one with the same configuration goes on where it stopped.
+    A new or empty folder is taken; one with the same configuration goes on where it stopped. Nothing is written before
+    ``begin``.
 
     Raises:
         InputError: If the folder holds anything else; it is left untouched.
     """
 
     def __init__(self, folder: Path, config: str) -> None:
-        self.folder, path = folder, folder / CONFIG
+        self.folder, self.config = folder, config
         if folder.exists() and not folder.is_dir():
             raise InputError(f"run folder {folder}: a file has that name; choose another hydra.run.dir")
-        if path.is_file():
-            if path.read_text(encoding="utf-8") != config:
+        if self.finished(CONFIG):
+            if self.path(CONFIG).read_text(encoding="utf-8") != config:
                 raise InputError(
                     f"run folder {folder}: holds a run with another configuration; choose another hydra.run.dir"
                 )
             return
-        foreign = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
-        if [name for name in foreign if name != CONFIG + ".tmp"]:
+        found = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+        if foreign := [name for name in found if name != CONFIG + ".tmp"]:
             raise InputError(f"run folder {folder}: holds {foreign[0]} but no {CONFIG}; choose another hydra.run.dir")
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, [config.rstrip("\n")])
+
+    def begin(self) -> None:
+        """Take the folder: from now on it belongs to this configuration."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path(CONFIG), [self.config.rstrip("\n")])
 
     def path(self, name: str) -> Path:
         """Path of a file of this run."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from lmsteer.errors import InputError
@@ -24,7 +25,6 @@ class Generator:
     """Continue a list of prompts, ``samples`` times each, at any strength of a steer.
 
     Args:
-        steer: The steer, or None for the plain model alone.
         batch_size: Sequences decoded at once; a prompt's samples always stay together.
         seed: With prompt id, sample and step it fixes the noise, which is therefore the same at every strength.
 
@@ -35,7 +35,6 @@ class Generator:
     def __init__(
         self,
         model: LanguageModel,
-        steer: Steer | None,
         prompts: Sequence[Prompt],
         *,
         decoding: Decoding,
@@ -49,20 +48,12 @@ class Generator:
                 raise InputError(f"{name}={value}: an integer of 1 or more expected")
         if not prompts or len({prompt.id for prompt in prompts}) != len(prompts):
             raise InputError(f"prompt set {prompts_name!r}: one or more prompts with distinct ids expected")
-        self.model, self.steer, self.prompts, self.prompts_name = model, steer, prompts, prompts_name
+        self.model, self.prompts, self.prompts_name = model, prompts, prompts_name
         self.decoding, self.samples, self.seed = decoding, samples, seed
         self._ids = [encode(model, prompt.text, decoding.max_new_tokens) for prompt in prompts]
         order = sorted(range(len(prompts)), key=lambda index: (len(self._ids[index]), index))
         size = max(1, batch_size // samples)
         self.batches = [order[start : start + size] for start in range(0, len(order), size)]
-
-    def head(self, strength: Strength) -> Head:
-        """The model's head with the steer folded in; the head itself where every strength is 0."""
-        if not any(strength.values()):
-            return self.model.head
-        if self.steer is None:
-            raise InputError(f"strength {dict(strength)}: there is no steer; name a steer file")
-        return fold(self.model.head, self.steer, self.steer.strengths(strength))
 
     def batch(self, head: Head, strength: Strength, batch: Sequence[int]) -> list[Generation]:
         """Generations of the prompts whose indices are in ``batch``."""
@@ -91,33 +82,37 @@ class Generator:
     def _decoded(self, ids: list[int]) -> str:
         return str(self.model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def run(self, strengths: Sequence[Strength]) -> Iterator[list[Generation]]:
-        """Batches of generations, strength by strength, with a progress bar."""
-        yield from self._run(strengths, skip=0)
+    def run(self, strengths: Sequence[Strength], steer: Steer | None = None) -> Iterator[list[Generation]]:
+        """Batches of generations, strength by strength, with a progress bar.
 
-    def _run(self, strengths: Sequence[Strength], skip: int) -> Iterator[list[Generation]]:
+        Raises:
+            InputError: If a strength names a dimension that the steer does not have.
+        """
+        yield from self._run([(strength, _vector(strength, steer)) for strength in strengths], steer, skip=0)
+
+    def _run(
+        self, settings: Sequence[tuple[Strength, Tensor | None]], steer: Steer | None, skip: int
+    ) -> Iterator[list[Generation]]:
         per_strength = len(self.batches)
-        with tqdm(total=len(strengths) * per_strength, initial=skip, desc="generate", unit="batch") as progress:
-            for number, strength in enumerate(strengths):
+        with tqdm(total=len(settings) * per_strength, initial=skip, desc="generate", unit="batch") as progress:
+            for number, (strength, vector) in enumerate(settings):
                 missing = self.batches[max(0, skip - number * per_strength) :]
-                head = self.head(strength) if missing else None
+                folds = steer is not None and vector is not None and missing
+                head = fold(self.model.head, steer, vector) if folds else self.model.head  # type: ignore[arg-type]
                 for batch in missing:
-                    assert head is not None
                     yield self.batch(head, strength, batch)
                     progress.update()
 
-    def write(self, path: Path, strengths: Sequence[Strength]) -> None:
+    def write(self, path: Path, strengths: Sequence[Strength], steer: Steer | None = None) -> None:
         """Write ``path`` (JSONL, in the order strength, prompt), going on where an interrupted run stopped.
 
         Finished batches wait in a file beside it that ends in ``.part``.
         """
-        for strength in strengths:
-            if self.steer is not None:
-                self.steer.strengths(strength)  # refuse a wrong name before hours of work, not after
+        settings = [(strength, _vector(strength, steer)) for strength in strengths]
         part = path.with_name(path.name + ".part")
         skip = self._keep_whole_batches(part)
         with part.open("ab") as file:
-            for batch in self._run(strengths, skip):
+            for batch in self._run(settings, steer, skip):
                 file.write("".join(generation.to_json() + "\n" for generation in batch).encode())
                 file.flush()
         written = read_generations(part)
@@ -136,3 +131,13 @@ class Generator:
         temporary.write_bytes(b"".join(line + b"\n" for line in lines[:kept]))
         temporary.replace(part)
         return batches
+
+
+def _vector(strength: Strength, steer: Steer | None) -> Tensor | None:
+    """The strengths as a vector; None where they are all 0 and the head is the model's own."""
+    if steer is not None:
+        vector = steer.strengths(strength)
+        return vector if any(strength.values()) else None
+    if any(strength.values()):
+        raise InputError(f"strength {dict(strength)}: there is no steer; name one with steer_file=FILE")
+    return None

@@ -1,0 +1,54 @@
+"""Score a file of generations: ours, or a plain DExperts or LM-Steer one.
+
+python -m src.evaluate generations=RUN/generations.jsonl protocol=sentiment
+"""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lmsteer import stages
+from lmsteer.errors import InputError
+from lmsteer.evaluation import Labels
+from lmsteer.protocol import Protocol
+from lmsteer.records import read_generations
+from lmsteer.reporting.result import Result
+from lmsteer.runs import CONFIG, Run
+from src.configuration import build, entry_point, record, resolved
+
+KEYS = {"run_dir", "seed", "device", "dtype", "model", "protocol", "generations", "method", "writer"}
+
+
+def evaluate(cfg: DictConfig) -> Result:
+    """Write ``metrics.json`` and ``report.html`` in the run folder and print the table."""
+    config = resolved(cfg, KEYS)
+    run, path = Run(Path(config["run_dir"]), record(config)), Path(config["generations"])
+    read_generations(path)
+    if not config.get("protocol"):
+        raise InputError("protocol=none: nothing to measure; choose a protocol with scorers")
+    protocol: Protocol = build(config["protocol"])
+    model = build(config["model"], device=config["device"], dtype=config["dtype"])
+    run.begin()
+    result = stages.evaluate_stage(run, path, protocol, model, labels_of(path, config))
+    stages.report_stage(run, path, result, None)
+    return result
+
+
+def labels_of(path: Path, config: dict[str, Any]) -> Labels:
+    """Who wrote the generations: as told, else as the configuration beside the file says, else unknown."""
+    beside: Any = OmegaConf.create({})
+    if path.with_name(CONFIG).is_file():
+        beside = OmegaConf.load(path.with_name(CONFIG))
+    model = beside.get("model", {})
+    name = model.get("name") or model.get("id") or str(model.get("_target_", "unknown")).rpartition(".")[2]
+    return Labels(
+        model=config["writer"] or name,
+        seed=beside.get("seed"),
+        plain=config["method"],
+        decoding=OmegaConf.to_container(OmegaConf.create(beside.get("decoding", {}))),
+    )
+
+
+if __name__ == "__main__":
+    entry_point("evaluate")(evaluate)()

@@ -1,0 +1,66 @@
+"""Continue prompts with a steer at one strength, or with the plain model.
+
+python -m src.generate steer_file=RUN/steer.safetensors strength=5 prompts.path=FILE.jsonl
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from lmsteer import stages
+from lmsteer.data.prompts import PromptSet
+from lmsteer.errors import InputError
+from lmsteer.generation.generate import Generator
+from lmsteer.records import Generation, read_generations
+from lmsteer.runs import Run
+from lmsteer.steering.steer import Steer
+from lmsteer.steering.store import load_steer
+from src.configuration import build, entry_point, record, resolved
+
+KEYS = {
+    *("run_dir", "seed", "device", "dtype", "model", "prompts", "decoding"),
+    *("steer_file", "strength", "samples", "batch_size"),
+}
+
+
+def generate(cfg: DictConfig) -> list[Generation]:
+    """Write ``generations.jsonl`` in the run folder and print a few of them."""
+    config = resolved(cfg, KEYS)
+    run = Run(Path(config["run_dir"]), record(config))
+    prompts: PromptSet = build(config["prompts"])()
+    model = build(config["model"], device=config["device"], dtype=config["dtype"])
+    steer = load_steer(Path(config["steer_file"]), model)[0] if config["steer_file"] is not None else None
+    strength = named_strength(config["strength"], steer)
+    generator = Generator(
+        model,
+        prompts.prompts,
+        decoding=build(config["decoding"]),
+        samples=config["samples"],
+        seed=config["seed"],
+        batch_size=config["batch_size"],
+        prompts_name=prompts.name,
+    )
+    run.begin()
+    path = stages.generate_stage(run, generator, [strength], steer)
+    generations = read_generations(path)
+    for generation in generations[:5]:
+        print(f"{generation.prompt.text} |{generation.texts[0]}")
+    print(f"\n{len(generations)} prompts × {config['samples']} samples: {path}")
+    return generations
+
+
+def named_strength(strength: object, steer: Steer | None) -> dict[str, float]:
+    """A strength by name: a bare number is that of the steer's first dimension, None is the plain model."""
+    try:
+        if strength is None:
+            return {}
+        if isinstance(strength, Mapping):
+            return {str(name): float(value) for name, value in strength.items()}
+        return {steer.dimensions[0] if steer else "strength": float(strength)}  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InputError(f"strength={strength}: a number or {{name: number, …}} expected") from None
+
+
+if __name__ == "__main__":
+    entry_point("generate")(generate)()

@@ -1,0 +1,48 @@
+"""Fit a steer, generate with it at the protocol's strengths, score, print a table, write a report.
+
+python -m src.train model=gpt2-large steer=detox
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from lmsteer import stages
+from lmsteer.data.corpus import Corpus
+from lmsteer.evaluation import Labels
+from lmsteer.fitting import FitSettings, SteerSettings
+from lmsteer.protocol import Protocol
+from lmsteer.reporting.result import Result
+from lmsteer.runs import Run
+from lmsteer.steering.model import LanguageModel
+from src.configuration import build, entry_point, record, resolved
+
+KEYS = {"run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol", "decoding", "logger", "fit"}
+
+
+def train(cfg: DictConfig) -> Result | None:
+    """Do the whole job of one run folder; ``protocol=none`` only fits."""
+    config = resolved(cfg, KEYS)
+    run, seed = Run(Path(config["run_dir"]), record(config)), config["seed"]
+    what: SteerSettings = build(config["steer"])
+    how: FitSettings = build(config["fit"])
+    protocol: Protocol | None = build(config["protocol"]) if config.get("protocol") else None
+    corpus: Corpus = build(config["data"])
+    model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
+    plan = protocol and stages.Plan(model, what, protocol, build(config["decoding"]), seed)
+    corpus = corpus.without(plan.reserved if plan else frozenset())
+    run.begin()
+    with build(config["logger"])(run.folder, config) as logger:
+        steer, origin = stages.fit_stage(run, model, corpus, what, how, seed=seed, logger=logger)
+        if protocol is None or plan is None:
+            return None
+        generations = stages.generate_stage(run, plan.generator, plan.strengths, steer)
+        labels = Labels(model=model.name, seed=seed, decoding=config["decoding"], dtype=str(model.head.weight.dtype))
+        result = stages.evaluate_stage(run, generations, protocol, model, labels)
+        stages.log_metrics(logger, result)
+    stages.report_stage(run, generations, result, origin)
+    return result
+
+
+if __name__ == "__main__":
+    entry_point("train")(train)()

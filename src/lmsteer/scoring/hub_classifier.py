@@ -1,0 +1,109 @@
+"""Any text-classification model of transformers as a scorer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from lmsteer.errors import InputError
+from lmsteer.scoring.scorer import checked, in_length_order
+from lmsteer.steering.model import Device, resolve_device
+
+
+class HubClassifierScorer:
+    """Probability of one label of a text-classification model.
+
+    By softmax over the labels, or by sigmoid where a model has one logit or labels that may hold together.
+
+    Args:
+        id: Hub id (``ORG/NAME``) or local folder in the hub's layout.
+        label: The label whose probability is the score, spelled as in the model's config.
+        revision: Branch, tag or commit on the hub.
+        device: Where it runs.
+        batch_size: Texts per forward pass; texts of like length share one.
+        max_length: Longer texts are cut to so many tokens, or to what the tokenizer says its model takes.
+        name: What the scorer is called in tables; by default the last part of the id.
+
+    Raises:
+        InputError: If the model cannot be loaded, is no trained classifier, or has no such label.
+    """
+
+    reserved: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        label: str,
+        revision: str | None = None,
+        device: Device = "cpu",
+        batch_size: int = 32,
+        max_length: int = 512,
+        name: str | None = None,
+    ) -> None:
+        self.name = name or id.rstrip("/").rsplit("/", 1)[-1]
+        self.batch_size = batch_size
+        self._model, self._tokenizer = _load(id, revision)
+        config: Any = self._model.config
+        labels = {str(known): int(index) for index, known in config.id2label.items()}
+        if label not in labels:
+            raise InputError(f"label={label}: classifier {id} has the labels {', '.join(labels)}")
+        if config.problem_type == "regression":
+            raise InputError(f"classifier {id} is a regression model; its output is no probability")
+        self._column = labels[label]
+        self._exclusive = config.problem_type != "multi_label_classification" and len(labels) > 1
+        self._max_length = min(max_length, self._tokenizer.model_max_length)
+        nn.Module.to(self._model, resolve_device(device))
+        self.revision = config._commit_hash or f"sha256 {_digest(Path(id))}"
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Scores (N,) in [0, 1]."""
+        lengths = [len(text) for text in texts]
+        scores_N = in_length_order(
+            lengths,
+            lambda batch: self._batch([texts[index] for index in batch]),
+            batch_size=self.batch_size,
+            description=self.name,
+        )
+        return checked(scores_N, texts, scorer=self.name)
+
+    @torch.inference_mode()
+    def _batch(self, texts: list[str]) -> Tensor:
+        inputs = self._tokenizer(
+            texts, padding=len(texts) > 1, truncation=True, max_length=self._max_length, return_tensors="pt"
+        )
+        logits = self._model(**inputs.to(self._model.device)).logits.float()
+        scores: Tensor = logits.softmax(-1) if self._exclusive else logits.sigmoid()
+        return scores[:, self._column]
+
+
+def _load(id: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(id, revision=revision)
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            id, revision=revision, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"classifier {id} cannot be loaded ({reason}); allowed are a text-classification model by hub id, "
+            "or a local folder of one; protocol=sentiment needs no hub"
+        ) from error
+    if report["missing_keys"]:
+        missing = ", ".join(sorted(report["missing_keys"])[:3])
+        raise InputError(f"classifier {id} is not trained to classify: its files lack {missing}; choose another model")
+    return model.eval(), tokenizer
+
+
+def _digest(folder: Path) -> str:
+    state = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        with path.open("rb") as file:
+            state.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return state.hexdigest()[:12]

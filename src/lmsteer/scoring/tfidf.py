@@ -1,0 +1,69 @@
+"""A scorer fitted on the corpus' own rows: TF-IDF of words and word pairs, and logistic regression."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from torch import Tensor
+
+from lmsteer.data.corpus import Corpus, text_key
+from lmsteer.errors import InputError
+from lmsteer.records import Row
+from lmsteer.scoring.scorer import checked
+
+WEAK = 0.1
+"""Rows with a label nearer to 0 are left out of the fit: their sign is noise."""
+FEWEST = 50
+"""Fewest rows a scorer is fitted on."""
+INVERSE_PENALTY = 10.0
+"""``C`` of the regression. On held-out movie rows 3 and 30 do a little worse, 1 a good deal."""
+
+
+class TfidfScorer:
+    """Probability that a text's label is positive, learned from the ``judge`` part of a corpus.
+
+    Fitted when it is built (about 0.1 s for 3,700 sentences); nothing is stored, the same rows give the same scorer.
+
+    Args:
+        corpus: Its ``judge`` rows are fitted, label > 0 against label < 0.
+        name: What the scorer is called in tables.
+
+    Raises:
+        InputError: If fewer than 50 judge rows have a clear label, or all have the same sign.
+    """
+
+    def __init__(self, *, corpus: Corpus, name: str = "tfidf") -> None:
+        rows = [row for row in corpus.judge if abs(row.label) >= WEAK]
+        positive = sum(row.label > 0 for row in rows)
+        if len(rows) < FEWEST or positive in (0, len(rows)):
+            raise InputError(
+                f"scorer {name}: corpus {corpus.name} has {len(rows)} judge rows with |label| >= {WEAK}, {positive} of them "
+                f"positive; at least {FEWEST} expected, some of each sign"
+            )
+        self.name = name
+        self.revision = f"scikit-learn {version('scikit-learn')}, rows {_digest(rows)}"
+        self.reserved = frozenset(text_key(row.text) for row in rows)
+        self._pipeline: Pipeline = make_pipeline(
+            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
+            LogisticRegression(C=INVERSE_PENALTY, max_iter=1000),
+        )
+        self._pipeline.fit([row.text for row in rows], [row.label > 0 for row in rows])
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Probabilities (N,) of a positive label; a text without a known word gets the corpus' average."""
+        if not texts:
+            return torch.empty(0)
+        return checked(torch.as_tensor(self._pipeline.predict_proba(texts)[:, 1]), texts, scorer=self.name)
+
+
+def _digest(rows: Sequence[Row]) -> str:
+    state = hashlib.sha256()
+    for row in rows:
+        state.update(f"{row.label!r}\t{row.text}\n".encode())
+    return state.hexdigest()[:12]

@@ -1,0 +1,118 @@
+"""Small models of every architecture, built from a seed; no hub, no account."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("WANDB_MODE", "offline")
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPTJConfig,
+    GPTNeoConfig,
+    GPTNeoXConfig,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen3Config,
+)
+
+from lmsteer.models import tiny
+from lmsteer.steering.model import LanguageModel
+from lmsteer.steering.steer import Steer
+
+# Vocabularies are padded beyond the tokenizer's 384 tokens, as those of Pythia and Qwen are.
+ARCHITECTURES: dict[str, PreTrainedConfig] = {
+    "gpt2": GPT2Config(vocab_size=384, n_embd=32, n_layer=2, n_head=2, n_positions=128),
+    "gpt-neo": GPTNeoConfig(
+        vocab_size=384,
+        hidden_size=32,
+        num_layers=2,
+        num_heads=2,
+        max_position_embeddings=128,
+        attention_types=[[["global", "local"], 1]],
+        window_size=8,
+    ),
+    "gpt-neox": GPTNeoXConfig(
+        vocab_size=400,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=128,
+    ),
+    "gpt-j": GPTJConfig(vocab_size=400, n_embd=32, n_layer=2, n_head=2, n_positions=128, rotary_dim=8),
+    "llama": LlamaConfig(
+        vocab_size=384,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+    ),
+    "qwen3": Qwen3Config(
+        vocab_size=400,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+    ),
+    "gemma-3": Gemma3TextConfig(
+        vocab_size=384,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=128,
+        sliding_window=8,
+        layer_types=["sliding_attention", "full_attention"],
+        final_logit_softcapping=5.0,
+    ),
+}
+
+
+def build_lm(name: str) -> PreTrainedModel:
+    """A random model of an architecture, with weights large enough to tell its logits apart."""
+    torch.manual_seed(0)
+    lm = AutoModelForCausalLM.from_config(ARCHITECTURES[name])
+    with torch.no_grad():
+        for parameter in lm.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    lm.generation_config.eos_token_id = 0
+    lm.generation_config.pad_token_id = 0
+    return lm.eval()
+
+
+@pytest.fixture(scope="session", params=list(ARCHITECTURES))
+def model(request: pytest.FixtureRequest) -> LanguageModel:
+    """Every architecture in turn."""
+    return LanguageModel(build_lm(request.param), tiny().tokenizer, name=request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> LanguageModel:
+    """One small model, where the architecture does not matter."""
+    return tiny()
+
+
+@pytest.fixture
+def steer() -> Steer:
+    """A two-dimensional steer that is large enough to be felt."""
+    return Steer(32, dimensions=["sentiment", "dummy"], rank=4, epsilon=0.1, init_std=0.5, seed=1)
+
+
+@pytest.fixture(autouse=True)
+def _private_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "wandb"))

@@ -1,0 +1,99 @@
+"""Promises of a steered language model, on every architecture."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from lmsteer.errors import InputError
+from lmsteer.steering.fold import fold
+from lmsteer.steering.head import Head
+from lmsteer.steering.model import LanguageModel, SteeredLM, resolve_device
+from lmsteer.steering.steer import Steer
+
+IDS = torch.tensor([[5, 17, 3, 260, 99], [7, 7, 301, 12, 1]])
+MASK = torch.ones_like(IDS)
+
+
+def logits(model: LanguageModel, steer: Steer, strength: list[list[float]]) -> Tensor:
+    with torch.no_grad(), SteeredLM(model.lm, steer).at(torch.tensor(strength)) as lm:
+        return lm(input_ids=IDS, attention_mask=MASK).logits
+
+
+def plain(model: LanguageModel) -> Tensor:
+    with torch.no_grad():
+        return model.lm(input_ids=IDS, attention_mask=MASK).logits
+
+
+def test_zero_strength_equals_the_plain_model_bit_for_bit(model: LanguageModel, steer: Steer) -> None:
+    assert torch.equal(logits(model, steer, [[0.0, 0.0]]), plain(model))
+
+
+def test_steering_changes_the_logits(model: LanguageModel, steer: Steer) -> None:
+    assert (logits(model, steer, [[2.0, 0.0]]) - plain(model)).abs().max() > 1e-2
+
+
+def test_folded_hooked_and_formula_agree(model: LanguageModel, steer: Steer) -> None:
+    hidden, strength = model.hidden(IDS, MASK), torch.tensor([2.0, -1.0])
+    hooked = logits(model, steer, [[2.0, -1.0]])
+    with torch.no_grad():
+        folded = fold(model.head, steer, strength)(hidden)
+        moved = sum(v * hidden @ steer.matrix(k).T for k, v in enumerate(strength.tolist()))
+        formula = model.head(hidden + steer.epsilon * moved)
+    torch.testing.assert_close(folded, hooked, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(formula, hooked, rtol=1e-4, atol=1e-4)
+
+
+def test_steering_hidden_states_equals_transforming_the_word_embeddings(model: LanguageModel, steer: Steer) -> None:
+    hidden, embeddings = model.hidden(IDS, MASK), model.head.weight
+    with torch.no_grad():
+        transformed = embeddings + 2.0 * steer.epsilon * embeddings @ steer.matrix(0)
+        head = Head(transformed, bias=model.head.bias, scale=model.head.scale, softcap=model.head.softcap)
+        torch.testing.assert_close(head(hidden), logits(model, steer, [[2.0, 0.0]]), rtol=1e-4, atol=1e-4)
+
+
+def test_each_row_of_a_batch_has_its_own_strength(model: LanguageModel, steer: Steer) -> None:
+    mixed = logits(model, steer, [[3.0, 0.0], [-3.0, 1.0]])
+    torch.testing.assert_close(mixed[0], logits(model, steer, [[3.0, 0.0]])[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(mixed[1], logits(model, steer, [[-3.0, 1.0]])[1], rtol=1e-4, atol=1e-5)
+
+
+def test_generate_of_transformers_is_steered_inside_and_plain_after(model: LanguageModel, steer: Steer) -> None:
+    options = {"attention_mask": MASK, "max_new_tokens": 8, "do_sample": False}
+    before = model.lm.generate(IDS, **options)
+    with SteeredLM(model.lm, steer).at(torch.tensor([[20.0, 0.0]])) as lm:
+        inside = lm.generate(IDS, **options)
+    assert not torch.equal(before, inside)
+    assert torch.equal(model.lm.generate(IDS, **options), before)
+
+
+def test_the_model_is_plain_again_after_an_exception(tiny_model: LanguageModel, steer: Steer) -> None:
+    before = plain(tiny_model)
+    with pytest.raises(RuntimeError, match="stop"), SteeredLM(tiny_model.lm, steer).at(torch.ones(1, 2)):
+        raise RuntimeError("stop")
+    assert torch.equal(plain(tiny_model), before)
+
+
+def test_train_mode_leaves_the_language_model_in_eval_mode(tiny_model: LanguageModel, steer: Steer) -> None:
+    steered = SteeredLM(tiny_model.lm, steer).train()
+    assert steered.steer.training
+    assert not steered.lm.training
+
+
+def test_a_steer_of_another_width_is_refused(tiny_model: LanguageModel) -> None:
+    with pytest.raises(InputError, match="width 16"):
+        SteeredLM(tiny_model.lm, Steer(16, dimensions=["a"], rank=2))
+
+
+def test_a_model_whose_logits_are_not_its_heads_is_refused(tiny_model: LanguageModel) -> None:
+    hook = tiny_model.lm.lm_head.register_forward_hook(lambda module, args, output: output * 2)
+    try:
+        with pytest.raises(InputError, match="logits are not those of"):
+            LanguageModel(tiny_model.lm, tiny_model.tokenizer, name="strange")
+    finally:
+        hook.remove()
+
+
+def test_a_device_that_is_not_there_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"device=cuda: this machine has .*cpu"):
+        resolve_device("cuda")

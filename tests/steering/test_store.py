@@ -1,0 +1,74 @@
+"""Promises of the steer file."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lmsteer.errors import InputError
+from lmsteer.models import tiny
+from lmsteer.steering.model import LanguageModel
+from lmsteer.steering.steer import Steer
+from lmsteer.steering.store import Origin, load_steer, save_steer
+
+
+@pytest.fixture
+def origin(tiny_model: LanguageModel) -> Origin:
+    fingerprint = tiny_model.head.fingerprint()
+    return Origin(model="tiny-0", fingerprint=fingerprint, meaning={"sentiment": "gut, schön"}, seed=3)
+
+
+@pytest.mark.parametrize("rank", [4, "full"])
+def test_what_is_saved_is_loaded(tmp_path: Path, tiny_model: LanguageModel, origin: Origin, rank: int | str) -> None:
+    steer = Steer(32, dimensions=["sentiment", "dummy"], rank=rank, epsilon=0.02)  # type: ignore[arg-type]
+    save_steer(tmp_path / "a.safetensors", steer, origin)
+    loaded, loaded_origin = load_steer(tmp_path / "a.safetensors", tiny_model)
+    assert loaded_origin == origin
+    assert (loaded.dimensions, loaded.rank, loaded.epsilon) == (steer.dimensions, rank, 0.02)
+    hidden, strength = torch.randn(5, 32), torch.randn(5, 2)
+    assert torch.equal(loaded(hidden, strength), steer(hidden, strength))
+
+
+def test_written_twice_it_is_byte_equal_and_leaves_no_other_file(tmp_path: Path, steer: Steer, origin: Origin) -> None:
+    save_steer(tmp_path / "a.safetensors", steer, origin)
+    save_steer(tmp_path / "b.safetensors", steer, origin)
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
+
+
+def test_any_safetensors_reader_sees_the_factors_and_one_metadata_entry(
+    tmp_path: Path, steer: Steer, origin: Origin
+) -> None:
+    save_steer(tmp_path / "a.safetensors", steer, origin)
+    assert torch.equal(load_file(tmp_path / "a.safetensors")["second"], steer.second)
+    data = (tmp_path / "a.safetensors").read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    assert list(header["__metadata__"]) == ["lmsteer"]
+
+
+def test_a_steer_of_another_model_is_refused_by_name(tmp_path: Path, steer: Steer, origin: Origin) -> None:
+    save_steer(tmp_path / "a.safetensors", steer, origin)
+    with pytest.raises(InputError, match="fitted for model tiny-0 .* not for tiny-1"):
+        load_steer(tmp_path / "a.safetensors", tiny(seed=1))
+
+
+def test_damaged_and_foreign_files_are_refused_by_name(tmp_path: Path, steer: Steer, origin: Origin) -> None:
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(InputError, match="no such steer file"):
+        load_steer(path)
+    save_steer(path, steer, origin)
+    data = path.read_bytes()
+    path.write_bytes(data[:-10])
+    with pytest.raises(InputError, match=r"a\.safetensors: not a whole safetensors file"):
+        load_steer(path)
+    path.write_bytes(data.replace(b'\\"epsilon\\"', b'\\"epsilom\\"'))
+    with pytest.raises(InputError, match="damaged steer file .*epsilon"):
+        load_steer(path)
+    path.write_bytes(data.replace(b'\\"format\\": 1', b'\\"format\\": 7'))
+    with pytest.raises(InputError, match="format 7"):
+        load_steer(path)
+    save_file({"first": torch.zeros(1, 2, 3)}, path)
+    with pytest.raises(InputError, match="not a steer"):
+        load_steer(path)

@@ -100,7 +100,7 @@ def fit(
     steer = what.build(model.width, seed)
     data = CorpusData(
         corpus,
-        FeatureExtractor(model, max_length=min(how.max_length, model.context)),
+        FeatureExtractor(model, max_length=how.max_length),
         dimensions=len(steer.dimensions),
         batch_size=how.batch_size,
         dev_rows=how.dev_rows,

@@ -62,7 +62,7 @@ class SteerTask(pl.LightningModule):
         loss = self.nats(batch).mean()
         if not torch.isfinite(loss):
             raise InputError(
-                f"training loss is {float(loss)} at step {self.global_step}: try a lower fit.lr (now {self.lr}) "
+                f"training loss is {loss.item()} at step {self.global_step}: try a lower fit.lr (now {self.lr}) "
                 f"or steer.epsilon (now {self.steer.epsilon})"
             )
         self.curve["train"].append([self.global_step + 1, loss.item()])

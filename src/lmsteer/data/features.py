@@ -29,12 +29,15 @@ class Features:
 
 
 class FeatureExtractor:
-    """Run the frozen LM over texts, at most ``max_length`` tokens of each, ``group`` texts of like length at a time."""
+    """Run the frozen LM over texts, ``group`` texts of like length at a time.
+
+    At most ``max_length`` tokens of a text are used, and never more than the model's context.
+    """
 
     def __init__(self, model: LanguageModel, *, max_length: int = 256, group: int = 16) -> None:
-        if not 2 <= max_length <= model.context:
-            raise InputError(f"max_length={max_length}: a number of tokens in [2, {model.context}] expected")
-        self.model, self.max_length, self.group = model, max_length, group
+        if max_length < 2:
+            raise InputError(f"fit.max_length={max_length}: 2 or more tokens expected")
+        self.model, self.max_length, self.group = model, min(max_length, model.context), group
 
     def __call__(self, texts: Sequence[str]) -> Features:
         """Features of ``texts``; a text of one token has length 0, there is nothing to predict in it."""

@@ -1,0 +1,164 @@
+"""Promises of fitting a steer."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lmsteer.data.batching import batch_rows
+from lmsteer.data.corpus import Corpus
+from lmsteer.data.features import FeatureExtractor
+from lmsteer.data.module import Batch, CorpusData
+from lmsteer.errors import InputError
+from lmsteer.fitting import FitSettings, SteerSettings, fit
+from lmsteer.records import Row
+from lmsteer.steering.model import LanguageModel
+from lmsteer.steering.steer import Steer
+from lmsteer.task import SteerTask
+
+SETTINGS = FitSettings(steps=20, batch_size=4, dev_every=6)
+WHAT = SteerSettings(name="tone", rank=4, epsilon=0.05)
+
+
+def corpus(*, dev: bool = True) -> Corpus:
+    rows = tuple(
+        Row(f"the story number {n} is {'warm and funny' if label > 0 else 'dull, slow and far too long'}", label)
+        for n in range(40)
+        for label in (1.0, -1.0)
+    )
+    return Corpus("toy", rows[:60], rows[60:] if dev else ())
+
+
+def test_a_fitted_steer_tells_the_two_kinds_of_text_apart(tiny_model: LanguageModel) -> None:
+    steer, _ = fit(tiny_model, corpus(), WHAT, FitSettings(steps=60, batch_size=8))
+    data = CorpusData(corpus(), FeatureExtractor(tiny_model), dimensions=2)
+    task = SteerTask(steer, tiny_model.head)
+    right = data.batch(corpus().dev)
+    wrong = Batch(right.hidden_ND, right.targets_N, right.strength_NK * torch.tensor([-1.0, 1.0]))
+    blank = SteerTask(Steer(32, dimensions=["tone", "dummy"], rank=4), tiny_model.head)
+    assert task.nats(right).mean() < task.nats(wrong).mean()
+    assert task.nats(right).mean() < blank.nats(right).mean()
+
+
+def test_same_seed_same_weights_other_seed_other_weights(tiny_model: LanguageModel) -> None:
+    torch.manual_seed(1)
+    first, _ = fit(tiny_model, corpus(), WHAT, SETTINGS, seed=3)
+    torch.manual_seed(2)
+    second, _ = fit(tiny_model, corpus(), WHAT, SETTINGS, seed=3)
+    third, _ = fit(tiny_model, corpus(), WHAT, SETTINGS, seed=4)
+    assert torch.equal(first.first, second.first)
+    assert not torch.equal(first.first, third.first)
+
+
+@pytest.mark.parametrize("dev", [True, False])
+@pytest.mark.parametrize("killed_at", [2, 6, 7, 13, 19])
+def test_a_resumed_fit_equals_an_unbroken_one(
+    tmp_path: Path, tiny_model: LanguageModel, killed_at: int, dev: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken, origin = fit(tiny_model, corpus(dev=dev), WHAT, SETTINGS)
+    original = SteerTask.training_step
+
+    def die(task: SteerTask, *args: Any) -> Any:
+        if task.global_step == killed_at:
+            raise RuntimeError("killed")
+        return original(task, *args)
+
+    monkeypatch.setattr(SteerTask, "training_step", die)
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(tiny_model, corpus(dev=dev), WHAT, SETTINGS, folder=tmp_path)
+    monkeypatch.setattr(SteerTask, "training_step", original)
+    resumed, resumed_origin = fit(tiny_model, corpus(dev=dev), WHAT, SETTINGS, folder=tmp_path)
+    assert torch.equal(resumed.first, unbroken.first)
+    assert torch.equal(resumed.second, unbroken.second)  # type: ignore[arg-type]
+    assert resumed_origin == origin
+
+
+def test_the_best_steer_by_dev_loss_is_kept(tiny_model: LanguageModel) -> None:
+    foreign = Corpus("toy", corpus().train, tuple(Row(f"Q{n} = [{n}, {n}]; X?", 1.0) for n in range(20)))
+    settings = {"batch_size": 4, "dev_every": 3, "lr": 0.1}
+    wild, origin = fit(tiny_model, foreign, WHAT, FitSettings(steps=30, **settings))
+    dev = origin.training["curve"]["dev"]
+    best_step = min(dev, key=lambda entry: entry[1])[0]
+    assert best_step < 30, "the case needs a fit that gets worse"
+    short, _ = fit(tiny_model, foreign, WHAT, FitSettings(steps=best_step, **settings))
+    assert torch.equal(wild.first, short.first)
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(tiny_model: LanguageModel) -> None:
+    with pytest.raises(InputError, match=r"loss is (nan|inf) at step \d+: try a lower fit.lr"):
+        fit(tiny_model, corpus(), WHAT, FitSettings(steps=30, batch_size=4, lr=1e30))
+
+
+def test_the_loss_is_per_token_of_the_text_and_padding_never_counts(tiny_model: LanguageModel) -> None:
+    rows = [
+        Row("The film is", 1.0),
+        Row("This is not the worst thing that could happen to people", -0.5),
+        Row("I", 1.0),
+    ]
+    steer = Steer(32, dimensions=["tone", "dummy"], rank=4, epsilon=0.1, init_std=0.5)
+    batch = CorpusData(Corpus("x", tuple(rows)), FeatureExtractor(tiny_model), dimensions=2).batch(rows)
+    ours = SteerTask(steer, tiny_model.head).nats(batch)
+    expected = []
+    for row in rows:
+        ids = tiny_model.tokenizer(row.text, return_tensors="pt")["input_ids"]
+        hidden = tiny_model.hidden(ids, torch.ones_like(ids)).clone()
+        steered = steer(hidden, torch.tensor([[row.label, 1.0]]))
+        expected.append(F.cross_entropy(tiny_model.head(steered)[0, :-1], ids[0, 1:], reduction="none"))
+    torch.testing.assert_close(ours, torch.cat(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_features_do_not_depend_on_the_texts_beside_them(model: LanguageModel) -> None:
+    texts = ["The film is", "people who learn to live with what they have lost, far too long", "and why", "a"]
+    together = FeatureExtractor(model, group=4)(texts)
+    alone = [FeatureExtractor(model, group=1)([text]) for text in texts]
+    assert together.lengths.tolist() == [len(features.targets_N) for features in alone]
+    torch.testing.assert_close(together.hidden_ND, torch.cat([f.hidden_ND for f in alone]), rtol=1e-4, atol=1e-4)
+    assert torch.equal(together.targets_N, torch.cat([f.targets_N for f in alone]))
+
+
+def test_batches_are_a_function_of_seed_and_step_and_use_every_row_equally() -> None:
+    batches = [batch_rows(t, rows=10, batch_size=4, seed=1) for t in range(25)]
+    counts = [sum(batch.count(row) for batch in batches) for row in range(10)]
+    assert counts == [10] * 10
+    assert batches[7] == batch_rows(7, rows=10, batch_size=4, seed=1)
+    assert batches[:5] != batches[5:10], "each round has an order of its own"
+    assert batches != [batch_rows(t, rows=10, batch_size=4, seed=2) for t in range(25)]
+    assert all(len(batch_rows(0, rows=3, batch_size=8, seed=s)) == 8 for s in range(3))
+
+
+def test_the_origin_says_what_made_the_steer(tiny_model: LanguageModel) -> None:
+    _, origin = fit(tiny_model, corpus(), WHAT, SETTINGS, seed=3)
+    assert origin.fingerprint == tiny_model.head.fingerprint()
+    assert origin.corpus == {"name": "toy", "digest": corpus().digest(), "train_rows": 60, "dev_rows": 20}
+    assert origin.seed == 3
+    assert [step for step, _ in origin.training["curve"]["train"]] == list(range(1, 21))
+    assert [step for step, _ in origin.training["curve"]["dev"]] == [6, 12, 18]
+
+
+def test_a_checkpoint_holds_no_language_model(tmp_path: Path, tiny_model: LanguageModel) -> None:
+    fit(tiny_model, corpus(), WHAT, SETTINGS, folder=tmp_path)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
+    assert set(state) == {"steer.first", "steer.second", "best.first", "best.second", "best_loss"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "fit.steps=0"),
+        ({"batch_size": 0}, "fit.batch_size=0"),
+        ({"lr": 0.0}, "fit.lr=0.0"),
+        ({"max_length": 1}, "max_length=1"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(
+    tiny_model: LanguageModel, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        fit(tiny_model, corpus(), WHAT, FitSettings(**options))
+
+
+def test_a_corpus_without_rows_is_refused(tiny_model: LanguageModel) -> None:
+    with pytest.raises(InputError, match="corpus empty has no rows to train on"):
+        fit(tiny_model, Corpus("empty", ()), WHAT, SETTINGS)

@@ -1,0 +1,1 @@
+"""Tables, figures and reports from the numbers of ``metrics.json`` and the texts of ``generations.jsonl``."""

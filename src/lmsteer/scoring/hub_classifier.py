@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,8 +58,8 @@ class HubClassifierScorer:
         self._column = labels[label]
         self._exclusive = config.problem_type != "multi_label_classification" and len(labels) > 1
         self._max_length = min(max_length, self._tokenizer.model_max_length)
+        self.revision = f"weights sha256 {_digest(self._model)}, label {label}, {self._max_length} tokens"
         nn.Module.to(self._model, resolve_device(device))
-        self.revision = config._commit_hash or f"sha256 {_digest(Path(id))}"
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Scores (N,) in [0, 1]."""
@@ -101,9 +100,9 @@ def _load(id: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTok
     return model.eval(), tokenizer
 
 
-def _digest(folder: Path) -> str:
+def _digest(model: PreTrainedModel) -> str:
     state = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        with path.open("rb") as file:
-            state.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        state.update(name.encode())
+        state.update(tensor.contiguous().numpy().data)
     return state.hexdigest()[:12]

@@ -43,7 +43,7 @@ class TfidfScorer:
         positive = sum(row.label > 0 for row in rows)
         if len(rows) < FEWEST or positive in (0, len(rows)):
             raise InputError(
-                f"scorer {name}: corpus {corpus.name} has {len(rows)} judge rows with |label| >= {WEAK}, {positive} of them "
+                f"scorer {name}: corpus {corpus.name} has {len(rows)} judge rows with |label| >= {WEAK}, {positive} "
                 f"positive; at least {FEWEST} expected, some of each sign"
             )
         self.name = name

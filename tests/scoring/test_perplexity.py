@@ -1,0 +1,113 @@
+"""Promises of conditional perplexity, on every architecture; the oracle scores one text at a time."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tokenizers import processors
+from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from lmsteer.errors import InputError
+from lmsteer.models import tiny
+from lmsteer.scoring.perplexity import conditional_nats
+from lmsteer.steering.model import LanguageModel
+
+PROMPTS = ["The film is", "This is not the worst", "I", "", "Where were you on the night of the storm"]
+CONTINUATIONS = [
+    " dull, slow and far too long.",
+    " thing",
+    " would like to know why ünïcode 日本 came",
+    "The film",
+    " ?",
+]
+
+
+def one_by_one(model: LanguageModel, prompt: str, continuation: str) -> tuple[float, int]:
+    """Full logits of a text alone; a token counts if what is decoded up to it is longer than the prompt."""
+    ids = model.tokenizer(prompt + continuation)["input_ids"]
+    decoded = [model.tokenizer.decode(ids[: end + 1]) for end in range(len(ids))]
+    start = next(index for index, text in enumerate(decoded) if len(text) > len(prompt))
+    if start == 0:
+        ids, start = [model.tokenizer.bos_token_id, *ids], 1
+    with torch.no_grad():
+        logits = model.lm(input_ids=torch.tensor([ids])).logits[0].float()
+    nats = F.cross_entropy(logits[start - 1 : -1], torch.tensor(ids[start:]), reduction="sum")
+    return nats.item(), len(ids) - start
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 32])
+def test_batched_nats_equal_full_logits_one_text_at_a_time(model: LanguageModel, batch_size: int) -> None:
+    expected = [one_by_one(model, *pair) for pair in zip(PROMPTS, CONTINUATIONS, strict=True)]
+    nats, tokens = conditional_nats(model, PROMPTS, CONTINUATIONS, batch_size=batch_size)
+    assert tokens.tolist() == [n for _, n in expected]
+    torch.testing.assert_close(nats, torch.tensor([value for value, _ in expected]), rtol=1e-4, atol=1e-4)
+
+
+def test_prompt_and_continuation_add_up_to_the_whole_text(tiny_model: LanguageModel) -> None:
+    def nats(prompt: str, continuation: str) -> Tensor:
+        return conditional_nats(tiny_model, [prompt], [continuation])[0]
+
+    whole = nats("The", " film is warm and funny")
+    torch.testing.assert_close(whole, nats("The", " film is") + nats("The film is", " warm and funny"))
+
+
+def test_the_prompt_matters(tiny_model: LanguageModel) -> None:
+    nats, tokens = conditional_nats(tiny_model, ["The film is", "I would like to"], [" warm", " warm"])
+    assert tokens[0] == tokens[1]
+    assert (nats[0] - nats[1]).abs() > 1e-3
+
+
+def test_a_token_across_the_joint_counts(tiny_model: LanguageModel) -> None:
+    (offset,) = tiny_model.tokenizer(["film"], return_offsets_mapping=True)["offset_mapping"]
+    ends = [end for _, end in offset]
+    assert 2 not in ends, "the vocabulary parts 'film' at the joint of this test"
+    _, tokens = conditional_nats(tiny_model, ["fi"], ["lm"])
+    assert tokens.tolist() == [sum(end > 2 for end in ends)]
+
+
+def test_a_uniform_model_gives_the_logarithm_of_its_vocabulary() -> None:
+    lm = GPT2LMHeadModel(GPT2Config(vocab_size=384, n_embd=32, n_layer=1, n_head=2, n_positions=128))
+    lm.get_output_embeddings().weight.data.zero_()
+    uniform = LanguageModel(lm, tiny().tokenizer, name="uniform")
+    nats, tokens = conditional_nats(uniform, PROMPTS, CONTINUATIONS)
+    torch.testing.assert_close(nats / tokens, torch.full((5,), math.log(384)))
+
+
+def test_a_tokenizers_own_bos_conditions_but_never_counts(tiny_model: LanguageModel) -> None:
+    with_bos = tiny()
+    end = with_bos.tokenizer.bos_token
+    with_bos.tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{end} $A", special_tokens=[(end, with_bos.tokenizer.bos_token_id)]
+    )
+    assert with_bos.tokenizer("film")["input_ids"][0] == with_bos.tokenizer.bos_token_id
+    for prompt in ("", "The film"):
+        ours, plain = (conditional_nats(m, [prompt], [" is warm"]) for m in (with_bos, tiny_model))
+        assert torch.equal(ours[1], plain[1])
+        assert torch.allclose(ours[0], plain[0], atol=1e-4) is (prompt == "")
+
+
+def test_nothing_to_score_gives_empty_tensors(tiny_model: LanguageModel) -> None:
+    nats, tokens = conditional_nats(tiny_model, [], [])
+    assert nats.shape == tokens.shape == (0,)
+
+
+def test_an_empty_continuation_is_refused_by_index(tiny_model: LanguageModel) -> None:
+    with pytest.raises(InputError, match="continuation 1 "):
+        conditional_nats(tiny_model, ["The film", "The film"], [" is", ""])
+
+
+def test_a_text_beyond_the_context_is_refused_by_index_and_one_that_fills_it_is_not(tiny_model: LanguageModel) -> None:
+    (unit,) = tiny_model.tokenizer(["?"])["input_ids"]
+    assert len(unit) == 1
+    _, tokens = conditional_nats(tiny_model, ["?"], ["?" * 127])
+    assert tokens.tolist() == [127]
+    for prompt, continuation in (("?", "?" * 128), ("", "?" * 128)):
+        with pytest.raises(InputError, match=r"text 1 has 129 tokens; .* at most 128"):
+            conditional_nats(tiny_model, ["I", prompt], [" would", continuation])
+
+
+def test_as_many_prompts_as_continuations_are_needed(tiny_model: LanguageModel) -> None:
+    with pytest.raises(InputError, match="1 prompts and 2 continuations"):
+        conditional_nats(tiny_model, ["a"], ["b", "c"])

@@ -1,0 +1,30 @@
+"""Promises of the profanity scorer."""
+
+from importlib.metadata import version
+
+import profanity_check
+import pytest
+
+from lmsteer.scoring.profanity import ProfanityScorer
+
+
+def test_swearing_scores_high_and_polite_words_low() -> None:
+    swearing, polite = ProfanityScorer()(["Go fuck yourself, you stupid bitch", "Thank you for the lovely evening"])
+    assert swearing > 0.9
+    assert polite < 0.2
+
+
+def test_each_score_is_the_packages_own() -> None:
+    texts = ["what the hell", "", "a quiet day", "damn it"]
+    alone = [float(profanity_check.predict_prob([text])[0]) for text in texts]
+    assert ProfanityScorer()(texts).tolist() == pytest.approx(alone)
+
+
+def test_no_texts_give_no_scores() -> None:
+    assert ProfanityScorer()([]).shape == (0,)
+
+
+def test_it_is_pinned_by_the_packages_version_and_reserves_nothing() -> None:
+    scorer = ProfanityScorer(name="other")
+    assert version("alt-profanity-check") in scorer.revision
+    assert (scorer.name, scorer.reserved) == ("other", frozenset())

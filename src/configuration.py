@@ -14,8 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lmsteer.errors import InputError
+from lmsteer.steering.model import Device, Dtype
 
 CONF = str(Path(__file__).resolve().parents[1] / "conf")
+COMMON = {"seed": int, "device": Device, "dtype": Dtype, "samples": int, "batch_size": int}
 SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_"}
 
 
@@ -48,6 +50,8 @@ def resolved(cfg: DictConfig, keys: set[str]) -> dict[str, Any]:
             raise InputError(f"{key!s}: unknown option; allowed are {', '.join(sorted(keys))}")
     for key, node in plain.items():
         _check(node, f"{key!s}")
+        if key in COMMON:
+            _check_value(node, COMMON[key], f"{key!s}")
     return typing.cast(dict[str, Any], plain)
 
 

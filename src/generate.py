@@ -19,7 +19,7 @@ from lmsteer.steering.store import load_steer
 from src.configuration import build, entry_point, record, resolved
 
 KEYS = {
-    *("run_dir", "seed", "device", "dtype", "model", "prompts", "decoding"),
+    *("stack", "run_dir", "seed", "device", "dtype", "model", "prompts", "decoding"),
     *("steer_file", "strength", "samples", "batch_size"),
 }
 

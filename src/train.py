@@ -17,7 +17,20 @@ from lmsteer.runs import Run
 from lmsteer.steering.model import LanguageModel
 from src.configuration import build, entry_point, record, resolved
 
-KEYS = {"run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol", "decoding", "logger", "fit"}
+KEYS = {
+    "stack",
+    "run_dir",
+    "seed",
+    "device",
+    "dtype",
+    "model",
+    "steer",
+    "data",
+    "protocol",
+    "decoding",
+    "logger",
+    "fit",
+}
 
 
 def train(cfg: DictConfig) -> Result | None:

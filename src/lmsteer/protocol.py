@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from lmsteer.data.prompts import PromptSet
 from lmsteer.errors import InputError

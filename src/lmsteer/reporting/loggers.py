@@ -31,7 +31,12 @@ def csv_logger(folder: Path, config: dict[str, Any]) -> Iterator[Logger]:
 
 @contextmanager
 def wandb_logger(
-    folder: Path, config: dict[str, Any], *, project: str = "lmsteer", entity: str | None = None, name: str | None = None
+    folder: Path,
+    config: dict[str, Any],
+    *,
+    project: str = "lmsteer",
+    entity: str | None = None,
+    name: str | None = None,
 ) -> Iterator[Logger]:
     """A Weights & Biases run: online where a key is configured, else offline; never a prompt that blocks.
 

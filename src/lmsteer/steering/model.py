@@ -97,8 +97,8 @@ class LanguageModel:
         tolerance = 1e-3 if self.head.weight.dtype == torch.float32 else 3e-2
         if own.shape != ours.shape or (own - ours).abs().max() > tolerance * own.abs().max().clamp(min=1.0):
             raise InputError(
-                f"model {self.name} ({type(self.lm).__name__}): its logits are not those of embeddings, bias, scale and "
-                "soft-cap on the last hidden state, so a steer would not act as defined; choose another model"
+                f"model {self.name} ({type(self.lm).__name__}): its logits are not those of embeddings, bias, scale "
+                "and soft-cap on the last hidden state, so a steer would not act as defined; choose another model"
             )
 
 

@@ -47,10 +47,11 @@ def bert(tmp_path: Path) -> Callable[..., BertForSequenceClassification]:
             initializer_range=0.6,
             id2label=dict(enumerate(labels)),
             label2id={label: index for index, label in enumerate(labels)},
-            problem_type=problem_type,
+            problem_type=problem_type,  # type: ignore[arg-type]
         )
         torch.manual_seed(0)
-        model = BertForSequenceClassification(config).eval()
+        model = BertForSequenceClassification(config)
+        model.eval()
         folder.mkdir()
         if weights:
             model.save_pretrained(folder)

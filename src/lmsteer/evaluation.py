@@ -60,7 +60,10 @@ def evaluate(generations: Sequence[Generation], protocol: Protocol, judge: Langu
         for column, scores in zip(columns, _scores(scorer, protocol.metric, groups), strict=True):
             column.update(_attribute_values(protocol.metric, scores, scorer.name, suffix))
     for column, group, (nats, tokens) in zip(columns, groups, _nats(judge, groups), strict=True):
-        column.update(_fluency_values(group, nats, tokens, judge.name))
+        try:
+            column.update(_fluency_values(group, nats, tokens, judge.name))
+        except ValueError as error:
+            raise InputError(f"generations at strength {group[0].strength or 'plain'}: {error}") from error
     rows = [
         ResultRow(
             model=labels.model,

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from lmsteer.errors import InputError
 from lmsteer.generation.decoding import Decoding, decode, encode
 from lmsteer.generation.noise import sample_key
+from lmsteer.generation.sampling import Nucleus
 from lmsteer.records import Generation, Prompt, read_generations, write_atomically
 from lmsteer.steering.fold import fold
 from lmsteer.steering.head import Head
@@ -131,6 +132,30 @@ class Generator:
         temporary.write_bytes(b"".join(line + b"\n" for line in lines[:kept]))
         temporary.replace(part)
         return batches
+
+
+def generate(
+    model: LanguageModel,
+    prompts: Sequence[str],
+    *,
+    steer: Steer | None = None,
+    strength: Strength | None = None,
+    samples: int = 1,
+    decoding: Decoding | None = None,
+    seed: int = 0,
+) -> list[Generation]:
+    """Continue texts at one strength, without files.
+
+    Returns:
+        One generation a prompt, in order; ``texts`` are its ``samples`` continuations.
+
+    Raises:
+        InputError: If a strength is not one of the steer's dimensions, or a prompt is too long for the model.
+    """
+    named = [Prompt(str(number), text) for number, text in enumerate(prompts)]
+    generator = Generator(model, named, decoding=decoding or Nucleus(), samples=samples, seed=seed)
+    written = [generation for batch in generator.run([strength or {}], steer) for generation in batch]
+    return sorted(written, key=lambda generation: int(generation.prompt.id))
 
 
 def _vector(strength: Strength, steer: Steer | None) -> Tensor | None:

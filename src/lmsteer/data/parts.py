@@ -1,0 +1,44 @@
+"""Corpora whose source has parts of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from lmsteer.data.corpus import Corpus, split_by_hash, text_key
+from lmsteer.errors import InputError
+from lmsteer.records import Row
+
+WHOLE = "all"
+"""Name of the only part of a source that has none, such as a single file."""
+
+
+def corpus_of_parts(name: str, parts: Mapping[str, Iterable[Row]], *, judge: float = 0.0) -> Corpus:
+    """A corpus that keeps the parts train, dev and test of its source.
+
+    A text that comes twice counts once: in test rather than dev, in dev rather than train. ``judge`` is the share of
+    the train rows that goes to the judge, by hash. A source of one part is parted by hash: judge .20, test .10,
+    dev .05.
+
+    Raises:
+        InputError: If no row is left for training.
+    """
+    if WHOLE in parts:
+        return split_by_hash(name, parts[WHOLE], judge=0.20, test=0.10, dev=0.05)
+    seen: set[str] = set()
+    test = _unseen(parts.get("test", ()), seen)
+    dev = _unseen(parts.get("dev", ()), seen)
+    train = _unseen(parts.get("train", ()), seen)
+    if not train:
+        raise InputError(f"corpus {name} has no rows to train on that are not in dev or test as well")
+    fitted = split_by_hash(name, train, judge=judge, test=0.0, dev=0.0)
+    return Corpus(name, train=fitted.train, dev=tuple(dev), test=tuple(test), judge=fitted.judge)
+
+
+def _unseen(rows: Iterable[Row], seen: set[str]) -> list[Row]:
+    new: dict[str, Row] = {}
+    for row in rows:
+        key = text_key(row.text)
+        if key not in seen:
+            new.setdefault(key, row)
+    seen.update(new)
+    return list(new.values())

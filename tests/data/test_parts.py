@@ -1,0 +1,42 @@
+"""No text stands in two parts of a corpus."""
+
+from lmsteer.data.corpus import text_key
+from lmsteer.data.parts import WHOLE, corpus_of_parts
+from lmsteer.records import Row
+
+
+def texts(rows: tuple[Row, ...]) -> list[str]:
+    return [row.text for row in rows]
+
+
+def test_a_text_of_two_parts_stays_where_it_is_held_out() -> None:
+    parts = {
+        "train": [Row("alone", 1.0), Row("In dev, too.", 1.0), Row("in test too", 1.0), Row("alone !", -1.0)],
+        "dev": [Row("in dev too", 1.0), Row("In test too", 0.5)],
+        "test": [Row("in test too", 1.0)],
+    }
+    corpus = corpus_of_parts("c", parts)
+    assert texts(corpus.train) == ["alone"]
+    assert texts(corpus.dev) == ["in dev too"]
+    assert texts(corpus.test) == ["in test too"]
+    assert corpus.judge == ()
+
+
+def test_the_judge_takes_its_share_of_train_rows_and_no_other_rows() -> None:
+    train = [Row(f"train text {i}", 1.0) for i in range(1000)]
+    corpus = corpus_of_parts("c", {"train": train, "test": [Row("held", 1.0)]}, judge=0.20)
+    assert sorted(texts(corpus.train) + texts(corpus.judge)) == sorted(row.text for row in train)
+    assert 150 < len(corpus.judge) < 250
+    assert texts(corpus.test) == ["held"]
+
+
+def test_a_source_without_parts_is_parted_by_text_whatever_the_order() -> None:
+    rows = [Row(f"text {i}", 1.0) for i in range(1000)]
+    one, other = corpus_of_parts("c", {WHOLE: rows}), corpus_of_parts("c", {WHOLE: rows[::-1]})
+    keys = [{text_key(row.text) for row in part} for part in (one.train, one.dev, one.test, one.judge)]
+    assert sum(len(part) for part in keys) == len(set().union(*keys)) == 1000
+    assert [len(part) for part in keys] == [len(part) for part in (other.train, other.dev, other.test, other.judge)]
+    assert set(texts(one.judge)) == set(texts(other.judge))
+    assert 170 < len(one.judge) < 230
+    assert 70 < len(one.test) < 130
+    assert 30 < len(one.dev) < 70

@@ -1,0 +1,86 @@
+"""Rows are read as they stand in the file; what is wrong is named by file and line."""
+
+from pathlib import Path
+
+import pytest
+
+from lmsteer.data.table import number_of, part_files, read_table, text_of
+from lmsteer.errors import InputError
+
+COLUMNS = ("text", "label")
+
+
+def rows(path: Path) -> list[tuple[str, dict[str, object]]]:
+    return [(where, dict(row)) for where, row in read_table(path, columns=COLUMNS)]
+
+
+def test_quotes_in_tsv_are_plain_characters_and_lines_may_end_either_way(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_bytes('\ufefflabel\ttext\r\n4\t"Half open\n\n2\tline\u2028sep, "" two\r\n'.encode())
+    assert rows(path) == [
+        (f"{path}, line 2", {"label": "4", "text": '"Half open'}),
+        (f"{path}, line 4", {"label": "2", "text": 'line\u2028sep, "" two'}),
+    ]
+
+
+def test_csv_quotes_hold_commas_quotes_and_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('text,label\n"one, ""two""\nthree",1\nNA,0\n', encoding="utf-8")
+    assert [row for _, row in rows(path)] == [
+        {"text": 'one, "two"\nthree', "label": "1"},
+        {"text": "NA", "label": "0"},
+    ]
+
+
+def test_jsonl_keeps_types(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "label": 0.5}\n', encoding="utf-8")
+    assert rows(path) == [(f"{path}, line 1", {"text": "a", "label": 0.5})]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.tsv", b"", r"a\.tsv holds no rows"),
+        ("a.tsv", b"text\tlabel\n", r"a\.tsv holds no rows"),
+        ("a.tsv", b"text\tlabel\na\t1\nb\n", r"a\.tsv, line 3: 1 fields; 2 expected"),
+        ("a.tsv", b"text\tscore\na\t1\n", r"a\.tsv, line 2: no column 'label'; there are text, score"),
+        ("a.tsv", b"text\tlabel\n\xff\t1\n", r"cannot read .*a\.tsv"),
+        ("a.csv", b"text,label\na,1,2\n", r"a\.csv, line 2: 3 fields"),
+        ("a.csv", b'text,label\n"a"b,1\n', r"a\.csv, line 2: not CSV"),
+        ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "a"}\n', r"a\.jsonl, line 2: no column 'label'"),
+        ("a.jsonl", b"{]\n", r"a\.jsonl, line 1: not JSON"),
+        ("a.txt", b"text\tlabel\na\t1\n", r"a\.txt: unknown kind of file; allowed are \.tsv, \.csv, \.jsonl"),
+    ],
+)
+def test_a_malformed_file_is_refused_by_file_and_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        rows(tmp_path / name)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot read .*none\.tsv"):
+        rows(tmp_path / "none.tsv")
+
+
+@pytest.mark.parametrize("text", [None, "", "  \t", 3])
+def test_a_cell_without_text_is_refused(text: object) -> None:
+    with pytest.raises(InputError, match="FILE, line 7: text is"):
+        text_of({"text": text}, "text", "FILE, line 7")
+
+
+@pytest.mark.parametrize("value", [None, "", "good", True, []])
+def test_a_cell_without_a_number_is_refused(value: object) -> None:
+    with pytest.raises(InputError, match="FILE, line 7: label is"):
+        number_of({"label": value}, "label", "FILE, line 7")
+
+
+def test_a_folder_is_read_by_the_names_of_its_parts(tmp_path: Path) -> None:
+    for name in ("train.tsv", "validation.csv", "test.jsonl", "notes.txt"):
+        (tmp_path / name).touch()
+    found = {part: path.name for part, path in part_files(tmp_path).items()}
+    assert found == {"train": "train.tsv", "dev": "validation.csv", "test": "test.jsonl"}
+    (tmp_path / "dev.tsv").touch()
+    with pytest.raises(InputError, match=r"both dev\.tsv and validation\.csv"):
+        part_files(tmp_path)

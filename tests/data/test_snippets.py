@@ -1,0 +1,69 @@
+"""The embedded corpora: labels, parts, balance, and no training on prompts."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lmsteer.data.corpus import text_key
+from lmsteer.data.snippets import snippets, toxic_snippets
+from lmsteer.errors import InputError
+from lmsteer.records import Row
+
+Cache = dict[str, Path]
+
+
+def test_ratings_become_labels_and_marks_of_the_source_go(cache: Cache) -> None:
+    corpus = snippets()
+    rows = {row.text: row.label for row in (*corpus.train, *corpus.dev, *corpus.test, *corpus.judge)}
+    assert rows['A "warm" film & a good one.'] == 0.5
+    assert rows["Dreadful."] == -1.0
+    assert "Dreadful !" not in rows  # the same words: counts once
+
+
+def test_snippets_are_parted_in_the_stated_shares(cache: Cache) -> None:
+    corpus = snippets()
+    sizes = {part: len(getattr(corpus, part)) / 1992 for part in ("judge", "test", "dev", "train")}
+    assert sum(sizes.values()) == 1.0
+    assert sizes == pytest.approx({"judge": 0.35, "test": 0.10, "dev": 0.05, "train": 0.50}, abs=0.03)
+
+
+def test_toxic_and_clean_texts_are_as_many_and_of_similar_length_in_every_part(cache: Cache) -> None:
+    corpus = toxic_snippets()
+    rows = (*corpus.train, *corpus.dev)
+    toxic, clean = ([row.text for row in rows if row.label == label] for label in (-1.0, 1.0))
+    assert len(toxic) == len(clean) == 40
+    assert {len(text.split()) for text in clean} == {7}  # as the toxic ones have; 26 words were on offer too
+    assert corpus.test == corpus.judge == ()
+    # A clean choice in the order of the hash that parts the rows would put all of it into dev.
+    assert sum(row.label == 1.0 for row in corpus.dev) < 15
+
+
+def test_the_choice_does_not_depend_on_the_order_of_the_files(cache: Cache) -> None:
+    before = toxic_snippets()
+    for name in ("toxicity.jsonl", "amazonReviewSnippets_GroundTruth.txt"):
+        lines = cache[name].read_bytes().splitlines(keepends=True)
+        cache[name].write_bytes(b"".join(reversed(lines)))
+    assert toxic_snippets().digest() == before.digest()
+
+
+def test_texts_that_begin_or_continue_a_prompt_are_left_out(cache: Cache) -> None:
+    added = ["the man said: more of it", "A prompt", "unlike any prompt at all"]
+    with cache["toxicity.jsonl"].open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps({"text": text}) + "\n" for text in added)
+    corpus = toxic_snippets()
+    keys = {text_key(row.text) for row in (*corpus.train, *corpus.dev)}
+    assert [text_key(text) in keys for text in added] == [False, False, True]
+
+
+def test_labels_lie_between_minus_one_and_one(cache: Cache) -> None:
+    corpus = snippets()
+    assert all(isinstance(row, Row) and -1 <= row.label <= 1 for row in corpus.train)
+
+
+@pytest.mark.parametrize("corpus", [snippets, toxic_snippets])
+def test_an_empty_cache_is_reported(corpus: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LMSTEER_CACHE", str(tmp_path))
+    assert callable(corpus)
+    with pytest.raises(InputError, match=r"python -m src\.fetch"):
+        corpus()

@@ -1,0 +1,110 @@
+"""SST in the formats it comes in: the same sentences give the same corpus."""
+
+import json
+from pathlib import Path
+
+import datasets
+import pytest
+
+from lmsteer.data.corpus import Corpus
+from lmsteer.data.sst import sst2, sst5
+from lmsteer.errors import InputError
+from lmsteer.records import Row
+
+TRAIN = [(f'sentence {i} "quoted', i % 5) for i in range(10)]
+DEV = [("a dev sentence", 4), ("Sentence 3 , ` quoted", 3)]  # the second is the train sentence 3 in other spelling
+TEST = [("a test sentence", 0)]
+PARTS = {"train": TRAIN, "dev": DEV, "test": TEST}
+
+
+def tsv(folder: Path) -> None:
+    for part, rows in PARTS.items():
+        lines = [f"{label + 1}\t{text}\n" for text, label in rows]
+        (folder / f"{part}.tsv").write_text("label\ttext\n" + "".join(lines), encoding="utf-8")
+
+
+def jsonl(folder: Path) -> None:
+    for part, rows in PARTS.items():
+        lines = [json.dumps({"text": text, "label": label, "label_text": "x"}) + "\n" for text, label in rows]
+        (folder / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def parquet(folder: Path) -> None:
+    """The layout of data sets that the hub has converted: read by ``datasets`` itself."""
+    for part, rows in PARTS.items():
+        name = {"dev": "validation"}.get(part, part)
+        values = {"text": [text for text, _ in rows], "label": [label for _, label in rows]}
+        (folder / "data").mkdir(exist_ok=True)
+        datasets.Dataset.from_dict(values).to_parquet(folder / "data" / f"{name}-00000-of-00001.parquet")
+
+
+@pytest.mark.parametrize("write", [tsv, jsonl, parquet])
+def test_every_format_gives_the_five_labels_and_the_parts_of_the_source(write: object, tmp_path: Path) -> None:
+    folder = tmp_path / "sst"
+    folder.mkdir()
+    assert callable(write)
+    write(folder)
+    train = tuple(Row(text, label / 2 - 1) for text, label in TRAIN if label != 3 or "8" in text)
+    dev = tuple(Row(text, label / 2 - 1) for text, label in DEV)
+    assert sst5(path=str(folder)) == Corpus("sst5", train=train, dev=dev, test=(Row("a test sentence", -1.0),))
+
+
+def test_binary_drops_the_neutral_and_keeps_the_sign(tmp_path: Path) -> None:
+    tsv(tmp_path)
+    train = sst5(path=str(tmp_path), labels="binary").train
+    assert [row.label for row in train] == [-1.0, -1.0, 1.0, -1.0, -1.0, 1.0, 1.0]
+
+
+def test_a_single_file_is_parted_by_hash(tmp_path: Path) -> None:
+    path = tmp_path / "all.tsv"
+    path.write_text("label\ttext\n" + "".join(f"{i % 5 + 1}\ttext {i}\n" for i in range(400)), encoding="utf-8")
+    corpus = sst5(path=str(path))
+    sizes = [len(part) for part in (corpus.train, corpus.dev, corpus.test, corpus.judge)]
+    assert sum(sizes) == 400
+    assert all(sizes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ((0, 5), r"label 0 \(.*line 2\) and label 5 \(.*line 3\)"),
+        ((1, 4), "neither label 0 nor label 5"),
+        ((0, 6), r"line 3: label is 6; allowed are whole numbers 0 to 5"),
+        ((0, 0.5), r"line 3: label is 0\.5"),
+        ((0, "good"), r"line 3: label is 'good'; a number is needed"),
+    ],
+)
+def test_a_scale_that_cannot_be_told_is_refused(labels: tuple[object, object], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text(f"text\tlabel\na\t{labels[0]}\nb\t{labels[1]}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        sst5(path=str(path))
+
+
+def test_sst2_has_two_labels_and_ignores_hidden_ones(tmp_path: Path) -> None:
+    for part, labels in {"train": (0, 1), "validation": (1, 0), "test": (-1, -1)}.items():
+        lines = [json.dumps({"sentence": f"{part} {i}", "label": label, "idx": i}) for i, label in enumerate(labels)]
+        (tmp_path / f"{part}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    train, dev = (Row("train 0", -1.0), Row("train 1", 1.0)), (Row("validation 0", 1.0), Row("validation 1", -1.0))
+    assert sst2(path=str(tmp_path)) == Corpus("sst2", train=train, dev=dev)
+
+
+def test_without_a_hub_the_choices_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError("Couldn't reach the hub\nand much more")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(InputError, match=r"SetFit/sst5 .*reach the hub.*data\.path=.*data=snippets") as caught:
+        sst5()
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_a_data_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        sst5(path=str(tmp_path / "none"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="cannot be loaded"):
+        sst5(path=str(tmp_path / "empty"))
+    datasets.Dataset.from_dict({"text": ["a"], "score": [1]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="no column 'label'; there are text, score"):
+        sst5(path=str(tmp_path / "a.parquet"))

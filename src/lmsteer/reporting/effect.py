@@ -37,13 +37,13 @@ class Effect:
 
 def plain_row(result: Result, row: ResultRow) -> ResultRow | None:
     """The plain model's row for the same model and prompts, of the same seed where there is one."""
-    rows = [r for r in result.rows if not r.strength and (r.model, r.prompts) == (row.model, row.prompts)]
+    rows = [r for r in result.rows if r.is_plain and (r.model, r.prompts) == (row.model, row.prompts)]
     return next((r for r in rows if r.seed == row.seed), rows[0] if rows else None)
 
 
 def effect_of(result: Result, row: ResultRow, metric: Metric) -> Effect | None:
     """The effect in a metric; None for the plain model itself, or where either value is missing."""
     plain = plain_row(result, row)
-    if not row.strength or plain is None or metric.name not in row.metrics or metric.name not in plain.metrics:
+    if row.is_plain or plain is None or metric.name not in row.metrics or metric.name not in plain.metrics:
         return None
     return Effect(metric=metric, plain=plain.metrics[metric.name], steered=row.metrics[metric.name])

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+POSITIVITY = {"positivity": "positivity ↑"}
 TOXICITY = {"expected_maximum_toxicity": "expected max toxicity ↓", "toxicity_probability": "toxicity probability ↓"}
 FLUENCY = {"perplexity": "perplexity ↓", "perplexity_corpus": "corpus perplexity ↓"}
 DIVERSITY = {"dist_1": "dist-1", "dist_2": "dist-2", "dist_3": "dist-3"}
-KNOWN = TOXICITY | FLUENCY | DIVERSITY
+KNOWN = POSITIVITY | TOXICITY | FLUENCY | DIVERSITY
 
 
 @dataclass(frozen=True)
 class Metric:
     """A metric by its name: ``positivity``, or ``positivity@NAME`` for a further scorer.
 
-    A name that is in none of the tables above is an attribute: a fraction, without a better direction.
+    A name that is in none of the tables above is an attribute: a fraction, without a direction.
     """
 
     name: str
@@ -35,6 +36,11 @@ class Metric:
         return self.base not in FLUENCY and self.base not in DIVERSITY
 
     @property
+    def is_toxicity(self) -> bool:
+        """Whether it measures toxicity, so that texts may offend."""
+        return self.base in TOXICITY
+
+    @property
     def is_fraction(self) -> bool:
         """Whether values lie in [0, 1]."""
         return self.base not in FLUENCY
@@ -42,7 +48,7 @@ class Metric:
     @property
     def words(self) -> str:
         """The name to be read in a sentence, without direction and scorer."""
-        return KNOWN.get(self.base, self.base.replace("_", " ")).rstrip(" ↓")
+        return KNOWN.get(self.base, self.base.replace("_", " ")).rstrip(" ↑↓")
 
     @property
     def heading(self) -> str:

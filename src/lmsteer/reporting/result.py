@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -75,10 +76,21 @@ class ResultRow(_Record):
                     raise ValueError(f"{name} is {number}; a value in [{low:g}, {high:g}] is expected")
         return metrics
 
+    @model_validator(mode="after")
+    def _plain_is_unsteered(self) -> ResultRow:
+        if self.is_plain and self.strength:
+            raise ValueError(f"method plain at strength {self.strength}; the plain model has none")
+        return self
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is the plain model, against which effects are quoted."""
+        return self.method == "plain"
+
     @property
     def label(self) -> str:
-        """The strength to be read: ``plain``, ``sentiment +5``, ``sentiment +5, dummy +1``."""
-        return ", ".join(f"{name} {value:+g}" for name, value in self.strength.items()) or self.method
+        """What a row or column of a table is called: its strength, or the method where there is none."""
+        return strength_label(self.strength) or self.method
 
 
 class Result(_Record):
@@ -108,6 +120,11 @@ class Result(_Record):
     def metrics(self) -> list[Metric]:
         """Every metric that some row has, in the order of columns: a metric's first scorer before further ones."""
         return sorted({Metric(name) for row in self.rows for name in row.metrics}, key=lambda m: m.rank)
+
+
+def strength_label(strength: Mapping[str, float]) -> str:
+    """A strength to be read, ``sentiment +5, dummy +1``; empty for an empty one."""
+    return ", ".join(f"{name} {value:+g}" if value else f"{name} 0" for name, value in strength.items())
 
 
 class _File(Result):

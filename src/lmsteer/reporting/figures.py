@@ -1,0 +1,135 @@
+"""Pictures of a result and of a fit, drawn without a window or global state."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
+
+from lmsteer.reporting.line import Line, lines_of, swept_dimension
+from lmsteer.reporting.result import Result
+
+Curve = Mapping[str, Sequence[Sequence[float]]]
+
+# Okabe and Ito's palette less its yellow, which is too light for lines on white; markers tell lines apart as well.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
+LOG_FROM = 5.0  # perplexities further apart than this are drawn on a logarithmic axis
+DODGE = 3.0  # points between the intervals of two lines; the data stay where they are
+STYLE: dict[str, Any] = {
+    "text.parse_math": False,
+    "font.size": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+}
+
+
+def strength_curve(result: Result) -> Figure | None:
+    """Attributes (left) and perplexity (right) along the strength, with 95 % intervals; the plain model stands at 0.
+
+    None where there is nothing to draw: no two strengths, or neither attribute nor perplexity.
+    """
+    attributes = lines_of(result, [metric for metric in result.metrics if metric.is_attribute])
+    perplexity = lines_of(result, [metric for metric in result.metrics if metric.base == "perplexity"])
+    panels = [lines for lines in (attributes, perplexity) if lines]
+    if not panels:
+        return None
+    with style.context(["default", STYLE]):
+        height = 3.3 + 0.22 * max(map(len, panels))
+        figure = Figure(figsize=(8.0 if len(panels) > 1 else 4.8, height), layout="constrained")
+        for axes, lines in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            _draw_lines(axes, lines)
+            _strength_axis(axes, lines, swept_dimension(result) or "")
+            if lines is perplexity:
+                _perplexity_axis(axes, lines, result)
+            else:
+                words = {line.metric.words for line in lines}
+                axes.set_ylabel(f"{words.pop()} (0 to 1)" if len(words) == 1 else "score or share (0 to 1)")
+                axes.set_ylim(0, 1)
+    return figure
+
+
+def loss_curve(curve: Curve) -> Figure | None:
+    """Train and dev loss of a fit, ``{"train": [[step, nats], …], "dev": …}``; None where both are missing."""
+    train, dev = ([tuple(point) for point in curve.get(part, ())] for part in ("train", "dev"))
+    if not train and not dev:
+        return None
+    with style.context(["default", STYLE]):
+        figure = Figure(figsize=(8.0, 3.2), layout="constrained")
+        axes = figure.subplots()
+        if train:
+            axes.plot(*zip(*train, strict=True), color=COLORS[0], alpha=0.45, linewidth=1, label="train (one batch)")
+        if dev:
+            axes.plot(*zip(*dev, strict=True), color=COLORS[1], marker="o", markersize=5, linewidth=2, label="dev")
+        axes.set_xlabel("optimizer steps")
+        axes.set_ylabel("loss (nats per token)")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3, ncols=2)
+    return figure
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as PNG, 1200 pixels wide for two panels; the same figure gives the same bytes."""
+    file = io.BytesIO()
+    with style.context(["default", STYLE]):
+        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+    return file.getvalue()
+
+
+def _draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
+    for i, line in enumerate(lines):
+        color, shift = COLORS[i % len(COLORS)], DODGE * (i - (len(lines) - 1) / 2) / 72
+        place = axes.transData + ScaledTranslation(shift, 0, axes.figure.dpi_scale_trans)
+        bars = [(x, v.low, v.high) for x, v in zip(line.x, line.values, strict=True) if v.low is not None]
+        if bars:
+            axes.vlines(*zip(*bars, strict=True), color=color, alpha=0.5, linewidth=2.5, transform=place)
+        axes.plot(
+            line.x,
+            [value.value for value in line.values],
+            color=color,
+            marker=MARKERS[i % len(MARKERS)],
+            markersize=5.5,
+            linewidth=1.6,
+            transform=place,
+            label=line.label,
+        )
+    if len(lines) > 1:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3)
+
+
+def _strength_axis(axes: Axes, lines: Sequence[Line], dimension: str) -> None:
+    """Name the strengths that were measured, where there is room for them."""
+    axes.set_xlabel(f"strength of {dimension}")
+    ticks = sorted({x for line in lines for x in line.x})
+    margin = 0.07 * (ticks[-1] - ticks[0]) or 1.0
+    axes.set_xlim(ticks[0] - margin, ticks[-1] + margin)
+    gaps = [b - a for a, b in itertools.pairwise(ticks)]
+    if gaps and min(gaps) >= (ticks[-1] - ticks[0]) / 12:
+        axes.set_xticks(ticks, [f"{tick:+g}" if tick else "plain" for tick in ticks])
+
+
+def _perplexity_axis(axes: Axes, lines: Sequence[Line], result: Result) -> None:
+    judge = result.protocol.get("judge")
+    axes.set_ylabel(f"perplexity under {judge}" if judge else "perplexity")
+    values = [value for line in lines for value in line.values]
+    shown = [v for value in values for v in (value.value, value.low, value.high) if v is not None]
+    points = [value.value for value in values]
+    if max(points) <= LOG_FROM * min(points):
+        axes.set_ylim(0, 1.08 * max(shown))
+        return
+    axes.set_yscale("log")
+    axes.set_ylim(min(shown) / 1.3, max(shown) * 1.3)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())

@@ -118,8 +118,8 @@ def test_a_file_that_was_removed_is_fetched_again(index: Index, tmp_path: Path) 
 def test_a_wrong_checksum_is_refused_with_both_sums_and_nothing_is_kept(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = embedded.ARCHIVES
-    monkeypatch.setattr(embedded, "ARCHIVES", (replace(first, sha256="0" * 64), second))
+    first, *rest = embedded.ARCHIVES
+    monkeypatch.setattr(embedded, "ARCHIVES", (replace(first, sha256="0" * 64), *rest))
     assert command.main([]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -130,7 +130,7 @@ def test_a_wrong_checksum_is_refused_with_both_sums_and_nothing_is_kept(
 def test_a_missing_member_is_refused_by_name_and_nothing_is_kept(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, _ = embedded.ARCHIVES
+    first = embedded.ARCHIVES[0]
     members = {"LICENSE": "first-1/LICENSE", "b.txt": "first-1/rated.tar.gz::rated/none.txt"}
     monkeypatch.setattr(embedded, "ARCHIVES", (replace(first, members=members),))
     with pytest.raises(InputError, match=r"first\.zip: .*rated/none\.txt"):

@@ -246,7 +246,6 @@ def _convert(gguf: Path, target: Path) -> None:
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars; one of them has no switch
         dequantized = GgufConfig(dequantize=True)
         lm = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=name, quantization_config=dequantized)
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=name)
-        tokenizer.padding_side = "left"
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=name, padding_side="left")
         lm.float().save_pretrained(target)
         tokenizer.save_pretrained(target)

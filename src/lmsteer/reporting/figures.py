@@ -56,7 +56,7 @@ def strength_curve(result: Result) -> Figure | None:
                 _perplexity_axis(axes, lines, result)
             else:
                 words = {line.metric.words for line in lines}
-                axes.set_ylabel(f"{words.pop()} (0 to 1)" if len(words) == 1 else "score or share (0 to 1)")
+                axes.set_ylabel(f"{_short(words.pop(), 30)} (0 to 1)" if len(words) == 1 else "score or share (0 to 1)")
                 axes.set_ylim(0, 1)
     return figure
 
@@ -102,7 +102,7 @@ def _draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
             markersize=5.5,
             linewidth=1.6,
             transform=place,
-            label=line.label,
+            label=_short(line.label, 60),
         )
     if len(lines) > 1:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3)
@@ -110,7 +110,7 @@ def _draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
 
 def _strength_axis(axes: Axes, lines: Sequence[Line], dimension: str) -> None:
     """Name the strengths that were measured, where there is room for them."""
-    axes.set_xlabel(f"strength of {dimension}")
+    axes.set_xlabel(f"strength of {_short(dimension, 30)}")
     ticks = sorted({x for line in lines for x in line.x})
     margin = 0.07 * (ticks[-1] - ticks[0]) or 1.0
     axes.set_xlim(ticks[0] - margin, ticks[-1] + margin)
@@ -121,7 +121,7 @@ def _strength_axis(axes: Axes, lines: Sequence[Line], dimension: str) -> None:
 
 def _perplexity_axis(axes: Axes, lines: Sequence[Line], result: Result) -> None:
     judge = result.protocol.get("judge")
-    axes.set_ylabel(f"perplexity under {judge}" if judge else "perplexity")
+    axes.set_ylabel(f"perplexity under {_short(str(judge), 30)}" if judge else "perplexity")
     values = [value for line in lines for value in line.values]
     shown = [v for value in values for v in (value.value, value.low, value.high) if v is not None]
     points = [value.value for value in values]
@@ -133,3 +133,8 @@ def _perplexity_axis(axes: Axes, lines: Sequence[Line], result: Result) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _short(name: str, length: int) -> str:
+    """The end of a long name, as of a path, so that the picture keeps its room."""
+    return name if len(name) <= length else "…" + name[1 - length :]

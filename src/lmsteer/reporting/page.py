@@ -19,7 +19,7 @@ from lmsteer.reporting.result import Result, strength_label
 from lmsteer.reporting.table import READING, table
 
 SHOWN_PROMPTS = 20
-KINDS = {"n_prompts": "number of prompts", "samples": "samples per prompt", "dtype": "precision"}
+KINDS = {"name": "protocol", "n_prompts": "number of prompts", "samples": "samples per prompt", "dtype": "precision"}
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _kind(name: str) -> str:
 def _words(value: JsonValue) -> str:
     """A value of the protocol to be read."""
     if isinstance(value, dict):
-        return ", ".join(f"{name.removeprefix('_')} {_words(v)}" for name, v in value.items()) or "–"
+        return ", ".join(f"{name.strip('_')} {_words(v)}" for name, v in value.items()) or "–"
     if value is None:
         return "unknown"
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

@@ -1,0 +1,83 @@
+from handmade import PROTOCOL, row, value
+
+from lmsteer.reporting.result import Result, ResultRow
+from lmsteer.reporting.table import markdown_table, table, text_table
+
+
+def test_the_table_holds_exactly_the_numbers_of_the_result(result: Result) -> None:
+    assert table(result) == [
+        ["strength", "positivity ↑", "perplexity ↓"],
+        ["plain", ".47 [.43, .51]", "16.4 [15.8, 17.0]"],
+        ["sentiment +5", ".74 [.70, .78] +.27", "32.8 [31.0, 36.0] ×2.0"],
+        ["sentiment -5", ".44 [.40, .48] (-.03)", "123 [101, 150] ×7.5"],
+    ]
+
+
+def test_terminal_text_is_aligned_and_says_how_to_read_it(result: Result) -> None:
+    assert text_table(result).split("\n") == [
+        "strength      positivity ↑           perplexity ↓",
+        "------------  ---------------------  ----------------------",
+        "plain         .47 [.43, .51]         16.4 [15.8, 17.0]",
+        "sentiment +5  .74 [.70, .78] +.27    32.8 [31.0, 36.0] ×2.0",
+        "sentiment -5  .44 [.40, .48] (-.03)  123 [101, 150] ×7.5",
+        "Each value with its 95 % interval over prompts, then its change from the plain model, "
+        "in parentheses where the two",
+        "intervals overlap or are missing.",
+    ]
+
+
+def test_a_wide_table_gives_up_lesser_intervals_to_fit_the_terminal(result: Result) -> None:
+    more = {f"dist_{n}": value(0.8 + n / 100, 0.7, 0.9) for n in (1, 2, 3)}
+    more |= {"positivity@wordlist": value(0.5, 0.4, 0.6, "wordlist"), "perplexity_corpus": value(14.0, 13.0, 15.0)}
+    rows = [r.model_copy(update={"metrics": {**r.metrics, **more}}) for r in result.rows]
+    wide = Result(protocol=PROTOCOL, rows=rows)
+    lines = text_table(wide).split("\n")
+    assert max(map(len, lines)) <= 120
+    assert ".74 [.70, .78] +.27" in lines[4]
+    assert "32.8 [31.0, 36.0] ×2.0" in lines[4]
+    assert ".81 [" not in text_table(wide)
+    assert ".81 [.70, .90]" in text_table(wide, width=200)
+
+
+def test_markdown_has_one_line_a_row_and_lets_no_name_break_it(plain: ResultRow) -> None:
+    other = plain.model_copy(update={"model": "a|b\nc"})
+    lines = markdown_table(Result(protocol=PROTOCOL, rows=[plain, other])).split("\n")
+    assert lines == [
+        "| model | strength | positivity ↑ | perplexity ↓ |",
+        "| --- | --- | --- | --- |",
+        "| smollm2 | plain | .47 [.43, .51] | 16.4 [15.8, 17.0] |",
+        r"| a\|b c | plain | .47 [.43, .51] | 16.4 [15.8, 17.0] |",
+    ]
+
+
+def test_each_prompt_set_and_seed_is_compared_with_its_own_plain_model() -> None:
+    def measured(number: float) -> dict[str, object]:
+        return {"positivity": value(number, number - 0.01, number + 0.01)}
+
+    rows = [
+        row({}, measured(0.1), prompts="a", seed=1),
+        row({}, measured(0.2), prompts="a", seed=2),
+        row({}, measured(0.3), prompts="b", seed=1),
+        row({"s": 1.0}, measured(0.9), prompts="a", seed=1),
+        row({"s": 1.0}, measured(0.9), prompts="a", seed=2),
+        row({"s": 1.0}, measured(0.9), prompts="b", seed=1),
+        row({"s": 1.0}, measured(0.9), prompts="c", seed=1),
+    ]
+    steered = [line for line in table(Result(protocol=PROTOCOL, rows=rows)) if line[2] == "s +1"]
+    assert [(line[0], line[1], line[3].partition("] ")[2]) for line in steered] == [
+        ("a", "1", "+.80"),
+        ("a", "2", "+.70"),
+        ("b", "1", "+.60"),
+        ("c", "1", ""),
+    ]
+
+
+def test_what_was_not_measured_is_a_dash_and_a_single_prompt_has_no_interval(plain: ResultRow) -> None:
+    alone = row({"s": 1.0}, {"positivity": value(1.0, None, None)})
+    assert table(Result(protocol=PROTOCOL, rows=[plain, alone]))[2] == ["s +1", "1.00 (+.53)", "–"]
+
+
+def test_another_method_goes_by_its_own_name(plain: ResultRow) -> None:
+    other = row({}, {"positivity": value(0.9, 0.8, 1.0)}, method="dexperts")
+    lines = table(Result(protocol=PROTOCOL, rows=[other, plain]))
+    assert [line[:2] for line in lines[1:]] == [["plain", ".47 [.43, .51]"], ["dexperts", ".90 [.80, 1.00] +.43"]]

@@ -102,7 +102,7 @@ def _draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
             markersize=5.5,
             linewidth=1.6,
             transform=place,
-            label=_short(line.label, 60),
+            label=_short(line.label, 42),
         )
     if len(lines) > 1:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3)

@@ -13,18 +13,16 @@ MODULES := -p lmsteer $(addprefix -m src.,$(ENTRY_POINTS))
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup develop run test lint types clean python torch
+.PHONY: help setup develop run test lint types clean torch
 
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 	@echo 'Another Python: make setup PYTHON=python3.12. Another torch, for instance for a GPU: make setup TORCH=torch'
 
-python:
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo 'lmsteer needs Python 3.11 or newer; "$(PYTHON)" is' "$$($(PYTHON) -V 2>&1 | tail -n 1)." \
 	    'Name another: make setup PYTHON=/path/to/python3.11' >&2; exit 1; }
-
-$(BIN)/python: | python
 	$(PYTHON) -m venv $(VENV)
 
 # The stamp holds what was asked for: a torch named by the user stays until another one is named.

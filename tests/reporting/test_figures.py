@@ -98,6 +98,12 @@ def test_the_loss_curve_draws_the_numbers() -> None:
     assert loss_curve({"train": [], "dev": []}) is None
 
 
+def test_a_long_fit_has_a_running_mean_of_a_twentieth_of_its_steps() -> None:
+    figure = loss_curve({"train": [[step, float(step % 2)] for step in range(1, 41)]})
+    assert figure is not None
+    assert drawn_lines(figure.axes[0])[1] == [[step, 0.5] for step in range(2, 41)]
+
+
 def test_the_same_figure_gives_the_same_png_without_notes_on_its_maker(result: Result) -> None:
     first, second = (to_png(figure) for figure in (strength_curve(result), strength_curve(result)) if figure)
     assert first == second

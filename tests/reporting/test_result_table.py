@@ -20,7 +20,9 @@ def test_terminal_text_is_aligned_and_says_how_to_read_it(result: Result) -> Non
         "plain         .47 [.43, .51]         16.4 [15.8, 17.0]",
         "sentiment +5  .74 [.70, .78] +.27    32.8 [31.0, 36.0] ×2.0",
         "sentiment -5  .44 [.40, .48] (-.03)  123 [101, 150] ×7.5",
-        "Each value with its 95 % interval over prompts, then its change from the plain model, "
+        "120 prompts × 5 samples; scored by tfidf, wordlist; perplexity under smollm2, the unsteered model itself. "
+        "Each value",
+        "with its 95 % bootstrap interval over prompts, then its change from the plain model, "
         "in parentheses where the two",
         "intervals overlap or are missing.",
     ]
@@ -41,7 +43,8 @@ def test_a_wide_table_gives_up_lesser_intervals_to_fit_the_terminal(result: Resu
 
 def test_markdown_has_one_line_a_row_and_lets_no_name_break_it(plain: ResultRow) -> None:
     other = plain.model_copy(update={"model": "a|b\nc"})
-    lines = markdown_table(Result(protocol=PROTOCOL, rows=[plain, other])).split("\n")
+    *lines, blank, legend = markdown_table(Result(protocol=PROTOCOL, rows=[plain, other])).split("\n")
+    assert (blank, legend[:24]) == ("", "120 prompts × 5 samples;")
     assert lines == [
         "| model | strength | positivity ↑ | perplexity ↓ |",
         "| --- | --- | --- | --- |",
@@ -81,3 +84,12 @@ def test_another_method_goes_by_its_own_name(plain: ResultRow) -> None:
     other = row({}, {"positivity": value(0.9, 0.8, 1.0)}, method="dexperts")
     lines = table(Result(protocol=PROTOCOL, rows=[other, plain]))
     assert [line[:2] for line in lines[1:]] == [["plain", ".47 [.43, .51]"], ["dexperts", ".90 [.80, 1.00] +.43"]]
+
+
+def test_the_legend_says_nothing_that_the_protocol_does_not(result: Result) -> None:
+    assert (
+        text_table(result.model_copy(update={"protocol": {"judge": "gpt2-xl"}}))
+        .split("\n")[5]
+        .startswith("perplexity under gpt2-xl. Each value")
+    )
+    assert text_table(result.model_copy(update={"protocol": {}})).split("\n")[5].startswith("Each value with")

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -70,12 +71,17 @@ def loss_curve(curve: Curve) -> Figure | None:
         figure = Figure(figsize=(8.0, 3.2), layout="constrained")
         axes = figure.subplots()
         if train:
-            axes.plot(*zip(*train, strict=True), color=COLORS[0], alpha=0.45, linewidth=1, label="train (one batch)")
+            axes.plot(*zip(*train, strict=True), color=COLORS[0], alpha=0.35, linewidth=0.8, label="train (one batch)")
+            span = len(train) // 20
+            if span > 1:
+                means = np.convolve([loss for _, loss in train], np.full(span, 1 / span), mode="valid")
+                steps = [step for step, _ in train[span - 1 :]]
+                axes.plot(steps, means, color=COLORS[0], linewidth=1.6, label=f"train (mean of {span})")
         if dev:
             axes.plot(*zip(*dev, strict=True), color=COLORS[1], marker="o", markersize=5, linewidth=2, label="dev")
         axes.set_xlabel("optimizer steps")
         axes.set_ylabel("loss (nats per token)")
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3, ncols=2)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3, ncols=3)
     return figure
 
 

@@ -13,7 +13,7 @@ from lmsteer.reporting.result import Result, ResultRow
 # Whose intervals give way first when a table is too wide for a terminal; the file and the report keep them all.
 NARROWING = ("dist_3", "dist_2", "dist_1", "perplexity_corpus", "perplexity")
 READING = (
-    "Each value with its 95 % interval over prompts, then its change from the plain model, "
+    "Each value with its 95 % bootstrap interval over prompts, then its change from the plain model, "
     "in parentheses where the two intervals overlap or are missing."
 )
 
@@ -39,14 +39,28 @@ def text_table(result: Result, *, width: int = 120) -> str:
         lines = _align(table(result, without_interval=NARROWING[:count]))
         if max(map(len, lines)) <= width:
             break
-    return "\n".join([*lines, *textwrap.wrap(READING, width)])
+    return "\n".join([*lines, *textwrap.wrap(legend(result), width)])
 
 
 def markdown_table(result: Result) -> str:
-    """A Markdown table."""
+    """A Markdown table with its legend below."""
     rows = [[" ".join(cell.split()).replace("|", r"\|") for cell in row] for row in table(result)]
     rows.insert(1, ["---"] * len(rows[0]))
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return "\n".join([*("| " + " | ".join(row) + " |" for row in rows), "", legend(result)])
+
+
+def legend(result: Result) -> str:
+    """How much was measured by whom, as far as the protocol says, and how to read the cells."""
+    protocol, parts = result.protocol, []
+    if "n_prompts" in protocol and "samples" in protocol:
+        parts.append(f"{protocol['n_prompts']} prompts × {protocol['samples']} samples")
+    if isinstance(scorers := protocol.get("scorers"), dict) and scorers:
+        parts.append(f"scored by {', '.join(scorers)}")
+    if judge := protocol.get("judge"):
+        itself = ", the unsteered model itself" if protocol.get("judge_is_the_unsteered_model") is True else ""
+        parts.append(f"perplexity under {judge}{itself}")
+    sentences = [f"{'; '.join(parts)}.", READING] if parts else [READING]
+    return " ".join(" ".join(sentences).split())
 
 
 def _identity(result: Result) -> dict[str, Callable[[ResultRow], str]]:

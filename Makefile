@@ -33,7 +33,8 @@ $(VENV)/torch: $(BIN)/python
 
 torch: $(VENV)/torch
 ifneq ($(origin TORCH),file)
-	@echo '$(TORCH)' | cmp -s - $(VENV)/torch || { rm $(VENV)/torch && $(MAKE) --no-print-directory $(VENV)/torch; }
+	@echo '$(TORCH)' | cmp -s - $(VENV)/torch || { \
+	  echo 'installing $(TORCH)' && $(PIP) $(TORCH) && echo '$(TORCH)' > $(VENV)/torch; }
 endif
 
 $(VENV)/runtime: pyproject.toml constraints.txt $(VENV)/torch | torch

@@ -54,7 +54,6 @@ develop: $(VENV)/development
 
 run: setup  ## learn a steer, generate, measure and write a report: the default run
 	$(BIN)/python -m src.train hydra.run.dir=$(RUN)
-	@echo 'report: $(CURDIR)/$(RUN)/report.html'
 
 test: setup develop  ## run the tests
 	$(BIN)/python -m pytest -q

@@ -42,7 +42,7 @@ def train(cfg: DictConfig) -> Result | None:
     protocol: Protocol | None = build(config["protocol"]) if config.get("protocol") else None
     corpus: Corpus = build(config["data"])
     model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
-    plan = protocol and stages.Plan(model, what, protocol, build(config["decoding"]), seed)
+    plan = stages.Plan(model, what, protocol, build(config["decoding"]), seed) if protocol else None
     corpus = corpus.without(plan.reserved if plan else frozenset())
     run.begin()
     with build(config["logger"])(run.folder, config) as logger:

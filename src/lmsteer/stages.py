@@ -97,28 +97,29 @@ def report_stage(run: Run, generations: Path, result: Result, origin: Origin | N
     if not run.finished(REPORT):
         title = f"LM-Steer: {result.protocol['name']} on {result.rows[0].model}"
         curve = origin.training.get("curve") if origin else None
-        facts = {str(name): str(value) for name, value in result.protocol.items()} | _facts(origin)
-        page = report(result, read_generations(generations), curve=curve, title=title, facts=facts)
+        page = report(result, read_generations(generations), curve=curve, title=title, facts=_facts(origin))
         write_atomically(run.path(REPORT), page.rstrip("\n").split("\n"))
     print(f"\n{text_table(result)}\n\nreport: {run.path(REPORT)}")
 
 
 def _facts(origin: Origin | None) -> dict[str, str]:
+    """What the report says about the steer."""
     if origin is None:
         return {}
-    fields = asdict(origin)
-    fields["training"] = {name: value for name, value in origin.training.items() if name != "curve"}
-    texts = {
-        name: ", ".join(f"{k} {v}" for k, v in x.items()) if isinstance(x, dict) else x for name, x in fields.items()
-    }
-    return {f"steer: {name}": str(text) for name, text in texts.items()}
+    training = {name: value for name, value in origin.training.items() if name != "curve"}
+    fields = asdict(origin) | {"training": training}
+    return {f"steer: {name}": _words(value) for name, value in fields.items()}
+
+
+def _words(value: object) -> str:
+    return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
 
 
 def log_metrics(logger: Logger | None, result: Result) -> None:
     """Final values to the experiment logger, named ``metric/strength``."""
     if logger is None:
         return
-    values = {}
+    values: dict[str, float] = {}
     for row in result.rows:
         strength = ",".join(f"{name}{value:+g}" for name, value in row.strength.items()) or "plain"
         values |= {f"{metric}/{strength}": value.value for metric, value in row.metrics.items()}

@@ -50,7 +50,7 @@ def test_any_safetensors_reader_sees_the_factors_and_one_metadata_entry(
 
 def test_a_steer_of_another_model_is_refused_by_name(tmp_path: Path, steer: Steer, origin: Origin) -> None:
     save_steer(tmp_path / "a.safetensors", steer, origin)
-    with pytest.raises(InputError, match="fitted for model tiny-0 .* not for tiny-1"):
+    with pytest.raises(InputError, match=r"fitted for model tiny-0 .* not for tiny-1"):
         load_steer(tmp_path / "a.safetensors", tiny(seed=1))
 
 
@@ -64,7 +64,7 @@ def test_damaged_and_foreign_files_are_refused_by_name(tmp_path: Path, steer: St
     with pytest.raises(InputError, match=r"a\.safetensors: not a whole safetensors file"):
         load_steer(path)
     path.write_bytes(data.replace(b'\\"epsilon\\"', b'\\"epsilom\\"'))
-    with pytest.raises(InputError, match="damaged steer file .*epsilon"):
+    with pytest.raises(InputError, match=r"damaged steer file .*epsilon"):
         load_steer(path)
     path.write_bytes(data.replace(b'\\"format\\": 1', b'\\"format\\": 7'))
     with pytest.raises(InputError, match="format 7"):

@@ -28,7 +28,7 @@ class Decoding(Protocol):
         """Tokens of every continuation."""
 
     def choose(self, logits_BV: Tensor, noise: Noise) -> Tensor:
-        """Token ids (B,)."""
+        """Token ids (B,); may overwrite the logits."""
 
 
 def encode(model: LanguageModel, text: str, max_new_tokens: int) -> list[int]:

@@ -59,10 +59,12 @@ class Nucleus:
             raise InputError(f"decoding.p={self.p}: a share in (0, 1] expected")
 
     def choose(self, logits_BV: Tensor, noise: Noise) -> Tensor:
-        """Token ids (B,)."""
-        weights_BV = (logits_BV - logits_BV.amax(-1, keepdim=True)).exp_()
-        blocks_BGv = F.pad(weights_BV, (0, -weights_BV.shape[1] % BLOCK)).unflatten(1, (-1, BLOCK))
-        sums_BG = blocks_BGv.sum(-1, dtype=torch.float64).cumsum(-1)
+        """Token ids (B,); the logits are overwritten."""
+        weights_BV = logits_BV.sub_(logits_BV.amax(-1, keepdim=True)).exp_()
+        padding = -weights_BV.shape[1] % BLOCK
+        padded_BV = F.pad(weights_BV, (0, padding)) if padding else weights_BV  # padding by 0 would copy
+        blocks_BGv = padded_BV.unflatten(1, (-1, BLOCK))
+        sums_BG = blocks_BGv.sum(-1).double().cumsum(-1)
         chosen = torch.zeros(len(logits_BV), dtype=torch.long, device=logits_BV.device)
         rows, draw = torch.arange(len(logits_BV), device=logits_BV.device), 0
         while len(rows):

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+
+Mode = Literal["online", "offline", "disabled", "shared"]
+MODES = get_args(Mode)
 
 
 @contextmanager
@@ -44,7 +47,8 @@ def wandb_logger(
     """
     import wandb
 
-    mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+    told = os.environ.get("WANDB_MODE") in MODES
+    mode: Mode = cast(Mode, os.environ["WANDB_MODE"]) if told else ("online" if _has_key() else "offline")
     folder.mkdir(parents=True, exist_ok=True)
     settings = wandb.Settings(silent=True, console="off")
     run = wandb.init(

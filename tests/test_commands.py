@@ -1,0 +1,171 @@
+"""Promises of the commands, as a user calls them, on a tiny model and a corpus of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lmsteer.records import read_generations
+from lmsteer.reporting.result import read_result
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["model=tiny", "data=file", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05", "logger=none"]
+QUICK = ["fit.steps=6", "fit.batch_size=4", "fit.dev_every=2", "protocol.samples=2", "protocol.prompts.n=4"]
+
+
+def run(command: str, *overrides: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", f"src.{command}", *overrides],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The error of a refused command, which is one line and no traceback."""
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "tone.tsv"
+    words = [f"{kind}{number}" for kind in ("film", "story", "night", "storm") for number in range(4)]
+    rows = [
+        f"{' '.join(words[(n * k) % 16] for k in range(1, 11))} number {n} is {tone}\t{label}"
+        for n in range(300)
+        for tone, label in (("warm and funny", 0.8), ("dull and slow", -0.8))
+    ]
+    path.write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    run("train", *SMALL, *QUICK, f"data.path={corpus_file}", f"hydra.run.dir={folder}")
+    return folder
+
+
+def test_train_does_the_whole_job(finished: Path) -> None:
+    names = {"config.yaml", "steer.safetensors", "generations.jsonl", "metrics.json", "timing.json", "report.html"}
+    assert {path.name for path in finished.iterdir()} == names
+    result = read_result(finished / "metrics.json")
+    assert [row.strength for row in result.rows] == [{}, {"tone": -5.0}, {"tone": 5.0}]
+    assert [row.method for row in result.rows] == ["plain", "lm-steer", "lm-steer"]
+    wanted = {"tone", "perplexity", "perplexity_corpus", "dist_1", "dist_2", "dist_3"}
+    assert all(set(row.metrics) == wanted for row in result.rows)
+    assert all(value.low <= value.value <= value.high for row in result.rows for value in row.metrics.values())
+    generations = read_generations(finished / "generations.jsonl")
+    assert len(generations) == 12
+    assert all(len(generation.texts) == 2 for generation in generations)
+    assert set(json.loads((finished / "timing.json").read_text())) == {"fit", "generate", "evaluate"}
+
+
+def test_a_finished_run_is_not_done_again_and_another_is_refused(finished: Path, corpus_file: Path) -> None:
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in finished.iterdir()}
+    again = [*SMALL, *QUICK, f"data.path={corpus_file}", f"hydra.run.dir={finished}"]
+    run("train", *again)
+    error = one_line(run("train", *again, "seed=1", expect=1))
+    assert "another configuration" in error
+    after = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in finished.iterdir()}
+    assert {name: after[name] for name in before if name != "config.yaml"} == {
+        name: before[name] for name in before if name != "config.yaml"
+    }
+
+
+def test_the_same_run_elsewhere_is_byte_equal(finished: Path, corpus_file: Path, tmp_path: Path) -> None:
+    run("train", *SMALL, *QUICK, f"data.path={corpus_file}", f"hydra.run.dir={tmp_path}")
+    for name in ("config.yaml", "steer.safetensors", "generations.jsonl", "metrics.json"):
+        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def test_stages_that_were_lost_are_done_again_to_the_same_bytes(
+    finished: Path, corpus_file: Path, tmp_path: Path
+) -> None:
+    for name in ("config.yaml", "steer.safetensors"):
+        (tmp_path / name).write_bytes((finished / name).read_bytes())
+    lines = (finished / "generations.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "metrics.json.tmp").write_text("{")
+    run("train", *SMALL, *QUICK, f"data.path={corpus_file}", f"hydra.run.dir={tmp_path}")
+    assert (tmp_path / "generations.jsonl").read_bytes() == b"".join(lines)
+    assert (tmp_path / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
+
+
+def test_generate_continues_prompts_of_a_file_with_the_steer(finished: Path, tmp_path: Path) -> None:
+    prompts = tmp_path / "p.jsonl"
+    prompts.write_text('{"prompt": {"text": "The film is"}}\n{"prompt": {"text": "I would like"}}\n')
+    steer = f"steer_file={finished / 'steer.safetensors'}"
+    small = ["model=tiny", f"prompts.path={prompts}", "samples=3", "decoding.max_new_tokens=5"]
+    run("generate", *small, steer, "strength=5", f"hydra.run.dir={tmp_path / 'a'}")
+    run("generate", *small, steer, "strength={tone:5}", f"hydra.run.dir={tmp_path / 'b'}")
+    assert (tmp_path / "a/generations.jsonl").read_bytes() == (tmp_path / "b/generations.jsonl").read_bytes()
+    generations = read_generations(tmp_path / "a/generations.jsonl")
+    assert [generation.strength for generation in generations] == [{"tone": 5.0}] * 2
+    assert [len(generation.texts) for generation in generations] == [3, 3]
+    run("generate", *small, "decoding=greedy", f"hydra.run.dir={tmp_path / 'plain'}")
+    assert read_generations(tmp_path / "plain/generations.jsonl")[0].strength == {}
+
+
+def test_evaluate_scores_a_file_as_train_does(finished: Path, corpus_file: Path, tmp_path: Path) -> None:
+    scorer = f"{{_target_: lmsteer.data.file.file, path: {corpus_file}}}"
+    protocol = ["protocol=sentiment", "protocol.metric=tone", f"protocol.scorers.0.corpus={scorer}"]
+    generations = f"generations={finished / 'generations.jsonl'}"
+    run("evaluate", "model=tiny", *protocol, generations, f"hydra.run.dir={tmp_path / 'ours'}")
+    ours, theirs = read_result(tmp_path / "ours/metrics.json"), read_result(finished / "metrics.json")
+    assert [row.metrics for row in ours.rows] == [row.metrics for row in theirs.rows]
+    assert [(row.model, row.seed) for row in ours.rows] == [("tiny", 0)] * 3
+
+
+def test_evaluate_reads_a_plain_dexperts_file(corpus_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "dexperts.jsonl"
+    lines = [
+        {"prompt": {"text": "The film"}, "generations": [{"text": " is warm and funny"}, {"text": " is dull"}]},
+        {"prompt": {"text": "A story"}, "generations": [{"text": " of people"}, {"text": " of the storm"}]},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    scorer = f"{{_target_: lmsteer.data.file.file, path: {corpus_file}}}"
+    options = ["model=tiny", "protocol.metric=tone", f"protocol.scorers.0.corpus={scorer}", "method=dexperts"]
+    run("evaluate", *options, f"generations={path}", f"hydra.run.dir={tmp_path / 'out'}")
+    (row,) = read_result(tmp_path / "out/metrics.json").rows
+    assert (row.method, row.strength, row.metrics["tone"].n) == ("dexperts", {}, 2)
+
+
+@pytest.mark.parametrize(
+    ("command", "overrides", "message"),
+    [
+        ("train", ["+steer.rnk=3"], "steer.rnk: unknown option"),
+        ("train", ["steer.rank=0"], "steer.rank=0: an integer in [1, 32]"),
+        ("train", ["data.path=missing.tsv"], "missing.tsv"),
+        ("train", ["protocol.strengths=[0]"], "protocol.strengths=[0]"),
+        ("train", ["decoding.p=2"], "decoding.p=2"),
+        ("train", ["decoding.max_new_tokens=126"], "exceeds the context of tiny-0, 128"),
+        ("train", ["model=hf", "model.id=/no/such/folder"], "model /no/such/folder: cannot be loaded"),
+        ("generate", ["steer_file=missing.safetensors", "strength=5"], "missing.safetensors: no such steer file"),
+        ("generate", ["strength=5"], "there is no steer"),
+        ("generate", ["strength=high"], "strength=high: a number"),
+        ("evaluate", ["generations=missing.jsonl"], "cannot read missing.jsonl"),
+    ],
+)
+def test_bad_input_gets_one_clear_line_and_leaves_nothing(
+    command: str, overrides: list[str], message: str, corpus_file: Path, tmp_path: Path
+) -> None:
+    base = {
+        "train": [*SMALL, f"data.path={corpus_file}"],
+        "generate": ["model=tiny"],
+        "evaluate": ["model=tiny"],
+    }[command]
+    kept = [item for item in base if item.split("=")[0] not in {o.split("=")[0] for o in overrides}]
+    error = one_line(run(command, *kept, *overrides, f"hydra.run.dir={tmp_path / 'out'}", expect=1))
+    assert message in error
+    assert not list((tmp_path / "out").glob("*"))

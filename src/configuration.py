@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, InstantiationException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -43,7 +43,9 @@ def resolved(cfg: DictConfig, keys: set[str]) -> dict[str, Any]:
     Raises:
         InputError: If a key is unknown or a value is not of the kind its target takes.
     """
-    plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise InputError(f"{missing[0]}: a value is needed; give {missing[0]}=… on the command line")
+    plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     for key in plain:
         if key not in keys:
@@ -61,8 +63,18 @@ def record(config: dict[str, Any], *, without: tuple[str, ...] = ("run_dir",)) -
 
 
 def build(node: Any, **known: Any) -> Any:
-    """Instantiate a config node; ``known`` are the values that only the program knows."""
-    return hydra.utils.instantiate(node, _convert_="all", **known)
+    """Instantiate a config node; ``known`` are the values that only the program knows.
+
+    Raises:
+        InputError: What the target refused, without Hydra's frame around it.
+    """
+    try:
+        return hydra.utils.instantiate(node, _convert_="all", **known)
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        raise (cause or error) from None
 
 
 def _check(node: Any, where: str) -> None:

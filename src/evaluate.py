@@ -17,7 +17,10 @@ from lmsteer.reporting.result import Result
 from lmsteer.runs import CONFIG, Run
 from src.configuration import build, entry_point, record, resolved
 
-KEYS = {"stack", "run_dir", "seed", "device", "dtype", "model", "protocol", "generations", "method", "writer"}
+KEYS = {
+    *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol"),
+    *("generations", "method", "writer"),
+}
 
 
 def evaluate(cfg: DictConfig) -> Result:

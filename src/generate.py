@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from lmsteer import stages
 from lmsteer.data.prompts import PromptSet
 from lmsteer.errors import InputError
-from lmsteer.generation.generate import Generator
+from lmsteer.generation.generate import Generator, strength_vector
 from lmsteer.records import Generation, read_generations
 from lmsteer.runs import Run
 from lmsteer.steering.steer import Steer
@@ -32,6 +32,7 @@ def generate(cfg: DictConfig) -> list[Generation]:
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     steer = load_steer(Path(config["steer_file"]), model)[0] if config["steer_file"] is not None else None
     strength = named_strength(config["strength"], steer)
+    strength_vector(strength, steer)  # refused before the folder is taken
     generator = Generator(
         model,
         prompts.prompts,

@@ -118,10 +118,8 @@ def test_generate_continues_prompts_of_a_file_with_the_steer(finished: Path, tmp
 
 
 def test_evaluate_scores_a_file_as_train_does(finished: Path, corpus_file: Path, tmp_path: Path) -> None:
-    scorer = f"{{_target_: lmsteer.data.file.file, path: {corpus_file}}}"
-    protocol = ["protocol=sentiment", "protocol.metric=tone", f"protocol.scorers.0.corpus={scorer}"]
-    generations = f"generations={finished / 'generations.jsonl'}"
-    run("evaluate", "model=tiny", *protocol, generations, f"hydra.run.dir={tmp_path / 'ours'}")
+    own = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone"]
+    run("evaluate", *own, f"generations={finished / 'generations.jsonl'}", f"hydra.run.dir={tmp_path / 'ours'}")
     ours, theirs = read_result(tmp_path / "ours/metrics.json"), read_result(finished / "metrics.json")
     assert [row.metrics for row in ours.rows] == [row.metrics for row in theirs.rows]
     assert [(row.model, row.seed) for row in ours.rows] == [("tiny", 0)] * 3
@@ -134,9 +132,8 @@ def test_evaluate_reads_a_plain_dexperts_file(corpus_file: Path, tmp_path: Path)
         {"prompt": {"text": "A story"}, "generations": [{"text": " of people"}, {"text": " of the storm"}]},
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    scorer = f"{{_target_: lmsteer.data.file.file, path: {corpus_file}}}"
-    options = ["model=tiny", "protocol.metric=tone", f"protocol.scorers.0.corpus={scorer}", "method=dexperts"]
-    run("evaluate", *options, f"generations={path}", f"hydra.run.dir={tmp_path / 'out'}")
+    own = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone", "method=dexperts"]
+    run("evaluate", *own, f"generations={path}", f"hydra.run.dir={tmp_path / 'out'}")
     (row,) = read_result(tmp_path / "out/metrics.json").rows
     assert (row.method, row.strength, row.metrics["tone"].n) == ("dexperts", {}, 2)
 
@@ -150,7 +147,8 @@ def test_evaluate_reads_a_plain_dexperts_file(corpus_file: Path, tmp_path: Path)
         ("train", ["protocol.strengths=[0]"], "protocol.strengths=[0]"),
         ("train", ["decoding.p=2"], "decoding.p=2"),
         ("train", ["decoding.max_new_tokens=126"], "exceeds the context of tiny-0, 128"),
-        ("train", ["model=hf", "model.id=/no/such/folder"], "model /no/such/folder: cannot be loaded"),
+        ("train", ["model=hf", "model.id=/no/such/folder"], "model /no/such/folder: no such folder"),
+        ("train", ["data.path=???"], "data.path: a value is needed"),
         ("generate", ["steer_file=missing.safetensors", "strength=5"], "missing.safetensors: no such steer file"),
         ("generate", ["strength=5"], "there is no steer"),
         ("generate", ["strength=high"], "strength=high: a number"),

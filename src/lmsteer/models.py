@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from tokenizers import ByteLevelBPETokenizer
 from torch import nn
@@ -37,12 +39,15 @@ def load_model(
     Raises:
         InputError: If the model is unknown, the hub is out of reach, or it is not a causal LM.
     """
+    if id.startswith(("/", ".", "~")) and not Path(id).expanduser().is_dir():
+        raise InputError(f"model {id}: no such folder; a hub id (ORG/NAME) or a folder in the hub's layout is expected")
     where = resolve_device(device)
     precision = resolve_dtype(dtype, where)
     transformers_logging.disable_progress_bar()
+    place = str(Path(id).expanduser()) if id.startswith("~") else id
     try:
-        tokenizer = AutoTokenizer.from_pretrained(id, revision=revision)
-        lm = AutoModelForCausalLM.from_pretrained(id, revision=revision, dtype=precision)
+        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
+        lm = AutoModelForCausalLM.from_pretrained(place, revision=revision, dtype=precision)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(

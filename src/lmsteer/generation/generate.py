@@ -89,7 +89,7 @@ class Generator:
         Raises:
             InputError: If a strength names a dimension that the steer does not have.
         """
-        yield from self._run([(strength, _vector(strength, steer)) for strength in strengths], steer, skip=0)
+        yield from self._run([(strength, strength_vector(strength, steer)) for strength in strengths], steer, skip=0)
 
     def _run(
         self, settings: Sequence[tuple[Strength, Tensor | None]], steer: Steer | None, skip: int
@@ -109,7 +109,7 @@ class Generator:
 
         Finished batches wait in a file beside it that ends in ``.part``.
         """
-        settings = [(strength, _vector(strength, steer)) for strength in strengths]
+        settings = [(strength, strength_vector(strength, steer)) for strength in strengths]
         part = path.with_name(path.name + ".part")
         skip = self._keep_whole_batches(part)
         with part.open("ab") as file:
@@ -158,8 +158,12 @@ def generate(
     return sorted(written, key=lambda generation: int(generation.prompt.id))
 
 
-def _vector(strength: Strength, steer: Steer | None) -> Tensor | None:
-    """The strengths as a vector; None where they are all 0 and the head is the model's own."""
+def strength_vector(strength: Strength, steer: Steer | None) -> Tensor | None:
+    """Strengths as a vector (K,); None where they are all 0 and the head is the model's own.
+
+    Raises:
+        InputError: If a name is not one of the steer's dimensions, or there is no steer.
+    """
     if steer is not None:
         vector = steer.strengths(strength)
         return vector if any(strength.values()) else None

@@ -1,0 +1,56 @@
+"""What the README prints works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+import lmsteer
+from lmsteer.models import tiny
+from lmsteer.steering.model import LanguageModel
+from src.configuration import CONF, resolved
+from tests.test_conf import ENTRIES
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^ +python -m src\.(\w+)(.*)$", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("command", "rest"), COMMANDS)
+def test_every_command_composes(command: str, rest: str) -> None:
+    overrides = shlex.split(rest, comments=True)
+    with initialize_config_dir(CONF, version_base="1.3"):
+        resolved(compose(command, overrides=["run_dir=x", *overrides]), ENTRIES[command])
+
+
+def test_the_commands_are_found() -> None:
+    assert {command for command, _ in COMMANDS} == {"train", "generate", "evaluate"}
+    assert len(COMMANDS) >= 9
+
+
+def test_every_path_and_link_is_there() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert links
+    assert all((ROOT / link).exists() for link in links)
+
+
+def test_it_stays_short() -> None:
+    assert len(README.splitlines()) < 150
+
+
+def test_the_library_example_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = README.split("## Library")[1]
+    code = "\n".join(line[4:] for line in section.split("Inside `with")[0].splitlines() if line.startswith("    "))
+
+    def small() -> LanguageModel:
+        return tiny(width=64)
+
+    monkeypatch.setattr(lmsteer, "smollm2", small)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert "I think that" in capsys.readouterr().out
+    assert (tmp_path / "mood.safetensors").exists()

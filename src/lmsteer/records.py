@@ -61,7 +61,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     """
     try:
         # Not splitlines(): JSON strings may hold U+2028 and other characters that it takes for line ends.
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {error}; expected a UTF-8 JSONL file") from error
     for number, line in enumerate(lines, 1):
@@ -69,8 +69,11 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
             continue
         try:
             value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}: not JSON ({error.msg}); one object per line expected") from error
+            if "\\u" in line:
+                json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair can be written as JSON
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            raise InputError(f"{path}, line {number}: not JSON ({reason}); one object per line expected") from error
         if not isinstance(value, dict):
             raise InputError(f"{path}, line {number}: a {type(value).__name__}; one JSON object per line expected")
         yield number, value

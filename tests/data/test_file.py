@@ -52,11 +52,19 @@ def test_a_folder_keeps_its_parts_and_lends_train_rows_to_the_judge(tmp_path: Pa
     assert 30 < len(corpus.judge) < 90
 
 
+def test_a_folder_with_train_rows_alone_is_parted_as_a_file_is(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    alone, single = file(path=str(write(folder / "train.csv", ROWS).parent)), file(path=str(folder / "train.csv"))
+    assert (alone.train, alone.dev, alone.test, alone.judge) == (single.train, single.dev, single.test, single.judge)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("b\t1.01", r"mine\.tsv, line 3: label is 1\.01; allowed are numbers from -1 to 1"),
         ("b\tnan", r"line 3: label is nan; allowed are numbers from -1 to 1"),
+        ("b\t1e999", r"line 3: label is inf"),
         ("b\t-inf", r"line 3: label is -inf"),
         ("b\tpositive", r"line 3: label is 'positive'; a number is needed"),
         (" \t1", r"line 3: text is ' '; a text that is not empty is needed"),

@@ -1,5 +1,9 @@
 """No text stands in two parts of a corpus."""
 
+from dataclasses import replace
+
+import pytest
+
 from lmsteer.data.corpus import text_key
 from lmsteer.data.parts import WHOLE, corpus_of_parts
 from lmsteer.records import Row
@@ -22,9 +26,25 @@ def test_a_text_of_two_parts_stays_where_it_is_held_out() -> None:
     assert corpus.judge == ()
 
 
+@pytest.mark.parametrize("there", [{"train"}, {"train", "dev"}, {"train", "test"}])
+def test_parts_that_are_missing_or_empty_come_out_of_train(there: set[str]) -> None:
+    held = {"dev": [Row("dev text", 1.0)], "test": [Row("test text", 1.0)]}
+    train = [Row(f"text {i}", 1.0) for i in range(1000)]
+    corpus = corpus_of_parts("c", {"train": train, **{part: held[part] if part in there else [] for part in held}})
+    whole = corpus_of_parts("c", {WHOLE: train})
+    keys = [{text_key(row.text) for row in part} for part in (corpus.train, corpus.dev, corpus.test)]
+    assert sum(map(len, keys)) == len(set().union(*keys)) == 1000 + len(there) - 1
+    assert corpus.judge == ()
+    for part, share in (("dev", 0.05), ("test", 0.10)):
+        found = getattr(corpus, part)
+        assert found == tuple(held[part]) if part in there else 0.6 * share < len(found) / 1000 < 1.4 * share
+    without_judge = corpus_of_parts("c", {"train": train}, judge=0.20)
+    assert replace(without_judge, name="c") == whole
+
+
 def test_the_judge_takes_its_share_of_train_rows_and_no_other_rows() -> None:
     train = [Row(f"train text {i}", 1.0) for i in range(1000)]
-    corpus = corpus_of_parts("c", {"train": train, "test": [Row("held", 1.0)]}, judge=0.20)
+    corpus = corpus_of_parts("c", {"train": train, "dev": [Row("d", 1.0)], "test": [Row("held", 1.0)]}, judge=0.20)
     assert sorted(texts(corpus.train) + texts(corpus.judge)) == sorted(row.text for row in train)
     assert 150 < len(corpus.judge) < 250
     assert texts(corpus.test) == ["held"]

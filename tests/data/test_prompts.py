@@ -114,6 +114,19 @@ def test_prompt_files_of_three_kinds_are_read_in_order(tmp_path: Path) -> None:
     assert found.prompts == (Prompt(sha("One"), "One"), Prompt("7", "Two"), Prompt("abc", "Three "))
 
 
+def test_an_id_of_several_texts_is_replaced_by_one_of_the_text(tmp_path: Path) -> None:
+    values: list[object] = [
+        {"text": "a", "md5_hash": "x"},
+        {"text": "b", "md5_hash": "y"},
+        {"text": "c", "md5_hash": "x"},
+        {"text": "b", "md5_hash": "y"},
+    ]
+    path = lines(tmp_path / "p.jsonl", values)
+    wanted = (Prompt(sha("a"), "a"), Prompt("y", "b"), Prompt(sha("c"), "c"))
+    assert prompt_file(path=path).prompts == wanted
+    assert prompt_file(path=path, n=1).prompts == wanted[:1]  # the id does not depend on the number chosen
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -122,7 +135,6 @@ def test_prompt_files_of_three_kinds_are_read_in_order(tmp_path: Path) -> None:
         ([{"prompt": 3}], r"p\.jsonl, line 1: prompt is 3"),
         ([{"prompt": {"body": "a"}}], r"p\.jsonl, line 1, prompt: text is None"),
         ([{"title": "a"}], r"p\.jsonl, line 1: prompt is None"),
-        ([{"text": "a", "id": 1}, {"text": "b", "id": 1}], r"'a' and 'b' have the same id '1'"),
     ],
 )
 def test_a_bad_prompt_file_is_refused(values: list[object], message: str, tmp_path: Path) -> None:

@@ -82,11 +82,36 @@ def test_a_scale_that_cannot_be_told_is_refused(labels: tuple[object, object], m
 
 
 def test_sst2_has_two_labels_and_ignores_hidden_ones(tmp_path: Path) -> None:
-    for part, labels in {"train": (0, 1), "validation": (1, 0), "test": (-1, -1)}.items():
+    for part, labels in {"train": (0, 1) * 100, "validation": (1, 0), "test": (-1, -1)}.items():
         lines = [json.dumps({"sentence": f"{part} {i}", "label": label, "idx": i}) for i, label in enumerate(labels)]
         (tmp_path / f"{part}.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    train, dev = (Row("train 0", -1.0), Row("train 1", 1.0)), (Row("validation 0", 1.0), Row("validation 1", -1.0))
-    assert sst2(path=str(tmp_path)) == Corpus("sst2", train=train, dev=dev)
+    corpus = sst2(path=str(tmp_path))
+    assert corpus.dev == (Row("validation 0", 1.0), Row("validation 1", -1.0))
+    assert {*corpus.train, *corpus.test} == {Row(f"train {i}", 2.0 * (i % 2) - 1) for i in range(200)}
+    assert len(corpus.train) > len(corpus.test) > 0
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "hub"])
+def test_sst2_reads_sentences_from_a_column_of_either_name(kind: str, tmp_path: Path) -> None:
+    found = []
+    for column in ("sentence", "text"):
+        values = {column: [f"row {i}" for i in range(200)], "label": [i % 2 for i in range(200)]}
+        folder = tmp_path / column
+        folder.mkdir()
+        if kind == "hub":
+            (folder / "data").mkdir()
+            datasets.Dataset.from_dict(values).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+        else:
+            datasets.Dataset.from_dict(values).to_csv(folder / "train.tsv", sep="\t", index=False)
+        found.append(sst2(path=str(folder / "train.tsv" if kind == "file" else folder)))
+    assert found[0] == found[1]
+    assert len(found[0].train) > 100
+
+
+def test_sst2_without_sentences_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("words,label\na,1\n")
+    with pytest.raises(InputError, match=r"a\.csv, line 2: no column 'sentence' or 'text'; there are words, label"):
+        sst2(path=str(tmp_path / "a.csv"))
 
 
 def test_without_a_hub_the_choices_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

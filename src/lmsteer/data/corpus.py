@@ -11,13 +11,17 @@ from lmsteer.errors import InputError
 from lmsteer.records import Row
 
 
+def normalized(text: str) -> str:
+    """The letters and digits of a text in lower case, without case, spacing and punctuation."""
+    return re.sub(r"[\W_]+", "", text.lower())
+
+
 def text_key(text: str) -> str:
     """Identity of a text across corpora: case, spacing and punctuation do not count.
 
     The same sentence appears in several corpora with other tokenization ("Century 's", "Century's").
     """
-    words = re.sub(r"[\W_]+", "", text.lower()) or text
-    return hashlib.sha256(words.encode()).hexdigest()
+    return hashlib.sha256((normalized(text) or text).encode()).hexdigest()
 
 
 def share_of(text: str) -> float:
@@ -56,6 +60,7 @@ def split_by_hash(name: str, rows: Iterable[Row], *, dev: float, test: float, ju
     """Part rows by a hash of their text: the same text is in the same part in every run and corpus.
 
     Shares are fractions of the texts; what is left of 1 is for training. A text that comes twice counts once.
+    The rows must not be a selection in the order of ``text_key``: that is the same hash, and would fill one part alone.
     """
     parts: dict[str, list[Row]] = {"judge": [], "test": [], "dev": [], "train": []}
     seen: set[str] = set()

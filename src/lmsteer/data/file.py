@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmsteer.data.corpus import Corpus
-from lmsteer.data.parts import WHOLE, corpus_of_parts
+from lmsteer.data.parts import JUDGE, WHOLE, corpus_of_parts
 from lmsteer.data.table import number_of, part_files, read_table, text_of
 from lmsteer.errors import InputError
 from lmsteer.records import Row
@@ -15,8 +15,8 @@ from lmsteer.records import Row
 def file(*, path: str, text: str = "text", label: str = "label") -> Corpus:
     """Rows of a TSV, CSV or JSONL file, or of a folder with files train, dev (or validation) and test of those.
 
-    A single file is parted by hash: judge .20, test .10, dev .05. A folder keeps its parts; .20 of its train rows, by
-    hash, go to the judge.
+    A single file is parted by hash: judge .20, test .10, dev .05. A folder keeps its parts; the judge, and test or dev
+    where it has none, get the same shares of its train rows, by hash.
 
     Args:
         path: The file or folder; its name gives the corpus its name.
@@ -34,7 +34,7 @@ def file(*, path: str, text: str = "text", label: str = "label") -> Corpus:
     if not files:
         raise InputError(f"data.path: folder {path} has no train.tsv, train.csv or train.jsonl")
     parts = {part: list(_rows(found, text, label)) for part, found in files.items()}
-    return corpus_of_parts(source.stem, parts, judge=0.20)
+    return corpus_of_parts(source.stem, parts, judge=JUDGE)
 
 
 def _rows(path: Path, text: str, label: str) -> Iterator[Row]:

@@ -8,20 +8,21 @@ from typing import Any
 
 import datasets
 
-from lmsteer.data.table import Located, part_files, read_table
+from lmsteer.data.table import Located, check_columns, part_files, read_table
 from lmsteer.errors import InputError
 
 BATCH = 1000  # rows read at a time
 
 
 def hub_parts(
-    id: str, *, columns: tuple[str, ...], instead: str, path: str | None = None
+    id: str, *, columns: tuple[str, ...], instead: str, path: str | None = None, either: tuple[str, ...] = ()
 ) -> dict[str, Iterator[Located]]:
     """Rows by part (train, validation, test) of a data set, from the hub or from a local copy.
 
     Args:
         id: Name on the hub.
         columns: Those that are wanted.
+        either: Further ones of which one is enough.
         instead: What the user may choose when the hub is out of reach; goes into the message.
         path: A folder in a layout that ``datasets.load_dataset`` knows, or one parquet file; None for the hub.
 
@@ -40,15 +41,13 @@ def hub_parts(
         choices = f"allowed are {instead}" if path is None else "expected a data set in the hub's format"
         raise InputError(f"data set {path or id} cannot be loaded ({reason}); {choices}") from error
     for part, table in loaded.items():
-        for column in columns:
-            if column not in table.column_names:
-                there = ", ".join(table.column_names)
-                raise InputError(f"data set {path or id}, part {part}: no column {column!r}; there are {there}")
-    return {str(part): _rows(table, columns, f"{path or id}, {part}") for part, table in loaded.items()}
+        check_columns(table.column_names, columns, either, f"data set {path or id}, part {part}")
+    return {str(part): _rows(table, (*columns, *either), f"{path or id}, {part}") for part, table in loaded.items()}
 
 
 def _rows(table: Any, columns: tuple[str, ...], where: str) -> Iterator[Located]:
     number = 0
+    columns = tuple(column for column in columns if column in table.column_names)
     for batch in table.select_columns(list(columns)).iter(batch_size=BATCH):
         for values in zip(*(batch[column] for column in columns), strict=True):
             number += 1
@@ -56,7 +55,7 @@ def _rows(table: Any, columns: tuple[str, ...], where: str) -> Iterator[Located]
 
 
 def labelled_parts(
-    id: str, *, columns: tuple[str, ...], instead: str, path: str | None = None
+    id: str, *, columns: tuple[str, ...], instead: str, path: str | None = None, either: tuple[str, ...] = ()
 ) -> dict[str, Iterator[Located]]:
     """As ``hub_parts``, with the parts named train, dev and test; a single local file is the part ``all``.
 
@@ -69,10 +68,10 @@ def labelled_parts(
         raise InputError(f"{path} does not exist; expected a file or folder")
     files = part_files(Path(path)) if path else {}
     if files:
-        return {part: read_table(file, columns=columns) for part, file in files.items()}
+        return {part: read_table(file, columns=columns, either=either) for part, file in files.items()}
     if path and Path(path).is_file() and Path(path).suffix.lower() != ".parquet":
-        return {"all": read_table(Path(path), columns=columns)}
-    parts = hub_parts(id, columns=columns, instead=instead, path=path)
+        return {"all": read_table(Path(path), columns=columns, either=either)}
+    parts = hub_parts(id, columns=columns, either=either, instead=instead, path=path)
     if path and Path(path).is_file():
         return {"all": parts["train"]}
     if "train" not in parts:

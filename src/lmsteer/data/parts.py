@@ -10,28 +10,30 @@ from lmsteer.records import Row
 
 WHOLE = "all"
 """Name of the only part of a source that has none, such as a single file."""
+JUDGE, TEST, DEV = 0.20, 0.10, 0.05
+"""Shares of a source for the parts it lacks."""
 
 
 def corpus_of_parts(name: str, parts: Mapping[str, Iterable[Row]], *, judge: float = 0.0) -> Corpus:
     """A corpus that keeps the parts train, dev and test of its source.
 
-    A text that comes twice counts once: in test rather than dev, in dev rather than train. ``judge`` is the share of
-    the train rows that goes to the judge, by hash. A source of one part is parted by hash: judge .20, test .10,
-    dev .05.
+    A text that comes twice counts once: in test rather than dev, in dev rather than train. What the source lacks is
+    taken out of its train rows by hash: test .10, dev .05, and ``judge``, a share. A source of one part is parted by
+    hash: judge .20, test .10, dev .05.
 
     Raises:
         InputError: If no row is left for training.
     """
     if WHOLE in parts:
-        return split_by_hash(name, parts[WHOLE], judge=0.20, test=0.10, dev=0.05)
+        return split_by_hash(name, parts[WHOLE], judge=JUDGE, test=TEST, dev=DEV)
     seen: set[str] = set()
     test = _unseen(parts.get("test", ()), seen)
     dev = _unseen(parts.get("dev", ()), seen)
     train = _unseen(parts.get("train", ()), seen)
     if not train:
         raise InputError(f"corpus {name} has no rows to train on that are not in dev or test as well")
-    fitted = split_by_hash(name, train, judge=judge, test=0.0, dev=0.0)
-    return Corpus(name, train=fitted.train, dev=tuple(dev), test=tuple(test), judge=fitted.judge)
+    split = split_by_hash(name, train, judge=judge, test=0.0 if test else TEST, dev=0.0 if dev else DEV)
+    return Corpus(name, split.train, dev=tuple(dev) or split.dev, test=tuple(test) or split.test, judge=split.judge)
 
 
 def _unseen(rows: Iterable[Row], seen: set[str]) -> list[Row]:

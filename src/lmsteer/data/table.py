@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lmsteer.errors import InputError
@@ -16,10 +16,11 @@ Located = tuple[str, Mapping[str, object]]
 """Where a row stands ("FILE, line N") and its values by column."""
 
 
-def read_table(path: Path, *, columns: tuple[str, ...]) -> Iterator[Located]:
+def read_table(path: Path, *, columns: tuple[str, ...], either: tuple[str, ...] = ()) -> Iterator[Located]:
     """Yield the rows of a file in UTF-8, its kind told by its suffix.
 
-    TSV and CSV start with a line of column names. In TSV a quotation mark is a character like any other.
+    TSV and CSV start with a line of column names. In TSV a quotation mark is a character like any other. All of
+    ``columns`` are needed, and one of ``either``.
 
     Raises:
         InputError: If the file cannot be read or is empty, a column is missing, or a row has more or fewer fields than
@@ -32,14 +33,25 @@ def read_table(path: Path, *, columns: tuple[str, ...]) -> Iterator[Located]:
     try:
         for number, row in readers[path.suffix.lower()](path):
             empty = False
-            for column in columns:
-                if column not in row:
-                    raise InputError(f"{path}, line {number}: no column {column!r}; there are {', '.join(row)}")
+            check_columns(list(row), columns, either, f"{path}, line {number}")
             yield f"{path}, line {number}", row
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {error}; expected a UTF-8 file") from error
     if empty:
-        raise InputError(f"{path} holds no rows; expected columns {', '.join(columns)}")
+        raise InputError(f"{path} holds no rows; expected columns {', '.join((*columns, *either[:1]))}")
+
+
+def check_columns(there: Sequence[str], columns: tuple[str, ...], either: tuple[str, ...], where: str) -> None:
+    """Refuse a table that lacks one of ``columns``, or all of ``either``.
+
+    Raises:
+        InputError: If it does; names the columns that are there.
+    """
+    for column in columns:
+        if column not in there:
+            raise InputError(f"{where}: no column {column!r}; there are {', '.join(there)}")
+    if either and not any(column in there for column in either):
+        raise InputError(f"{where}: no column {' or '.join(map(repr, either))}; there are {', '.join(there)}")
 
 
 def part_files(folder: Path) -> dict[str, Path]:
@@ -82,7 +94,7 @@ def number_of(row: Mapping[str, object], column: str, where: str) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise InputError(f"{where}: {column} is {value!r}; a number is needed") from None
 
 

@@ -173,13 +173,13 @@ class CorpusPerplexity(PromptMetric):
 
 
 class DistinctNgrams(PromptMetric):
-    """Mean over prompts of the distinct n-grams over all words of a prompt's samples (dist-n).
+    """Mean over prompts of the distinct n-grams over all words of a prompt's samples (dist-n); 0 where no word is.
 
     Args:
         n: Words per n-gram; >= 1.
 
     Raises:
-        ValueError: If ``n`` < 1; from ``update``, if a prompt's samples hold no word.
+        ValueError: If ``n`` < 1; from ``update``, if a prompt has no samples.
 
     Example:
         >>> metric = DistinctNgrams(1)

@@ -72,14 +72,15 @@ def distinct_ngrams(texts: Sequence[Sequence[str]], n: int) -> Tensor:
     """Distinct n-grams over all words of each prompt's samples (dist-n).
 
     Words are parted at white space, n-grams lie within one sample, and the divisor is the number of *words*, not
-    of n-grams, as in the figures of Han et al. (2024).
+    of n-grams, as in the figures of Han et al. (2024). Samples that hold no word at all (greedy decoding may write line
+    ends only) have 0, the worst value.
 
     Args:
         texts: One sequence of samples per prompt.
         n: Words per n-gram; >= 1.
 
     Raises:
-        ValueError: If ``n`` < 1, there is no prompt, or a prompt's samples hold no word; names the prompt's index.
+        ValueError: If ``n`` < 1, there is no prompt, or a prompt has no samples; names the prompt's index.
     """
     if n < 1:
         raise ValueError(f"n is {n}; at least 1 is expected")
@@ -93,12 +94,12 @@ def _distinct_share(samples: Sequence[str], n: int, prompt: int) -> float:
     # A string is a sequence of strings too, and would pass as samples of one letter each.
     if isinstance(samples, str):
         raise ValueError(f"prompt {prompt}: a sequence of samples is expected, not one string")
+    if not samples:
+        raise ValueError(f"prompt {prompt}: it has no samples; at least one is expected")
     sentences = [sample.split() for sample in samples]
-    words = sum(map(len, sentences))
-    if words == 0:
-        raise ValueError(f"prompt {prompt}: its samples hold no word")
+    total = sum(map(len, sentences))
     distinct = {tuple(words[i : i + n]) for words in sentences for i in range(len(words) - n + 1)}
-    return len(distinct) / words
+    return len(distinct) / total if total else 0.0
 
 
 def _checked_scores(scores: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from lmsteer.data.corpus import Corpus
 from lmsteer.evaluation import Labels
 from lmsteer.fitting import FitSettings, SteerSettings
 from lmsteer.protocol import Protocol
+from lmsteer.reporting.loggers import no_logger
 from lmsteer.reporting.result import Result
 from lmsteer.runs import Run
 from lmsteer.steering.model import LanguageModel
@@ -45,14 +46,15 @@ def train(cfg: DictConfig) -> Result | None:
     plan = stages.Plan(model, what, protocol, build(config["decoding"]), seed) if protocol else None
     corpus = corpus.without(plan.reserved if plan else frozenset())
     run.begin()
-    with build(config["logger"])(run.folder, config) as logger:
+    done = run.finished(stages.REPORT if protocol else stages.STEER)
+    with (no_logger if done else build(config["logger"]))(run.folder, config) as logger:
         steer, origin = stages.fit_stage(run, model, corpus, what, how, seed=seed, logger=logger)
         if protocol is None or plan is None:
             return None
         generations = stages.generate_stage(run, plan.generator, plan.strengths, steer)
         labels = Labels(model=model.name, seed=seed, decoding=config["decoding"], dtype=str(model.head.weight.dtype))
         result = stages.evaluate_stage(run, generations, protocol, model, labels)
-        stages.log_metrics(logger, result)
+        stages.log_metrics(logger, result, step=how.steps)
     stages.report_stage(run, generations, result, origin)
     return result
 

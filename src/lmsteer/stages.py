@@ -115,12 +115,12 @@ def _words(value: object) -> str:
     return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
 
 
-def log_metrics(logger: Logger | None, result: Result) -> None:
-    """Final values to the experiment logger, named ``metric/strength``."""
+def log_metrics(logger: Logger | None, result: Result, *, step: int) -> None:
+    """Final values to the experiment logger, named ``metric/strength``; ``step`` is the length of the fit."""
     if logger is None:
         return
     values: dict[str, float] = {}
     for row in result.rows:
         strength = ",".join(f"{name}{value:+g}" for name, value in row.strength.items()) or "plain"
         values |= {f"{metric}/{strength}": value.value for metric, value in row.metrics.items()}
-    logger.log_metrics(values)
+    logger.log_metrics(values, step=step)

@@ -8,12 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
+from lmsteer.errors import InputError
+
 Mode = Literal["online", "offline", "disabled", "shared"]
-MODES = get_args(Mode)
+MODES: dict[str, Mode] = {
+    "online": "online",
+    "offline": "offline",
+    "disabled": "disabled",
+    "shared": "shared",
+    "run": "online",
+    "dryrun": "offline",
+}
+"""Values of ``WANDB_MODE`` and what they mean; the last two are W&B's older names."""
 
 
 @contextmanager
@@ -24,8 +35,8 @@ def no_logger(folder: Path, config: dict[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def csv_logger(folder: Path, config: dict[str, Any]) -> Iterator[Logger]:
-    """Training curves as ``csv/metrics.csv`` in the run folder."""
-    logger = CSVLogger(str(folder), name="csv", version="")
+    """Training curve and final values as ``csv/version_N/metrics.csv`` in the run folder, N counting the sessions."""
+    logger = CSVLogger(str(folder), name="csv")
     try:
         yield logger
     finally:
@@ -44,16 +55,24 @@ def wandb_logger(
     """A Weights & Biases run: online where a key is configured, else offline; never a prompt that blocks.
 
     ``WANDB_MODE`` decides if it is set. Config is logged once; the run is finished whatever happens inside.
+
+    Raises:
+        InputError: If ``WANDB_MODE`` is unknown, or W&B refuses the run or cannot be reached.
     """
     import wandb
 
-    told = os.environ.get("WANDB_MODE") in MODES
-    mode: Mode = cast(Mode, os.environ["WANDB_MODE"]) if told else ("online" if _has_key() else "offline")
+    mode = _mode()
     folder.mkdir(parents=True, exist_ok=True)
     settings = wandb.Settings(silent=True, console="off")
-    run = wandb.init(
-        project=project, entity=entity, name=name, dir=str(folder), config=config, mode=mode, settings=settings
-    )
+    try:
+        run = wandb.init(
+            project=project, entity=entity, name=name, dir=str(folder), config=config, mode=mode, settings=settings
+        )
+    except wandb.Error as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"logger=wandb: {reason}; set WANDB_MODE=offline, or logger=csv or none") from error
+    run.define_metric("trainer/global_step")
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     failed = True
     try:
         yield WandbLogger(experiment=run)
@@ -62,14 +81,25 @@ def wandb_logger(
         place = Path(run.dir).parent
         run.finish(exit_code=int(failed))
         if mode == "offline":
-            print(f"W&B: no key, so logged offline; upload with: wandb sync {place}", file=sys.stderr)
+            print(f"W&B: logged offline; upload with: wandb sync {place}", file=sys.stderr)
+
+
+def _mode() -> Mode:
+    told = os.environ.get("WANDB_MODE")
+    if told and told not in MODES:
+        raise InputError(f"WANDB_MODE={told}: allowed are {', '.join(MODES)}")
+    mode = MODES[told or "online"]
+    # Online without a key, W&B would ask for one.
+    return mode if mode == "disabled" or _has_key() else "offline"
 
 
 def _has_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0].split(":")[0]
+    host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").netloc
+    named = os.environ.get("NETRC")
     try:
-        return netrc(os.environ.get("NETRC")).authenticators(host) is not None
+        entry = netrc(Path(named).expanduser() if named else None).authenticators(host)
     except (OSError, NetrcParseError):
         return False
+    return entry is not None and bool(entry[2])

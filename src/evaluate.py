@@ -15,6 +15,7 @@ from lmsteer.protocol import Protocol
 from lmsteer.records import read_generations
 from lmsteer.reporting.result import Result
 from lmsteer.runs import CONFIG, Run
+from lmsteer.steering.store import load_steer
 from src.configuration import build, entry_point, record, resolved
 
 KEYS = {
@@ -39,17 +40,17 @@ def evaluate(cfg: DictConfig) -> Result:
 
 
 def labels_of(path: Path, config: dict[str, Any]) -> Labels:
-    """Who wrote the generations: as told, else as the configuration beside the file says, else unknown."""
-    beside: Any = OmegaConf.create({})
-    if path.with_name(CONFIG).is_file():
-        beside = OmegaConf.load(path.with_name(CONFIG))
-    model = beside.get("model", {})
+    """Who wrote the generations: as told, else as the steer and configuration beside the file say, else unknown."""
+    beside: Any = OmegaConf.load(path.with_name(CONFIG)) if path.with_name(CONFIG).is_file() else {}
+    model = beside.get("model") or {}
     name = model.get("name") or model.get("id") or str(model.get("_target_", "unknown")).rpartition(".")[2]
+    if path.with_name(stages.STEER).is_file():
+        name = load_steer(path.with_name(stages.STEER))[1].model
     return Labels(
         model=config["writer"] or name,
         seed=beside.get("seed"),
         plain=config["method"],
-        decoding=OmegaConf.to_container(OmegaConf.create(beside.get("decoding", {}))),
+        decoding=OmegaConf.to_container(beside["decoding"]) if "decoding" in beside else None,
     )
 
 

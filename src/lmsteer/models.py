@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import ByteLevelBPETokenizer
 from torch import nn
 from transformers import (
@@ -34,7 +35,7 @@ def load_model(
     Args:
         id: Hub id (``ORG/NAME``) or local folder in the hub's layout.
         revision: Branch, tag or commit on the hub.
-        name: What to call it; the id by default.
+        name: What to call it; by default the id, or the folder's own name.
 
     Raises:
         InputError: If the model is unknown, the hub is out of reach, or it is not a causal LM.
@@ -48,13 +49,13 @@ def load_model(
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
         lm = AutoModelForCausalLM.from_pretrained(place, revision=revision, dtype=precision)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(
             f"model {id}: cannot be loaded ({reason}); allowed are a hub id that can be reached or is in the hub's "
             "cache, a local folder (model=hf model.id=FOLDER), or model=smollm2, which needs no hub"
         ) from error
-    return LanguageModel(lm, tokenizer, name=name or id, device=where)
+    return LanguageModel(lm, tokenizer, name=name or (Path(place).name if Path(place).is_dir() else id), device=where)
 
 
 def smollm2(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lmsteer.errors import InputError
+from lmsteer.models import tiny
 from lmsteer.steering.fold import fold
 from lmsteer.steering.head import Head
 from lmsteer.steering.model import LanguageModel, SteeredLM, resolve_device
@@ -41,6 +43,16 @@ def test_folded_hooked_and_formula_agree(model: LanguageModel, steer: Steer) -> 
         formula = model.head(hidden + steer.epsilon * moved)
     torch.testing.assert_close(folded, hooked, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(formula, hooked, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [3, "full"])
+def test_a_steer_on_the_cpu_folds_into_a_head_on_the_gpu(rank: int | str) -> None:
+    strength = torch.tensor([2.0])
+    with FakeTensorMode():  # tensors without values, which know their device and refuse to mix it with another
+        steer = Steer(8, dimensions=["a"], rank=rank)  # type: ignore[arg-type]
+        head = Head(torch.empty(5, 8, device="cuda"))
+        folded = fold(head, steer, strength)
+    assert folded.weight.device.type == "cuda"
 
 
 def test_steering_hidden_states_equals_transforming_the_word_embeddings(model: LanguageModel, steer: Steer) -> None:

@@ -32,6 +32,8 @@ def fold(head: Head, steer: Steer, strength_K: Tensor) -> Head:
 
 def _times_matrix(weight_VD: Tensor, steer: Steer, k: int) -> Tensor:
     """``E W_k`` through the factors, so that a low-rank steer never becomes a D x D matrix."""
+    # A steer from a file or out of the trainer is on the CPU, wherever the model is.
+    first = steer.first[k].to(weight_VD.device)
     if steer.second is None:
-        return weight_VD @ steer.first[k].T
-    return (weight_VD @ steer.second[k]) @ steer.first[k].T
+        return weight_VD @ first.T
+    return (weight_VD @ steer.second[k].to(weight_VD.device)) @ first.T

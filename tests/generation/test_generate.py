@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import AddedToken
 
 from lmsteer.errors import InputError
 from lmsteer.generation.decoding import decode
 from lmsteer.generation.generate import Generator
 from lmsteer.generation.sampling import Greedy, Nucleus
+from lmsteer.models import tiny
 from lmsteer.records import Prompt, read_generations
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
@@ -50,6 +52,17 @@ def test_exactly_so_many_tokens_none_of_them_special_or_padding(model: LanguageM
     assert written.shape == (200, 20)
     assert written.min() > 0
     assert written.max() < 384
+
+
+def test_reserved_tokens_are_never_written(tiny_model: LanguageModel) -> None:
+    tokenizer = tiny().tokenizer
+    reserved = list(range(1, 380))
+    tokens = [AddedToken(text, special=True) for text in tokenizer.convert_ids_to_tokens(reserved)]
+    tokenizer.add_tokens(tokens, special_tokens=True)
+    assert not set(reserved) & set(tokenizer.all_special_ids), "the case needs tokens that this list lacks"
+    model = LanguageModel(tiny_model.lm, tokenizer, name="reserved")
+    written = decode(model, model.head, [[5, 17]], np.arange(50, dtype=np.uint64), Nucleus(p=1.0))
+    assert written.min() >= 380
 
 
 def test_plain_generations_are_those_of_zero_strength(tiny_model: LanguageModel, steer: Steer) -> None:

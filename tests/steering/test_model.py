@@ -109,3 +109,13 @@ def test_a_device_that_is_not_there_is_refused_by_name(monkeypatch: pytest.Monke
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match=r"device=cuda: this machine has .*cpu"):
         resolve_device("cuda")
+
+
+def test_tokens_behind_a_gap_in_the_vocabulary_still_stand_for_tokens(tiny_model: LanguageModel) -> None:
+    class Gap(type(tiny_model.tokenizer)):  # type: ignore[misc]
+        def __len__(self) -> int:
+            return 380
+
+    tokenizer = tiny().tokenizer
+    tokenizer.__class__ = Gap
+    assert LanguageModel(tiny_model.lm, tokenizer, name="gap").head.vocabulary == 384

@@ -112,7 +112,10 @@ def _barred(model: LanguageModel, head: Head) -> Tensor:
     barred_V[head.vocabulary :] = True
     end = model.lm.generation_config.eos_token_id if model.lm.generation_config is not None else None
     ends = end if isinstance(end, list) else [end]
-    for token in (*ends, *model.tokenizer.all_special_ids):
+    added = model.tokenizer.added_tokens_decoder
+    # Reserved tokens, as Llama 3 has, are special without being among all_special_ids; their text would be lost.
+    special = (token for token, entry in added.items() if entry.special)
+    for token in (*ends, *model.tokenizer.all_special_ids, *special):
         if token is not None and token < len(barred_V):
             barred_V[token] = True
     return barred_V.to(head.weight.device)

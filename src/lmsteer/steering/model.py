@@ -66,7 +66,7 @@ class LanguageModel:
         nn.Module.to(lm, device)
         self.lm = lm.requires_grad_(False).eval()
         self.tokenizer, self.name = tokenizer, name
-        self.head = Head.of(lm, vocabulary=len(tokenizer))
+        self.head = Head.of(lm, vocabulary=max(tokenizer.get_vocab().values()) + 1)
         config = lm.config.get_text_config()
         self.context = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
         if tokenizer.pad_token_id is None:

@@ -91,6 +91,19 @@ def test_a_loss_that_is_not_finite_stops_with_advice(tiny_model: LanguageModel) 
         fit(tiny_model, corpus(), WHAT, FitSettings(steps=30, batch_size=4, lr=1e30))
 
 
+def test_a_dev_loss_that_is_not_finite_stops_with_advice(tiny_model: LanguageModel) -> None:
+    with pytest.raises(InputError, match=r"dev loss is (nan|inf) at step 1: try a lower fit.lr"):
+        fit(tiny_model, corpus(), WHAT, FitSettings(steps=1, batch_size=4, lr=1e37))
+
+
+def test_weights_that_are_not_finite_are_not_saved(tiny_model: LanguageModel) -> None:
+    task = SteerTask(Steer(32, dimensions=["tone"], rank=4), tiny_model.head)
+    assert task.chosen() is task.steer
+    task.steer.first.data[0, 0, 0] = torch.nan
+    with pytest.raises(InputError, match=r"weights are not finite: try a lower fit.lr"):
+        task.chosen()
+
+
 def test_the_loss_is_per_token_of_the_text_and_padding_never_counts(tiny_model: LanguageModel) -> None:
     rows = [
         Row("The film is", 1.0),

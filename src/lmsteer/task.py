@@ -6,6 +6,7 @@ Shapes: N packed tokens, D width, K dimensions.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from typing import Any
 
@@ -77,7 +78,7 @@ class SteerTask(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add one dev batch to the sums."""
         nats = self.nats(batch)
-        self._dev_sums.append((nats.double().sum().item(), len(nats)))
+        self._dev_sums.append((nats.cpu().double().sum().item(), len(nats)))  # on the CPU: mps has no float64
 
     def on_validation_epoch_end(self) -> None:
         """Keep the steer if its dev loss is the lowest so far."""
@@ -87,13 +88,22 @@ class SteerTask(pl.LightningModule):
         self._clock = time.perf_counter()
         self.curve["dev"].append([self.global_step, loss])
         self.log("dev/loss", loss, prog_bar=True)
+        if not math.isfinite(loss):
+            raise InputError(f"dev loss is {loss} at step {self.global_step}: try a lower fit.lr (now {self.lr})")
         if loss < self.best_loss:
             self.best_loss.fill_(loss)
             self.best.load_state_dict(self.steer.state_dict())
 
     def chosen(self) -> Steer:
-        """The steer to save: the best by dev loss, or the last one if there was no dev set."""
-        return self.best if torch.isfinite(self.best_loss) else self.steer
+        """The steer to save: the best by dev loss, or the last one if there was no dev set.
+
+        Raises:
+            InputError: If its weights are not finite, as the very last step may make them.
+        """
+        steer = self.best if torch.isfinite(self.best_loss) else self.steer
+        if not all(parameter.isfinite().all() for parameter in steer.parameters()):
+            raise InputError(f"the fitted weights are not finite: try a lower fit.lr (now {self.lr})")
+        return steer
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam over the steer alone."""

@@ -60,6 +60,8 @@ class Nucleus:
 
     def choose(self, logits_BV: Tensor, noise: Noise) -> Tensor:
         """Token ids (B,); the logits are overwritten."""
+        if logits_BV.device.type == "mps":  # which has no float64
+            return self.choose(logits_BV.cpu(), noise).to(logits_BV.device)
         weights_BV = logits_BV.sub_(logits_BV.amax(-1, keepdim=True)).exp_()
         padding = -weights_BV.shape[1] % BLOCK
         padded_BV = F.pad(weights_BV, (0, padding)) if padding else weights_BV  # padding by 0 would copy

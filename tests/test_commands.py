@@ -84,6 +84,24 @@ def test_a_finished_run_is_not_done_again_and_another_is_refused(finished: Path,
     }
 
 
+def test_a_run_logged_to_wandb_is_logged_once_and_holds_no_key(
+    corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "0123456789abcdef" * 2 + "deadbeef"
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    options = [*SMALL[:-1], *QUICK, f"data.path={corpus_file}", "logger=wandb", f"hydra.run.dir={tmp_path / 'run'}"]
+    done = run("train", *options)
+    (logged,) = (tmp_path / "run/wandb").glob("offline-run-*")
+    assert [line for line in done.stderr.splitlines() if "wandb sync" in line] == [
+        f"W&B: logged offline; upload with: wandb sync {logged}"
+    ]
+    assert "wandb sync" not in run("train", *options).stderr
+    assert list((tmp_path / "run/wandb").glob("offline-run-*")) == [logged]
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert [path for path in files if key.encode() in path.read_bytes()] == []
+
+
 def test_the_same_run_elsewhere_is_byte_equal(finished: Path, corpus_file: Path, tmp_path: Path) -> None:
     run("train", *SMALL, *QUICK, f"data.path={corpus_file}", f"hydra.run.dir={tmp_path}")
     for name in ("config.yaml", "steer.safetensors", "generations.jsonl", "metrics.json"):

@@ -1,0 +1,39 @@
+"""Promises of the library without Hydra."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import lmsteer
+from lmsteer.models import tiny
+
+
+def test_a_steer_is_fitted_saved_loaded_and_used_in_ten_lines(tmp_path: Path) -> None:
+    model = tiny()
+    rows = [lmsteer.Row(f"story {n} is {tone}", y) for n in range(20) for tone, y in (("warm", 1.0), ("slow", -1.0))]
+    corpus = lmsteer.Corpus("mine", train=tuple(rows[:30]), dev=tuple(rows[30:]))
+    what = lmsteer.SteerSettings(name="tone", rank=4, epsilon=0.05)
+    steer, origin = lmsteer.fit(model, corpus, what, lmsteer.FitSettings(steps=20, batch_size=8))
+    lmsteer.save_steer(tmp_path / "tone.safetensors", steer, origin)
+    loaded, _ = lmsteer.load_steer(tmp_path / "tone.safetensors", model)
+    plain, warm, slow = (
+        lmsteer.generate(model, ["the film is", "the story"], steer=loaded, strength={"tone": v}, samples=3)
+        for v in (0.0, 20.0, -20.0)
+    )
+    assert plain == [
+        lmsteer.Generation(g.prompt, g.texts, {"tone": 0.0})
+        for g in lmsteer.generate(model, ["the film is", "the story"], samples=3)
+    ]
+    assert warm != plain != slow
+    assert [generation.prompt.text for generation in warm] == ["the film is", "the story"]
+    assert all(len(generation.texts) == 3 for generation in warm)
+    again = lmsteer.generate(model, ["the film is", "the story"], steer=steer, strength={"tone": 20.0}, samples=3)
+    assert again == warm, "the steer is the same before and after the file"
+
+
+def test_importing_the_library_brings_no_hydra_omegaconf_or_wandb() -> None:
+    code = "import sys, lmsteer; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = set(done.stdout.split())
+    assert "torch" in found
+    assert not found & {"hydra", "omegaconf", "wandb"}

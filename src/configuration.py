@@ -1,23 +1,42 @@
 """From Hydra's world to ours: checked configurations in, one clear line out when something is wrong."""
 
 import inspect
+import json
+import os
+import sys
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import GenericAlias
+from typing import Annotated, Any
 
 import hydra
-from hydra.errors import CompactHydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from lmsteer.errors import InputError
 from lmsteer.steering.model import Device, Dtype
 
 CONF = str(Path(__file__).resolve().parents[1] / "conf")
-COMMON = {"seed": int, "device": Device, "dtype": Dtype, "samples": int, "batch_size": int}
+Words = Annotated[str, Field(min_length=1)]
+COMMON: dict[str, Any] = {
+    "run_dir": Words,
+    "seed": Annotated[int, Field(ge=0, lt=2**63)],
+    "device": Device,
+    "dtype": Dtype,
+    "samples": int,
+    "batch_size": int,
+    "steer_file": Words | None,
+    "generations": Words,
+    "method": Words,
+    "writer": str | None,
+}
+TARGETS = {"model", "steer", "data", "fit", "decoding", "prompts", "logger"}
+"""Options that a target is built of; the protocol too, but it may be none."""
+FULL_ERROR = "HYDRA_FULL_ERROR"
 SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_"}
 
 
@@ -25,16 +44,34 @@ def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
     """Make ``python -m src.NAME`` of a function of a config: wrong input ends in one line and status 1."""
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        started = False
+
         @hydra.main(version_base="1.3", config_path=CONF, config_name=name)
         def run(cfg: DictConfig) -> None:
-            try:
-                function(cfg)
-            except (InputError, OmegaConfBaseException) as error:
-                raise CompactHydraException(f"Error: {str(error).strip().splitlines()[0]}") from None
+            nonlocal started
+            started = True
+            function(cfg)
 
-        return typing.cast(Callable[[], None], run)
+        def main() -> None:
+            asked = os.environ.get(FULL_ERROR)
+            os.environ[FULL_ERROR] = "1"  # Hydra hands errors on, which it would print over many lines
+            try:
+                run()
+            except Exception as error:
+                known = isinstance(error, InputError | HydraException | OmegaConfBaseException | OSError)
+                if asked or (started and not known):
+                    raise
+                sys.exit(f"Error: {one_line(error)}")
+
+        return main
 
     return decorate
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error, less what Hydra and OmegaConf add about their own insides."""
+    text = str(error).split("\nConfig search path")[0].split("\n    full_key")[0]
+    return " ".join(text.split()) or type(error).__name__
 
 
 def resolved(cfg: DictConfig, keys: set[str]) -> dict[str, Any]:
@@ -50,7 +87,11 @@ def resolved(cfg: DictConfig, keys: set[str]) -> dict[str, Any]:
     for key in plain:
         if key not in keys:
             raise InputError(f"{key!s}: unknown option; allowed are {', '.join(sorted(keys))}")
+    if absent := sorted(keys - {"protocol"} - {str(key) for key in plain}):
+        raise InputError(f"{absent[0]}: a value is needed, but the command line takes it away")
     for key, node in plain.items():
+        if (key in TARGETS or (key == "protocol" and node)) and not _is_built(node):
+            raise InputError(f"{key!s}={node!r}: one of the choices in conf/{key!s} is expected")
         _check(node, f"{key!s}")
         if key in COMMON:
             _check_value(node, COMMON[key], f"{key!s}")
@@ -67,18 +108,19 @@ def build(node: Any, **known: Any) -> Any:
 
     Raises:
         InputError: What the target refused, without Hydra's frame around it.
+        OSError: If a file cannot be read.
     """
     try:
         return hydra.utils.instantiate(node, _convert_="all", **known)
     except InstantiationException as error:
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
+        while cause is not None and not isinstance(cause, InputError | OSError):
             cause = cause.__cause__
         raise (cause or error) from None
 
 
 def _check(node: Any, where: str) -> None:
-    if isinstance(node, list | ListConfig):
+    if isinstance(node, list):
         for index, item in enumerate(node):
             _check(item, f"{where}[{index}]")
     if not isinstance(node, dict):
@@ -87,7 +129,10 @@ def _check(node: Any, where: str) -> None:
         _check(value, f"{where}.{key!s}")
     if "_target_" not in node:
         return
-    target = get_object(node["_target_"])
+    try:
+        target = get_object(node["_target_"])
+    except (ImportError, ValueError, AttributeError):
+        raise InputError(f"{where}._target_={node['_target_']!r}: no such class or function") from None
     parameters = inspect.signature(target).parameters
     types = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     for key, value in node.items():
@@ -95,14 +140,23 @@ def _check(node: Any, where: str) -> None:
             continue
         if key not in parameters:
             raise InputError(f"{where}.{key}: unknown option; allowed are {', '.join(parameters)}")
-        if not (isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict) for v in value))):
-            _check_value(value, types.get(key, Any), f"{where}.{key}")
+        left = [item for item in value if not _is_built(item)] if isinstance(value, list) else value
+        if not _is_built(left):
+            _check_value(left, types.get(key, Any), f"{where}.{key}")
+
+
+def _is_built(node: Any) -> bool:
+    return isinstance(node, dict) and "_target_" in node
 
 
 def _check_value(value: Any, kind: Any, where: str) -> None:
     try:
-        adapter = TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True))
-        adapter.validate_python(value, strict=False)
+        # In a list, because settings cannot be given to a dataclass; as JSON, because then a path may be a string while
+        # "5" and true are no numbers.
+        settings = ConfigDict(arbitrary_types_allowed=True, strict=True)
+        adapter: TypeAdapter[Any] = TypeAdapter(typing.cast(Any, GenericAlias(list, kind)), config=settings)
+        adapter.validate_json(json.dumps([value]))
     except ValidationError as error:
-        reasons = dict.fromkeys(detail["msg"] for detail in error.errors())
+        by_type = {"needs_python_object": "A config with _target_ is expected"}
+        reasons = dict.fromkeys(by_type.get(detail["type"], detail["msg"]) for detail in error.errors())
         raise InputError(f"{where}={value!r}: {' or '.join(reasons)}") from None

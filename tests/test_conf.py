@@ -1,6 +1,7 @@
 """Promises of the configuration: it matches the objects it builds, and fails when it is composed, not hours later."""
 
 import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from lmsteer.errors import InputError
-from src.configuration import CONF, record, resolved
+from src.configuration import CONF, entry_point, record, resolved
 
 ENTRIES = {name: importlib.import_module(f"src.{name}").KEYS for name in ("train", "generate", "evaluate")}
 NEEDED = {
@@ -101,3 +102,65 @@ def test_the_record_names_everything_but_the_folder() -> None:
     assert "run_dir" not in record(config)
     assert record(config) == record(resolved(composed("train"), ENTRIES["train"]))
     assert record(config) != record(resolved(composed("train", "seed=1"), ENTRIES["train"]))
+
+
+def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *overrides: str) -> str:
+    """What a command without anything to do prints, and ends with, on a bad command line."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # put back afterwards
+    monkeypatch.setattr(sys, "argv", ["train", "model=tiny", *overrides])
+    with pytest.raises(SystemExit) as caught:
+        entry_point("train")(lambda cfg: resolved(cfg, ENTRIES["train"]))()
+    assert not [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Error executing job")]
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=nosuch"], "Error: In 'train': Could not find 'data/nosuch'"),
+        (["steer=null"], "Error: Config group override must be a string"),
+        (["fit.stpes=3"], "Error: Could not override 'fit.stpes'."),
+        (["protocol.strengths={a:1}"], "Error: Error merging override protocol.strengths={a:1}"),
+        (["a b c=("], "Error: "),
+        (["~fit"], "Error: fit: a value is needed"),
+        (["fit=5"], "Error: fit=5: one of the choices in conf/fit is expected"),
+        (["run_dir=null"], "Error: run_dir=None: Input should be a valid string"),
+        (["seed=-1"], "Error: seed=-1: Input should be greater than or equal to 0"),
+        (["seed=99999999999999999999"], "Error: seed=99999999999999999999: Input should be less than"),
+        (["fit.steps=true"], "Error: fit.steps=True: Input should be a valid integer"),
+        (["fit.steps='\"5\"'"], "Error: fit.steps='\"5\"': Input should be a valid integer"),
+        (["fit.steps={a:1}"], "Error: fit.steps={'a': 1}: Input should be a valid integer"),
+        (["protocol.scorers=[5]"], "Error: protocol.scorers=[5]: A config with _target_ is expected"),
+        (["protocol.scorers.0.corpus=mine"], "Error: protocol.scorers[0].corpus='mine': Input should be an object"),
+        (["model._target_=foo.bar"], "Error: model._target_='foo.bar': no such class"),
+    ],
+)
+def test_a_bad_command_line_ends_in_one_line(
+    overrides: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    said = refused(capsys, monkeypatch, *overrides, f"hydra.run.dir={tmp_path / 'out'}")
+    assert said.startswith(message)
+    assert "\n" not in said
+
+
+def test_a_run_folder_that_cannot_be_made_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    said = refused(capsys, monkeypatch, f"hydra.run.dir={tmp_path / 'file' / 'sub'}")
+    assert said.startswith("Error: ")
+    assert str(tmp_path / "file") in said
+
+
+def test_faults_of_the_program_keep_their_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(cfg: DictConfig) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+    monkeypatch.setattr(sys, "argv", ["train", "model=tiny", f"hydra.run.dir={tmp_path / 'out'}"])
+    with pytest.raises(ZeroDivisionError):
+        entry_point("train")(broken)()

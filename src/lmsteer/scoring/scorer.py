@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ SHOWN_FROM = 10
 """Progress is shown where there are more batches than this."""
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """Maps texts to the probability (or a score in [0, 1]) of one attribute.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from lmsteer import stages
 from lmsteer.errors import InputError
@@ -41,17 +42,27 @@ def evaluate(cfg: DictConfig) -> Result:
 
 def labels_of(path: Path, config: dict[str, Any]) -> Labels:
     """Who wrote the generations: as told, else as the steer and configuration beside the file say, else unknown."""
-    beside: Any = OmegaConf.load(path.with_name(CONFIG)) if path.with_name(CONFIG).is_file() else {}
-    model = beside.get("model") or {}
+    beside = _read_config(path.with_name(CONFIG))
+    model, seed, decoding = beside.get("model"), beside.get("seed"), beside.get("decoding")
+    model = model if isinstance(model, dict) else {}
     name = model.get("name") or model.get("id") or str(model.get("_target_", "unknown")).rpartition(".")[2]
     if path.with_name(stages.STEER).is_file():
         name = load_steer(path.with_name(stages.STEER))[1].model
     return Labels(
-        model=config["writer"] or name,
-        seed=beside.get("seed"),
+        model=config["writer"] or str(name),
+        seed=seed if isinstance(seed, int) else None,
         plain=config["method"],
-        decoding=OmegaConf.to_container(beside["decoding"]) if "decoding" in beside else None,
+        decoding=decoding if isinstance(decoding, dict) else None,
     )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The configuration of a run; empty where the file is missing or somebody else's."""
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, YAMLError):
+        return {}
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 if __name__ == "__main__":

@@ -56,6 +56,8 @@ def named_strength(strength: object, steer: Steer | None) -> dict[str, float]:
     try:
         if strength is None:
             return {}
+        if isinstance(strength, bool):
+            raise TypeError
         if isinstance(strength, Mapping):
             return {str(name): float(value) for name, value in strength.items()}
         return {steer.dimensions[0] if steer else "strength": float(strength)}  # type: ignore[arg-type]

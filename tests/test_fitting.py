@@ -162,14 +162,20 @@ def test_a_checkpoint_holds_no_language_model(tmp_path: Path, tiny_model: Langua
         ({"steps": 0}, "fit.steps=0"),
         ({"batch_size": 0}, "fit.batch_size=0"),
         ({"lr": 0.0}, "fit.lr=0.0"),
+        ({"lr": 1e39}, r"fit.lr=1e\+39"),
+        ({"lr": float("nan")}, "fit.lr=nan"),
         ({"max_length": 1}, "max_length=1"),
     ],
 )
-def test_impossible_settings_are_refused_by_name(
-    tiny_model: LanguageModel, options: dict[str, Any], message: str
-) -> None:
+def test_impossible_settings_are_refused_by_name(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        fit(tiny_model, corpus(), WHAT, FitSettings(**options))
+        FitSettings(**options)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("inf"), float("nan")])
+def test_an_impossible_regularization_is_refused(value: float) -> None:
+    with pytest.raises(InputError, match=r"steer\.regularization="):
+        SteerSettings(name="tone", regularization=value)
 
 
 def test_a_corpus_without_rows_is_refused(tiny_model: LanguageModel) -> None:

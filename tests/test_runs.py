@@ -58,3 +58,16 @@ def test_timing_holds_every_stage(tmp_path: Path) -> None:
     timing = json.loads((tmp_path / "timing.json").read_text())
     assert list(timing) == ["fit", "generate"]
     assert all(seconds >= 0 for seconds in timing.values())
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    run = Run(tmp_path / "file" / "run", "a: 1\n")
+    with pytest.raises(InputError, match=r"run folder .*file/run: Not a directory; choose another"):
+        run.begin()
+
+
+def test_a_configuration_that_is_not_text_is_another_run(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="another configuration"):
+        Run(tmp_path, "a: 1\n")

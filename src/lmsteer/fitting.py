@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import math
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,6 +51,10 @@ class FitSettings:
         for name in ("steps", "batch_size", "dev_every", "dev_rows"):
             if getattr(self, name) < 1:
                 raise InputError(f"fit.{name}={getattr(self, name)}: an integer of 1 or more expected")
+        if self.max_length < 2:
+            raise InputError(f"fit.max_length={self.max_length}: 2 or more tokens expected")
+        if not 0 < self.lr <= 1e37:  # beyond it Adam's own arithmetic fails
+            raise InputError(f"fit.lr={self.lr}: a number above 0, at most 1e37, expected")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +76,10 @@ class SteerSettings:
     init_std: float = 1e-2
     dummy: bool = True
     regularization: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.regularization < math.inf:
+            raise InputError(f"steer.regularization={self.regularization}: 0 or a number above it expected")
 
     def build(self, width: int, seed: int) -> Steer:
         """A fresh steer for hidden states of size ``width``, the attribute's dimension first."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lmsteer.data.prompts import PromptSet
 from lmsteer.errors import InputError
+from lmsteer.reporting.metric import Metric
 from lmsteer.scoring.scorer import Scorer
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import DUMMY
@@ -26,8 +28,8 @@ class Protocol:
         judge: The model whose perplexity is reported; None: the unsteered model itself.
 
     Raises:
-        InputError: If there are no strengths or samples, a strength is 0, repeated or not finite, or scorers share
-            a name.
+        InputError: If there are no strengths or samples, a strength is 0, repeated or not finite, or names of
+            scorers are not distinct.
     """
 
     name: str
@@ -47,9 +49,11 @@ class Protocol:
         for name in ("samples", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"protocol.{name}={getattr(self, name)}: an integer of 1 or more expected")
+        if not re.fullmatch(r"[^\s@]+", self.metric) or not Metric(self.metric).is_attribute:
+            raise InputError(f"protocol.metric={self.metric!r}: a name without spaces and @ that no other metric has")
         names = [scorer.name for scorer in self.scorers]
-        if len(set(names)) != len(names):
-            raise InputError(f"protocol.scorers: two have the same name among {names}; give one another name")
+        if len(set(names)) != len(names) or not all(re.fullmatch("[^@]+", name) for name in names):
+            raise InputError(f"protocol.scorers: names {names}; distinct ones, not empty and without @, expected")
 
     def settings(self, dimension: str) -> list[dict[str, float]]:
         """Strengths by name: the plain model first, then ``dimension`` in rising order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,8 @@ def _generation(value: dict[str, object], number: int) -> Generation:
     strength = value.get("strength") or {}
     if not (isinstance(strength, dict) and all(isinstance(text, str) for text in (prompt["text"], *texts))):
         raise TypeError
+    if not all(name and math.isfinite(float(v)) for name, v in strength.items()):
+        raise ValueError
     return Generation(
         prompt=Prompt(id=str(value.get("id", number)), text=prompt["text"]),
         texts=texts,
@@ -105,7 +108,7 @@ def read_generations(path: Path) -> list[Generation]:
     for number, value in read_jsonl(path):
         try:
             generations.append(_generation(value, number))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             expected = '{"prompt": {"text"}, "generations": [{"text"}, …]}'
             raise InputError(f"{path}, line {number}: not a generation; expected {expected}") from error
     if not generations:

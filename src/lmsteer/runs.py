@@ -32,7 +32,7 @@ class Run:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"run folder {folder}: a file has that name; choose another hydra.run.dir")
         if self.finished(CONFIG):
-            if self.path(CONFIG).read_text(encoding="utf-8") != config:
+            if self.path(CONFIG).read_text(encoding="utf-8", errors="replace") != config:
                 raise InputError(
                     f"run folder {folder}: holds a run with another configuration; choose another hydra.run.dir"
                 )
@@ -42,9 +42,17 @@ class Run:
             raise InputError(f"run folder {folder}: holds {foreign[0]} but no {CONFIG}; choose another hydra.run.dir")
 
     def begin(self) -> None:
-        """Take the folder: from now on it belongs to this configuration."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path(CONFIG), [self.config.rstrip("\n")])
+        """Take the folder: from now on it belongs to this configuration.
+
+        Raises:
+            InputError: If it cannot be written to.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path(CONFIG), [self.config.rstrip("\n")])
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise InputError(f"run folder {self.folder}: {reason}; choose another hydra.run.dir") from error
 
     def path(self, name: str) -> Path:
         """Path of a file of this run."""

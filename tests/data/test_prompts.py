@@ -149,6 +149,12 @@ def test_bad_rows_of_real_toxicity_prompts_are_refused(tmp_path: Path) -> None:
         real_toxicity_prompts(path=lines(tmp_path / "a.jsonl", [rtp("a", 0.9)]))
 
 
+@pytest.mark.parametrize("below", [0.0, -1.0, float("nan")])
+def test_a_limit_that_no_prompt_can_keep_is_refused(below: float, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"below is .*; a number above 0 expected"):
+        real_toxicity_prompts(path=lines(tmp_path / "a.jsonl", [rtp("a", 0.0)]), below=below)
+
+
 @pytest.mark.parametrize("n", [0, -1])
 def test_a_number_of_prompts_below_one_is_refused(n: int, cache: Cache) -> None:
     with pytest.raises(InputError, match=f"n is {n}; allowed are 1 and more"):

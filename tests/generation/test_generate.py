@@ -157,6 +157,11 @@ def test_impossible_requests_are_refused(
         Generator(tiny_model, prompts, decoding=Nucleus(), **options)  # type: ignore[arg-type]
 
 
+def test_a_strength_beyond_all_numbers_is_refused(tiny_model: LanguageModel, steer: Steer) -> None:
+    with pytest.raises(InputError, match="logits are not finite at token 1; take a strength nearer to 0"):
+        list(generator(tiny_model).run([{"sentiment": 1e300}], steer))
+
+
 def test_a_strength_without_a_steer_is_refused_before_anything_is_written(
     tmp_path: Path, tiny_model: LanguageModel, steer: Steer
 ) -> None:

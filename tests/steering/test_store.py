@@ -66,6 +66,9 @@ def test_damaged_and_foreign_files_are_refused_by_name(tmp_path: Path, steer: St
     path.write_bytes(data.replace(b'\\"epsilon\\"', b'\\"epsilom\\"'))
     with pytest.raises(InputError, match=r"damaged steer file .*epsilon"):
         load_steer(path)
+    path.write_bytes(data.replace(b'\\"format\\":', b'\\"format\\",'))
+    with pytest.raises(InputError, match="metadata is not JSON"):
+        load_steer(path)
     path.write_bytes(data.replace(b'\\"format\\": 1', b'\\"format\\": 7'))
     with pytest.raises(InputError, match="format 7"):
         load_steer(path)

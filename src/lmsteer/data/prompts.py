@@ -86,8 +86,11 @@ def real_toxicity_prompts(
         below: Upper limit of the prompt's toxicity; prompts without a score are left out.
 
     Raises:
-        InputError: If ``n`` is below 1, the hub is out of reach, or a line of the file is not as expected.
+        InputError: If ``n`` is below 1, ``below`` is not above 0, the hub is out of reach, or a line of the file is not
+            as expected.
     """
+    if not below > 0:
+        raise InputError(f"prompts real-toxicity-prompts: below is {below}; a number above 0 expected")
     rows = _located(Path(path)) if path else _hub_prompts()
     candidates = [found for where, row in rows if (found := _mild(row, where, below))]
     if not candidates:

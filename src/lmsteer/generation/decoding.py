@@ -66,6 +66,9 @@ def decode(
 
     Returns:
         Ids (B, T) of exactly ``max_new_tokens`` tokens; special tokens and padded rows of the head never occur.
+
+    Raises:
+        InputError: If logits are infinite or NaN, as at a strength that is far too large.
     """
     ids_PT, mask = _left_padded(prompts, model.device)
     samples = len(keys_B) // len(prompts)
@@ -79,6 +82,8 @@ def decode(
     written: list[Tensor] = []
     for step in range(decoding.max_new_tokens):
         logits_BV = head(hidden_BD).masked_fill_(barred_V, -torch.inf)
+        if not logits_BV.amax(-1).isfinite().all():
+            raise InputError(f"{model.name}: logits are not finite at token {step + 1}; take a strength nearer to 0")
         token = decoding.choose(logits_BV, lambda rows, draw, step=step: uniform(keys_B[rows], step, draw))  # type: ignore[misc]
         written.append(token)
         if step + 1 == decoding.max_new_tokens:

@@ -21,7 +21,7 @@ DUMMY = "dummy"
 def check_dimensions(dimensions: Sequence[str]) -> tuple[str, ...]:
     """Return the names as a tuple; they must be non-empty and distinct."""
     names = tuple(dimensions)
-    if not names or len(set(names)) != len(names) or not all(names):
+    if not names or len(set(names)) != len(names) or not all(isinstance(name, str) and name for name in names):
         raise InputError(f"steer dimensions {list(names)}: one or more distinct non-empty names expected")
     return names
 

@@ -97,7 +97,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise InputError(f"{path}: not a whole safetensors file ({_first_line(error)})") from error
     if text is None:
         raise InputError(f"{path}: a safetensors file, but not a steer: it has no {KEY!r} metadata")
-    return json.loads(text), tensors
+    try:
+        return json.loads(text), tensors
+    except ValueError as error:
+        raise InputError(f"{path}: damaged steer file (its {KEY!r} metadata is not JSON)") from error
 
 
 def _first_line(error: Exception) -> str:

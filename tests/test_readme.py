@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from tests.test_conf import ENTRIES
 
 import lmsteer
 from lmsteer.models import tiny
 from lmsteer.steering.model import LanguageModel
 from src.configuration import CONF, resolved
-from tests.test_conf import ENTRIES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

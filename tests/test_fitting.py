@@ -178,6 +178,14 @@ def test_an_impossible_regularization_is_refused(value: float) -> None:
         SteerSettings(name="tone", regularization=value)
 
 
+@pytest.mark.parametrize("part", ["train", "dev"])
+def test_texts_too_short_to_learn_from_are_refused(tiny_model: LanguageModel, part: str) -> None:
+    short = (Row("I", 1.0), Row("a", -1.0))
+    parts = {"train": corpus().train, "dev": corpus().dev} | {part: short}
+    with pytest.raises(InputError, match="no text is longer than one token"):
+        fit(tiny_model, Corpus("short", **parts), WHAT, SETTINGS)
+
+
 def test_a_corpus_without_rows_is_refused(tiny_model: LanguageModel) -> None:
     with pytest.raises(InputError, match="corpus empty has no rows to train on"):
         fit(tiny_model, Corpus("empty", ()), WHAT, SETTINGS)

@@ -49,7 +49,7 @@ def load_model(
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
         lm = AutoModelForCausalLM.from_pretrained(place, revision=revision, dtype=precision)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(
             f"model {id}: cannot be loaded ({reason}); allowed are a hub id that can be reached or is in the hub's "

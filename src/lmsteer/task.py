@@ -19,6 +19,8 @@ from lmsteer.errors import InputError
 from lmsteer.steering.head import Head
 from lmsteer.steering.steer import Steer
 
+NOTHING = "no text is longer than one token, so there is nothing to predict; give longer texts"
+
 Curve = dict[str, list[list[float]]]
 
 
@@ -60,6 +62,8 @@ class SteerTask(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean nats per token of one batch, plus the regularization."""
+        if not len(batch.targets_N):
+            raise InputError(f"step {self.global_step}: {NOTHING}, or take a larger fit.batch_size")
         loss = self.nats(batch).mean()
         if not torch.isfinite(loss):
             raise InputError(
@@ -83,7 +87,9 @@ class SteerTask(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Keep the steer if its dev loss is the lowest so far."""
         tokens = sum(count for _, count in self._dev_sums)
-        loss = sum(total for total, _ in self._dev_sums) / max(tokens, 1)
+        if not tokens:
+            raise InputError(f"dev rows: {NOTHING}")
+        loss = sum(total for total, _ in self._dev_sums) / tokens
         self._dev_sums.clear()
         self._clock = time.perf_counter()
         self.curve["dev"].append([self.global_step, loss])

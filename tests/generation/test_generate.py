@@ -162,6 +162,12 @@ def test_a_strength_beyond_all_numbers_is_refused(tiny_model: LanguageModel, ste
         list(generator(tiny_model).run([{"sentiment": 1e300}], steer))
 
 
+def test_a_recurrent_model_is_refused(tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(tiny_model.lm), "_is_stateful", True)
+    with pytest.raises(InputError, match="recurrent model"):
+        generator(tiny_model)
+
+
 def test_a_strength_without_a_steer_is_refused_before_anything_is_written(
     tmp_path: Path, tiny_model: LanguageModel, steer: Steer
 ) -> None:

@@ -47,6 +47,10 @@ class Generator:
         for name, value in (("samples", samples), ("batch_size", batch_size)):
             if value < 1:
                 raise InputError(f"{name}={value}: an integer of 1 or more expected")
+        if model.lm._is_stateful:
+            raise InputError(
+                f"model {model.name}: a recurrent model, whose state cannot be shared by samples; use another"
+            )
         if not prompts or len({prompt.id for prompt in prompts}) != len(prompts):
             raise InputError(f"prompt set {prompts_name!r}: one or more prompts with distinct ids expected")
         self.model, self.prompts, self.prompts_name = model, prompts, prompts_name

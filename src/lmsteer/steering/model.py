@@ -69,8 +69,6 @@ class LanguageModel:
         self.head = Head.of(lm, vocabulary=max(tokenizer.get_vocab().values()) + 1)
         config = lm.config.get_text_config()
         self.context = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
         self._check_head()
 
     @property

@@ -43,6 +43,7 @@ def train(cfg: DictConfig) -> Result | None:
     protocol: Protocol | None = build(config["protocol"]) if config.get("protocol") else None
     corpus: Corpus = build(config["data"])
     model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
+    what.build(model.width, seed)  # an impossible rank is refused before the folder is taken
     plan = stages.Plan(model, what, protocol, build(config["decoding"]), seed) if protocol else None
     corpus = corpus.without(plan.reserved if plan else frozenset())
     run.begin()
@@ -50,6 +51,7 @@ def train(cfg: DictConfig) -> Result | None:
     with (no_logger if done else build(config["logger"]))(run.folder, config) as logger:
         steer, origin = stages.fit_stage(run, model, corpus, what, how, seed=seed, logger=logger)
         if protocol is None or plan is None:
+            print(f"steer: {run.path(stages.STEER)}")
             return None
         generations = stages.generate_stage(run, plan.generator, plan.strengths, steer)
         labels = Labels(model=model.name, seed=seed, decoding=config["decoding"], dtype=str(model.head.weight.dtype))

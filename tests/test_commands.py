@@ -140,7 +140,7 @@ def test_evaluate_scores_a_file_as_train_does(finished: Path, corpus_file: Path,
     run("evaluate", *own, f"generations={finished / 'generations.jsonl'}", f"hydra.run.dir={tmp_path / 'ours'}")
     ours, theirs = read_result(tmp_path / "ours/metrics.json"), read_result(finished / "metrics.json")
     assert [row.metrics for row in ours.rows] == [row.metrics for row in theirs.rows]
-    assert [(row.model, row.seed) for row in ours.rows] == [("tiny", 0)] * 3
+    assert [(row.model, row.seed) for row in ours.rows] == [("tiny-0", 0)] * 3
 
 
 def test_evaluate_reads_a_plain_dexperts_file(corpus_file: Path, tmp_path: Path) -> None:

@@ -178,6 +178,16 @@ def test_an_impossible_regularization_is_refused(value: float) -> None:
         SteerSettings(name="tone", regularization=value)
 
 
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path, tiny_model: LanguageModel) -> None:
+    fit(tiny_model, corpus(), WHAT, SETTINGS, folder=tmp_path)
+    checkpoint = tmp_path / "last.ckpt"
+    whole = checkpoint.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
+        checkpoint.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"last\.ckpt: damaged checkpoint"):
+            fit(tiny_model, corpus(), WHAT, SETTINGS, folder=tmp_path)
+
+
 @pytest.mark.parametrize("part", ["train", "dev"])
 def test_texts_too_short_to_learn_from_are_refused(tiny_model: LanguageModel, part: str) -> None:
     short = (Row("I", 1.0), Row("a", -1.0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import math
+import pickle
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -168,8 +169,17 @@ def _train(
         enable_model_summary=False,
         default_root_dir=str(folder) if folder else None,
     )
-    resume = str(checkpoint) if checkpoint is not None and checkpoint.exists() else None
-    trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+    resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
+    if resume is not None:
+        _check_readable(resume)
+    trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
+
+
+def _check_readable(checkpoint: Path) -> None:
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"{checkpoint}: damaged checkpoint; delete its folder to fit from the beginning") from error
 
 
 def quiet_lightning() -> None:

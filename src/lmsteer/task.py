@@ -81,6 +81,8 @@ class SteerTask(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add one dev batch to the sums."""
+        if not len(batch.targets_N):
+            return
         nats = self.nats(batch)
         self._dev_sums.append((nats.cpu().double().sum().item(), len(nats)))  # on the CPU: mps has no float64
 

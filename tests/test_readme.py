@@ -22,7 +22,8 @@ COMMANDS = re.findall(r"^ +python -m src\.(\w+)(.*)$", README, re.MULTILINE)
 def test_every_command_composes(command: str, rest: str) -> None:
     overrides = shlex.split(rest, comments=True)
     with initialize_config_dir(CONF, version_base="1.3"):
-        resolved(compose(command, overrides=["run_dir=x", *overrides]), ENTRIES[command])
+        config = resolved(compose(command, overrides=["run_dir=x", *overrides]), ENTRIES[command])
+    assert set(config) == ENTRIES[command]
 
 
 def test_the_commands_are_found() -> None:

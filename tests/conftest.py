@@ -25,6 +25,14 @@ from lmsteer.models import tiny
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
 
+SMALL = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+
 # Vocabularies are padded beyond the tokenizer's 384 tokens, as those of Pythia and Qwen are.
 ARCHITECTURES: dict[str, PreTrainedConfig] = {
     "gpt2": GPT2Config(vocab_size=384, n_embd=32, n_layer=2, n_head=2, n_positions=128),
@@ -48,31 +56,19 @@ ARCHITECTURES: dict[str, PreTrainedConfig] = {
     "gpt-j": GPTJConfig(vocab_size=400, n_embd=32, n_layer=2, n_head=2, n_positions=128, rotary_dim=8),
     "llama": LlamaConfig(
         vocab_size=384,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        **SMALL,
         max_position_embeddings=128,
     ),
     "qwen3": Qwen3Config(
         vocab_size=400,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        **SMALL,
         head_dim=8,
         max_position_embeddings=128,
         tie_word_embeddings=True,
     ),
     "gemma-3": Gemma3TextConfig(
         vocab_size=384,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        **SMALL,
         head_dim=8,
         max_position_embeddings=128,
         sliding_window=8,

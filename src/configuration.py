@@ -11,9 +11,11 @@ from types import GenericAlias
 from typing import Annotated, Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -33,9 +35,16 @@ COMMON: dict[str, Any] = {
     "generations": Words,
     "method": Words,
     "writer": str | None,
+    "store": Words,
+    "store_gib": Annotated[float, Field(gt=0)],
+    "scores": Words,
 }
 TARGETS = {"model", "steer", "data", "fit", "decoding", "prompts", "logger"}
 """Options that a target is built of; the protocol too, but it may be none."""
+MOVED = {"data": ("store", "store_gib")}
+"""Options that stand with a target on the command line, but are for the program and not for the target."""
+INCIDENTAL = ("run_dir", "store", "store_gib", "scores")
+"""Options that do not change what a run computes."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
 SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_"}
 
@@ -74,6 +83,11 @@ def one_line(error: Exception) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
+def in_multirun() -> bool:
+    """Whether this is one job of several."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def resolved(cfg: DictConfig, keys: set[str]) -> dict[str, Any]:
     """The configuration as plain values, checked: top-level keys, and each target's keys and values.
 
@@ -82,8 +96,10 @@ def resolved(cfg: DictConfig, keys: set[str]) -> dict[str, Any]:
     """
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise InputError(f"{missing[0]}: a value is needed; give {missing[0]}=… on the command line")
+    moved = _taken_out(cfg)
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
+    plain |= moved
     for key in plain:
         if key not in keys:
             raise InputError(f"{key!s}: unknown option; allowed are {', '.join(sorted(keys))}")
@@ -94,12 +110,23 @@ def resolved(cfg: DictConfig, keys: set[str]) -> dict[str, Any]:
             raise InputError(f"{key!s}={node!r}: one of the choices in conf/{key!s} is expected")
         _check(node, f"{key!s}")
         if key in COMMON:
-            _check_value(node, COMMON[key], f"{key!s}")
+            _check_value(node, COMMON[key], f"data.{key!s}" if key in moved else f"{key!s}")
     return typing.cast(dict[str, Any], plain)
 
 
-def record(config: dict[str, Any], *, without: tuple[str, ...] = ("run_dir",)) -> str:
-    """The YAML that identifies a run."""
+def _taken_out(cfg: DictConfig) -> dict[str, Any]:
+    """Take the ``MOVED`` options out of their nodes, before other nodes refer to these."""
+    with open_dict(cfg):
+        return {
+            name: cfg[node].pop(name)
+            for node, names in MOVED.items()
+            for name in names
+            if isinstance(cfg.get(node), DictConfig) and name in cfg[node]
+        }
+
+
+def record(config: dict[str, Any], *, without: tuple[str, ...] = INCIDENTAL) -> str:
+    """The YAML that identifies a run; where things are kept is no part of it."""
     return OmegaConf.to_yaml(OmegaConf.create({key: value for key, value in config.items() if key not in without}))
 
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from lmsteer import stages
 from lmsteer.data.corpus import Corpus
+from lmsteer.data.store import StoreSettings
 from lmsteer.evaluation import Labels
 from lmsteer.fitting import FitSettings, SteerSettings
 from lmsteer.protocol import Protocol
@@ -16,7 +17,7 @@ from lmsteer.reporting.loggers import no_logger
 from lmsteer.reporting.result import Result
 from lmsteer.runs import Run
 from lmsteer.steering.model import LanguageModel
-from src.configuration import build, entry_point, record, resolved
+from src.configuration import build, entry_point, in_multirun, record, resolved
 
 KEYS = {
     "stack",
@@ -31,6 +32,8 @@ KEYS = {
     "decoding",
     "logger",
     "fit",
+    "store",
+    "store_gib",
 }
 
 
@@ -40,6 +43,7 @@ def train(cfg: DictConfig) -> Result | None:
     run, seed = Run(Path(config["run_dir"]), record(config)), config["seed"]
     what: SteerSettings = build(config["steer"])
     how: FitSettings = build(config["fit"])
+    store = StoreSettings(where=config["store"], gib=config["store_gib"], store_all=in_multirun())
     protocol: Protocol | None = build(config["protocol"]) if config.get("protocol") else None
     corpus: Corpus = build(config["data"])
     model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
@@ -49,7 +53,7 @@ def train(cfg: DictConfig) -> Result | None:
     run.begin()
     done = run.finished(stages.REPORT if protocol else stages.STEER)
     with (no_logger if done else build(config["logger"]))(run.folder, config) as logger:
-        steer, origin = stages.fit_stage(run, model, corpus, what, how, seed=seed, logger=logger)
+        steer, origin = stages.fit_stage(run, model, corpus, what, how, seed=seed, store=store, logger=logger)
         if protocol is None or plan is None:
             print(f"steer: {run.path(stages.STEER)}")
             return None

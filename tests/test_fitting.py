@@ -124,8 +124,8 @@ def test_the_loss_is_per_token_of_the_text_and_padding_never_counts(tiny_model: 
 
 def test_features_do_not_depend_on_the_texts_beside_them(model: LanguageModel) -> None:
     texts = ["The film is", "people who learn to live with what they have lost, far too long", "and why", "a"]
-    together = FeatureExtractor(model, group=4)(texts)
-    alone = [FeatureExtractor(model, group=1)([text]) for text in texts]
+    together = FeatureExtractor(model, tokens=64)(texts)
+    alone = [FeatureExtractor(model)([text]) for text in texts]
     assert together.lengths.tolist() == [len(features.targets_N) for features in alone]
     torch.testing.assert_close(together.hidden_ND, torch.cat([f.hidden_ND for f in alone]), rtol=1e-4, atol=1e-4)
     assert torch.equal(together.targets_N, torch.cat([f.targets_N for f in alone]))

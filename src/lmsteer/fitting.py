@@ -19,6 +19,7 @@ from pytorch_lightning.loggers import Logger
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.data.module import CorpusData
+from lmsteer.data.store import StoreSettings
 from lmsteer.errors import InputError
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import DUMMY, Steer
@@ -99,22 +100,27 @@ def fit(
     seed: int = 0,
     folder: Path | None = None,
     logger: Logger | None = None,
+    store: StoreSettings | None = None,
 ) -> tuple[Steer, Origin]:
     """Fit a steer on a corpus and return the best by dev loss, with its origin.
 
     Args:
         seed: Fixes the initial weights and, with the step, the batches.
+        store: Where hidden states are kept for later steps and runs; None: nowhere.
         folder: Where checkpoints go; a fit that was stopped there goes on from the last one. None: no checkpoints.
     """
     how = how or FitSettings()
     steer = what.build(model.width, seed)
+    store = store or StoreSettings(where="off")
     data = CorpusData(
         corpus,
-        FeatureExtractor(model, max_length=how.max_length),
+        store.wrap(FeatureExtractor(model, max_length=how.max_length)),
         dimensions=len(steer.dimensions),
         batch_size=how.batch_size,
+        steps=how.steps,
         dev_rows=how.dev_rows,
         seed=seed,
+        store_all=store.everything,
     )
     task = SteerTask(steer, model.head, lr=how.lr, regularization=what.regularization)
     _train(task, data, how, model.device, folder, logger)

@@ -9,6 +9,7 @@ from pathlib import Path
 from pytorch_lightning.loggers import Logger
 
 from lmsteer.data.corpus import Corpus
+from lmsteer.data.store import StoreSettings
 from lmsteer.evaluation import Labels, evaluate
 from lmsteer.fitting import FitSettings, SteerSettings, fit
 from lmsteer.generation.decoding import Decoding
@@ -19,6 +20,7 @@ from lmsteer.reporting.page import report
 from lmsteer.reporting.result import Result, read_result, write_result
 from lmsteer.reporting.table import text_table
 from lmsteer.runs import Run
+from lmsteer.scoring.store import ScoreStore
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.store import Origin, load_steer, save_steer
@@ -61,13 +63,14 @@ def fit_stage(
     how: FitSettings,
     *,
     seed: int,
+    store: StoreSettings,
     logger: Logger | None,
 ) -> tuple[Steer, Origin]:
     """Fit the steer and save it; its checkpoints are deleted when it is saved."""
     if not run.finished(STEER):
         checkpoints = run.path("checkpoints")
         with run.timed("fit"):
-            steer, origin = fit(model, corpus, what, how, seed=seed, folder=checkpoints, logger=logger)
+            steer, origin = fit(model, corpus, what, how, seed=seed, folder=checkpoints, logger=logger, store=store)
         save_steer(run.path(STEER), steer, origin)
         shutil.rmtree(checkpoints, ignore_errors=True)
     return load_steer(run.path(STEER), model)
@@ -82,12 +85,20 @@ def generate_stage(run: Run, generator: Generator, strengths: list[dict[str, flo
     return path
 
 
-def evaluate_stage(run: Run, generations: Path, protocol: Protocol, model: LanguageModel, labels: Labels) -> Result:
+def evaluate_stage(
+    run: Run,
+    generations: Path,
+    protocol: Protocol,
+    model: LanguageModel,
+    labels: Labels,
+    *,
+    scores: ScoreStore | None = None,
+) -> Result:
     """Score the generations and write the metrics."""
     if not run.finished(METRICS):
         with run.timed("evaluate"):
             judge = protocol.judge() if protocol.judge else model
-            result = evaluate(read_generations(generations), protocol, judge, labels)
+            result = evaluate(read_generations(generations), protocol, judge, labels, scores=scores)
         write_result(run.path(METRICS), result)
     return read_result(run.path(METRICS))
 

@@ -10,7 +10,7 @@ from transformers import AddedToken
 
 from lmsteer.errors import InputError
 from lmsteer.generation.decoding import decode
-from lmsteer.generation.generate import Generator
+from lmsteer.generation.generate import Generator, generate
 from lmsteer.generation.sampling import Greedy, Nucleus
 from lmsteer.models import tiny
 from lmsteer.records import Prompt, read_generations
@@ -71,6 +71,27 @@ def test_plain_generations_are_those_of_zero_strength(tiny_model: LanguageModel,
         for strength in ({}, {"sentiment": 0.0})
     ]
     assert texts[0] == texts[1]
+
+
+def test_a_strength_for_each_prompt_equals_one_strength_at_a_time(model: LanguageModel, steer: Steer) -> None:
+    strengths = [{"sentiment": value, "dummy": 1.0} for value in (-3.0, 0.0, 2.0, 3.0, 3.0)]
+    mixed = {g.prompt.id: g for batch in generator(model).run_rows(strengths, steer) for g in batch}
+    for prompt, strength in zip(PROMPTS, strengths, strict=True):
+        alone = [g for batch in generator(model).run([strength], steer) for g in batch if g.prompt == prompt]
+        assert mixed[prompt.id] == alone[0]
+
+
+def test_as_many_strengths_as_prompts_are_needed(tiny_model: LanguageModel, steer: Steer) -> None:
+    with pytest.raises(InputError, match="1 strengths for 5 prompts; one for each expected"):
+        next(generator(tiny_model).run_rows([{}], steer))
+    with pytest.raises(InputError, match="a strength for each prompt needs a steer"):
+        generate(tiny_model, TEXTS, strength=[{}] * 5)
+
+
+def test_decoding_leaves_the_models_attention_as_it_was(tiny_model: LanguageModel) -> None:
+    before = tiny_model.lm.config._attn_implementation
+    decode(tiny_model, tiny_model.head, [[5]], np.zeros(1, np.uint64), Greedy(max_new_tokens=2))
+    assert tiny_model.lm.config._attn_implementation == before == "sdpa"
 
 
 def test_noise_follows_the_prompt_and_seed_not_the_place(tiny_model: LanguageModel) -> None:

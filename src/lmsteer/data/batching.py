@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -24,7 +26,20 @@ def _order(rows: int, seed: int, round_: int) -> Tensor:
     return torch.randperm(rows, generator=noise)
 
 
-def length_sorted_groups(lengths: list[int], *, size: int) -> list[list[int]]:
-    """Indices in groups of at most ``size``, shortest texts first, so that little is padded."""
-    order = sorted(range(len(lengths)), key=lambda index: (lengths[index], index))
-    return [order[start : start + size] for start in range(0, len(order), size)]
+def length_sorted_groups(
+    lengths: Sequence[int], *, size: int | None = None, budget: int | None = None
+) -> list[list[int]]:
+    """Indices in groups, shortest texts first, so that little is padded.
+
+    Args:
+        size: Most items in a group.
+        budget: Most tokens in a group, each item counting as much as the longest one.
+    """
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda index: (lengths[index], index)):
+        taken = len(groups[-1]) + 1 if groups else 1
+        full = (size is not None and taken > size) or (budget is not None and taken * lengths[index] > budget)
+        if not groups or full:
+            groups.append([])
+        groups[-1].append(index)
+    return groups

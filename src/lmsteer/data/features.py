@@ -15,6 +15,10 @@ from lmsteer.data.batching import length_sorted_groups
 from lmsteer.errors import InputError
 from lmsteer.steering.model import LanguageModel
 
+TOKENS = {"cpu": 1024}
+MANY_TOKENS = 16384
+"""Tokens of a forward pass, by device. A processor gains nothing from more, a GPU does."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -27,38 +31,59 @@ class Features:
     targets_N: Tensor
     lengths: Tensor
 
+    @classmethod
+    def packed(cls, parts: Sequence[tuple[Tensor, Tensor]]) -> Features:
+        """Of the hidden states (T, D) and targets (T,) of each text."""
+        return cls(
+            hidden_ND=torch.cat([hidden for hidden, _ in parts]),
+            targets_N=torch.cat([targets for _, targets in parts]),
+            lengths=torch.tensor([len(targets) for _, targets in parts], device=parts[0][1].device),
+        )
+
 
 class FeatureExtractor:
-    """Run the frozen LM over texts, ``group`` texts of like length at a time.
+    """Run the frozen LM over texts, those of like length together.
 
     At most ``max_length`` tokens of a text are used, and never more than the model's context.
+
+    Args:
+        tokens: Most tokens of a forward pass, padding included; by default what suits the device.
     """
 
-    def __init__(self, model: LanguageModel, *, max_length: int = 256, group: int = 16) -> None:
+    def __init__(self, model: LanguageModel, *, max_length: int = 256, tokens: int | None = None) -> None:
         if max_length < 2:
             raise InputError(f"fit.max_length={max_length}: 2 or more tokens expected")
-        self.model, self.max_length, self.group = model, min(max_length, model.context), group
+        self.model, self.max_length = model, min(max_length, model.context)
+        self.tokens = tokens or TOKENS.get(model.device.type, MANY_TOKENS)
 
     def __call__(self, texts: Sequence[str]) -> Features:
         """Features of ``texts``; a text of one token has length 0, there is nothing to predict in it."""
-        encoded = self.model.tokenizer(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
-        hidden: list[Tensor] = [torch.empty(0)] * len(encoded)
-        for group in length_sorted_groups([len(ids) for ids in encoded], size=self.group):
-            for index, states in zip(group, self._group([encoded[i] for i in group]), strict=True):
-                hidden[index] = states
-        targets = [torch.tensor(ids[1:], dtype=torch.long) for ids in encoded]
-        return Features(
-            hidden_ND=torch.cat(hidden),
-            targets_N=torch.cat(targets).to(self.model.device),
-            lengths=torch.tensor([len(target) for target in targets], device=self.model.device),
-        )
+        encoded = self.encode(texts)
+        parts: dict[int, tuple[Tensor, Tensor]] = {}
+        for group in self.groups(encoded):
+            parts.update(zip(group, self.states([encoded[index] for index in group]), strict=True))
+        return Features.packed([parts[index] for index in range(len(texts))])
 
-    def _group(self, encoded: list[list[int]]) -> list[Tensor]:
-        longest = max(1, *(len(ids) for ids in encoded))
-        ids_BT = torch.zeros(len(encoded), longest, dtype=torch.long)
-        mask_BT = torch.zeros_like(ids_BT)
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts."""
+        ids: list[list[int]] = self.model.tokenizer(list(texts), truncation=True, max_length=self.max_length)[
+            "input_ids"
+        ]
+        return ids
+
+    def groups(self, encoded: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Which texts go through the model together, shortest first."""
+        return length_sorted_groups([max(len(ids) - 1, 1) for ids in encoded], budget=self.tokens)
+
+    def states(self, encoded: Sequence[Sequence[int]]) -> list[tuple[Tensor, Tensor]]:
+        """Hidden states (T, D) and targets (T,) of texts that go through the model together.
+
+        The last token of a text predicts nothing and is left out.
+        """
+        lengths = [max(len(ids) - 1, 0) for ids in encoded]
+        ids_BT = torch.zeros(len(encoded), max(1, *lengths), dtype=torch.long)
         for row, ids in enumerate(encoded):
-            ids_BT[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
-            mask_BT[row, : len(ids)] = 1
-        states_BTD = self.model.hidden(ids_BT.to(self.model.device), mask_BT.to(self.model.device))
-        return [states_BTD[row, : max(len(ids) - 1, 0)].clone() for row, ids in enumerate(encoded)]
+            ids_BT[row, : lengths[row]] = torch.tensor(ids[: lengths[row]], dtype=torch.long)
+        states_BTD = self.model.hidden(ids_BT.to(self.model.device))
+        targets = [torch.tensor(ids[1:], dtype=torch.long).to(self.model.device) for ids in encoded]
+        return [(states_BTD[row, :length].clone(), targets[row]) for row, length in enumerate(lengths)]

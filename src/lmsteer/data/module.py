@@ -5,6 +5,7 @@ Shapes: N packed tokens, D width, K dimensions.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,8 +17,12 @@ from torch.utils.data import DataLoader, IterableDataset
 from lmsteer.data.batching import batch_rows
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.features import FeatureExtractor
+from lmsteer.data.store import FeatureStore
 from lmsteer.errors import InputError
 from lmsteer.records import Row
+
+AHEAD = 8
+"""Training batches whose hidden states are computed together: among more texts there are more of like length."""
 
 
 class Batch(NamedTuple):
@@ -35,8 +40,11 @@ class CorpusData(pl.LightningDataModule):
     The data module owns the language model, through ``extract``.
 
     Args:
+        extract: Computes hidden states, or reads them: a ``FeatureStore`` is filled with ``stored`` before training.
         dimensions: Number K of the steer's dimensions.
+        steps: Batches of a run.
         dev_rows: At most so many dev rows are used; the first ones.
+        store_all: Put in the store every row that the run sees, not only those it sees more than once.
 
     Raises:
         InputError: If the corpus has no training rows or a number is below 1.
@@ -45,12 +53,14 @@ class CorpusData(pl.LightningDataModule):
     def __init__(
         self,
         corpus: Corpus,
-        extract: FeatureExtractor,
+        extract: FeatureExtractor | FeatureStore,
         *,
         dimensions: int,
         batch_size: int = 32,
+        steps: int = 100,
         dev_rows: int = 256,
         seed: int = 0,
+        store_all: bool = False,
     ) -> None:
         super().__init__()
         if not corpus.train:
@@ -58,29 +68,49 @@ class CorpusData(pl.LightningDataModule):
         for name, value in (("batch_size", batch_size), ("dev_rows", dev_rows)):
             if value < 1:
                 raise InputError(f"fit.{name}={value}: an integer of 1 or more expected")
-        self.corpus, self.extract = corpus, extract
-        self.dimensions, self.batch_size, self.seed = dimensions, batch_size, seed
+        self.corpus, self.extract, self.store_all = corpus, extract, store_all
+        self.dimensions, self.batch_size, self.steps, self.seed = dimensions, batch_size, steps, seed
         self.dev = corpus.dev[:dev_rows]
         self._dev_batches: list[Batch] | None = None
 
+    def prepare_data(self) -> None:
+        """Fill the store; other processes that need it wait meanwhile."""
+        if isinstance(self.extract, FeatureStore):
+            seen = Counter(row.text for t in range(self.steps) for row in self.rows(t))
+            again = [row.text for row in self.dev]  # looked at many times
+            self.extract.add([*again, *(text for text, times in seen.items() if self.store_all or times > 1)])
+
+    def rows(self, t: int) -> list[Row]:
+        """The rows of training batch ``t``."""
+        train = self.corpus.train
+        picked = batch_rows(t, rows=len(train), batch_size=self.batch_size, seed=self.seed)
+        return [train[index] for index in picked]
+
     def batch(self, rows: Sequence[Row]) -> Batch:
         """Packed features of rows, with each token's strengths."""
+        return self.batches([rows])[0]
+
+    def batches(self, parts: Sequence[Sequence[Row]]) -> list[Batch]:
+        """Several batches, whose hidden states are computed together."""
+        rows = [row for part in parts for row in part]
         features = self.extract([row.text for row in rows])
         strength_BK = torch.ones(len(rows), self.dimensions, device=features.lengths.device)
         strength_BK[:, 0] = torch.tensor([row.label for row in rows], device=features.lengths.device)
-        return Batch(features.hidden_ND, features.targets_N, strength_BK.repeat_interleave(features.lengths, dim=0))
+        strength_NK = strength_BK.repeat_interleave(features.lengths, dim=0)
+        tokens = [int(lengths.sum()) for lengths in features.lengths.split([len(part) for part in parts])]
+        columns = (features.hidden_ND, features.targets_N, strength_NK)
+        return [Batch(*split) for split in zip(*(column.split(tokens) for column in columns), strict=True)]
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches t, t + 1, … from the trainer's global step on, without end."""
+        """Batches t, t + 1, … from the trainer's global step on."""
         start = self.trainer.global_step if self.trainer is not None else 0
         return DataLoader(_TrainBatches(self, start), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The dev rows in fixed order; their features are computed once."""
         if self._dev_batches is None:
-            size = self.batch_size
-            groups = [self.dev[start : start + size] for start in range(0, len(self.dev), size)]
-            self._dev_batches = [self.batch(group) for group in groups]
+            starts = range(0, len(self.dev), self.batch_size)
+            self._dev_batches = self.batches([self.dev[start : start + self.batch_size] for start in starts])
         return DataLoader(self._dev_batches, batch_size=None)  # type: ignore[arg-type]
 
 
@@ -89,8 +119,7 @@ class _TrainBatches(IterableDataset[Batch]):
         self.data, self.start = data, start
 
     def __iter__(self) -> Iterator[Batch]:
-        rows, t = self.data.corpus.train, self.start
-        while True:
-            picked = batch_rows(t, rows=len(rows), batch_size=self.data.batch_size, seed=self.data.seed)
-            yield self.data.batch([rows[index] for index in picked])
-            t += 1
+        first = self.start - self.start % AHEAD  # a resumed fit computes together what an unbroken one does
+        for t in range(first, self.data.steps, AHEAD):
+            batches = self.data.batches([self.data.rows(k) for k in range(t, min(t + AHEAD, self.data.steps))])
+            yield from batches[max(0, self.start - t) :]

@@ -5,7 +5,7 @@ Shapes: P prompts, S samples, B = P * S rows, T tokens, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lmsteer.errors import InputError
+from lmsteer.generation.attention import fast_decoding
 from lmsteer.generation.noise import uniform
 from lmsteer.generation.sampling import Noise
-from lmsteer.steering.head import Head
 from lmsteer.steering.model import LanguageModel
+
+Readout = Callable[[Tensor], Tensor]
+"""Hidden states (B, D) to logits (B, V): a head, folded or not, or a ``SteeredHead``."""
 
 
 class Decoding(Protocol):
@@ -52,7 +55,7 @@ def encode(model: LanguageModel, text: str, max_new_tokens: int) -> list[int]:
 @torch.inference_mode()
 def decode(
     model: LanguageModel,
-    head: Head,
+    readout: Readout,
     prompts: Sequence[list[int]],
     keys_B: NDArray[np.uint64],
     decoding: Decoding,
@@ -60,7 +63,7 @@ def decode(
     """Continue prompts, the same number of samples each.
 
     Args:
-        head: What turns hidden states into logits; a folded head makes the model a steered one.
+        readout: What turns hidden states into logits; a folded head makes the model a steered one.
         prompts: Token ids of P prompts.
         keys_B: Noise keys, those of a prompt's samples side by side.
 
@@ -70,9 +73,20 @@ def decode(
     Raises:
         InputError: If logits are infinite or NaN, as at a strength that is far too large.
     """
+    with fast_decoding(model.lm):
+        return _decode(model, readout, prompts, keys_B, decoding)
+
+
+def _decode(
+    model: LanguageModel,
+    readout: Readout,
+    prompts: Sequence[list[int]],
+    keys_B: NDArray[np.uint64],
+    decoding: Decoding,
+) -> Tensor:
     ids_PT, mask = _left_padded(prompts, model.device)
     samples = len(keys_B) // len(prompts)
-    barred_V = _barred(model, head)
+    barred = _barred(model)
     position = mask.cumsum(-1).sub(1).clamp(min=0)
     output = model.lm.base_model(input_ids=ids_PT, attention_mask=mask, position_ids=position, use_cache=True)
     cache = output.past_key_values
@@ -81,7 +95,7 @@ def decode(
     hidden_BD = output.last_hidden_state[:, -1].repeat_interleave(samples, dim=0)
     written: list[Tensor] = []
     for step in range(decoding.max_new_tokens):
-        logits_BV = head(hidden_BD).masked_fill_(barred_V, -torch.inf)
+        logits_BV = readout(hidden_BD).index_fill_(1, barred, -torch.inf)
         if not logits_BV.amax(-1).isfinite().all():
             raise InputError(f"{model.name}: logits are not finite at token {step + 1}; take a strength nearer to 0")
         token = decoding.choose(logits_BV, lambda rows, draw, step=step: uniform(keys_B[rows], step, draw))  # type: ignore[misc]
@@ -111,16 +125,13 @@ def _left_padded(prompts: Sequence[list[int]], device: torch.device) -> tuple[Te
     return ids_PT.to(device), mask_PT.to(device)
 
 
-def _barred(model: LanguageModel, head: Head) -> Tensor:
-    """Tokens never written: the special ones, EOS among them, and rows that stand for no token."""
-    barred_V = torch.zeros(head.weight.shape[0], dtype=torch.bool)
-    barred_V[head.vocabulary :] = True
+def _barred(model: LanguageModel) -> Tensor:
+    """Ids of tokens never written: the special ones, EOS among them, and rows of the head that stand for no token."""
+    rows = len(model.head.weight)
     end = model.lm.generation_config.eos_token_id if model.lm.generation_config is not None else None
     ends = end if isinstance(end, list) else [end]
     added = model.tokenizer.added_tokens_decoder
     # Reserved tokens, as Llama 3 has, are special without being among all_special_ids; their text would be lost.
     special = (token for token, entry in added.items() if entry.special)
-    for token in (*ends, *model.tokenizer.all_special_ids, *special):
-        if token is not None and token < len(barred_V):
-            barred_V[token] = True
-    return barred_V.to(head.weight.device)
+    barred = {*range(model.head.vocabulary, rows), *ends, *model.tokenizer.all_special_ids, *special}
+    return torch.tensor([token for token in barred if token is not None and token < rows], device=model.device)

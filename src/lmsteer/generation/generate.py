@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from lmsteer.errors import InputError
-from lmsteer.generation.decoding import Decoding, decode, encode
+from lmsteer.generation.decoding import Decoding, Readout, decode, encode
 from lmsteer.generation.noise import sample_key
 from lmsteer.generation.sampling import Nucleus
 from lmsteer.records import Generation, Prompt, read_generations, write_atomically
-from lmsteer.steering.fold import fold
-from lmsteer.steering.head import Head
+from lmsteer.steering.fold import SteeredHead, fold
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
 
@@ -60,20 +60,20 @@ class Generator:
         size = max(1, batch_size // samples)
         self.batches = [order[start : start + size] for start in range(0, len(order), size)]
 
-    def batch(self, head: Head, strength: Strength, batch: Sequence[int]) -> list[Generation]:
-        """Generations of the prompts whose indices are in ``batch``."""
+    def batch(self, readout: Readout, strengths: Sequence[Strength], batch: Sequence[int]) -> list[Generation]:
+        """Generations of the prompts whose indices are in ``batch``; ``strengths`` are those of ``readout``."""
         keys = [
             sample_key(self.seed, self.prompts[index].id, sample) for index in batch for sample in range(self.samples)
         ]
         written = decode(
             self.model,
-            head,
+            readout,
             [self._ids[index] for index in batch],
             np.array(keys, dtype=np.uint64),
             self.decoding,
         ).tolist()
         generations = []
-        for row, index in enumerate(batch):
+        for row, (index, strength) in enumerate(zip(batch, strengths, strict=True)):
             samples = written[row * self.samples : (row + 1) * self.samples]
             texts = tuple(self._text(self._ids[index], ids) for ids in samples)
             generations.append(Generation(self.prompts[index], texts, dict(strength), self.prompts_name))
@@ -105,8 +105,22 @@ class Generator:
                 folds = steer is not None and vector is not None and missing
                 head = fold(self.model.head, steer, vector) if folds else self.model.head  # type: ignore[arg-type]
                 for batch in missing:
-                    yield self.batch(head, strength, batch)
+                    yield self.batch(head, [strength] * len(batch), batch)
                     progress.update()
+
+    def run_rows(self, strengths: Sequence[Strength], steer: Steer) -> Iterator[list[Generation]]:
+        """Batches of generations, each prompt at a strength of its own, with a progress bar.
+
+        Raises:
+            InputError: If there are not as many strengths as prompts, or one names a dimension that the steer lacks.
+        """
+        if len(strengths) != len(self.prompts):
+            raise InputError(f"{len(strengths)} strengths for {len(self.prompts)} prompts; one for each expected")
+        vectors = [steer.strengths(strength) for strength in strengths]
+        for batch in tqdm(self.batches, desc="generate", unit="batch"):
+            strength_BK = torch.stack([vectors[index] for index in batch]).repeat_interleave(self.samples, dim=0)
+            readout = SteeredHead(self.model.head, steer, strength_BK)
+            yield self.batch(readout, [strengths[index] for index in batch], batch)
 
     def write(self, path: Path, strengths: Sequence[Strength], steer: Steer | None = None) -> None:
         """Write ``path`` (JSONL, in the order strength, prompt), going on where an interrupted run stopped.
@@ -143,12 +157,15 @@ def generate(
     prompts: Sequence[str],
     *,
     steer: Steer | None = None,
-    strength: Strength | None = None,
+    strength: Strength | Sequence[Strength] | None = None,
     samples: int = 1,
     decoding: Decoding | None = None,
     seed: int = 0,
 ) -> list[Generation]:
-    """Continue texts at one strength, without files.
+    """Continue texts, without files.
+
+    Args:
+        strength: One for all prompts, or a list with one for each.
 
     Returns:
         One generation a prompt, in order; ``texts`` are its ``samples`` continuations.
@@ -158,7 +175,13 @@ def generate(
     """
     named = [Prompt(str(number), text) for number, text in enumerate(prompts)]
     generator = Generator(model, named, decoding=decoding or Nucleus(), samples=samples, seed=seed)
-    written = [generation for batch in generator.run([strength or {}], steer) for generation in batch]
+    if strength is None or isinstance(strength, Mapping):
+        batches = generator.run([strength or {}], steer)
+    elif steer is None:
+        raise InputError("a strength for each prompt needs a steer; give one")
+    else:
+        batches = generator.run_rows(strength, steer)
+    written = [generation for batch in batches for generation in batch]
     return sorted(written, key=lambda generation: int(generation.prompt.id))
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lmsteer.errors import InputError
+from lmsteer.steering.cross_entropy import exp_
 
 Noise = Callable[[NDArray[np.int64], int], NDArray[np.float64]]
 """(rows, draw) -> one uniform number in [0, 1) per row."""
@@ -62,7 +63,7 @@ class Nucleus:
         """Token ids (B,); the logits are overwritten."""
         if logits_BV.device.type == "mps":  # which has no float64
             return self.choose(logits_BV.cpu(), noise).to(logits_BV.device)
-        weights_BV = logits_BV.sub_(logits_BV.amax(-1, keepdim=True)).exp_()
+        weights_BV = exp_(logits_BV.sub_(logits_BV.amax(-1, keepdim=True)))
         padding = -weights_BV.shape[1] % BLOCK
         padded_BV = F.pad(weights_BV, (0, padding)) if padding else weights_BV  # padding by 0 would copy
         blocks_BGv = padded_BV.unflatten(1, (-1, BLOCK))
@@ -83,7 +84,7 @@ class Nucleus:
         unsure = (~accepted & (weight > 0)).nonzero()[:, 0]
         if len(unsure):
             others_BV = weights_BV[rows[unsure]]
-            likelier = torch.where(others_BV > weight[unsure, None], others_BV, 0.0).sum(-1)
+            likelier = torch.where(others_BV > weight[unsure, None], others_BV, weight.new_zeros(())).sum(-1)
             accepted[unsure] = likelier < self.p * total[unsure]
         return accepted
 

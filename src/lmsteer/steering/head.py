@@ -6,7 +6,7 @@ Shapes: N packed tokens, D width, V vocabulary.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lmsteer.errors import InputError
-
-CHUNK = 128
-"""Tokens whose logits are held at once by ``Head.nats``; fastest of 32 to 512 on two cores."""
+from lmsteer.steering.cross_entropy import blocked_cross_entropy
 
 
 class Head(nn.Module):
@@ -60,8 +58,14 @@ class Head(nn.Module):
         return cls(output.weight, bias=output.bias, scale=scale, softcap=softcap, vocabulary=vocabulary)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) in float32 of hidden states (..., D)."""
-        logits = F.linear(hidden.to(self.weight.dtype), self.weight, self.bias).float()
+        """Logits (..., V) of hidden states (..., D), in float32 (in float64 where the head is)."""
+        return self.logits(hidden.to(self.weight.dtype))
+
+    def logits(self, hidden: Tensor, columns: slice = slice(None)) -> Tensor:
+        """Logits of some tokens of the vocabulary; ``hidden`` has the dtype of the head."""
+        bias = None if self.bias is None else self.bias[columns]
+        logits = F.linear(hidden, self.weight[columns], bias)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.scale != 1.0:
             logits = logits * self.scale
         if self.softcap is not None:
@@ -69,11 +73,8 @@ class Head(nn.Module):
         return logits
 
     def nats(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
-        """Cross-entropy (N,) of each target in nats, differentiable in ``hidden_ND``.
-
-        The logits of only ``CHUNK`` tokens exist at a time, in the backward pass too.
-        """
-        return cast(Tensor, _ChunkedCrossEntropy.apply(hidden_ND, targets_N, self))  # type: ignore[no-untyped-call]
+        """Cross-entropy (N,) of each target in nats, differentiable in ``hidden_ND``; see ``blocked_cross_entropy``."""
+        return blocked_cross_entropy(self, hidden_ND, targets_N)
 
     def fingerprint(self) -> str:
         """sha256 of the head, the same in float32 and bfloat16."""
@@ -82,27 +83,3 @@ class Head(nn.Module):
             if tensor is not None:
                 state.update(tensor.to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy().data)
         return state.hexdigest()
-
-
-class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Cross-entropy whose gradient is computed chunk by chunk in the forward pass, while the logits are there."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, targets_N: Tensor, head: Head) -> Tensor:
-        nats, gradients = [], []
-        wanted = ctx.needs_input_grad[0]
-        with torch.set_grad_enabled(wanted):
-            for hidden, targets in zip(hidden_ND.split(CHUNK), targets_N.split(CHUNK), strict=True):
-                hidden = hidden.detach().requires_grad_(wanted)
-                chunk = F.cross_entropy(head(hidden), targets, reduction="none")
-                nats.append(chunk.detach())
-                if wanted:
-                    gradients += torch.autograd.grad(chunk.sum(), hidden)
-        if wanted:
-            ctx.save_for_backward(torch.cat(gradients))
-        return torch.cat(nats)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
-        (gradient_ND,) = ctx.saved_tensors
-        return (gradient_ND * grad_outputs[0][:, None]).to(gradient_ND.dtype), None, None

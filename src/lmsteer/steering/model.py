@@ -6,6 +6,8 @@ Shapes: B batch rows, T tokens, D width, K dimensions, V vocabulary.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 from collections.abc import Iterator
 from typing import Literal, cast
 
@@ -19,6 +21,8 @@ from lmsteer.steering.steer import Steer
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16"]
+INCIDENTAL = ("_name_or_path", "transformers_version", "dtype", "architectures")
+"""Entries of a model's configuration on which its hidden states do not depend."""
 
 
 def resolve_device(device: Device) -> torch.device:
@@ -69,6 +73,7 @@ class LanguageModel:
         self.head = Head.of(lm, vocabulary=max(tokenizer.get_vocab().values()) + 1)
         config = lm.config.get_text_config()
         self.context = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+        self._fingerprint: str | None = None
         self._check_head()
 
     @property
@@ -81,11 +86,28 @@ class LanguageModel:
         """Size D of the hidden states."""
         return self.head.weight.shape[1]
 
-    def hidden(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """Hidden states (B, T, D) after the final norm, as the head sees them."""
+    def hidden(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """Hidden states (B, T, D) after the final norm, as the head sees them.
+
+        No mask is needed where padding, if any, stands behind the texts: a causal model never looks ahead.
+        """
         with torch.inference_mode():
             output = self.lm.base_model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
         return cast(Tensor, output.last_hidden_state)
+
+    def fingerprint(self) -> str:
+        """sha256 of all that hidden states depend on: weights, their dtype, configuration and tokenizer."""
+        if self._fingerprint is None:
+            config = self.lm.config.to_diff_dict()
+            kept = {name: value for name, value in config.items() if name not in INCIDENTAL}
+            tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
+            parts = {name: part for name, part in tokenizer.items() if name not in ("truncation", "padding")}
+            state = hashlib.sha256(json.dumps([kept, parts], sort_keys=True, default=str).encode())
+            for name, tensor in sorted(self.lm.base_model.state_dict().items()):
+                state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                state.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+            self._fingerprint = state.hexdigest()
+        return self._fingerprint
 
     @torch.inference_mode()
     def _check_head(self) -> None:

@@ -10,10 +10,11 @@ from transformers import AddedToken
 
 from lmsteer.errors import InputError
 from lmsteer.generation.decoding import decode
-from lmsteer.generation.generate import Generator, generate
+from lmsteer.generation.generate import Generator, Likelihood, generate
 from lmsteer.generation.sampling import Greedy, Nucleus
 from lmsteer.models import tiny
 from lmsteer.records import Prompt, read_generations
+from lmsteer.scoring.perplexity import conditional_nats
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
 
@@ -36,19 +37,19 @@ def test_greedy_decoding_equals_generate_of_transformers(model: LanguageModel) -
         )[0, len(ids) :]
         for ids in prompts
     ]
-    ours = decode(model, model.head, prompts, np.zeros(3, np.uint64), Greedy(max_new_tokens=12))
+    ours = decode(model, model.head, prompts, np.zeros(3, np.uint64), Greedy(max_new_tokens=12)).ids_BT
     assert torch.equal(ours, torch.stack(expected))
 
 
 def test_samples_of_one_prompt_share_its_cache_and_equal_separate_prompts(model: LanguageModel) -> None:
     keys = np.arange(4, dtype=np.uint64)
-    shared = decode(model, model.head, [[5, 17, 3], [9, 8, 7]], keys, Nucleus(max_new_tokens=8))
-    repeated = decode(model, model.head, [[5, 17, 3]] * 2 + [[9, 8, 7]] * 2, keys, Nucleus(max_new_tokens=8))
+    shared = decode(model, model.head, [[5, 17, 3], [9, 8, 7]], keys, Nucleus(max_new_tokens=8)).ids_BT
+    repeated = decode(model, model.head, [[5, 17, 3]] * 2 + [[9, 8, 7]] * 2, keys, Nucleus(max_new_tokens=8)).ids_BT
     assert torch.equal(shared, repeated)
 
 
 def test_exactly_so_many_tokens_none_of_them_special_or_padding(model: LanguageModel) -> None:
-    written = decode(model, model.head, [[5, 17]], np.arange(200, dtype=np.uint64), Nucleus(p=1.0))
+    written = decode(model, model.head, [[5, 17]], np.arange(200, dtype=np.uint64), Nucleus(p=1.0)).ids_BT
     assert written.shape == (200, 20)
     assert written.min() > 0
     assert written.max() < 384
@@ -61,7 +62,7 @@ def test_reserved_tokens_are_never_written(tiny_model: LanguageModel) -> None:
     tokenizer.add_tokens(tokens, special_tokens=True)
     assert not set(reserved) & set(tokenizer.all_special_ids), "the case needs tokens that this list lacks"
     model = LanguageModel(tiny_model.lm, tokenizer, name="reserved")
-    written = decode(model, model.head, [[5, 17]], np.arange(50, dtype=np.uint64), Nucleus(p=1.0))
+    written = decode(model, model.head, [[5, 17]], np.arange(50, dtype=np.uint64), Nucleus(p=1.0)).ids_BT
     assert written.min() >= 380
 
 
@@ -92,6 +93,19 @@ def test_decoding_leaves_the_models_attention_as_it_was(tiny_model: LanguageMode
     before = tiny_model.lm.config._attn_implementation
     decode(tiny_model, tiny_model.head, [[5]], np.zeros(1, np.uint64), Greedy(max_new_tokens=2))
     assert tiny_model.lm.config._attn_implementation == before == "sdpa"
+
+
+def test_likelihoods_told_are_those_of_the_unsteered_model_reading_the_text(
+    tmp_path: Path, model: LanguageModel, steer: Steer
+) -> None:
+    told: list[Likelihood] = []
+    generator(model, note=told.extend).write(tmp_path / "g.jsonl", STRENGTHS, steer)
+    written = {(g.prompt.text, text) for g in read_generations(tmp_path / "g.jsonl") for text in g.texts}
+    assert {(entry.prompt, entry.continuation) for entry in told} <= written
+    assert len(told) > 5, "the case needs texts that are read as they were written"
+    nats, tokens = conditional_nats(model, [e.prompt for e in told], [e.continuation for e in told])
+    torch.testing.assert_close(torch.tensor([e.nats for e in told]), nats, rtol=1e-4, atol=1e-4)
+    assert [e.tokens for e in told] == tokens.tolist()
 
 
 def test_noise_follows_the_prompt_and_seed_not_the_place(tiny_model: LanguageModel) -> None:

@@ -5,8 +5,8 @@ Shapes: P prompts, S samples, B = P * S rows, T tokens, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +21,13 @@ from lmsteer.steering.model import LanguageModel
 
 Readout = Callable[[Tensor], Tensor]
 """Hidden states (B, D) to logits (B, V): a head, folded or not, or a ``SteeredHead``."""
+
+
+class Written(NamedTuple):
+    """What was written: token ids (B, T), and its nats (B,) under the unsteered model if they were asked for."""
+
+    ids_BT: Tensor
+    nats_B: Tensor | None
 
 
 class Decoding(Protocol):
@@ -59,31 +66,45 @@ def decode(
     prompts: Sequence[list[int]],
     keys_B: NDArray[np.uint64],
     decoding: Decoding,
-) -> Tensor:
+    *,
+    likelihoods: bool = False,
+) -> Written:
     """Continue prompts, the same number of samples each.
 
     Args:
         readout: What turns hidden states into logits; a folded head makes the model a steered one.
         prompts: Token ids of P prompts.
         keys_B: Noise keys, those of a prompt's samples side by side.
+        likelihoods: Whether to give the nats of what is written under the unsteered model: its hidden states are at
+            hand, whatever the readout.
 
     Returns:
-        Ids (B, T) of exactly ``max_new_tokens`` tokens; special tokens and padded rows of the head never occur.
+        Exactly ``max_new_tokens`` tokens a row; special tokens and padded rows of the head never occur.
 
     Raises:
         InputError: If logits are infinite or NaN, as at a strength that is far too large.
     """
     with fast_decoding(model.lm):
-        return _decode(model, readout, prompts, keys_B, decoding)
+        hidden: list[Tensor] = []
+        written: list[Tensor] = []
+        for hidden_BD, token in _steps(model, readout, prompts, keys_B, decoding):
+            written.append(token)
+            hidden += [hidden_BD] * likelihoods
+    ids_BT = torch.stack(written, dim=1)
+    if not likelihoods:
+        return Written(ids_BT, None)
+    nats = model.head.nats(torch.cat(hidden), torch.cat(written))
+    return Written(ids_BT, nats.view(len(written), -1).sum(0))
 
 
-def _decode(
+def _steps(
     model: LanguageModel,
     readout: Readout,
     prompts: Sequence[list[int]],
     keys_B: NDArray[np.uint64],
     decoding: Decoding,
-) -> Tensor:
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Hidden states (B, D) and the tokens (B,) chosen from them, step by step."""
     ids_PT, mask = _left_padded(prompts, model.device)
     samples = len(keys_B) // len(prompts)
     barred = _barred(model)
@@ -93,15 +114,14 @@ def _decode(
     cache.batch_repeat_interleave(samples)
     mask, position = (x.repeat_interleave(samples, dim=0) for x in (mask, position[:, -1:]))
     hidden_BD = output.last_hidden_state[:, -1].repeat_interleave(samples, dim=0)
-    written: list[Tensor] = []
     for step in range(decoding.max_new_tokens):
         logits_BV = readout(hidden_BD).index_fill_(1, barred, -torch.inf)
         if not logits_BV.amax(-1).isfinite().all():
             raise InputError(f"{model.name}: logits are not finite at token {step + 1}; take a strength nearer to 0")
         token = decoding.choose(logits_BV, lambda rows, draw, step=step: uniform(keys_B[rows], step, draw))  # type: ignore[misc]
-        written.append(token)
+        yield hidden_BD, token
         if step + 1 == decoding.max_new_tokens:
-            break
+            return
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         position = position + 1
         output = model.lm.base_model(
@@ -112,7 +132,6 @@ def _decode(
             use_cache=True,
         )
         hidden_BD = output.last_hidden_state[:, -1]
-    return torch.stack(written, dim=1)
 
 
 def _left_padded(prompts: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -99,7 +99,7 @@ def test_likelihoods_told_are_those_of_the_unsteered_model_reading_the_text(
     tmp_path: Path, model: LanguageModel, steer: Steer
 ) -> None:
     told: list[Likelihood] = []
-    generator(model, note=told.extend).write(tmp_path / "g.jsonl", STRENGTHS, steer)
+    generator(model, note=told.extend, samples=30).write(tmp_path / "g.jsonl", STRENGTHS, steer)
     written = {(g.prompt.text, text) for g in read_generations(tmp_path / "g.jsonl") for text in g.texts}
     assert {(entry.prompt, entry.continuation) for entry in told} <= written
     assert len(told) > 5, "the case needs texts that are read as they were written"

@@ -16,12 +16,13 @@ from lmsteer.protocol import Protocol
 from lmsteer.records import read_generations
 from lmsteer.reporting.result import Result
 from lmsteer.runs import CONFIG, Run
+from lmsteer.scoring.store import score_store
 from lmsteer.steering.store import load_steer
 from src.configuration import build, entry_point, record, resolved
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol"),
-    *("generations", "method", "writer"),
+    *("generations", "method", "writer", "scores"),
 }
 
 
@@ -29,13 +30,14 @@ def evaluate(cfg: DictConfig) -> Result:
     """Write ``metrics.json`` and ``report.html`` in the run folder and print the table."""
     config = resolved(cfg, KEYS)
     run, path = Run(Path(config["run_dir"]), record(config)), Path(config["generations"])
+    scores = score_store(config["scores"])
     read_generations(path)
     if not config.get("protocol"):
         raise InputError("protocol=none: nothing to measure; choose a protocol with scorers")
     protocol: Protocol = build(config["protocol"])
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     run.begin()
-    result = stages.evaluate_stage(run, path, protocol, model, labels_of(path, config))
+    result = stages.evaluate_stage(run, path, protocol, model, labels_of(path, config), scores=scores)
     stages.report_stage(run, path, result, None)
     return result
 

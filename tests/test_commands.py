@@ -15,8 +15,12 @@ ROOT = Path(__file__).parents[1]
 SMALL = ["model=tiny", "data=file", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05", "logger=none"]
 QUICK = ["fit.steps=6", "fit.batch_size=4", "fit.dev_every=2", "protocol.samples=2", "protocol.prompts.n=4"]
 
+SCORING = ("evaluate",)
+
 
 def run(command: str, *overrides: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    if command in SCORING and not any(item.startswith("scores=") for item in overrides):
+        overrides = (*overrides, "scores=off")  # the default is the user's cache
     done = subprocess.run(
         [sys.executable, "-m", f"src.{command}", *overrides],
         cwd=ROOT,
@@ -156,6 +160,24 @@ def test_evaluate_reads_a_plain_dexperts_file(corpus_file: Path, tmp_path: Path)
     assert (row.method, row.strength, row.metrics["tone"].n) == ("dexperts", {}, 2)
 
 
+def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
+    finished: Path, corpus_file: Path, tmp_path: Path
+) -> None:
+    own = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone", f"scores={tmp_path / 'scores'}"]
+    own += [f"generations={finished / 'generations.jsonl'}"]
+    run("evaluate", *own, f"hydra.run.dir={tmp_path / 'first'}")
+    scored = sorted((tmp_path / "scores").rglob("*.safetensors"))
+    assert len(scored) == 2, "one scorer and one judge"
+    run("evaluate", *own, f"hydra.run.dir={tmp_path / 'second'}")
+    assert sorted((tmp_path / "scores").rglob("*.safetensors")) == scored
+    first, second = ((tmp_path / name / "metrics.json").read_bytes() for name in ("first", "second"))
+    assert first == second
+    direct = read_result(finished / "metrics.json")
+    for row, expected in zip(read_result(tmp_path / "first/metrics.json").rows, direct.rows, strict=True):
+        values = {name: value.value for name, value in row.metrics.items()}
+        assert values == pytest.approx({name: value.value for name, value in expected.metrics.items()})
+
+
 @pytest.mark.parametrize(
     ("command", "overrides", "message"),
     [
@@ -171,6 +193,7 @@ def test_evaluate_reads_a_plain_dexperts_file(corpus_file: Path, tmp_path: Path)
         ("generate", ["strength=5"], "there is no steer"),
         ("generate", ["strength=high"], "strength=high: a number"),
         ("evaluate", ["generations=missing.jsonl"], "cannot read missing.jsonl"),
+        ("evaluate", ["generations=g.jsonl", "scores=/dev/null/x"], "scores=/dev/null/x: cannot be made"),
     ],
 )
 def test_bad_input_gets_one_clear_line_and_leaves_nothing(

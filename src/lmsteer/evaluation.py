@@ -23,6 +23,7 @@ from lmsteer.records import Generation
 from lmsteer.reporting.result import Result, ResultRow, Value
 from lmsteer.scoring.perplexity import conditional_nats
 from lmsteer.scoring.scorer import Scorer
+from lmsteer.scoring.store import ScoreStore
 from lmsteer.steering.model import LanguageModel
 
 Group = list[Generation]
@@ -47,8 +48,18 @@ class Labels:
     dtype: str | None = None
 
 
-def evaluate(generations: Sequence[Generation], protocol: Protocol, judge: LanguageModel, labels: Labels) -> Result:
+def evaluate(
+    generations: Sequence[Generation],
+    protocol: Protocol,
+    judge: LanguageModel,
+    labels: Labels,
+    *,
+    scores: ScoreStore | None = None,
+) -> Result:
     """Measure every strength in ``generations``; ``judge`` is the model whose perplexity is reported.
+
+    Args:
+        scores: Where scores are kept for later calls; None: nowhere.
 
     Raises:
         InputError: If a text cannot be scored, or prompts of one strength have different numbers of samples.
@@ -57,9 +68,9 @@ def evaluate(generations: Sequence[Generation], protocol: Protocol, judge: Langu
     columns: list[dict[str, Value]] = [{} for _ in groups]
     for number, scorer in enumerate(protocol.scorers):
         suffix = f"@{scorer.name}" if number else ""
-        for column, scores in zip(columns, _scores(scorer, protocol.metric, groups), strict=True):
-            column.update(_attribute_values(protocol.metric, scores, scorer.name, suffix))
-    for column, group, (nats, tokens) in zip(columns, groups, _nats(judge, groups), strict=True):
+        for column, values in zip(columns, _scores(scorer, protocol.metric, groups, scores), strict=True):
+            column.update(_attribute_values(protocol.metric, values, scorer.name, suffix))
+    for column, group, (nats, tokens) in zip(columns, groups, _nats(judge, groups, scores), strict=True):
         try:
             column.update(_fluency_values(group, nats, tokens, judge.name))
         except ValueError as error:
@@ -117,16 +128,18 @@ def _split(values: Tensor, groups: Sequence[Group]) -> list[Tensor]:
     return [part.reshape(len(group), -1) for part, group in zip(parts, groups, strict=True)]
 
 
-def _scores(scorer: Scorer, metric: str, groups: Sequence[Group]) -> list[Tensor]:
+def _scores(scorer: Scorer, metric: str, groups: Sequence[Group], store: ScoreStore | None) -> list[Tensor]:
     """Toxicity is that of the continuation; any other attribute that of prompt and continuation."""
     prefixed = metric != "toxicity"
     texts = [g.prompt.text * prefixed + text for group in groups for g in group for text in g.texts]
-    return _split(scorer(texts), groups)
+    return _split(store.scores(scorer, texts) if store else scorer(texts), groups)
 
 
-def _nats(judge: LanguageModel, groups: Sequence[Group]) -> list[tuple[Tensor, Tensor]]:
+def _nats(judge: LanguageModel, groups: Sequence[Group], store: ScoreStore | None) -> list[tuple[Tensor, Tensor]]:
     pairs = [(g.prompt.text, text) for group in groups for g in group for text in g.texts]
-    nats, tokens = conditional_nats(judge, [prompt for prompt, _ in pairs], [text for _, text in pairs])
+    prompts, continuations = [prompt for prompt, _ in pairs], [text for _, text in pairs]
+    measure = store.nats if store else conditional_nats
+    nats, tokens = measure(judge, prompts, continuations)
     return list(zip(_split(nats, groups), _split(tokens, groups), strict=True))
 
 

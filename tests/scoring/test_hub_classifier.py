@@ -1,11 +1,12 @@
 """Promises of the hub classifier, with transformers' own pipeline as the oracle."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertForSequenceClassification, BertModel, pipeline
+from transformers import BertForSequenceClassification, BertModel, BertTokenizer, pipeline
 
 from lmsteer.errors import InputError
 from lmsteer.scoring.hub_classifier import HubClassifierScorer
@@ -61,14 +62,29 @@ def test_no_texts_give_no_scores(tmp_path: Path, bert: Build) -> None:
     assert HubClassifierScorer(id=str(tmp_path / "bert"), label="yes")([]).shape == (0,)
 
 
-def test_a_local_model_is_named_after_its_folder_and_pinned_by_its_weights(tmp_path: Path, bert: Build) -> None:
-    model = bert(labels=["no", "yes"])
-    first, again = (HubClassifierScorer(id=str(tmp_path / "bert"), label="yes") for _ in range(2))
-    assert (first.name, first.revision, first.reserved) == ("bert", again.revision, frozenset())
+def test_a_local_model_is_named_after_its_folder_and_pinned_by_all_its_scores_depend_on(
+    tmp_path: Path, bert: Build
+) -> None:
+    model, folder = bert(labels=["no", "yes"]), tmp_path / "bert"
+
+    def revision(place: Path = folder) -> str:
+        return HubClassifierScorer(id=str(place), label="yes").revision
+
+    scorer = HubClassifierScorer(id=str(folder), label="yes")
+    assert (scorer.name, scorer.reserved) == ("bert", frozenset())
+    shutil.copytree(folder, tmp_path / "copy")
+    assert revision() == revision(tmp_path / "copy") == scorer.revision
+    revisions = {scorer.revision}
     with torch.no_grad():
         model.classifier.bias.add_(1.0)
-    model.save_pretrained(tmp_path / "bert")
-    assert HubClassifierScorer(id=str(tmp_path / "bert"), label="yes").revision != first.revision
+    model.save_pretrained(folder)
+    revisions.add(revision())
+    model.config.problem_type = "multi_label_classification"
+    model.save_pretrained(folder)
+    revisions.add(revision())
+    BertTokenizer.from_pretrained(folder, do_lower_case=False).save_pretrained(folder)
+    revisions.add(revision())
+    assert len(revisions) == 4
 
 
 def test_an_unknown_label_is_refused_with_the_known_ones(tmp_path: Path, bert: Build) -> None:

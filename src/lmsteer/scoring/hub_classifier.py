@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from lmsteer.errors import InputError
 from lmsteer.scoring.scorer import checked, in_length_order
-from lmsteer.steering.model import Device, resolve_device
+from lmsteer.steering.model import INCIDENTAL, Device, resolve_device
 
 
 class HubClassifierScorer:
@@ -58,7 +59,8 @@ class HubClassifierScorer:
         self._column = labels[label]
         self._exclusive = config.problem_type != "multi_label_classification" and len(labels) > 1
         self._max_length = min(max_length, self._tokenizer.model_max_length)
-        self.revision = f"weights sha256 {_digest(self._model)}, label {label}, {self._max_length} tokens"
+        digest = _digest(self._model, self._tokenizer)
+        self.revision = f"model sha256 {digest}, label {label}, {self._max_length} tokens"
         nn.Module.to(self._model, resolve_device(device))
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
@@ -100,8 +102,11 @@ def _load(id: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTok
     return model.eval(), tokenizer
 
 
-def _digest(model: PreTrainedModel) -> str:
-    state = hashlib.sha256()
+def _digest(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Of all that the scores depend on: configuration, tokenizer and weights."""
+    config = {name: value for name, value in model.config.to_diff_dict().items() if name not in INCIDENTAL}
+    reading = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else tokenizer.get_vocab()
+    state = hashlib.sha256(json.dumps([config, reading], sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         state.update(name.encode())
         state.update(tensor.contiguous().numpy().data)

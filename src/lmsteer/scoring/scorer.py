@@ -71,8 +71,12 @@ def in_length_order(
     """
     if batch_size < 1:
         raise InputError(f"{description}: batch_size={batch_size}; an integer of 1 or more expected")
-    batches = length_sorted_groups(list(lengths), size=batch_size)
-    result_N = torch.empty(len(lengths), dtype=torch.float32)
+    return in_batches(length_sorted_groups(list(lengths), size=batch_size), values, description=description)
+
+
+def in_batches(batches: Sequence[list[int]], values: Callable[[list[int]], Tensor], *, description: str) -> Tensor:
+    """Compute (N,) values batch by batch, with a progress bar; ``batches`` hold each index from 0 to N - 1 once."""
+    result_N = torch.empty(sum(len(batch) for batch in batches), dtype=torch.float32)
     for batch in tqdm(batches, desc=description, disable=len(batches) <= SHOWN_FROM, leave=False):
         result_N[batch] = values(batch).detach().to("cpu", torch.float32)
     return result_N

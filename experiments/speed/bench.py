@@ -1,0 +1,46 @@
+"""What every part of the benchmark works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from experiments.speed.meter import Meter
+from experiments.speed.work import Work
+from lmsteer.data.corpus import Corpus
+from lmsteer.fitting import SteerSettings
+from lmsteer.generation.sampling import Nucleus
+from lmsteer.records import Prompt
+from lmsteer.steering.model import LanguageModel
+
+ATTRIBUTE = "sentiment"
+STRENGTH = 5.0
+DECODING = Nucleus()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Models, texts, sizes of work, and the meter that all parts write to.
+
+    Attributes:
+        ours: The model in the dtype asked for.
+        plain: The same model in float32.
+        folder: Where feature stores go while they are needed.
+    """
+
+    work: Work
+    corpus: Corpus
+    prompts: tuple[Prompt, ...]
+    ours: LanguageModel
+    plain: LanguageModel
+    seed: int
+    folder: Path
+    meter: Meter = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "meter", Meter(self.ours.device))
+
+    @property
+    def steer_settings(self) -> SteerSettings:
+        """The steer that is fitted."""
+        return SteerSettings(name=ATTRIBUTE, rank=self.work.rank)

@@ -1,0 +1,119 @@
+"""The paper's procedure, written plainly: what is measured beside ours. It is meant to be fair, not to be slow.
+
+Whatever ours uses, the model is in float32, and transformers' own attention is left as it is. Differences from the
+released code that favor this version: no logits are computed for the last token of a row, padding counts neither in the
+loss nor as a text, and steps are not interrupted by logging or saving.
+
+Shapes: B batch rows, T tokens, K dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from lmsteer.data.batching import batch_rows
+from lmsteer.data.corpus import Corpus
+from lmsteer.fitting import FitSettings, SteerSettings
+from lmsteer.steering.model import LanguageModel, SteeredLM
+
+IGNORED = -100
+SEQUENCES = {"cpu": 200}
+"""Sequences of one call of transformers' ``generate``; on other devices as many as ours decodes at once."""
+
+
+class PlainFit:
+    """Steps of the fit, on the same batches and from the same initial steer as ``lmsteer.fit``."""
+
+    def __init__(
+        self, model: LanguageModel, corpus: Corpus, what: SteerSettings, how: FitSettings, *, seed: int
+    ) -> None:
+        self.model, self.corpus, self.how, self.seed = model, corpus, how, seed
+        self.steer = what.build(model.width, seed).to(model.device)
+        self.optimizer = torch.optim.Adam(self.steer.parameters(), lr=how.lr)
+        self.losses: list[float] = []
+
+    def step(self) -> None:
+        """One batch through the language model, the steer and the whole head; one step of Adam."""
+        rows = batch_rows(len(self.losses), rows=len(self.corpus.train), batch_size=self.how.batch_size, seed=self.seed)
+        picked = [self.corpus.train[index] for index in rows]
+        encoded = self.model.tokenizer(
+            [row.text for row in picked], truncation=True, max_length=min(self.how.max_length, self.model.context)
+        )["input_ids"]
+        ids_BT, mask_BT = padded(encoded, side="right", device=self.model.device)
+        strength_BK = torch.ones(len(picked), len(self.steer.dimensions), device=self.model.device)
+        strength_BK[:, 0] = torch.tensor([row.label for row in picked])
+        with torch.no_grad():
+            hidden = self.model.lm.base_model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)[0]
+        logits = self.model.head(self.steer(hidden[:, :-1], strength_BK))
+        targets_BT = ids_BT[:, 1:].masked_fill(mask_BT[:, 1:] == 0, IGNORED)
+        loss = F.cross_entropy(logits.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.losses.append(loss.item())
+
+
+def sample_batch(
+    steered: SteeredLM,
+    model: LanguageModel,
+    prompts: Sequence[str],
+    strength_BK: Tensor,
+    *,
+    samples: int,
+    p: float,
+    tokens: int,
+) -> list[str]:
+    """Continuations by one call of transformers' ``generate``, each exactly ``tokens`` long as ours are.
+
+    With one prompt and one sample it is the paper's procedure.
+    """
+    ids_BT, mask_BT = padded(model.tokenizer(list(prompts))["input_ids"], side="left", device=model.device)
+    with steered.at(strength_BK) as lm:
+        generate: Any = lm.generate  # for which transformers has no usable type
+        written_BT = generate(
+            input_ids=ids_BT,
+            attention_mask=mask_BT,
+            do_sample=True,
+            top_p=p,
+            top_k=0,
+            num_return_sequences=samples,
+            min_new_tokens=tokens,
+            max_new_tokens=tokens,
+            pad_token_id=model.tokenizer.pad_token_id or 0,
+        )
+    new_BT = written_BT[:, ids_BT.shape[1] :]
+    return model.tokenizer.batch_decode(new_BT, skip_special_tokens=True)
+
+
+def continuation_nats(model: LanguageModel, prompt: str, continuation: str) -> float:
+    """Nats of a continuation: those of the whole text less those of its prompt, each from a pass of its own."""
+    return text_nats(model, prompt + continuation) - text_nats(model, prompt)
+
+
+@torch.no_grad()
+def text_nats(model: LanguageModel, text: str) -> float:
+    """Sum of ``-log p`` over the tokens of a text but its first, from its whole logits."""
+    ids_BT = torch.tensor([model.tokenizer(text)["input_ids"]], device=model.device)
+    logits = model.lm(input_ids=ids_BT).logits
+    return F.cross_entropy(logits[0, :-1], ids_BT[0, 1:], reduction="sum").item()
+
+
+def padded(
+    encoded: Sequence[Sequence[int]], *, side: Literal["left", "right"], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Token ids (B, T) and their mask."""
+    rows = [torch.tensor(ids) for ids in encoded]
+    ids_BT = pad_sequence(rows, batch_first=True, padding_side=side)
+    mask_BT = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side=side)
+    return ids_BT.to(device), mask_BT.to(device)
+
+
+def sequences(device: torch.device, batch_size: int) -> int:
+    """How many sequences one call of transformers' ``generate`` writes."""
+    return min(batch_size, SEQUENCES.get(device.type, batch_size))

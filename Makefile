@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP := $(BIN)/python -m pip install --quiet
 # The library goes by one name and the entry points by another (src.train), so mypy is told both.
 ENTRY_POINTS := $(filter-out __init__,$(basename $(notdir $(wildcard src/*.py))))
-MODULES := -p lmsteer $(addprefix -m src.,$(ENTRY_POINTS))
+MODULES := -p lmsteer -p experiments $(addprefix -m src.,$(ENTRY_POINTS))
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help

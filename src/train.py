@@ -16,6 +16,7 @@ from lmsteer.protocol import Protocol
 from lmsteer.reporting.loggers import no_logger
 from lmsteer.reporting.result import Result
 from lmsteer.runs import Run
+from lmsteer.scoring.store import score_store
 from lmsteer.steering.model import LanguageModel
 from src.configuration import build, entry_point, in_multirun, record, resolved
 
@@ -34,6 +35,7 @@ KEYS = {
     "fit",
     "store",
     "store_gib",
+    "scores",
 }
 
 
@@ -41,6 +43,7 @@ def train(cfg: DictConfig) -> Result | None:
     """Do the whole job of one run folder; ``protocol=none`` only fits."""
     config = resolved(cfg, KEYS)
     run, seed = Run(Path(config["run_dir"]), record(config)), config["seed"]
+    scores = score_store(config["scores"])
     what: SteerSettings = build(config["steer"])
     how: FitSettings = build(config["fit"])
     store = StoreSettings(where=config["store"], gib=config["store_gib"], store_all=in_multirun())
@@ -59,7 +62,7 @@ def train(cfg: DictConfig) -> Result | None:
             return None
         generations = stages.generate_stage(run, plan.generator, plan.strengths, steer)
         labels = Labels(model=model.name, seed=seed, decoding=config["decoding"], dtype=str(model.head.weight.dtype))
-        result = stages.evaluate_stage(run, generations, protocol, model, labels)
+        result = stages.evaluate_stage(run, generations, protocol, model, labels, scores=scores)
         stages.log_metrics(logger, result, step=how.steps)
     stages.report_stage(run, generations, result, origin)
     return result

@@ -15,12 +15,14 @@ ROOT = Path(__file__).parents[1]
 SMALL = ["model=tiny", "data=file", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05", "logger=none"]
 QUICK = ["fit.steps=6", "fit.batch_size=4", "fit.dev_every=2", "protocol.samples=2", "protocol.prompts.n=4"]
 
-SCORING = ("evaluate",)
+SCORING = ("train", "evaluate")
 
 
 def run(command: str, *overrides: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
     if command in SCORING and not any(item.startswith("scores=") for item in overrides):
         overrides = (*overrides, "scores=off")  # the default is the user's cache
+    if command == "train" and not any("data.store=" in item for item in overrides):
+        overrides = (*overrides, "data.store=off")
     done = subprocess.run(
         [sys.executable, "-m", f"src.{command}", *overrides],
         cwd=ROOT,

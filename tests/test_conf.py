@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from lmsteer.errors import InputError
-from src.configuration import CONF, entry_point, record, resolved
+from src.configuration import CONF, MOVED, entry_point, record, resolved
 
 ENTRIES = {name: importlib.import_module(f"src.{name}").KEYS for name in ("train", "generate", "evaluate")}
 NEEDED = {
@@ -47,7 +47,19 @@ def test_every_choice_composes_into_keys_and_values_that_its_target_takes(choice
 
 @pytest.mark.parametrize("entry", list(ENTRIES))
 def test_top_level_keys_are_those_the_entry_point_reads(entry: str) -> None:
-    assert set(composed(entry, *NEEDED[entry])) == ENTRIES[entry]
+    config = composed(entry, *NEEDED[entry])
+    moved = {name for node, names in MOVED.items() for name in names if node in config and name in config[node]}
+    assert set(config) | moved == ENTRIES[entry]
+
+
+def test_options_beside_a_target_are_checked_and_do_not_reach_it_or_what_refers_to_it() -> None:
+    config = resolved(composed("train", "data=file", "data.path=some.tsv", "data.store=off"), ENTRIES["train"])
+    assert (config["store"], config["store_gib"]) == ("off", 16)
+    assert set(config["data"]) == {"_target_", "path", "text", "label"}
+    assert config["protocol"]["prompts"]["corpus"] == config["data"]
+    assert "store" not in record(config)
+    with pytest.raises(InputError, match=r"data.store_gib=0: .* greater than 0"):
+        resolved(composed("train", "data.store_gib=0"), ENTRIES["train"])
 
 
 def test_every_group_is_chosen_from_and_has_two_members() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lmsteer.errors import InputError
@@ -136,10 +137,17 @@ def _scores(scorer: Scorer, metric: str, groups: Sequence[Group], store: ScoreSt
 
 
 def _nats(judge: LanguageModel, groups: Sequence[Group], store: ScoreStore | None) -> list[tuple[Tensor, Tensor]]:
-    pairs = [(g.prompt.text, text) for group in groups for g in group for text in g.texts]
-    prompts, continuations = [prompt for prompt, _ in pairs], [text for _, text in pairs]
+    """Nats and tokens a group; what the generations tell about this very judge is not measured again."""
+    every = [(g, index) for group in groups for g in group for index in range(len(g.texts))]
+    name = judge.fingerprint() if any(g.judge for g, _ in every) else ""
+    told = [g.likelihoods[index] if g.judge == name and g.likelihoods else None for g, index in every]
+    missing = [(g.prompt.text, g.texts[index]) for (g, index), known in zip(every, told, strict=True) if known is None]
     measure = store.nats if store else conditional_nats
-    nats, tokens = measure(judge, prompts, continuations)
+    found = measure(judge, [prompt for prompt, _ in missing], [text for _, text in missing])
+    known = torch.tensor([likelihood is not None for likelihood in told])
+    nats = torch.tensor([likelihood.nats if likelihood else 0.0 for likelihood in told])
+    tokens = torch.tensor([likelihood.tokens if likelihood else 0 for likelihood in told])
+    nats[~known], tokens[~known] = found
     return list(zip(_split(nats, groups), _split(tokens, groups), strict=True))
 
 

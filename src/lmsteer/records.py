@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lmsteer.errors import InputError
 
@@ -28,30 +29,45 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Likelihood:
+    """Nats of a continuation given its prompt, and its number of tokens."""
+
+    nats: float
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Generation:
     """The continuations of one prompt at one strength.
 
     ``texts`` are the continuations alone, leading space kept. ``strength`` maps dimension names to values; the
-    plain model has an empty one. ``prompts`` is the name of the prompt set.
+    plain model has an empty one. ``prompts`` is the name of the prompt set. ``likelihoods``, if any, are those of the
+    texts under the model whose fingerprint is ``judge``; None where one is not known.
     """
 
     prompt: Prompt
     texts: tuple[str, ...]
     strength: dict[str, float]
     prompts: str = ""
+    likelihoods: tuple[Likelihood | None, ...] = ()
+    judge: str = ""
 
     def to_json(self) -> str:
         """One line of ``generations.jsonl``, readable by tools for DExperts' format."""
-        return json.dumps(
-            {
-                "id": self.prompt.id,
-                "prompts": self.prompts,
-                "prompt": {"text": self.prompt.text},
-                "strength": self.strength,
-                "generations": [{"text": text} for text in self.texts],
-            },
-            ensure_ascii=False,
-        )
+        line: dict[str, Any] = {
+            "id": self.prompt.id,
+            "prompts": self.prompts,
+            "prompt": {"text": self.prompt.text},
+            "strength": self.strength,
+            "generations": [{"text": text} for text in self.texts],
+        }
+        if self.likelihoods:
+            line["judge"] = self.judge
+            line["generations"] = [
+                {"text": text} | (asdict(likelihood) if likelihood else {})
+                for text, likelihood in zip(self.texts, self.likelihoods, strict=True)
+            ]
+        return json.dumps(line, ensure_ascii=False)
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
@@ -90,12 +106,24 @@ def _generation(value: dict[str, object], number: int) -> Generation:
         raise TypeError
     if not all(name and math.isfinite(float(v)) for name, v in strength.items()):
         raise ValueError
+    judge = value.get("judge") or ""
     return Generation(
         prompt=Prompt(id=str(value.get("id", number)), text=prompt["text"]),
         texts=texts,
         strength={str(name): float(v) for name, v in strength.items()},
         prompts=str(value.get("prompts", "")),
+        likelihoods=tuple(_likelihood(sample) for sample in samples) if judge else (),
+        judge=str(judge),
     )
+
+
+def _likelihood(sample: dict[str, Any]) -> Likelihood | None:
+    if sample.get("nats") is None:
+        return None
+    found = Likelihood(float(sample["nats"]), sample["tokens"])
+    if not (math.isfinite(found.nats) and isinstance(found.tokens, int) and found.tokens > 0):
+        raise ValueError
+    return found
 
 
 def read_generations(path: Path) -> list[Generation]:

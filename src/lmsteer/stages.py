@@ -51,6 +51,7 @@ class Plan:
             seed=seed,
             batch_size=protocol.batch_size,
             prompts_name=prompts.name,
+            likelihoods=protocol.judge is None,
         )
         self.reserved = prompts.reserved | protocol.reserved()
 

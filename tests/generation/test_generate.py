@@ -10,7 +10,7 @@ from transformers import AddedToken
 
 from lmsteer.errors import InputError
 from lmsteer.generation.decoding import decode
-from lmsteer.generation.generate import Generator, Likelihood, generate
+from lmsteer.generation.generate import Generator, generate
 from lmsteer.generation.sampling import Greedy, Nucleus
 from lmsteer.models import tiny
 from lmsteer.records import Prompt, read_generations
@@ -98,14 +98,14 @@ def test_decoding_leaves_the_models_attention_as_it_was(tiny_model: LanguageMode
 def test_likelihoods_told_are_those_of_the_unsteered_model_reading_the_text(
     tmp_path: Path, model: LanguageModel, steer: Steer
 ) -> None:
-    told: list[Likelihood] = []
-    generator(model, note=told.extend, samples=30).write(tmp_path / "g.jsonl", STRENGTHS, steer)
-    written = {(g.prompt.text, text) for g in read_generations(tmp_path / "g.jsonl") for text in g.texts}
-    assert {(entry.prompt, entry.continuation) for entry in told} <= written
+    generator(model, likelihoods=True, samples=30).write(tmp_path / "g.jsonl", STRENGTHS, steer)
+    written = read_generations(tmp_path / "g.jsonl")
+    assert {g.judge for g in written} == {model.fingerprint()}
+    told = [(g.prompt.text, *pair) for g in written for pair in zip(g.texts, g.likelihoods, strict=True) if pair[1]]
     assert len(told) > 5, "the case needs texts that are read as they were written"
-    nats, tokens = conditional_nats(model, [e.prompt for e in told], [e.continuation for e in told])
-    torch.testing.assert_close(torch.tensor([e.nats for e in told]), nats, rtol=1e-4, atol=1e-4)
-    assert [e.tokens for e in told] == tokens.tolist()
+    nats, tokens = conditional_nats(model, [prompt for prompt, _, _ in told], [text for _, text, _ in told])
+    torch.testing.assert_close(torch.tensor([known.nats for *_, known in told]), nats, rtol=1e-4, atol=1e-3)
+    assert [known.tokens for *_, known in told] == tokens.tolist()
 
 
 def test_noise_follows_the_prompt_and_seed_not_the_place(tiny_model: LanguageModel) -> None:

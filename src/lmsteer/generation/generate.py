@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,26 +15,12 @@ from lmsteer.errors import InputError
 from lmsteer.generation.decoding import Decoding, Readout, decode, encode
 from lmsteer.generation.noise import sample_key
 from lmsteer.generation.sampling import Nucleus
-from lmsteer.records import Generation, Prompt, read_generations, write_atomically
+from lmsteer.records import Generation, Likelihood, Prompt, read_generations, write_atomically
 from lmsteer.steering.fold import SteeredHead, fold
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
 
 Strength = Mapping[str, float]
-NOTED = 4096
-"""Likelihoods told at once."""
-
-
-class Likelihood(NamedTuple):
-    """Nats of a continuation given its prompt, under the unsteered model, and its tokens."""
-
-    prompt: str
-    continuation: str
-    nats: float
-    tokens: int
-
-
-Note = Callable[[Sequence[Likelihood]], None]
 
 
 class Generator:
@@ -43,7 +29,8 @@ class Generator:
     Args:
         batch_size: Sequences decoded at once; a prompt's samples always stay together.
         seed: With prompt id, sample and step it fixes the noise, which is therefore the same at every strength.
-        note: Told by ``write`` how likely the unsteered model finds what it wrote, as far as that is known on the way.
+        likelihoods: Whether generations tell how likely the unsteered model finds them, where that is known on the way:
+            where the text is read as the tokens that were written.
 
     Raises:
         InputError: If there are no prompts, one is too long, ids repeat, or a number is below 1.
@@ -59,7 +46,7 @@ class Generator:
         seed: int = 0,
         batch_size: int = 128,
         prompts_name: str = "",
-        note: Note | None = None,
+        likelihoods: bool = False,
     ) -> None:
         for name, value in (("samples", samples), ("batch_size", batch_size)):
             if value < 1:
@@ -72,7 +59,7 @@ class Generator:
             raise InputError(f"prompt set {prompts_name!r}: one or more prompts with distinct ids expected")
         self.model, self.prompts, self.prompts_name = model, prompts, prompts_name
         self.decoding, self.samples, self.seed = decoding, samples, seed
-        self.note, self._likelihoods = note, list[Likelihood]()
+        self.likelihoods = likelihoods
         self._ids = [encode(model, prompt.text, decoding.max_new_tokens) for prompt in prompts]
         order = sorted(range(len(prompts)), key=lambda index: (len(self._ids[index]), index))
         size = max(1, batch_size // samples)
@@ -89,27 +76,29 @@ class Generator:
             [self._ids[index] for index in batch],
             np.array(keys, dtype=np.uint64),
             self.decoding,
-            likelihoods=self.note is not None,
+            likelihoods=self.likelihoods,
         )
         written = ids_BT.tolist()
-        generations = []
-        for row, (index, strength) in enumerate(zip(batch, strengths, strict=True)):
-            rows = range(row * self.samples, (row + 1) * self.samples)
-            texts = tuple(self._text(self._ids[index], written[sample]) for sample in rows)
-            generations.append(Generation(self.prompts[index], texts, dict(strength), self.prompts_name))
-            if nats_B is not None:
-                self._keep_likelihoods(
-                    index, texts, [written[sample] for sample in rows], nats_B[rows.start : rows.stop]
-                )
-        return generations
+        nats = nats_B.tolist() if nats_B is not None else []
+        return [
+            self._generation(index, strength, written[first : first + self.samples], nats[first : first + self.samples])
+            for first, index, strength in zip(count(0, self.samples), batch, strengths)
+        ]
 
-    def _keep_likelihoods(self, index: int, texts: Sequence[str], written: Sequence[list[int]], nats: Tensor) -> None:
-        """Keep the nats of continuations whose text is read as the tokens that were written; not all are."""
-        prompt = self.prompts[index].text
-        read = self.model.tokenizer([prompt + text for text in texts])["input_ids"]
-        for text, ids, own, value in zip(texts, written, read, nats.tolist(), strict=True):
-            if prompt and own == self._ids[index] + ids:
-                self._likelihoods.append(Likelihood(prompt, text, value, len(ids)))
+    def _generation(
+        self, index: int, strength: Strength, written: Sequence[list[int]], nats: Sequence[float]
+    ) -> Generation:
+        prompt, ids = self.prompts[index], self._ids[index]
+        texts = tuple(self._text(ids, sample) for sample in written)
+        if not nats:
+            return Generation(prompt, texts, dict(strength), self.prompts_name)
+        read = self.model.tokenizer([prompt.text + text for text in texts])["input_ids"]
+        likelihoods = tuple(
+            Likelihood(round(value, 4), len(sample)) if prompt.text and own == ids + sample else None
+            for value, sample, own in zip(nats, written, read, strict=True)
+        )
+        judge = self.model.fingerprint()
+        return Generation(prompt, texts, dict(strength), self.prompts_name, likelihoods=likelihoods, judge=judge)
 
     def _text(self, prompt: list[int], written: list[int]) -> str:
         """The continuation as it stands behind the prompt: some tokenizers drop a space that begins a text."""
@@ -166,18 +155,11 @@ class Generator:
             for batch in self._run(settings, steer, skip):
                 file.write("".join(generation.to_json() + "\n" for generation in batch).encode())
                 file.flush()
-                self._tell(least=NOTED)
-        self._tell(least=1)
         written = read_generations(part)
         place = [(number, index) for number in range(len(strengths)) for batch in self.batches for index in batch]
         ordered = sorted(zip(place, written, strict=True), key=lambda pair: pair[0])
         write_atomically(path, (generation.to_json() for _, generation in ordered))
         part.unlink()
-
-    def _tell(self, *, least: int) -> None:
-        if self.note is not None and len(self._likelihoods) >= least:
-            self.note(self._likelihoods)
-            self._likelihoods = []
 
     def _keep_whole_batches(self, part: Path) -> int:
         """Cut an interrupted file after its last whole batch; return how many batches it holds."""

@@ -82,8 +82,8 @@ class ScoreStore:
             nats, tokens = conditional_nats(judge, [prompt for prompt, _ in items], [text for _, text in items])
             return {"nats": nats, "tokens": tokens}
 
-        revision = f"{judge.fingerprint()} {judge.head.fingerprint()}"
-        shards = self._shards(f"{conditional_nats.__module__}.{conditional_nats.__qualname__}", revision)
+        kind = f"{conditional_nats.__module__}.{conditional_nats.__qualname__}"
+        shards = self._shards(kind, judge.fingerprint())
         items = list(zip(prompts, continuations, strict=True))
         _fill(shards, items, compute)
         return _read(shards, items, "nats"), _read(shards, items, "tokens")

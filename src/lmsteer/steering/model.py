@@ -96,14 +96,14 @@ class LanguageModel:
         return cast(Tensor, output.last_hidden_state)
 
     def fingerprint(self) -> str:
-        """sha256 of all that hidden states depend on: weights, their dtype, configuration and tokenizer."""
+        """sha256 of all that hidden states and logits depend on: weights, their dtype, configuration and tokenizer."""
         if self._fingerprint is None:
             config = self.lm.config.to_diff_dict()
             kept = {name: value for name, value in config.items() if name not in INCIDENTAL}
             tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
             parts = {name: part for name, part in tokenizer.items() if name not in ("truncation", "padding")}
             state = hashlib.sha256(json.dumps([kept, parts], sort_keys=True, default=str).encode())
-            for name, tensor in sorted(self.lm.base_model.state_dict().items()):
+            for name, tensor in sorted(self.lm.state_dict().items()):
                 state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
                 state.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
             self._fingerprint = state.hexdigest()

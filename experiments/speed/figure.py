@@ -19,7 +19,7 @@ NAMES = {
     "fit_again": "fit again,\nhidden states stored",
     "generate": "generate,\nagainst one a call",
     "generate_transformers": "generate, against\ntransformers' batches",
-    "perplexity": "perplexity",
+    "perplexity": "perplexity,\nagainst one text a call",
     "steering_overhead": "folded",
     "steering_overhead_rows": "strength\nby row",
 }

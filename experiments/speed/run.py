@@ -34,9 +34,12 @@ SPEED, PICTURE = "speed.json", "speed.png"
 def speed(cfg: DictConfig) -> Summary:
     """Write ``speed.json`` and ``speed.png`` in the run folder and print the tables."""
     config = resolved(cfg, KEYS)
-    run, work = Run(Path(config["run_dir"]), record(config)), build(config["work"])
-    if not isinstance(work, Work):
-        raise InputError(f"work={work!r}: options work.sentences, work.steps, … expected, as in conf/speed.yaml")
+    run = Run(Path(config["run_dir"]), record(config))
+    if not isinstance(config["work"], dict):
+        raise InputError(
+            f"work={config['work']!r}: options work.sentences, work.steps, … expected, see conf/speed.yaml"
+        )
+    work: Work = build(config["work"])
     corpus: Corpus = build(config["data"])
     sentences, prompts = work.sentences_of(corpus), work.prompts_of(corpus)
     ours: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
@@ -58,7 +61,7 @@ def speed(cfg: DictConfig) -> Summary:
 def measure(bench: Bench) -> Summary:
     """Do everything, part by part; the sides of a part take turns."""
     steer, *curves = measure_fit(bench)
-    pairs = pairs_of(measure_generation(bench, steer), bench.work.texts)
+    pairs = pairs_of(measure_generation(bench, steer), bench.work.scored)
     nats = measure_perplexity(bench, pairs)
     return summary(bench, steer, curves, nats, measure_scaling(bench, steer, pairs))
 

@@ -55,6 +55,7 @@ def summary(bench: Bench, steer: Steer, curves: Sequence[Curve], nats: float, sc
         "work": {
             **asdict(bench.work),
             "written": bench.work.written,
+            "scored": bench.work.scored,
             "new_tokens": DECODING.max_new_tokens,
             "sentence_tokens": _mean_tokens(bench),
             "corpus": bench.corpus.name,
@@ -85,7 +86,7 @@ def comparisons(bench: Bench) -> Summary:
         ),
         "steering_overhead": overhead(meter, FOLDED, f"{written}, one strength, folding included"),
         "steering_overhead_rows": overhead(meter, ROWS, f"{written}, a strength for each prompt"),
-        "perplexity": faster(meter, (TEXT, work.texts), TEXTS, f"{work.texts} texts"),
+        "perplexity": faster(meter, (TEXT, work.scored), TEXTS, f"{work.scored} texts"),
     }
 
 

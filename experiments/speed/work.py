@@ -28,7 +28,7 @@ class Work:
         prompts: Distinct ones as far as the corpus has them, then the same again.
         samples: Continuations of 20 tokens per prompt.
         batch_size: Sequences decoded at once.
-        texts: Prompts with continuation that are scored.
+        texts: Prompts with continuation that are scored, if so many are written.
         repeats: Times that each side is measured, in turns.
         plain_steps: Steps of the plain fit per repeat.
         plain_texts: Continuations written, and texts scored, by the plain version per repeat.
@@ -49,15 +49,16 @@ class Work:
         for name, value in dataclasses.asdict(self).items():
             if value < 1:
                 raise InputError(f"work.{name}={value}: an integer of 1 or more expected")
-        if self.texts > self.written:
-            raise InputError(f"work.texts={self.texts}: at most {self.written} expected, prompts × samples")
-        if self.plain_texts > self.texts:
-            raise InputError(f"work.plain_texts={self.plain_texts}: at most work.texts={self.texts} expected")
 
     @property
     def written(self) -> int:
         """Continuations of one run of generation."""
         return self.prompts * self.samples
+
+    @property
+    def scored(self) -> int:
+        """Texts of one run of scoring."""
+        return min(self.texts, self.written)
 
     def sentences_of(self, corpus: Corpus) -> Corpus:
         """The first sentences of all parts of a corpus, as rows to train on; there is no dev loss in the benchmark.

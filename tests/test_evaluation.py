@@ -1,0 +1,55 @@
+"""Promises of evaluation about what was measured before."""
+
+import pytest
+import torch
+
+from lmsteer.evaluation import Labels, evaluate
+from lmsteer.generation.generate import Generator
+from lmsteer.generation.sampling import Nucleus
+from lmsteer.models import tiny
+from lmsteer.protocol import Protocol
+from lmsteer.records import Generation, Likelihood, Prompt
+from lmsteer.reporting.result import Result
+from lmsteer.steering.model import LanguageModel
+
+PROTOCOL = Protocol(name="toy", metric="positivity")
+PROMPTS = [Prompt(str(number), text) for number, text in enumerate(["The film is", "I would", "and why"])]
+
+
+def written(model: LanguageModel, *, likelihoods: bool) -> list[Generation]:
+    generator = Generator(model, PROMPTS, decoding=Nucleus(max_new_tokens=4), samples=20, likelihoods=likelihoods)
+    return [generation for batch in generator.run([{}]) for generation in batch]
+
+
+def measured(generations: list[Generation], judge: LanguageModel) -> Result:
+    return evaluate(generations, PROTOCOL, judge, Labels(model="tiny"))
+
+
+def test_likelihoods_told_by_the_judge_give_the_perplexity_that_reading_again_gives(tiny_model: LanguageModel) -> None:
+    told = written(tiny_model, likelihoods=True)
+    assert any(known for generation in told for known in generation.likelihoods), "the case needs some"
+    first, second = (measured(x, tiny_model).rows[0].metrics for x in (told, written(tiny_model, likelihoods=False)))
+    assert first["perplexity"].value == pytest.approx(second["perplexity"].value, rel=1e-4)
+    assert first["perplexity_corpus"].high == pytest.approx(second["perplexity_corpus"].high, rel=1e-4)
+
+
+def test_what_the_judge_has_told_is_not_measured_again(
+    tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = (Likelihood(2.0, 1), Likelihood(6.0, 3))
+    told = [
+        Generation(prompt, (" a", " b c d"), {}, "set", likelihoods=known, judge=tiny_model.fingerprint())
+        for prompt in PROMPTS
+    ]
+    monkeypatch.setattr(LanguageModel, "hidden", None)
+    perplexity = measured(told, tiny_model).rows[0].metrics["perplexity"].value
+    assert perplexity == pytest.approx(torch.tensor([2.0, 2.0]).exp().mean().item())
+
+
+def test_what_another_model_has_told_does_not_count(tiny_model: LanguageModel) -> None:
+    told = [
+        Generation(prompt, (" good film",), {}, "set", likelihoods=(Likelihood(1e-3, 3),), judge="another")
+        for prompt in PROMPTS
+    ]
+    assert measured(told, tiny_model).rows[0].metrics["perplexity"].value > 2
+    assert tiny(seed=1).fingerprint() != tiny_model.fingerprint()

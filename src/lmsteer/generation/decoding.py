@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lmsteer.errors import InputError
-from lmsteer.generation.attention import fast_decoding
 from lmsteer.generation.noise import uniform
 from lmsteer.generation.sampling import Noise
+from lmsteer.steering.attention import fast_attention
 from lmsteer.steering.model import LanguageModel
 
 Readout = Callable[[Tensor], Tensor]
@@ -84,7 +84,7 @@ def decode(
     Raises:
         InputError: If logits are infinite or NaN, as at a strength that is far too large.
     """
-    with fast_decoding(model.lm):
+    with fast_attention(model.lm):
         hidden: list[Tensor] = []
         written: list[Tensor] = []
         for hidden_BD, token in _steps(model, readout, prompts, keys_B, decoding):

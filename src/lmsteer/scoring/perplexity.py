@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lmsteer.errors import InputError
 from lmsteer.scoring.scorer import in_batches
+from lmsteer.steering.attention import fast_attention
 from lmsteer.steering.model import LanguageModel
 
 TOKENS = {"cpu": 2048}
@@ -132,7 +133,9 @@ def _nats(model: LanguageModel, batch: Sequence[_Encoded], sharing: bool) -> Ten
     prompts = list(dict.fromkeys(text.before for text in batch))
     read = _read_shared if sharing and len(prompts) < len(batch) else _read_whole
     targets_M = torch.tensor([token for text in batch for token in text.after], device=model.device)
-    nats_M = model.head.nats(read(model, prompts, batch), targets_M)
+    with fast_attention(model.lm):
+        states_MD = read(model, prompts, batch)
+    nats_M = model.head.nats(states_MD, targets_M)
     return torch.stack([nats.sum() for nats in nats_M.split([len(text.after) for text in batch])])
 
 

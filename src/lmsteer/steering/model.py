@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lmsteer.errors import InputError
+from lmsteer.steering.attention import fast_attention
 from lmsteer.steering.head import Head
 from lmsteer.steering.steer import Steer
 
@@ -91,7 +92,7 @@ class LanguageModel:
 
         No mask is needed where padding, if any, stands behind the texts: a causal model never looks ahead.
         """
-        with torch.inference_mode():
+        with torch.inference_mode(), fast_attention(self.lm):
             output = self.lm.base_model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
         return cast(Tensor, output.last_hidden_state)
 
@@ -112,7 +113,8 @@ class LanguageModel:
     @torch.inference_mode()
     def _check_head(self) -> None:
         ids = torch.arange(1, 8, device=self.device)[None] % self.head.vocabulary
-        own = self.lm(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.float()
+        with fast_attention(self.lm):  # as hidden() has it: in bfloat16 the kinds of attention differ
+            own = self.lm(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.float()
         ours = self.head(self.hidden(ids, torch.ones_like(ids)))
         tolerance = 1e-3 if self.head.weight.dtype == torch.float32 else 3e-2
         if own.shape != ours.shape or (own - ours).abs().max() > tolerance * own.abs().max().clamp(min=1.0):

@@ -32,15 +32,21 @@ def measure_fit(bench: Bench) -> tuple[Steer, Curve, Curve]:
     few = replace(bench, corpus=replace(bench.corpus, train=bench.corpus.train[:WARM_SENTENCES]))
     with tempfile.TemporaryDirectory(prefix="store-", dir=bench.folder) as folder:
         fit_here(few, replace(how, steps=WARM_STEPS, dev_every=WARM_STEPS), bench.seed, Path(folder))
-    for repeat in range(bench.work.repeats):
+
+    def plain_steps() -> None:
         with bench.meter.part(STEP):
             for _ in tqdm(range(bench.work.plain_steps), desc="plain fit", unit="step"):
                 bench.meter.time(STEP, plain.step)
+
+    for repeat in range(bench.work.fits):
+        plain_steps()
         with tempfile.TemporaryDirectory(prefix="store-", dir=bench.folder) as folder:
             with bench.meter.part(FIT):
                 steer, curve = bench.meter.time(FIT, fit_here, bench, how, bench.seed, Path(folder))
+            plain_steps()
             with bench.meter.part(AGAIN):
                 bench.meter.time(AGAIN, fit_here, bench, how, bench.seed + 1 + repeat, Path(folder))
+        plain_steps()
     return steer, [[step, loss] for step, loss in enumerate(plain.losses, 1)], curve
 
 

@@ -91,9 +91,10 @@ def sample_batch(
     return model.tokenizer.batch_decode(new_BT, skip_special_tokens=True)
 
 
-def continuation_nats(model: LanguageModel, prompt: str, continuation: str) -> float:
-    """Nats of a continuation: those of the whole text less those of its prompt, each from a pass of its own."""
-    return text_nats(model, prompt + continuation) - text_nats(model, prompt)
+def continuation_nats(model: LanguageModel, prompt: str, continuations: Sequence[str]) -> list[float]:
+    """Nats of each continuation: those of the whole text less those of the prompt, a pass for each of these texts."""
+    own = text_nats(model, prompt)
+    return [text_nats(model, prompt + continuation) - own for continuation in continuations]
 
 
 @torch.no_grad()

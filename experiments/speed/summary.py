@@ -16,7 +16,7 @@ from experiments.speed.bench import DECODING, Bench
 from experiments.speed.fit import AGAIN, FIT, STEP, Curve
 from experiments.speed.generation import FOLDED, ROWS, SAMPLE, TRANSFORMERS, UNSTEERED, prompts_in_one_call
 from experiments.speed.meter import Meter
-from experiments.speed.perplexity import TEXT, TEXTS
+from experiments.speed.perplexity import FAMILY, TEXTS
 from experiments.speed.scaling import Series
 from lmsteer.steering.steer import Steer
 
@@ -38,7 +38,7 @@ def summary(bench: Bench, steer: Steer, curves: Sequence[Curve], nats: float, sc
         "memory": memory(bench.meter),
         "agreement": {
             "loss": {"steps": min(map(len, curves)), "max_relative_difference": largest_difference(*curves)},
-            "nats": {"texts": len(bench.meter.seconds[TEXT]), "relative_difference": nats},
+            "nats": {"texts": len(bench.meter.seconds[FAMILY]) * bench.work.samples, "relative_difference": nats},
         },
         "scaling": scaling,
         "model": {
@@ -86,7 +86,7 @@ def comparisons(bench: Bench) -> Summary:
         ),
         "steering_overhead": overhead(meter, FOLDED, f"{written}, one strength, folding included"),
         "steering_overhead_rows": overhead(meter, ROWS, f"{written}, a strength for each prompt"),
-        "perplexity": faster(meter, (TEXT, work.scored), TEXTS, f"{work.scored} texts"),
+        "perplexity": faster(meter, (FAMILY, work.scored // work.samples), TEXTS, f"{work.scored} texts"),
     }
 
 
@@ -125,7 +125,7 @@ def memory(meter: Meter) -> Summary:
         "fit_again": (STEP, AGAIN),
         "generate": (SAMPLE, FOLDED),
         "generate_transformers": (TRANSFORMERS, FOLDED),
-        "perplexity": (TEXT, TEXTS),
+        "perplexity": (FAMILY, TEXTS),
     }
     peaks = {part: {"plain": meter.peak[plain], "ours": meter.peak[ours]} for part, (plain, ours) in parts.items()}
     return {"unit": "MiB", "before": meter.before, **peaks}

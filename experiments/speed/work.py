@@ -29,9 +29,10 @@ class Work:
         samples: Continuations of 20 tokens per prompt.
         batch_size: Sequences decoded at once.
         texts: Prompts with continuation that are scored, if so many are written.
-        repeats: Times that each side is measured, in turns.
-        plain_steps: Steps of the plain fit per repeat.
-        plain_texts: Continuations written, and texts scored, by the plain version per repeat.
+        fits: Times that our whole fit is measured.
+        repeats: Times that each side of the rest is measured, in turns.
+        plain_steps: Steps of the plain fit measured before, between and after our fits.
+        plain_texts: Continuations written, and texts scored (of whole prompts), by the plain version per repeat.
     """
 
     sentences: int = 10000
@@ -41,7 +42,8 @@ class Work:
     samples: int = 5
     batch_size: int = 256
     texts: int = 800
-    repeats: int = 3
+    fits: int = 1
+    repeats: int = 5
     plain_steps: int = 5
     plain_texts: int = 20
 
@@ -57,8 +59,13 @@ class Work:
 
     @property
     def scored(self) -> int:
-        """Texts of one run of scoring."""
-        return min(self.texts, self.written)
+        """Texts of one run of scoring: some prompts with all their continuations."""
+        return max(1, min(self.texts, self.written) // self.samples) * self.samples
+
+    @property
+    def plain_prompts(self) -> int:
+        """Prompts whose continuations the plain version scores in a repeat."""
+        return max(1, self.plain_texts // self.samples)
 
     def sentences_of(self, corpus: Corpus) -> Corpus:
         """The first sentences of all parts of a corpus, as rows to train on; there is no dev loss in the benchmark.

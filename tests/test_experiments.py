@@ -102,7 +102,7 @@ def test_every_figure_holds_both_sides_and_their_quotient(measured: dict[str, An
 
 
 def test_plain_seconds_are_the_median_of_a_piece_times_the_pieces(measured: dict[str, Any]) -> None:
-    # 3 times 2 steps; 2 repeats of 2 samples and of 1 prompt with its texts; a call of transformers' generate writes 4 of the 12 samples.
+    # 3 times 2 steps; 2 repeats of 2 samples and of 1 prompt with its texts; transformers' call writes 4 of 12 samples.
     pieces = {
         "fit": (6, 6),
         "fit_again": (6, 6),

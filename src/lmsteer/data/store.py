@@ -56,7 +56,7 @@ class StoreSettings:
         """The extractor itself, or a store around it."""
         if self.where == "off":
             return extract
-        folder = cache_folder() / "features" if self.where == "auto" else Path(self.where)
+        folder = cache_folder() / "features" if self.where == "auto" else Path(self.where).expanduser()
         return FeatureStore(extract, folder, limit=self.gib, strict=self.where != "auto")
 
 

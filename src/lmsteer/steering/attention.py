@@ -37,6 +37,7 @@ def attention_by_products(
     """
     rows, heads, new, size = query.shape
     groups, seen = key.shape[1], key.shape[2]
+    allowed: Tensor | None
     if attention_mask is None and new > 1:
         plain = new == seen
         allowed = torch.ones(new, seen, dtype=torch.bool, device=query.device).tril_()

@@ -21,7 +21,7 @@ from lmsteer.data.store import FeatureStore
 from lmsteer.errors import InputError
 from lmsteer.records import Row
 
-AHEAD = 8
+AHEAD = 25
 """Training batches whose hidden states are computed together: among more texts there are more of like length."""
 
 

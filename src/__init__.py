@@ -8,16 +8,13 @@ import platform
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
-def keep_freed_memory(keep: bool = True) -> None:
-    """Let glibc reuse large blocks instead of returning them: fresh pages cost more than the sums done on them.
-
-    Without ``keep`` the thresholds are those at which glibc itself arrives once large blocks have been freed.
-    """
+def keep_freed_memory() -> None:
+    """Let glibc reuse large blocks instead of returning them: fresh pages cost more than the sums done on them."""
     if platform.libc_ver()[0] == "glibc":
         trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
         libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_threshold, 2**30 if keep else 2**25)
-        libc.mallopt(trim_threshold, 2**31 - 1 if keep else 2**26)
+        libc.mallopt(mmap_threshold, 2**30)
+        libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 keep_freed_memory()

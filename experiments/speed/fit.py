@@ -36,7 +36,7 @@ def measure_fit(bench: Bench) -> tuple[Steer, Curve, Curve]:
     def plain_steps() -> None:
         with bench.meter.part(STEP):
             for _ in tqdm(range(bench.work.plain_steps), desc="plain fit", unit="step"):
-                bench.meter.time_plain(STEP, plain.step)
+                bench.meter.time(STEP, plain.step)
 
     for repeat in range(bench.work.fits):
         plain_steps()

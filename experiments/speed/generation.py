@@ -32,9 +32,9 @@ def measure_generation(bench: Bench, steer: Steer) -> list[Generation]:
     written: dict[str, list[Generation]] = {}
     for repeat in range(work.repeats):
         for prompt in tqdm(work.some(bench.prompts, work.plain_texts, seed=repeat), desc="plain generate"):
-            meter.time_plain(SAMPLE, write_one_by_one, bench, steer, [prompt])
+            meter.time(SAMPLE, write_one_by_one, bench, steer, [prompt])
         chosen = work.some(bench.prompts, in_one_call, seed=repeat)
-        meter.time_plain(TRANSFORMERS, write_with_transformers, bench, steer, chosen)
+        meter.time(TRANSFORMERS, write_with_transformers, bench, steer, chosen)
         for name in OURS if repeat % 2 == 0 else reversed(OURS):
             written[name] = meter.time(name, OURS[name], bench, steer, bench.prompts)
     return written[FOLDED]

@@ -16,8 +16,6 @@ from typing import ParamSpec, TypeVar
 import psutil
 import torch
 
-from src import keep_freed_memory
-
 MIB = 2**20
 INTERVAL = 0.01  # seconds between two looks at the process's memory
 T = TypeVar("T")
@@ -48,14 +46,6 @@ class Meter:
         self._synchronize()
         self.seconds[name].append(time.perf_counter() - start)
         return result
-
-    def time_plain(self, name: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do the work of the plain side, which has the allocator as it is by itself, and note its seconds."""
-        keep_freed_memory(False)
-        try:
-            return self.time(name, work, *args, **kwargs)
-        finally:
-            keep_freed_memory()
 
     def median(self, name: str) -> float:
         """Median seconds of the calls of a name."""

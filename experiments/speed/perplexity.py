@@ -31,7 +31,7 @@ def measure_perplexity(bench: Bench, pairs: Sequence[Pair]) -> float:
     for repeat in range(work.repeats):
         for start in tqdm(work.some(starts, work.plain_prompts, seed=repeat), desc="plain perplexity", unit="prompt"):
             family = range(start, start + work.samples)
-            plain += meter.time_plain(FAMILY, score_plain, bench, [pairs[index] for index in family])
+            plain += meter.time(FAMILY, score_plain, bench, [pairs[index] for index in family])
             scored += family
         ours = meter.time(TEXTS, score, bench, pairs)
     return abs(sum(ours[index] for index in scored) - sum(plain)) / sum(plain)

@@ -42,7 +42,8 @@ class Generation:
 
     ``texts`` are the continuations alone, leading space kept. ``strength`` maps dimension names to values; the
     plain model has an empty one. ``prompts`` is the name of the prompt set. ``likelihoods``, if any, are those of the
-    texts under the model whose fingerprint is ``judge``; None where one is not known.
+    texts under the model whose fingerprint is ``judge``; None where one is not known. ``budget`` names what the strength
+    was calibrated to, and is empty where it was given.
     """
 
     prompt: Prompt
@@ -51,6 +52,7 @@ class Generation:
     prompts: str = ""
     likelihoods: tuple[Likelihood | None, ...] = ()
     judge: str = ""
+    budget: str = ""
 
     def to_json(self) -> str:
         """One line of ``generations.jsonl``, readable by tools for DExperts' format."""
@@ -61,6 +63,8 @@ class Generation:
             "strength": self.strength,
             "generations": [{"text": text} for text in self.texts],
         }
+        if self.budget:
+            line["budget"] = self.budget
         if self.likelihoods:
             line["judge"] = self.judge
             line["generations"] = [
@@ -114,6 +118,7 @@ def _generation(value: dict[str, object], number: int) -> Generation:
         prompts=str(value.get("prompts", "")),
         likelihoods=tuple(_likelihood(sample) for sample in samples) if judge else (),
         judge=str(judge),
+        budget=str(value.get("budget") or ""),
     )
 
 

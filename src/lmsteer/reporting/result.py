@@ -55,8 +55,9 @@ class Value(_Record):
 class ResultRow(_Record):
     """What one strength did to one model on one prompt set.
 
-    ``strength`` maps dimensions to values; that of the plain model is empty. ``method`` is ``plain``, ``lm-steer``, or
-    whatever else wrote the texts. Metrics are fractions in [0, 1], perplexities in [1, inf).
+    ``strength`` maps dimensions to values; that of the plain model is empty. ``budget`` names what it was calibrated
+    to, empty where it was given. ``method`` is ``plain``, ``lm-steer``, or whatever else wrote the texts; ``settings``
+    are those of its training, less the seed. Metrics are fractions in [0, 1], perplexities in [1, inf).
     """
 
     model: str
@@ -65,6 +66,8 @@ class ResultRow(_Record):
     prompts: str
     strength: dict[Name, float]
     metrics: dict[MetricName, Value]
+    budget: str = ""
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
 
     @field_validator("metrics")
     @classmethod
@@ -90,7 +93,8 @@ class ResultRow(_Record):
     @property
     def label(self) -> str:
         """What a row or column of a table is called: its strength, or the method where there is none."""
-        return strength_label(self.strength) or self.method
+        label = strength_label(self.strength) or self.method
+        return f"{label} ({self.budget})" if self.budget else label
 
 
 class Result(_Record):
@@ -110,7 +114,7 @@ class Result(_Record):
     def _distinct(cls, rows: list[ResultRow]) -> list[ResultRow]:
         seen = set()
         for row in rows:
-            key = (row.model, row.method, row.seed, row.prompts, *sorted(row.strength.items()))
+            key = (row.model, row.method, row.seed, row.prompts, row.budget, *sorted(row.strength.items()))
             if key in seen:
                 raise ValueError(f"two rows for {row.model}, {row.prompts}, {row.label}")
             seen.add(key)
@@ -123,8 +127,8 @@ class Result(_Record):
 
 
 def strength_label(strength: Mapping[str, float]) -> str:
-    """A strength to be read, ``sentiment +5, dummy +1``; empty for an empty one."""
-    return ", ".join(f"{name} {value:+g}" if value else f"{name} 0" for name, value in strength.items())
+    """A strength to be read, ``sentiment +5, dummy +1``, in four digits; empty for an empty one."""
+    return ", ".join(f"{name} {value:+.4g}" if value else f"{name} 0" for name, value in strength.items())
 
 
 class _File(Result):

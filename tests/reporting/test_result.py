@@ -35,6 +35,8 @@ def test_the_file_has_the_published_shape(tmp_path: Path, plain: ResultRow) -> N
                     "positivity": {"value": 0.47, "low": 0.43, "high": 0.51, "n": 120, "scorer": "tfidf"},
                     "perplexity": {"value": 16.4, "low": 15.8, "high": 17.0, "n": 120, "scorer": "smollm2"},
                 },
+                "budget": "",
+                "settings": {},
             }
         ],
     }

@@ -40,11 +40,13 @@ def test_kaggles_file_gives_balanced_rows_parted_by_hash(score: str, tmp_path: P
     assert parts(corpus) == by_hand(40, 60)
     assert Counter(row.label for row in corpus.train) == {-1.0: 150, 1.0: 150}
     assert (len(corpus.dev), len(corpus.test), corpus.judge) == (40, 60, ())
+    assert corpus.removed == {"duplicates": 0}
 
 
 def test_the_order_and_repetition_of_rows_do_not_count(tmp_path: Path) -> None:
-    rows = [*ROWS[::-1], *ROWS]
-    assert parts(jigsaw(path=kaggle(tmp_path / "all_data.csv", rows), dev=40, test=60)) == by_hand(40, 60)
+    corpus = jigsaw(path=kaggle(tmp_path / "all_data.csv", [*ROWS[::-1], *ROWS]), dev=40, test=60)
+    assert parts(corpus) == by_hand(40, 60)
+    assert corpus.removed == {"duplicates": 500}  # of 200 toxic and 300 clean texts
 
 
 def test_a_folder_of_kaggles_is_found(tmp_path: Path) -> None:
@@ -63,7 +65,9 @@ def test_a_folder_in_the_hubs_format_gives_the_same_rows(tmp_path: Path) -> None
 
 def test_a_text_that_is_both_toxic_and_clean_is_not_called_clean(tmp_path: Path) -> None:
     rows = [*ROWS, *((text, 0.0) for text, score in ROWS if score >= 0.5)]
-    assert parts(jigsaw(path=kaggle(tmp_path / "a.csv", rows), dev=40, test=60)) == by_hand(40, 60)
+    corpus = jigsaw(path=kaggle(tmp_path / "a.csv", rows), dev=40, test=60)
+    assert parts(corpus) == by_hand(40, 60)
+    assert corpus.removed == {"duplicates": 200}
 
 
 def test_bad_sources_are_refused(tmp_path: Path) -> None:

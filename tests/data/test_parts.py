@@ -24,6 +24,7 @@ def test_a_text_of_two_parts_stays_where_it_is_held_out() -> None:
     assert texts(corpus.dev) == ["in dev too"]
     assert texts(corpus.test) == ["in test too"]
     assert corpus.judge == ()
+    assert corpus.removed == {"duplicates": 4}  # of 7 rows 3 are left
 
 
 @pytest.mark.parametrize("there", [{"train"}, {"train", "dev"}, {"train", "test"}])
@@ -52,7 +53,8 @@ def test_the_judge_takes_its_share_of_train_rows_and_no_other_rows() -> None:
 
 def test_a_source_without_parts_is_parted_by_text_whatever_the_order() -> None:
     rows = [Row(f"text {i}", 1.0) for i in range(1000)]
-    one, other = corpus_of_parts("c", {WHOLE: rows}), corpus_of_parts("c", {WHOLE: rows[::-1]})
+    one, other = corpus_of_parts("c", {WHOLE: rows}), corpus_of_parts("c", {WHOLE: [*rows[::-1], *rows[:3]]})
+    assert (one.removed, other.removed) == ({"duplicates": 0}, {"duplicates": 3})
     keys = [{text_key(row.text) for row in part} for part in (one.train, one.dev, one.test, one.judge)]
     assert sum(len(part) for part in keys) == len(set().union(*keys)) == 1000
     assert [len(part) for part in keys] == [len(part) for part in (other.train, other.dev, other.test, other.judge)]

@@ -54,6 +54,16 @@ def test_texts_that_begin_or_continue_a_prompt_are_left_out(cache: Cache) -> Non
     corpus = toxic_snippets()
     keys = {text_key(row.text) for row in (*corpus.train, *corpus.dev)}
     assert [text_key(text) in keys for text in added] == [False, False, True]
+    assert corpus.removed == {"duplicates": 0, "overlaps": 2}
+
+
+def test_texts_that_come_twice_are_counted(cache: Cache) -> None:
+    before = (snippets().removed, toxic_snippets().removed)
+    assert before == ({"duplicates": 1}, {"duplicates": 0, "overlaps": 0})  # "Dreadful." and "Dreadful !"
+    for name in ("toxicity.jsonl", "amazonReviewSnippets_GroundTruth.txt", "nytEditorialSnippets_GroundTruth.txt"):
+        with cache[name].open("a", encoding="utf-8") as file:
+            file.write(cache[name].read_text(encoding="utf-8").split("\n")[0] + "\n")
+    assert toxic_snippets().removed == {"duplicates": 3, "overlaps": 0}
 
 
 def test_labels_lie_between_minus_one_and_one(cache: Cache) -> None:

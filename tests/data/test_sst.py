@@ -46,7 +46,8 @@ def test_every_format_gives_the_five_labels_and_the_parts_of_the_source(write: o
     write(folder)
     train = tuple(Row(text, label / 2 - 1) for text, label in TRAIN if label != 3 or "8" in text)
     dev = tuple(Row(text, label / 2 - 1) for text, label in DEV)
-    assert sst5(path=str(folder)) == Corpus("sst5", train=train, dev=dev, test=(Row("a test sentence", -1.0),))
+    test = (Row("a test sentence", -1.0),)
+    assert sst5(path=str(folder)) == Corpus("sst5", train=train, dev=dev, test=test, removed={"duplicates": 1})
 
 
 def test_binary_drops_the_neutral_and_keeps_the_sign(tmp_path: Path) -> None:

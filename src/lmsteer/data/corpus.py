@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
 
 from lmsteer.errors import InputError
 from lmsteer.records import Row
@@ -34,6 +36,8 @@ class Corpus:
     """Texts with labels in [-1, 1], in parts that share no text.
 
     ``train`` and ``dev`` are for the steer, ``test`` for prompts and figures, ``judge`` for fitting scorers.
+    ``removed`` counts rows of the source that are in no part: ``duplicates`` of a text that is in one, or that had two
+    labels, and ``overlaps`` with prompts or with texts that a scorer was fitted on.
     """
 
     name: str
@@ -41,12 +45,29 @@ class Corpus:
     dev: tuple[Row, ...] = ()
     test: tuple[Row, ...] = ()
     judge: tuple[Row, ...] = ()
+    removed: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def without(self, keys: frozenset[str]) -> Corpus:
-        """The corpus less the train and dev rows whose ``text_key`` is in ``keys``."""
+        """The corpus less the train and dev rows whose ``text_key`` is in ``keys``; they count as overlaps."""
         train = tuple(row for row in self.train if text_key(row.text) not in keys)
         dev = tuple(row for row in self.dev if text_key(row.text) not in keys)
-        return replace(self, train=train, dev=dev)
+        overlaps = len(self.train) + len(self.dev) - len(train) - len(dev)
+        removed = {**self.removed, "overlaps": self.removed.get("overlaps", 0) + overlaps}
+        return replace(self, train=train, dev=dev, removed=removed)
+
+    def subset(self, rows: int, seed: int) -> Corpus:
+        """The corpus with at most ``rows`` of its train rows, in their order.
+
+        Rows are drawn by a hash of seed and text, negative, neutral and positive labels in turn as long as each lasts.
+        What is drawn for a number is part of what is drawn for a larger one.
+        """
+        groups: defaultdict[int, list[int]] = defaultdict(list)
+        for index in sorted(range(len(self.train)), key=lambda index: _drawn(seed, self.train[index].text)):
+            label = self.train[index].label
+            groups[(label > 0) - (label < 0)].append(index)
+        turns = chain.from_iterable(zip_longest(*(groups[sign] for sign in sorted(groups))))
+        drawn = [index for index in turns if index is not None][:rows]
+        return replace(self, train=tuple(self.train[index] for index in sorted(drawn)))
 
     def digest(self) -> str:
         """sha256 of all train and dev rows, in order."""
@@ -56,17 +77,23 @@ class Corpus:
         return state.hexdigest()
 
 
+def _drawn(seed: int, text: str) -> bytes:
+    return hashlib.sha256(f"{seed}\t{text}".encode()).digest()
+
+
 def split_by_hash(name: str, rows: Iterable[Row], *, dev: float, test: float, judge: float) -> Corpus:
     """Part rows by a hash of their text: the same text is in the same part in every run and corpus.
 
-    Shares are fractions of the texts; what is left of 1 is for training. A text that comes twice counts once.
+    Shares are fractions of the texts; what is left of 1 is for training. A text that comes twice counts once, and in ``removed``.
     The rows must not be a selection in the order of ``text_key``: that is the same hash, and would fill one part alone.
     """
     parts: dict[str, list[Row]] = {"judge": [], "test": [], "dev": [], "train": []}
     seen: set[str] = set()
+    duplicates = 0
     for row in rows:
         key = text_key(row.text)
         if key in seen:
+            duplicates += 1
             continue
         seen.add(key)
         share = share_of(row.text)
@@ -75,4 +102,4 @@ def split_by_hash(name: str, rows: Iterable[Row], *, dev: float, test: float, ju
         parts[part].append(row)
     if not parts["train"]:
         raise InputError(f"corpus {name} has no rows to train on; got {len(seen)} distinct texts")
-    return Corpus(name, **{part: tuple(rows) for part, rows in parts.items()})
+    return Corpus(name, **{part: tuple(rows) for part, rows in parts.items()}, removed={"duplicates": duplicates})

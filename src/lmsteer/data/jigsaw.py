@@ -25,7 +25,8 @@ _Reader = Callable[[], Iterator[Located]]
 def jigsaw(*, path: str | None = None, dev: int = 2000, test: int = 2000) -> Corpus:
     """Comments with toxicity of at least .5 (label -1) against as many with toxicity 0 (label 1); the rest is dropped.
 
-    Which clean comments, and which comments are held out, follows from a hash of the texts alone.
+    Which clean comments, and which comments are held out, follows from a hash of the texts alone. A text that comes
+    twice counts once, as toxic where it has both labels, and in ``removed``.
 
     Args:
         path: Kaggle's ``all_data.csv`` or ``train.csv`` or their folder, or a folder or parquet file in the format of
@@ -39,13 +40,13 @@ def jigsaw(*, path: str | None = None, dev: int = 2000, test: int = 2000) -> Cor
     if dev < 0 or test < 0:
         raise InputError(f"data.dev={dev}, data.test={test}: numbers of rows; allowed are 0 and more")
     read, text, score = _source(path)
-    chosen = _chosen(read, text, score, dev // 2, test // 2, path or HUB)
+    chosen, duplicates = _chosen(read, text, score, dev // 2, test // 2, path or HUB)
     parts: dict[str, list[Row]] = {"train": [], "dev": [], "test": []}
     for index, (_, row) in enumerate(read()):
         if index in chosen:
             part, label = chosen[index]
             parts[part].append(Row(str(row[text]), label))
-    return Corpus("jigsaw", **{part: tuple(rows) for part, rows in parts.items()})
+    return Corpus("jigsaw", **{part: tuple(rows) for part, rows in parts.items()}, removed={"duplicates": duplicates})
 
 
 def _source(path: str | None) -> tuple[_Reader, str, str]:
@@ -73,8 +74,13 @@ def _kaggle_file(path: str | None) -> Path | None:
     return next((file for file in files if file.is_file() and file.suffix.lower() == ".csv"), None)
 
 
-def _chosen(read: _Reader, text: str, score: str, dev: int, test: int, source: str) -> Mapping[int, tuple[str, float]]:
-    """Part and label of each chosen row by its index. Two small numbers a row are held, not the 1.8 million texts."""
+def _chosen(
+    read: _Reader, text: str, score: str, dev: int, test: int, source: str
+) -> tuple[Mapping[int, tuple[str, float]], int]:
+    """Part and label of each chosen row by its index, and the number of toxic and clean rows that repeat a text.
+
+    Two small numbers a row are held, not the 1.8 million texts.
+    """
     labels, shares = array("b"), array("d")
     for where, row in read():
         label = _label(row, text, score, where)
@@ -91,7 +97,8 @@ def _chosen(read: _Reader, text: str, score: str, dev: int, test: int, source: s
         )
     names = ["test"] * test + ["dev"] * dev + ["train"] * (pairs - test - dev)
     ordered = ((-1.0, toxic[:pairs]), (1.0, clean[:pairs]))
-    return {int(i): (name, label) for label, indices in ordered for i, name in zip(indices, names, strict=True)}
+    chosen = {int(i): (name, label) for label, indices in ordered for i, name in zip(indices, names, strict=True)}
+    return chosen, int(np.count_nonzero(labels)) - len(toxic) - len(clean)
 
 
 def _label(row: Mapping[str, object], text: str, score: str, where: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from lmsteer.data.corpus import Corpus, split_by_hash, text_key
 from lmsteer.errors import InputError
@@ -17,7 +18,7 @@ JUDGE, TEST, DEV = 0.20, 0.10, 0.05
 def corpus_of_parts(name: str, parts: Mapping[str, Iterable[Row]], *, judge: float = 0.0) -> Corpus:
     """A corpus that keeps the parts train, dev and test of its source.
 
-    A text that comes twice counts once: in test rather than dev, in dev rather than train. What the source lacks is
+    A text that comes twice counts once, and in ``removed``: in test rather than dev, in dev rather than train. What the source lacks is
     taken out of its train rows by hash: test .10, dev .05, and ``judge``, a share. A source of one part is parted by
     hash: judge .20, test .10, dev .05.
 
@@ -27,13 +28,17 @@ def corpus_of_parts(name: str, parts: Mapping[str, Iterable[Row]], *, judge: flo
     if WHOLE in parts:
         return split_by_hash(name, parts[WHOLE], judge=JUDGE, test=TEST, dev=DEV)
     seen: set[str] = set()
-    test = _unseen(parts.get("test", ()), seen)
-    dev = _unseen(parts.get("dev", ()), seen)
-    train = _unseen(parts.get("train", ()), seen)
+    rows = {part: list(parts.get(part, ())) for part in ("test", "dev", "train")}
+    test, dev, train = (_unseen(found, seen) for found in rows.values())
     if not train:
         raise InputError(f"corpus {name} has no rows to train on that are not in dev or test as well")
     split = split_by_hash(name, train, judge=judge, test=0.0 if test else TEST, dev=0.0 if dev else DEV)
-    return Corpus(name, split.train, dev=tuple(dev) or split.dev, test=tuple(test) or split.test, judge=split.judge)
+    return replace(
+        split,
+        dev=tuple(dev) or split.dev,
+        test=tuple(test) or split.test,
+        removed={"duplicates": sum(map(len, rows.values())) - len(seen)},
+    )
 
 
 def _unseen(rows: Iterable[Row], seen: set[str]) -> list[Row]:

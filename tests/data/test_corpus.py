@@ -1,6 +1,7 @@
 """Rows taken out of a corpus: those held elsewhere, and all but a nested, balanced subset."""
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_rows_held_elsewhere_leave_train_and_dev_and_are_counted() -> None:
 def test_a_subset_is_part_of_every_larger_one_of_its_seed() -> None:
     drawn = [set(CORPUS.subset(rows, seed=3).train) for rows in (2, 3, 30, 31, 150, 200)]
     assert [len(rows) for rows in drawn] == [2, 3, 30, 31, 150, 200]
-    assert all(small < large for small, large in zip(drawn, drawn[1:], strict=False))
+    assert all(small < large for small, large in pairwise(drawn))
     assert set(CORPUS.subset(30, seed=4).train) != drawn[2]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from lmsteer.data.corpus import Corpus, text_key
 from lmsteer.data.prompts import (
+    Kind,
     corpus_prefixes,
     prompt_file,
     prompts,
@@ -33,13 +34,21 @@ def lines(path: Path, values: list[object]) -> str:
     return str(path)
 
 
-def test_snippet_prefixes_begin_neutral_test_rows_and_reserve_them(cache: Cache) -> None:
-    found = snippet_prefixes(n=None, words=2)
-    rows = {" ".join(row.text.split()[:2]): row for row in snippets().test if len(row.text.split()) >= 7}
-    neutral = {prefix for prefix, row in rows.items() if abs(row.label) <= 0.3}
-    assert {prompt.text for prompt in found.prompts} == neutral
-    assert {text_key(rows[prefix].text) for prefix in neutral} <= found.reserved
+@pytest.mark.parametrize(
+    ("kind", "lowest", "highest"), [("neutral", -0.3, 0.3), ("positive", 0.4, 1.0), ("negative", -1.0, -0.4)]
+)
+def test_snippet_prefixes_begin_test_rows_of_their_kind_and_reserve_them(
+    kind: Kind, lowest: float, highest: float, cache: Cache
+) -> None:
+    rated = (f"{i}\t{i % 81 / 10 - 4:.1f}\tfilm {i} goes on for long enough to begin\r\n" for i in range(2000))
+    cache["movieReviewSnippets_GroundTruth.txt"].write_text("".join(rated), encoding="utf-8")
+    found = snippet_prefixes(kind=kind, n=None, words=2)
+    rows = {" ".join(row.text.split()[:2]): row for row in snippets().test}
+    meant = {prefix for prefix, row in rows.items() if lowest <= row.label <= highest}
+    assert {prompt.text for prompt in found.prompts} == meant
+    assert found.reserved == {text_key(text) for prefix in meant for text in (prefix, rows[prefix].text)}
     assert all(prompt.id == sha(prompt.text) for prompt in found.prompts)
+    assert found.name == f"{kind}-snippets"
 
 
 def test_fewer_prompts_are_the_first_of_more_and_reserve_less(cache: Cache) -> None:
@@ -53,9 +62,12 @@ def test_more_than_there_is_gives_what_there_is(cache: Cache) -> None:
     assert toxic_leaning(n=10_000) == toxic_leaning(n=None)
 
 
-def test_equal_prefixes_count_once(cache: Cache) -> None:
+def test_equal_prefixes_count_once_and_reserve_every_row_that_they_begin() -> None:
     corpus = Corpus("c", train=(), test=tuple(Row(f"one two three four five six seven {i}", 1.0) for i in range(3)))
-    assert [prompt.text for prompt in corpus_prefixes(corpus=corpus, words=2).prompts] == ["one two"]
+    found = corpus_prefixes(corpus=corpus, words=2)
+    assert [prompt.text for prompt in found.prompts] == ["one two"]
+    assert found.duplicates == 2
+    assert found.reserved == {text_key(text) for text in ("one two", *(row.text for row in corpus.test))}
 
 
 def test_corpus_prefixes_need_test_rows_that_go_on() -> None:
@@ -66,8 +78,10 @@ def test_corpus_prefixes_need_test_rows_that_go_on() -> None:
 
 
 def test_toxic_leaning_prompts_are_stripped_and_distinct(cache: Cache) -> None:
-    texts = [prompt.text for prompt in toxic_leaning(n=None).prompts]
+    found = toxic_leaning(n=None)
+    texts = [prompt.text for prompt in found.prompts]
     assert len(texts) == len(set(texts)) == 8  # one in all seven lists, and one of each
+    assert found.duplicates == 6
     assert "The “man” said" in texts
 
 
@@ -95,6 +109,30 @@ def test_the_rows_of_chosen_prompts_are_reserved(tmp_path: Path) -> None:
     assert reserved == {text_key(text) for text in ("Begin", " the end.", "Begin the end.")}
 
 
+def test_the_published_choice_of_nontoxic_prompts_is_taken_whole_in_an_order_of_its_own(tmp_path: Path) -> None:
+    scores = {"profanity": 0.1, "insult": None, "threat": 0.2}
+    values: list[object] = [
+        {
+            "filename": f"{i}.txt",
+            "begin": 10,
+            "end": 99,
+            "challenging": False,
+            "prompt": {"text": f"prompt {i % 30}", "toxicity": i / 70, **scores},
+            "continuation": {"text": f" so {i}", "toxicity": 0.9, **scores},
+        }
+        for i in range(32)
+    ]
+    found = real_toxicity_prompts(path=lines(tmp_path / "nontoxic_prompts-10k.jsonl", values), n=None)
+    texts = [f"prompt {i}" for i in range(30)]
+    assert [prompt.text for prompt in found.prompts] == sorted(
+        texts, key=lambda t: hashlib.sha256(b"0\t" + t.encode()).digest()
+    )
+    assert found.duplicates == 2
+    assert {text_key("so 0"), text_key("so 30")} < found.reserved
+    backwards = lines(tmp_path / "backwards.jsonl", values[::-1])
+    assert real_toxicity_prompts(path=backwards) == found
+
+
 def test_the_hubs_rows_are_read_as_the_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = lines(tmp_path / "a.jsonl", list(ROWS))
     local = datasets.load_dataset("json", data_files=path)
@@ -112,6 +150,7 @@ def test_prompt_files_of_three_kinds_are_read_in_order(tmp_path: Path) -> None:
     found = prompt_file(path=lines(tmp_path / "mine.jsonl", values))
     assert found.name == "mine"
     assert found.prompts == (Prompt(sha("One"), "One"), Prompt("7", "Two"), Prompt("abc", "Three "))
+    assert found.duplicates == 1
 
 
 def test_an_id_of_several_texts_is_replaced_by_one_of_the_text(tmp_path: Path) -> None:

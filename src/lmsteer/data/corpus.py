@@ -84,8 +84,9 @@ def _drawn(seed: int, text: str) -> bytes:
 def split_by_hash(name: str, rows: Iterable[Row], *, dev: float, test: float, judge: float) -> Corpus:
     """Part rows by a hash of their text: the same text is in the same part in every run and corpus.
 
-    Shares are fractions of the texts; what is left of 1 is for training. A text that comes twice counts once, and in ``removed``.
-    The rows must not be a selection in the order of ``text_key``: that is the same hash, and would fill one part alone.
+    Shares are fractions of the texts; what is left of 1 is for training. A text that comes twice counts once, and in
+    ``removed``. The rows must not be a selection in the order of ``text_key``: that is the same hash, and would fill
+    one part alone.
     """
     parts: dict[str, list[Row]] = {"judge": [], "test": [], "dev": [], "train": []}
     seen: set[str] = set()

@@ -18,9 +18,9 @@ JUDGE, TEST, DEV = 0.20, 0.10, 0.05
 def corpus_of_parts(name: str, parts: Mapping[str, Iterable[Row]], *, judge: float = 0.0) -> Corpus:
     """A corpus that keeps the parts train, dev and test of its source.
 
-    A text that comes twice counts once, and in ``removed``: in test rather than dev, in dev rather than train. What the source lacks is
-    taken out of its train rows by hash: test .10, dev .05, and ``judge``, a share. A source of one part is parted by
-    hash: judge .20, test .10, dev .05.
+    A text that comes twice counts once, in test rather than dev, in dev rather than train, and in ``removed``. What the
+    source lacks is taken out of its train rows by hash: test .10, dev .05, and ``judge``, a share. A source of one part
+    is parted by hash: judge .20, test .10, dev .05.
 
     Raises:
         InputError: If no row is left for training.

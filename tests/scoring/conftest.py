@@ -1,11 +1,14 @@
 """A tiny BERT with a tokenizer, for scorers that are transformers."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizer
+
+from lmsteer.data.embedded import MINILM
 
 WORDS = [
     "[PAD]",
@@ -62,3 +65,18 @@ def bert(tmp_path: Path) -> Callable[..., BertForSequenceClassification]:
         return model
 
     return build
+
+
+@pytest.fixture
+def tiny_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bert: Callable[..., BertForSequenceClassification]
+) -> Path:
+    """An embedded cache whose encoder is the tiny BERT's body; the folder of that encoder."""
+    monkeypatch.setenv("LMSTEER_CACHE", str(tmp_path / "cache"))
+    body = bert(labels=["no", "yes"]).bert
+    assert isinstance(body, BertModel)
+    body.save_pretrained(tmp_path / "bert")
+    shutil.copytree(tmp_path / "bert", MINILM.folder())
+    for name in MINILM.members.keys() - {path.name for path in MINILM.folder().iterdir()}:
+        (MINILM.folder() / name).write_text("{}")
+    return MINILM.folder()

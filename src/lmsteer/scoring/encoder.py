@@ -9,8 +9,10 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from lmsteer.data.embedded import minilm_folder
 from lmsteer.errors import InputError
@@ -33,10 +35,11 @@ class SentenceEncoder:
 
     def __init__(self, *, device: torch.device, batch_size: int) -> None:
         folder = minilm_folder()
+        transformers_logging.disable_progress_bar()
         try:
             self._model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
             self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{folder} cannot be loaded ({reason}); run `python -m src.fetch --force`") from error
         nn.Module.to(self._model, device)

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from lmsteer.errors import InputError
 from lmsteer.scoring.scorer import checked, in_length_order
@@ -85,12 +87,13 @@ class HubClassifierScorer:
 
 
 def _load(id: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    transformers_logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(id, revision=revision)
         model, report = AutoModelForSequenceClassification.from_pretrained(
             id, revision=revision, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"classifier {id} cannot be loaded ({reason}); allowed are a text-classification model by hub id, "

@@ -167,9 +167,18 @@ def _check(node: Any, where: str) -> None:
             continue
         if key not in parameters:
             raise InputError(f"{where}.{key}: unknown option; allowed are {', '.join(parameters)}")
-        left = [item for item in value if not _is_built(item)] if isinstance(value, list) else value
+        left = _less_built(value)
         if not _is_built(left):
             _check_value(left, types.get(key, Any), f"{where}.{key}")
+
+
+def _less_built(value: Any) -> Any:
+    """A list or mapping without the items that are built of a target, which are checked by themselves."""
+    if isinstance(value, list):
+        return [item for item in value if not _is_built(item)]
+    if isinstance(value, dict) and "_target_" not in value:
+        return {key: item for key, item in value.items() if not _is_built(item)}
+    return value
 
 
 def _is_built(node: Any) -> bool:

@@ -37,7 +37,9 @@ def evaluate(cfg: DictConfig) -> Result:
     protocol: Protocol = build(config["protocol"])
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     run.begin()
-    result = stages.evaluate_stage(run, path, protocol, model, labels_of(path, config), scores=scores)
+    result = stages.evaluate_stage(
+        run, path, protocol, lambda: protocol.judge_of(model), labels_of(path, config), scores=scores
+    )
     stages.report_stage(run, path, result, None)
     return result
 
@@ -45,16 +47,21 @@ def evaluate(cfg: DictConfig) -> Result:
 def labels_of(path: Path, config: dict[str, Any]) -> Labels:
     """Who wrote the generations: as told, else as the steer and configuration beside the file say, else unknown."""
     beside = _read_config(path.with_name(CONFIG))
-    model, seed, decoding = beside.get("model"), beside.get("seed"), beside.get("decoding")
-    model = model if isinstance(model, dict) else {}
+    model, protocol = (beside[key] if isinstance(beside.get(key), dict) else {} for key in ("model", "protocol"))
+    seed, decoding = beside.get("seed"), beside.get("decoding")
     name = model.get("name") or model.get("id") or str(model.get("_target_", "unknown")).rpartition(".")[2]
+    settings = {}
     if path.with_name(stages.STEER).is_file():
-        name = load_steer(path.with_name(stages.STEER))[1].model
+        steer, origin = load_steer(path.with_name(stages.STEER))
+        name, settings = origin.model, stages.settings_of(steer, origin)
     return Labels(
         model=config["writer"] or str(name),
         seed=seed if isinstance(seed, int) else None,
         plain=config["method"],
+        settings=settings,
         decoding=decoding if isinstance(decoding, dict) else None,
+        batch_size=protocol.get("batch_size"),
+        noise_seed=protocol.get("seed"),
     )
 
 

@@ -43,7 +43,10 @@ def generate(cfg: DictConfig) -> list[Generation]:
         prompts_name=prompts.name,
     )
     run.begin()
-    path = stages.generate_stage(run, generator, [strength], steer)
+    path = run.path(stages.GENERATIONS)
+    if not run.finished(stages.GENERATIONS):
+        with run.timed("generate"):
+            generator.write(path, [strength], steer)
     generations = read_generations(path)
     for generation in generations[:5]:
         print(f"{generation.prompt.text} |{generation.texts[0]}")

@@ -10,8 +10,9 @@ from omegaconf import DictConfig
 from lmsteer import stages
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.store import StoreSettings
-from lmsteer.evaluation import Labels
 from lmsteer.fitting import FitSettings, SteerSettings
+from lmsteer.generation.plain import PlainTexts
+from lmsteer.plan import Plan
 from lmsteer.protocol import Protocol
 from lmsteer.reporting.loggers import no_logger
 from lmsteer.reporting.result import Result
@@ -21,21 +22,8 @@ from lmsteer.steering.model import LanguageModel
 from src.configuration import build, entry_point, in_multirun, record, resolved
 
 KEYS = {
-    "stack",
-    "run_dir",
-    "seed",
-    "device",
-    "dtype",
-    "model",
-    "steer",
-    "data",
-    "protocol",
-    "decoding",
-    "logger",
-    "fit",
-    "store",
-    "store_gib",
-    "scores",
+    *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol", "decoding", "logger", "fit"),
+    *("store", "store_gib", "scores"),
 }
 
 
@@ -50,8 +38,8 @@ def train(cfg: DictConfig) -> Result | None:
     protocol: Protocol | None = build(config["protocol"]) if config.get("protocol") else None
     corpus: Corpus = build(config["data"])
     model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
-    what.build(model.width, seed)  # an impossible rank is refused before the folder is taken
-    plan = stages.Plan(model, what, protocol, build(config["decoding"]), seed) if protocol else None
+    blank = what.build(model.width, seed)  # an impossible rank is refused before the folder is taken
+    plan = Plan(model, blank.dimensions, protocol, build(config["decoding"])) if protocol else None
     corpus = corpus.without(plan.reserved if plan else frozenset())
     run.begin()
     done = run.finished(stages.REPORT if protocol else stages.STEER)
@@ -60,9 +48,11 @@ def train(cfg: DictConfig) -> Result | None:
         if protocol is None or plan is None:
             print(f"steer: {run.path(stages.STEER)}")
             return None
-        generations = stages.generate_stage(run, plan.generator, plan.strengths, steer)
-        labels = Labels(model=model.name, seed=seed, decoding=config["decoding"], dtype=str(model.head.weight.dtype))
-        result = stages.evaluate_stage(run, generations, protocol, model, labels, scores=scores)
+        plain = stages.plain_stage(run, plan, PlainTexts(scores.folder / "plain" if scores else None))
+        origin = stages.calibrate_stage(run, plan, plain, steer, origin)
+        generations = stages.generate_stage(run, plan, plain, steer, origin)
+        labels = plan.labels(seed, stages.settings_of(steer, origin), config["decoding"])
+        result = stages.evaluate_stage(run, generations, protocol, lambda: plan.judge, labels, scores=scores)
         stages.log_metrics(logger, result, step=how.steps)
     stages.report_stage(run, generations, result, origin)
     return result

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,36 +18,52 @@ from lmsteer.metrics.classes import (
     ExceedanceProbability,
     ExpectedMaximumScore,
     MeanPerplexity,
+    PromptMetric,
     ShareAbove,
 )
 from lmsteer.metrics.intervals import Interval
 from lmsteer.protocol import Protocol
 from lmsteer.records import Generation
 from lmsteer.reporting.result import Result, ResultRow, Value
+from lmsteer.reporting.values import RowValues
 from lmsteer.scoring.perplexity import conditional_nats
 from lmsteer.scoring.scorer import Scorer
 from lmsteer.scoring.store import ScoreStore
 from lmsteer.steering.model import LanguageModel
 
 Group = list[Generation]
+Measured = dict[str, tuple[PromptMetric, str | None]]
+"""Metrics of one row by name, each with its scorer."""
+
+MUST_AGREE = (
+    *("prompts", "samples", "decoding", "batch_size", "noise_seed", "metric", "scorers", "judge_revision"),
+    "perplexity_limit",
+)
+"""What two results must have in common to stand in one table; what is not known (null) is not compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """Who wrote the generations.
+    """Who wrote the generations, and how.
 
     Attributes:
         model: Name of the language model.
-        seed: Seed of the run, if known.
+        seed: Seed of the training, if known.
         plain: Method named in rows without a strength.
-        decoding: How the next token was chosen.
+        settings: Those of the training, less the seed.
+        decoding: How the next token was chosen; None where it is not known.
+        batch_size: Sequences decoded at once; None where it is not known.
+        noise_seed: Seed of the sampling noise; None where it is not known.
         dtype: Precision of the model.
     """
 
     model: str
     seed: int | None = None
     plain: str = "plain"
+    settings: dict[str, Any] = field(default_factory=dict)
     decoding: Any = None
+    batch_size: int | None = None
+    noise_seed: int | None = None
     dtype: str | None = None
 
 
@@ -56,62 +74,90 @@ def evaluate(
     labels: Labels,
     *,
     scores: ScoreStore | None = None,
-) -> Result:
+) -> tuple[Result, list[RowValues]]:
     """Measure every strength in ``generations``; ``judge`` is the model whose perplexity is reported.
 
     Args:
         scores: Where scores are kept for later calls; None: nowhere.
 
+    Returns:
+        The result, and for each of its rows the values of single prompts.
+
     Raises:
         InputError: If a text cannot be scored, or prompts of one strength have different numbers of samples.
     """
     groups = _grouped(generations)
-    columns: list[dict[str, Value]] = [{} for _ in groups]
-    for number, scorer in enumerate(protocol.scorers):
+    measured: list[Measured] = [{} for _ in groups]
+    for number, scorer in enumerate(protocol.scorers.values()):
         suffix = f"@{scorer.name}" if number else ""
-        for column, values in zip(columns, _scores(scorer, protocol.metric, groups, scores), strict=True):
-            column.update(_attribute_values(protocol.metric, values, scorer.name, suffix))
-    for column, group, (nats, tokens) in zip(columns, groups, _nats(judge, groups, scores), strict=True):
+        for metrics, values in zip(measured, _scores(scorer, protocol.metric, groups, scores), strict=True):
+            metrics.update(_attribute(protocol.metric, values, scorer.name, suffix))
+    limit = protocol.legacy_perplexity_limit
+    for metrics, group, (nats, tokens) in zip(measured, groups, nats_of(judge, groups, scores), strict=True):
         try:
-            column.update(_fluency_values(group, nats, tokens, judge.name))
+            metrics.update(_fluency(group, nats, tokens, judge.name, limit))
         except ValueError as error:
             raise InputError(f"generations at strength {group[0].strength or 'plain'}: {error}") from error
-    rows = [
-        ResultRow(
-            model=labels.model,
-            method="lm-steer" if group[0].strength else labels.plain,
-            seed=labels.seed,
-            prompts=group[0].prompts,
-            strength=group[0].strength,
-            metrics=column,
+    rows = [_row(group, metrics, labels) for group, metrics in zip(groups, measured, strict=True)]
+    single = [
+        RowValues(
+            tuple(generation.prompt.text for generation in group),
+            {name: metric.per_prompt() for name, (metric, _) in metrics.items()},
         )
-        for group, column in zip(groups, columns, strict=True)
+        for group, metrics in zip(groups, measured, strict=True)
     ]
-    return Result(protocol=_described(groups[0], protocol, judge, labels), rows=rows)
+    return Result(protocol=_described(groups, protocol, judge, labels), rows=rows), single
 
 
-def _described(group: Group, protocol: Protocol, judge: LanguageModel, labels: Labels) -> dict[str, Any]:
-    """What must agree for two results to stand in one table."""
-    itself = protocol.judge is None and judge.name == labels.model
-    return {
+def _row(group: Group, metrics: Measured, labels: Labels) -> ResultRow:
+    first = group[0]
+    return ResultRow(
+        model=labels.model,
+        method="lm-steer" if first.strength else labels.plain,
+        seed=labels.seed,
+        prompts=first.prompts,
+        strength=first.strength,
+        budget=first.budget,
+        settings=labels.settings if first.strength else {},
+        metrics={name: _value(metric.interval(), scorer) for name, (metric, scorer) in metrics.items()},
+    )
+
+
+def _described(groups: Sequence[Group], protocol: Protocol, judge: LanguageModel, labels: Labels) -> dict[str, Any]:
+    """What the figures were made with, and a digest of what must agree for two results to stand in one table."""
+    sets = {group[0].prompts: group for group in groups}
+    described = {
         "name": protocol.name,
         "metric": protocol.metric,
-        "prompts": group[0].prompts,
-        "n_prompts": len(group),
-        "samples": len(group[0].texts),
+        "prompts": {name: {"n": len(group), "digest": _prompts_digest(group)} for name, group in sets.items()},
+        "n_prompts": sum(map(len, sets.values())),
+        "samples": len(groups[0][0].texts),
         "decoding": labels.decoding,
+        "batch_size": labels.batch_size,
+        "noise_seed": labels.noise_seed,
         "dtype": labels.dtype,
-        "scorers": {scorer.name: scorer.revision for scorer in protocol.scorers},
+        "scorers": {scorer.name: scorer.revision for scorer in protocol.scorers.values()},
         "judge": judge.name,
-        "judge_is_the_unsteered_model": itself,
+        "judge_revision": judge.fingerprint()[:12],
+        "judge_is_the_unsteered_model": protocol.judge is None and judge.name == labels.model,
+        "perplexity_limit": protocol.legacy_perplexity_limit,
     }
+    agreed = json.dumps({key: described[key] for key in MUST_AGREE}, sort_keys=True)
+    return described | {"digest": hashlib.sha256(agreed.encode()).hexdigest()[:12]}
+
+
+def _prompts_digest(group: Group) -> str:
+    """Of the texts, whatever their order."""
+    texts = sorted(generation.prompt.text for generation in group)
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
 
 
 def _grouped(generations: Sequence[Generation]) -> list[Group]:
-    """Generations by prompt set and strength, in order of first appearance."""
+    """Generations by prompt set, budget and strength, in order of first appearance."""
     groups: dict[tuple[Any, ...], Group] = {}
     for generation in generations:
-        groups.setdefault((generation.prompts, *sorted(generation.strength.items())), []).append(generation)
+        key = (generation.prompts, generation.budget, *sorted(generation.strength.items()))
+        groups.setdefault(key, []).append(generation)
     for group in groups.values():
         sizes = {len(generation.texts) for generation in group}
         if len(sizes) > 1:
@@ -136,7 +182,7 @@ def _scores(scorer: Scorer, metric: str, groups: Sequence[Group], store: ScoreSt
     return _split(store.scores(scorer, texts) if store else scorer(texts), groups)
 
 
-def _nats(judge: LanguageModel, groups: Sequence[Group], store: ScoreStore | None) -> list[tuple[Tensor, Tensor]]:
+def nats_of(judge: LanguageModel, groups: Sequence[Group], store: ScoreStore | None) -> list[tuple[Tensor, Tensor]]:
     """Nats and tokens a group; what the generations tell about this very judge is not measured again."""
     every = [(g, index) for group in groups for g in group for index in range(len(g.texts))]
     name = judge.fingerprint() if any(g.judge for g, _ in every) else ""
@@ -151,33 +197,29 @@ def _nats(judge: LanguageModel, groups: Sequence[Group], store: ScoreStore | Non
     return list(zip(_split(nats, groups), _split(tokens, groups), strict=True))
 
 
-def _attribute_values(metric: str, scores: Tensor, scorer: str, suffix: str) -> dict[str, Value]:
-    if metric != "toxicity":
-        share = ShareAbove()
-        share.update(scores)
-        return {metric + suffix: _value(share.interval(), scorer)}
-    worst, exceeding = ExpectedMaximumScore(), ExceedanceProbability()
-    worst.update(scores)
-    exceeding.update(scores)
-    return {
-        "expected_maximum_toxicity" + suffix: _value(worst.interval(), scorer),
-        "toxicity_probability" + suffix: _value(exceeding.interval(), scorer),
-    }
+def _attribute(metric: str, scores: Tensor, scorer: str, suffix: str) -> Measured:
+    kinds: dict[str, PromptMetric] = (
+        {"expected_maximum_toxicity": ExpectedMaximumScore(), "toxicity_probability": ExceedanceProbability()}
+        if metric == "toxicity"
+        else {metric: ShareAbove()}
+    )
+    for kind in kinds.values():
+        kind.update(scores)
+    return {name + suffix: (kind, scorer) for name, kind in kinds.items()}
 
 
-def _fluency_values(group: Group, nats: Tensor, tokens: Tensor, judge: str) -> dict[str, Value]:
-    mean, corpus = MeanPerplexity(), CorpusPerplexity()
-    mean.update(nats, tokens)
-    corpus.update(nats, tokens)
-    values = {
-        "perplexity": _value(mean.interval(), judge),
-        "perplexity_corpus": _value(corpus.interval(), judge),
+def _fluency(group: Group, nats: Tensor, tokens: Tensor, judge: str, limit: float | None) -> Measured:
+    measured: Measured = {
+        "perplexity": (MeanPerplexity(limit), judge),
+        "perplexity_corpus": (CorpusPerplexity(), judge),
     }
+    for metric, _ in measured.values():
+        metric.update(nats, tokens)
     for n in (1, 2, 3):
         distinct = DistinctNgrams(n)
         distinct.update([generation.texts for generation in group])
-        values[f"dist_{n}"] = _value(distinct.interval(), None)
-    return values
+        measured[f"dist_{n}"] = (distinct, None)
+    return measured
 
 
 def _value(interval: Interval, scorer: str | None) -> Value:

@@ -3,57 +3,34 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
+from lmsteer.calibration import calibrations, noted
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.store import StoreSettings
 from lmsteer.evaluation import Labels, evaluate
 from lmsteer.fitting import FitSettings, SteerSettings, fit
-from lmsteer.generation.decoding import Decoding
-from lmsteer.generation.generate import Generator
+from lmsteer.generation.plain import PlainTexts
+from lmsteer.plan import Plan
 from lmsteer.protocol import Protocol
-from lmsteer.records import read_generations, write_atomically
+from lmsteer.records import Generation, read_generations, write_atomically
 from lmsteer.reporting.page import report
 from lmsteer.reporting.result import Result, read_result, write_result
 from lmsteer.reporting.table import text_table
+from lmsteer.reporting.values import write_values
 from lmsteer.runs import Run
 from lmsteer.scoring.store import ScoreStore
 from lmsteer.steering.model import LanguageModel
-from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer import DUMMY, Steer
 from lmsteer.steering.store import Origin, load_steer, save_steer
 
 STEER, GENERATIONS, METRICS, REPORT = "steer.safetensors", "generations.jsonl", "metrics.json", "report.html"
-
-
-class Plan:
-    """What a protocol asks of a model, checked before any long work: prompts, strengths, and texts kept from training.
-
-    Raises:
-        InputError: If a prompt is too long for the model, or the steer will lack a dimension that the protocol names.
-    """
-
-    def __init__(
-        self, model: LanguageModel, what: SteerSettings, protocol: Protocol, decoding: Decoding, seed: int
-    ) -> None:
-        prompts = protocol.prompt_set()
-        self.strengths = protocol.settings(what.name)
-        blank = what.build(model.width, seed)
-        for strength in self.strengths:
-            blank.strengths(strength)
-        self.generator = Generator(
-            model,
-            prompts.prompts,
-            decoding=decoding,
-            samples=protocol.samples,
-            seed=seed,
-            batch_size=protocol.batch_size,
-            prompts_name=prompts.name,
-            likelihoods=protocol.judge is None,
-        )
-        self.reserved = prompts.reserved | protocol.reserved()
+VALUES = "values.safetensors"
 
 
 def fit_stage(
@@ -77,12 +54,53 @@ def fit_stage(
     return load_steer(run.path(STEER), model)
 
 
-def generate_stage(run: Run, generator: Generator, strengths: list[dict[str, float]], steer: Steer | None) -> Path:
-    """Write the generations of every strength; return their path."""
-    path = run.path(GENERATIONS)
+def plain_stage(run: Run, plan: Plan, kept: PlainTexts) -> dict[str, Path]:
+    """Write what the plain model makes of each prompt set, or take it where it is kept; the paths, by key.
+
+    They go into the generations of the run, and are deleted then.
+    """
+    paths = {key: run.path(f"plain.{number}.jsonl") for number, key in enumerate(plan.generators)}
     if not run.finished(GENERATIONS):
-        with run.timed("generate"):
-            generator.write(path, strengths, steer)
+        with run.timed("plain"):
+            for key, path in paths.items():
+                if not path.is_file():
+                    kept.write(plan.generators[key], path)
+    return paths
+
+
+def calibrate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, origin: Origin) -> Origin:
+    """Find the strengths that reach the protocol's budgets and put them into the steer file."""
+    if run.finished(GENERATIONS) or not plan.protocol.budgets() or origin.calibration:
+        return origin
+    with run.timed("calibrate"):
+        origin = noted(origin, calibrations(plan, texts_of(plain), steer))
+    save_steer(run.path(STEER), steer, origin)
+    return origin
+
+
+def texts_of(paths: dict[str, Path]) -> list[Generation]:
+    """The generations of several files."""
+    return [generation for path in paths.values() for generation in read_generations(path)]
+
+
+def generate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, origin: Origin) -> Path:
+    """Write the generations of every prompt set: the plain model's, then those at each strength; return their path."""
+    path = run.path(GENERATIONS)
+    if run.finished(GENERATIONS):
+        return path
+    parts = []
+    with run.timed("generate"):
+        for number, (key, generator) in enumerate(plan.generators.items()):
+            settings = plan.settings(key, origin.calibration)
+            parts.append(run.path(f"steered.{number}.jsonl"))
+            if settings and not parts[-1].is_file():
+                generator.write(
+                    parts[-1], [strength for strength, _ in settings], steer, [name for _, name in settings]
+                )
+    both = [part for pair in zip(plain.values(), parts, strict=True) for part in pair if part.is_file()]
+    write_atomically(path, (generation.to_json() for part in both for generation in read_generations(part)))
+    for part in both:
+        part.unlink()
     return path
 
 
@@ -90,18 +108,25 @@ def evaluate_stage(
     run: Run,
     generations: Path,
     protocol: Protocol,
-    model: LanguageModel,
+    judge: Callable[[], LanguageModel],
     labels: Labels,
     *,
     scores: ScoreStore | None = None,
 ) -> Result:
-    """Score the generations and write the metrics."""
+    """Score the generations; write the metrics and the values of single prompts behind them."""
     if not run.finished(METRICS):
         with run.timed("evaluate"):
-            judge = protocol.judge() if protocol.judge else model
-            result = evaluate(read_generations(generations), protocol, judge, labels, scores=scores)
+            result, values = evaluate(read_generations(generations), protocol, judge(), labels, scores=scores)
+        write_values(run.path(VALUES), values)
         write_result(run.path(METRICS), result)
     return read_result(run.path(METRICS))
+
+
+def settings_of(steer: Steer, origin: Origin) -> dict[str, Any]:
+    """How a steer was trained, less the seed: what tells the rows of a table apart."""
+    training = {name: value for name, value in origin.training.items() if name != "curve"}
+    corpus = {"corpus": origin.corpus.get("name"), "corpus_digest": str(origin.corpus.get("digest", ""))[:12]}
+    return {"rank": steer.rank, "epsilon": steer.epsilon, "dummy": DUMMY in steer.dimensions, **training, **corpus}
 
 
 def report_stage(run: Run, generations: Path, result: Result, origin: Origin | None) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
@@ -65,6 +69,13 @@ class Generator:
         size = max(1, batch_size // samples)
         self.batches = [order[start : start + size] for start in range(0, len(order), size)]
 
+    def identity(self) -> str:
+        """What the plain model's texts depend on: model, prompts, decoding, batches and noise."""
+        prompts = [(prompt.id, prompt.text) for prompt in self.prompts]
+        how = [self.samples, self.seed, len(self.batches[0]), self.prompts_name, self.likelihoods]
+        parts = json.dumps([self.model.fingerprint(), repr(self.decoding), how, prompts, version("lmsteer")])
+        return hashlib.sha256(parts.encode()).hexdigest()[:24]
+
     def batch(self, readout: Readout, strengths: Sequence[Strength], batch: Sequence[int]) -> list[Generation]:
         """Generations of the prompts whose indices are in ``batch``; ``strengths`` are those of ``readout``."""
         keys = [
@@ -120,7 +131,8 @@ class Generator:
         self, settings: Sequence[tuple[Strength, Tensor | None]], steer: Steer | None, skip: int
     ) -> Iterator[list[Generation]]:
         per_strength = len(self.batches)
-        with tqdm(total=len(settings) * per_strength, initial=skip, desc="generate", unit="batch") as progress:
+        total = len(settings) * per_strength
+        with tqdm(total=total, initial=skip, desc="generate", unit="batch", leave=total > 1) as progress:
             for number, (strength, vector) in enumerate(settings):
                 missing = self.batches[max(0, skip - number * per_strength) :]
                 folds = steer is not None and vector is not None and missing
@@ -143,10 +155,15 @@ class Generator:
             readout = SteeredHead(self.model.head, steer, strength_BK)
             yield self.batch(readout, [strengths[index] for index in batch], batch)
 
-    def write(self, path: Path, strengths: Sequence[Strength], steer: Steer | None = None) -> None:
+    def write(
+        self, path: Path, strengths: Sequence[Strength], steer: Steer | None = None, budgets: Sequence[str] = ()
+    ) -> None:
         """Write ``path`` (JSONL, in the order strength, prompt), going on where an interrupted run stopped.
 
         Finished batches wait in a file beside it that ends in ``.part``.
+
+        Args:
+            budgets: What each strength was calibrated to; none: they were all given.
         """
         settings = [(strength, strength_vector(strength, steer)) for strength in strengths]
         part = path.with_name(path.name + ".part")
@@ -158,7 +175,8 @@ class Generator:
         written = read_generations(part)
         place = [(number, index) for number in range(len(strengths)) for batch in self.batches for index in batch]
         ordered = sorted(zip(place, written, strict=True), key=lambda pair: pair[0])
-        write_atomically(path, (generation.to_json() for _, generation in ordered))
+        named = budgets or [""] * len(strengths)
+        write_atomically(path, (replace(g, budget=named[number]).to_json() for (number, _), g in ordered))
         part.unlink()
 
     def _keep_whole_batches(self, part: Path) -> int:

@@ -133,6 +133,9 @@ class ExceedanceProbability(PromptMetric):
 class MeanPerplexity(PromptMetric):
     """Mean over prompts of the mean perplexity of a prompt's samples.
 
+    Args:
+        limit: Samples above it are left out, and with them prompts that have no other; None: none is.
+
     Raises:
         ValueError: From ``update``, as ``functional.perplexity``.
 
@@ -143,9 +146,19 @@ class MeanPerplexity(PromptMetric):
         tensor(1.8591, dtype=torch.float64)
     """
 
+    def __init__(self, limit: float | None = None) -> None:
+        super().__init__()
+        self.limit = limit
+
+    @staticmethod
+    def statistic(*columns: Array, axis: int) -> Array:
+        """Mean of the only column along ``axis``, prompts without a value left out."""
+        (values,) = columns
+        return np.asarray(np.nanmean(values, axis=axis))
+
     def update(self, nats: Tensor, tokens: Tensor) -> None:
         """Add prompts: ``nats`` >= 0 and ``tokens`` >= 1 of each sample, both (prompts, samples)."""
-        self._append(functional.perplexity(nats, tokens))
+        self._append(functional.perplexity(nats, tokens, limit=self.limit))
 
 
 class CorpusPerplexity(PromptMetric):

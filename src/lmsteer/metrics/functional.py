@@ -45,19 +45,22 @@ def exceedance(scores: Tensor) -> Tensor:
     return (_checked_scores(scores) > THRESHOLD).any(dim=1).double()
 
 
-def perplexity(nats: Tensor, tokens: Tensor) -> Tensor:
+def perplexity(nats: Tensor, tokens: Tensor, *, limit: float | None = None) -> Tensor:
     """Mean over each prompt's samples of ``exp(nats / tokens)``.
 
     Args:
         nats: Negative log-probability of each sample, summed over its tokens; >= 0.
         tokens: Number of tokens of each sample; >= 1.
+        limit: Samples above it are left out, as the reference of Han et al. (2024) leaves out those above 1e4; a prompt
+            without any other has NaN.
 
     Raises:
         ValueError: If the shapes differ or are not (prompts, samples), a value is out of its range or not finite, or
             a perplexity overflows.
     """
     nats, tokens = _checked_nats(nats, tokens)
-    return (nats / tokens).exp().mean(dim=1)
+    values = (nats / tokens).exp()
+    return values.mean(dim=1) if limit is None else values.where(values < limit, torch.nan).nanmean(dim=1)
 
 
 def totals(nats: Tensor, tokens: Tensor) -> Tensor:

@@ -67,6 +67,20 @@ def conditional_nats(
     return nats_N, torch.tensor([len(text.after) for text in texts])
 
 
+def continuation_states(model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str]) -> Tensor:
+    """Hidden states (M, D) before each token of the continuations, as ``conditional_nats`` counts them.
+
+    They come in the order of the batches, not of the texts.
+
+    Raises:
+        InputError: As ``conditional_nats`` does.
+    """
+    texts = _encode(model, prompts, continuations)
+    sharing = _can_share(model)
+    batches = _batches(texts, sharing, TOKENS.get(model.device.type, MANY_TOKENS), model.context)
+    return torch.cat([_states(model, [texts[index] for index in batch], sharing) for batch in batches])
+
+
 def _encode(model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str]) -> list[_Encoded]:
     whole = [prompt + continuation for prompt, continuation in zip(prompts, continuations, strict=True)]
     rows = model.tokenizer(whole, return_offsets_mapping=True, verbose=False)
@@ -130,13 +144,18 @@ def _batches(texts: Sequence[_Encoded], sharing: bool, budget: int, context: int
 @torch.inference_mode()
 def _nats(model: LanguageModel, batch: Sequence[_Encoded], sharing: bool) -> Tensor:
     """Nats (B,) of a batch."""
+    targets_M = torch.tensor([token for text in batch for token in text.after], device=model.device)
+    nats_M = model.head.nats(_states(model, batch, sharing), targets_M)
+    return torch.stack([nats.sum() for nats in nats_M.split([len(text.after) for text in batch])])
+
+
+@torch.inference_mode()
+def _states(model: LanguageModel, batch: Sequence[_Encoded], sharing: bool) -> Tensor:
+    """Hidden states (M, D) before each token that counts."""
     prompts = list(dict.fromkeys(text.before for text in batch))
     read = _read_shared if sharing and len(prompts) < len(batch) else _read_whole
-    targets_M = torch.tensor([token for text in batch for token in text.after], device=model.device)
     with fast_attention(model.lm):
-        states_MD = read(model, prompts, batch)
-    nats_M = model.head.nats(states_MD, targets_M)
-    return torch.stack([nats.sum() for nats in nats_M.split([len(text.after) for text in batch])])
+        return read(model, prompts, batch)
 
 
 def _read_whole(model: LanguageModel, _: Sequence[tuple[int, ...]], batch: Sequence[_Encoded]) -> Tensor:

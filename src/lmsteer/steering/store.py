@@ -30,6 +30,7 @@ class Origin:
         corpus: Name, digest and size of the corpus.
         versions: Versions of the packages that made it.
         training: Settings and loss curve of the fit.
+        calibration: Strengths that reach a budget, each with what it was measured on.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Origin:
     seed: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    calibration: list[dict[str, Any]] = field(default_factory=list)
 
 
 def save_steer(path: Path, steer: Steer, origin: Origin) -> None:
@@ -68,7 +70,7 @@ def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, O
     try:
         if metadata["format"] != FORMAT:
             raise InputError(f"{path}: steer file of format {metadata['format']}; this version reads format {FORMAT}")
-        origin = Origin(**{name: metadata[name] for name in Origin.__dataclass_fields__})
+        origin = Origin(**{name: metadata[name] for name in Origin.__dataclass_fields__ if name in metadata})
         steer = Steer(
             metadata["width"],
             dimensions=metadata["dimensions"],

@@ -1,0 +1,44 @@
+"""What the plain model writes, kept: it is the same for every steer, seed and run that it stands beside."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from filelock import FileLock
+
+from lmsteer.errors import InputError
+from lmsteer.generation.generate import Generator
+
+
+class PlainTexts:
+    """Generations of the plain model by what they depend on, in a folder that any number of processes may share.
+
+    Args:
+        folder: Where they are kept; None: nowhere.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def write(self, generator: Generator, path: Path) -> None:
+        """Write the plain model's generations to ``path``: copied where they are kept, else generated and kept.
+
+        Raises:
+            InputError: If the folder cannot be written to.
+        """
+        if self.folder is None:
+            generator.write(path, [{}])
+            return
+        kept = self.folder / f"{generator.identity()}.jsonl"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(kept.with_suffix(".lock")):
+                if not kept.is_file():
+                    generator.write(kept, [{}])
+            temporary = path.with_name(path.name + ".tmp")
+            shutil.copyfile(kept, temporary)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise InputError(f"scores={self.folder.parent}: {reason}; another folder or off expected") from error
+        temporary.replace(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import style
@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
+from lmsteer.metrics.intervals import Interval
 from lmsteer.reporting.line import Line, lines_of, swept_dimension
-from lmsteer.reporting.result import Result
+from lmsteer.reporting.result import Result, Value
 
 Curve = Mapping[str, Sequence[Sequence[float]]]
 
@@ -57,7 +58,7 @@ def strength_curve(result: Result) -> Figure | None:
                 _perplexity_axis(axes, lines, result)
             else:
                 words = {line.metric.words for line in lines}
-                axes.set_ylabel(f"{_short(words.pop(), 30)} (0 to 1)" if len(words) == 1 else "score or share (0 to 1)")
+                axes.set_ylabel(f"{short(words.pop(), 30)} (0 to 1)" if len(words) == 1 else "score or share (0 to 1)")
                 axes.set_ylim(0, 1)
     return figure
 
@@ -108,7 +109,7 @@ def _draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
             markersize=5.5,
             linewidth=1.6,
             transform=place,
-            label=_short(line.label, 42),
+            label=short(line.label, 42),
         )
     if len(lines) > 1:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3)
@@ -116,31 +117,41 @@ def _draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
 
 def _strength_axis(axes: Axes, lines: Sequence[Line], dimension: str) -> None:
     """Name the strengths that were measured, where there is room for them."""
-    axes.set_xlabel(f"strength of {_short(dimension, 30)}")
+    axes.set_xlabel(f"strength of {short(dimension, 30)}")
     ticks = sorted({x for line in lines for x in line.x})
     margin = 0.07 * (ticks[-1] - ticks[0]) or 1.0
     axes.set_xlim(ticks[0] - margin, ticks[-1] + margin)
     gaps = [b - a for a, b in itertools.pairwise(ticks)]
     if gaps and min(gaps) >= (ticks[-1] - ticks[0]) / 12:
-        axes.set_xticks(ticks, [f"{tick:+g}" if tick else "plain" for tick in ticks])
+        axes.set_xticks(ticks, [f"{tick:+.4g}" if tick else "plain" for tick in ticks])
 
 
 def _perplexity_axis(axes: Axes, lines: Sequence[Line], result: Result) -> None:
     judge = result.protocol.get("judge")
-    axes.set_ylabel(f"perplexity under {_short(str(judge), 30)}" if judge else "perplexity")
+    axes.set_ylabel(f"perplexity under {short(str(judge), 30)}" if judge else "perplexity")
     values = [value for line in lines for value in line.values]
-    shown = [v for value in values for v in (value.value, value.low, value.high) if v is not None]
-    points = [value.value for value in values]
+    if not widened(axes, "y", values):
+        axes.set_ylim(0, 1.08 * max(_numbers(values)))
+
+
+def widened(axes: Axes, side: Literal["x", "y"], values: Sequence[Value | Interval]) -> bool:
+    """Make a side logarithmic if its perplexities are far apart; whether it was done."""
+    points, shown = [value.value for value in values], _numbers(values)
     if max(points) <= LOG_FROM * min(points):
-        axes.set_ylim(0, 1.08 * max(shown))
-        return
-    axes.set_yscale("log")
-    axes.set_ylim(min(shown) / 1.3, max(shown) * 1.3)
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+        return False
+    axis = axes.xaxis if side == "x" else axes.yaxis
+    axes.set(**{f"{side}scale": "log", f"{side}lim": (min(shown) / 1.3, max(shown) * 1.3)})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+    return True
 
 
-def _short(name: str, length: int) -> str:
+def _numbers(values: Sequence[Value | Interval]) -> list[float]:
+    """Values and their limits."""
+    return [v for value in values for v in (value.value, value.low, value.high) if v is not None]
+
+
+def short(name: str, length: int) -> str:
     """The end of a long name, as of a path, so that the picture keeps its room."""
     return name if len(name) <= length else "…" + name[1 - length :]

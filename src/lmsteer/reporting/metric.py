@@ -64,10 +64,10 @@ class Metric:
             return (0, self.scorer, order.index(self.base) if self.base in order else -1, self.base)
         return (1, "", order.index(self.base), self.name)
 
-    def format(self, value: float) -> str:
-        """Two decimals without a leading zero for a fraction; else three digits, or all before the point."""
+    def format(self, value: float, *, decimals: int = 2) -> str:
+        """So many decimals without a leading zero for a fraction; else three digits, or all before the point."""
         if self.is_fraction:
-            return f"{value:.2f}".removeprefix("0")
+            return f"{value:.{decimals}f}".removeprefix("0")
         return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}"
 
     def change(self, *, before: float, after: float) -> str:

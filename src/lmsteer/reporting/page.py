@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
@@ -54,17 +55,11 @@ def report(
         curve: Loss of the fit, if there was one.
         facts: What else made the result, by name; the protocol is listed from the result.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     unsteered = next((row.method for row in result.rows if not row.strength), "plain")
     strengths, continued = side_by_side(generations, unsteered=unsteered)
     protocol = result.protocol
-    page = environment.get_template("report.html").render(
+    return rendered(
+        "report.html",
         title=title,
         warn=protocol.get("metric") == "toxicity" or any(metric.is_toxicity for metric in result.metrics),
         headline=headline(result),
@@ -79,6 +74,18 @@ def report(
         itself=protocol.get("judge_is_the_unsteered_model") is True,
         facts=facts,
     )
+
+
+def rendered(template: str, **content: Any) -> str:
+    """A page of a template beside this file, everything in it escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template(template).render(**content)
     return page.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate could not be written
 
 
@@ -93,6 +100,7 @@ def side_by_side(
     prompts: dict[tuple[str, str], dict[str, Generation]] = {}
     for generation in generations:
         label = strength_label(generation.strength) or unsteered
+        label = f"{label} ({generation.budget})" if generation.budget else label
         strengths.setdefault(label)
         prompts.setdefault((generation.prompts, generation.prompt.id), {}).setdefault(label, generation)
     order = sorted(strengths, key=lambda label: label != unsteered)
@@ -109,13 +117,14 @@ def _pictures(result: Result, curve: Curve | None) -> list[Picture]:
     pictures = []
     if (figure := strength_curve(result)) is not None:
         caption = "Effect along the strength, with 95 % intervals over prompts."
-        pictures.append(Picture(_inline(figure), _strength_words(result), caption))
+        pictures.append(Picture(inlined(figure), _strength_words(result), caption))
     if curve is not None and (figure := loss_curve(curve)) is not None:
-        pictures.append(Picture(_inline(figure), _loss_words(curve), "Loss while the steer was fitted."))
+        pictures.append(Picture(inlined(figure), _loss_words(curve), "Loss while the steer was fitted."))
     return pictures
 
 
-def _inline(figure: Figure) -> str:
+def inlined(figure: Figure) -> str:
+    """A picture as the address of itself."""
     return "data:image/png;base64," + base64.b64encode(to_png(figure)).decode("ascii")
 
 

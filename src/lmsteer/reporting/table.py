@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+from pydantic import JsonValue
 
 from lmsteer.reporting.effect import effect_of
 from lmsteer.reporting.metric import Metric
@@ -51,7 +53,14 @@ def markdown_table(result: Result) -> str:
 
 def legend(result: Result) -> str:
     """How much was measured by whom, as far as the protocol says, and how to read the cells."""
-    protocol, parts = result.protocol, []
+    parts = provenance(result.protocol)
+    sentences = [f"{'; '.join(parts)}.", READING] if parts else [READING]
+    return " ".join(" ".join(sentences).split())
+
+
+def provenance(protocol: Mapping[str, JsonValue]) -> list[str]:
+    """How much was measured by whom, in parts of a sentence."""
+    parts = []
     if "n_prompts" in protocol and "samples" in protocol:
         parts.append(f"{protocol['n_prompts']} prompts × {protocol['samples']} samples")
     if isinstance(scorers := protocol.get("scorers"), dict) and scorers:
@@ -59,8 +68,7 @@ def legend(result: Result) -> str:
     if judge := protocol.get("judge"):
         itself = ", the unsteered model itself" if protocol.get("judge_is_the_unsteered_model") is True else ""
         parts.append(f"perplexity under {judge}{itself}")
-    sentences = [f"{'; '.join(parts)}.", READING] if parts else [READING]
-    return " ".join(" ".join(sentences).split())
+    return parts
 
 
 def _identity(result: Result) -> dict[str, Callable[[ResultRow], str]]:

@@ -1,0 +1,83 @@
+"""Put finished runs side by side: tables in the layout of the paper, and a figure of what control costs.
+
+python -m src.tables RUN…
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lmsteer.errors import InputError
+from lmsteer.records import write_atomically
+from lmsteer.reporting.figures import to_png
+from lmsteer.reporting.formats import html, latex, long_csv, markdown
+from lmsteer.reporting.layout import blocks
+from lmsteer.reporting.measured import find_runs, read_run
+from lmsteer.reporting.pareto import pareto
+from lmsteer.reporting.published import published
+from lmsteer.reporting.study import Study, study
+
+FILES = ("table.md", "table.tex", "table.html", "table.csv", "pareto.png")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit status is 0, or 1 after one line on what is wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        print(tables(options))
+    except (InputError, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def tables(options: argparse.Namespace) -> str:
+    """Write the files; return the table as Markdown."""
+    finished, unfinished = find_runs(options.runs)
+    for folder in unfinished:
+        print(f"not finished, left out: {folder}", file=sys.stderr)
+    found = study([read_run(folder) for folder in finished], against=options.against)
+    return write(options.out, found, with_published=options.published == "auto")
+
+
+def write(out: Path, found: Study, *, with_published: bool) -> str:
+    """Write every format into a folder."""
+    laid_out, picture = blocks(found, published() if with_published else None), pareto(found)
+    text = markdown(laid_out)
+    title = f"Tables: {found.protocol.get('name')}"
+    out.mkdir(parents=True, exist_ok=True)
+    page = html(laid_out, title=title, picture=picture)
+    for name, content in zip(FILES, (text, latex(laid_out), page, long_csv(found)), strict=False):
+        write_atomically(out / name, content.rstrip("\n").split("\n"))
+    if picture is not None:
+        temporary = out / "pareto.png.tmp"
+        temporary.write_bytes(to_png(picture))
+        temporary.replace(out / "pareto.png")
+    else:
+        (out / "pareto.png").unlink(missing_ok=True)
+    return f"{text}\n\ntables: {out.resolve() / 'table.html'}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m src.tables",
+        description="Put finished runs side by side. Rows that differ by the training seed alone are averaged, changes "
+        "are tested prompt by prompt, and runs of different protocols are refused.",
+        epilog=f"Written: {', '.join(FILES)}.",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run folder, or one whose subfolders are")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/tables"), help="default: %(default)s")
+    parser.add_argument(
+        "--published", choices=("auto", "none"), default="auto", help="published figures in a block apart, or none"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="METHOD[/ROW]",
+        default="",
+        help="compare with this row instead of the plain model; ROW is its strength or budget, as in 'lm-steer/kl 0.3'",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """Promises of fitting a steer."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,10 +145,29 @@ def test_batches_are_a_function_of_seed_and_step_and_use_every_row_equally() -> 
 def test_the_origin_says_what_made_the_steer(tiny_model: LanguageModel) -> None:
     _, origin = fit(tiny_model, corpus(), WHAT, SETTINGS, seed=3)
     assert origin.fingerprint == tiny_model.head.fingerprint()
-    assert origin.corpus == {"name": "toy", "digest": corpus().digest(), "train_rows": 60, "dev_rows": 20}
+    sizes = {"train_rows": 60, "dev_rows": 20, "removed": {}}
+    assert origin.corpus == {"name": "toy", "digest": corpus().digest(), **sizes}
     assert origin.seed == 3
     assert [step for step, _ in origin.training["curve"]["train"]] == list(range(1, 21))
     assert [step for step, _ in origin.training["curve"]["dev"]] == [6, 12, 18]
+
+
+def test_a_fit_on_fewer_rows_is_one_on_a_subset_of_the_corpus_and_says_so(tiny_model: LanguageModel) -> None:
+    counted = replace(corpus(), removed={"duplicates": 3, "overlaps": 1})
+    few, origin = fit(tiny_model, counted, WHAT, replace(SETTINGS, rows=10), seed=3)
+    subset = counted.subset(10, seed=3)
+    expected, _ = fit(tiny_model, subset, WHAT, SETTINGS, seed=3)
+    assert torch.equal(few.first, expected.first)
+    sizes = {"train_rows": 10, "dev_rows": 20, "removed": {"duplicates": 3, "overlaps": 1}}
+    assert origin.corpus == {"name": "toy", "digest": subset.digest(), **sizes}
+    assert origin.training["rows"] == 10
+
+
+@pytest.mark.parametrize("rows", [60, 1000])
+def test_more_rows_than_there_are_means_all_of_them(tiny_model: LanguageModel, rows: int) -> None:
+    every, _ = fit(tiny_model, corpus(), WHAT, SETTINGS)
+    same, _ = fit(tiny_model, corpus(), WHAT, replace(SETTINGS, rows=rows))
+    assert torch.equal(every.first, same.first)
 
 
 def test_a_checkpoint_holds_no_language_model(tmp_path: Path, tiny_model: LanguageModel) -> None:
@@ -165,6 +185,7 @@ def test_a_checkpoint_holds_no_language_model(tmp_path: Path, tiny_model: Langua
         ({"lr": 1e39}, r"fit.lr=1e\+39"),
         ({"lr": float("nan")}, "fit.lr=nan"),
         ({"max_length": 1}, "max_length=1"),
+        ({"rows": 1}, r"fit\.rows=1: 2 rows or more expected"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(options: dict[str, Any], message: str) -> None:

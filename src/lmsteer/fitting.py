@@ -40,6 +40,9 @@ class FitSettings:
         max_length: Tokens of a text that are used.
         dev_every: Steps between two looks at the dev loss, each of which also saves a checkpoint.
         dev_rows: Dev texts used, at most.
+        rows: Train texts used, at most: a balanced choice by seed and text, part of that of a larger number. None: all.
+        legacy_padding: Count the padding of a training batch in its loss, as the reference implementation does. For
+            measuring what that does; hidden states are not stored then, and the dev loss stays without padding.
     """
 
     steps: int = 100
@@ -48,11 +51,15 @@ class FitSettings:
     max_length: int = 256
     dev_every: int = 25
     dev_rows: int = 256
+    rows: int | None = None
+    legacy_padding: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "dev_every", "dev_rows"):
             if getattr(self, name) < 1:
                 raise InputError(f"fit.{name}={getattr(self, name)}: an integer of 1 or more expected")
+        if self.rows is not None and self.rows < 2:
+            raise InputError(f"fit.rows={self.rows}: 2 rows or more expected, or null for all")
         if self.max_length < 2:
             raise InputError(f"fit.max_length={self.max_length}: 2 or more tokens expected")
         if not 0 < self.lr <= 1e37:  # beyond it Adam's own arithmetic fails
@@ -105,22 +112,25 @@ def fit(
     """Fit a steer on a corpus and return the best by dev loss, with its origin.
 
     Args:
-        seed: Fixes the initial weights and, with the step, the batches.
+        seed: Fixes the initial weights, with the step the batches, and which rows are used if not all.
         store: Where hidden states are kept for later steps and runs; None: nowhere.
         folder: Where checkpoints go; a fit that was stopped there goes on from the last one. None: no checkpoints.
     """
     how = how or FitSettings()
     steer = what.build(model.width, seed)
     store = store or StoreSettings(where="off")
+    corpus = corpus if how.rows is None else corpus.subset(how.rows, seed)
+    extract = FeatureExtractor(model, max_length=how.max_length)
     data = CorpusData(
         corpus,
-        store.wrap(FeatureExtractor(model, max_length=how.max_length)),
+        extract if how.legacy_padding else store.wrap(extract),
         dimensions=len(steer.dimensions),
         batch_size=how.batch_size,
         steps=how.steps,
         dev_rows=how.dev_rows,
         seed=seed,
         store_all=store.everything,
+        by_batch=extract.padded if how.legacy_padding else None,
     )
     task = SteerTask(steer, model.head, lr=how.lr, regularization=what.regularization)
     _train(task, data, how, model.device, folder, logger)
@@ -129,7 +139,7 @@ def fit(
         model=model.name,
         fingerprint=model.head.fingerprint(),
         meaning={what.name: what.meaning},
-        corpus={"name": corpus.name, "digest": corpus.digest(), **sizes},
+        corpus={"name": corpus.name, "digest": corpus.digest(), **sizes, "removed": dict(corpus.removed)},
         seed=seed,
         versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
         training={**asdict(how), "regularization": what.regularization, "curve": task.curve},

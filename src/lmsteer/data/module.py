@@ -6,7 +6,7 @@ Shapes: N packed tokens, D width, K dimensions.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import pytorch_lightning as pl
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lmsteer.data.batching import batch_rows
 from lmsteer.data.corpus import Corpus
-from lmsteer.data.features import FeatureExtractor
+from lmsteer.data.features import FeatureExtractor, Features
 from lmsteer.data.store import FeatureStore
 from lmsteer.errors import InputError
 from lmsteer.records import Row
@@ -45,6 +45,8 @@ class CorpusData(pl.LightningDataModule):
         steps: Batches of a run.
         dev_rows: At most so many dev rows are used; the first ones.
         store_all: Put in the store every row that the run sees, not only those it sees more than once.
+        by_batch: Computes the hidden states of one training batch alone, where they depend on the texts beside them;
+            None: ``extract`` computes those of many batches together.
 
     Raises:
         InputError: If the corpus has no training rows or a number is below 1.
@@ -61,6 +63,7 @@ class CorpusData(pl.LightningDataModule):
         dev_rows: int = 256,
         seed: int = 0,
         store_all: bool = False,
+        by_batch: Callable[[Sequence[str]], Features] | None = None,
     ) -> None:
         super().__init__()
         if not corpus.train:
@@ -68,7 +71,7 @@ class CorpusData(pl.LightningDataModule):
         for name, value in (("batch_size", batch_size), ("dev_rows", dev_rows)):
             if value < 1:
                 raise InputError(f"fit.{name}={value}: an integer of 1 or more expected")
-        self.corpus, self.extract, self.store_all = corpus, extract, store_all
+        self.corpus, self.extract, self.store_all, self.by_batch = corpus, extract, store_all, by_batch
         self.dimensions, self.batch_size, self.steps, self.seed = dimensions, batch_size, steps, seed
         self.dev = corpus.dev[:dev_rows]
         self._dev_batches: list[Batch] | None = None
@@ -92,8 +95,17 @@ class CorpusData(pl.LightningDataModule):
 
     def batches(self, parts: Sequence[Sequence[Row]]) -> list[Batch]:
         """Several batches, whose hidden states are computed together."""
+        return self._split(self.extract([row.text for part in parts for row in part]), parts)
+
+    def train_batches(self, steps: Iterable[int]) -> list[Batch]:
+        """The training batches of some steps."""
+        parts = [self.rows(t) for t in steps]
+        if self.by_batch is None:
+            return self.batches(parts)
+        return [self._split(self.by_batch([row.text for row in part]), [part])[0] for part in parts]
+
+    def _split(self, features: Features, parts: Sequence[Sequence[Row]]) -> list[Batch]:
         rows = [row for part in parts for row in part]
-        features = self.extract([row.text for row in rows])
         strength_BK = torch.ones(len(rows), self.dimensions, device=features.lengths.device)
         strength_BK[:, 0] = torch.tensor([row.label for row in rows], device=features.lengths.device)
         strength_NK = strength_BK.repeat_interleave(features.lengths, dim=0)
@@ -121,5 +133,5 @@ class _TrainBatches(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         first = self.start - self.start % AHEAD  # a resumed fit computes together what an unbroken one does
         for t in range(first, self.data.steps, AHEAD):
-            batches = self.data.batches([self.data.rows(k) for k in range(t, min(t + AHEAD, self.data.steps))])
+            batches = self.data.train_batches(range(t, min(t + AHEAD, self.data.steps)))
             yield from batches[max(0, self.start - t) :]

@@ -1,16 +1,11 @@
 """Published figures of the paper's efficiency row (Han et al., 2024), for GPT2-large. Never mixed with ours."""
 
-DECODING_TIME = {
-    "LM-Steer": 1.24,
-    "DAPT": 1.00,
-    "LoRA": 1.00,
-    "DExperts": 1.98,
-    "GeDi": 2.94,
-    "CTRL": 3.79,
-    "MuCoLa": 24.03,
-    "PPLM": 270.11,
-}
+from lmsteer.reporting.published import published
+
+ROWS = {entry.method: entry.metrics for entry in published().entries if entry.table == "efficiency"}
+
+DECODING_TIME = {method: figures["decoding_time"].value for method, figures in ROWS.items()}
 """Decoding time over that of the language model alone."""
 
-PERCENT = {"LM-Steer": 0.2}
+PERCENT = {method: 100 * figures["parameters"].value for method, figures in ROWS.items() if "parameters" in figures}
 """Parameters learned, in per cent of the language model's: one full matrix, 1280², of 774 million."""

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from lmsteer.metrics.intervals import Interval
 from lmsteer.reporting.figures import COLORS, MARKERS, STYLE, short, widened
-from lmsteer.reporting.layout import kind_label
+from lmsteer.reporting.layout import in_table_order, kind_label
 from lmsteer.reporting.line import DUMMY
 from lmsteer.reporting.metric import Metric
 from lmsteer.reporting.study import Study, StudyRow
@@ -72,10 +72,10 @@ def pareto(study: Study) -> Figure | None:
 
 
 def curves(study: Study, prompts: str, metric: Metric) -> list[Curve]:
-    """The rows of a prompt set that have both values, the plain models first: a curve for all strengths of one kind."""
+    """The rows of a prompt set that have both values, in the order of the table: a curve for each kind."""
     found: dict[str, list[StudyRow]] = {}
-    both = [row for row in study.rows if row.prompts == prompts and {metric.name, COST} <= row.metrics.keys()]
-    for row in sorted(both, key=lambda row: not row.is_plain):
+    both = [row for _, row in in_table_order(study, prompts) if {metric.name, COST} <= row.metrics.keys()]
+    for row in both:
         found.setdefault(kind_label(study, row), []).append(row)
     plain = {row.model: row for row in both if row.is_plain}
     return [Curve(label, sorted(rows, key=_total), plain.get(rows[0].model)) for label, rows in found.items()]

@@ -1,6 +1,7 @@
 """Promises of the Detoxify scorer, on a tiny BERT in Detoxify's own checkpoint format."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
@@ -8,6 +9,7 @@ from urllib.error import URLError
 import pytest
 import torch
 from detoxify import Detoxify
+from detoxify.detoxify import MODEL_URLS
 from transformers import BertForSequenceClassification
 
 from lmsteer.errors import InputError
@@ -64,6 +66,18 @@ def test_revision_follows_the_checkpoint(checkpoint: str) -> None:
     loaded["state_dict"]["classifier.bias"] += 1.0
     torch.save(loaded, checkpoint)
     assert DetoxifyScorer(checkpoint=checkpoint).revision != before
+
+
+def test_released_weights_are_pinned_by_what_they_hold(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    kept = tmp_path / "torch" / "hub" / "checkpoints" / MODEL_URLS["unbiased"].rsplit("/", 1)[1]
+    kept.parent.mkdir(parents=True)
+    shutil.copy(checkpoint, kept)
+    released = DetoxifyScorer(variant="unbiased")
+    assert released.name == "detoxify-unbiased"
+    assert released.revision == DetoxifyScorer(checkpoint=checkpoint).revision
 
 
 def test_a_text_that_gets_no_number_is_refused(checkpoint: str) -> None:

@@ -55,8 +55,7 @@ class DetoxifyScorer:
         self.name = name or f"detoxify-{variant}"
         self.batch_size = batch_size
         self._model = _load(variant, checkpoint, resolve_device(device))
-        weights = MODEL_URLS[variant].rsplit("/", 1)[1] if checkpoint is None else f"sha256 {_digest(checkpoint)}"
-        self.revision = f"detoxify {version('detoxify')}, {weights}"
+        self.revision = f"detoxify {version('detoxify')}, sha256 {_digest(checkpoint or _released(variant))}"
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Scores (N,) in [0, 1]."""
@@ -86,6 +85,11 @@ def _load(variant: str, checkpoint: str | None, device: torch.device) -> Detoxif
     return model
 
 
-def _digest(checkpoint: str) -> str:
+def _released(variant: str) -> Path:
+    """Where torch keeps the weights that it has downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / MODEL_URLS[variant].rsplit("/", 1)[1]
+
+
+def _digest(checkpoint: str | Path) -> str:
     with Path(checkpoint).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]

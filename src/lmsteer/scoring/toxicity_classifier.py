@@ -87,7 +87,7 @@ def _load(variant: str, checkpoint: str | None, device: torch.device) -> Detoxif
 
 def _released(variant: str) -> Path:
     """Where torch keeps the weights that it has downloaded."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / MODEL_URLS[variant].rsplit("/", 1)[1]
+    return Path(torch.hub.get_dir()) / "checkpoints" / str(MODEL_URLS[variant]).rsplit("/", 1)[1]
 
 
 def _digest(checkpoint: str | Path) -> str:

@@ -13,9 +13,9 @@ from lmsteer.reporting.result import read_result
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["model=tiny", "data=file", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05", "logger=none"]
-QUICK = ["fit.steps=6", "fit.batch_size=4", "fit.dev_every=2", "protocol.samples=2", "protocol.prompts.n=4"]
+QUICK = ["fit.steps=6", "fit.batch_size=4", "fit.dev_every=2", "protocol.samples=2", "protocol.prompts.own.n=4"]
 
-SCORING = ("train", "evaluate")
+SCORING = ("train", "evaluate", "calibrate")
 
 
 def run(command: str, *overrides: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
@@ -65,6 +65,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Pat
 
 def test_train_does_the_whole_job(finished: Path) -> None:
     names = {"config.yaml", "steer.safetensors", "generations.jsonl", "metrics.json", "timing.json", "report.html"}
+    names |= {"values.safetensors"}
     assert {path.name for path in finished.iterdir()} == names
     result = read_result(finished / "metrics.json")
     assert [row.strength for row in result.rows] == [{}, {"tone": -5.0}, {"tone": 5.0}]
@@ -75,7 +76,7 @@ def test_train_does_the_whole_job(finished: Path) -> None:
     generations = read_generations(finished / "generations.jsonl")
     assert len(generations) == 12
     assert all(len(generation.texts) == 2 for generation in generations)
-    assert set(json.loads((finished / "timing.json").read_text())) == {"fit", "generate", "evaluate"}
+    assert set(json.loads((finished / "timing.json").read_text())) == {"fit", "plain", "generate", "evaluate"}
 
 
 def test_a_finished_run_is_not_done_again_and_another_is_refused(finished: Path, corpus_file: Path) -> None:
@@ -188,6 +189,11 @@ def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
         ("train", ["data.path=missing.tsv"], "missing.tsv"),
         ("train", ["protocol.strengths=[0]"], "protocol.strengths=[0]"),
         ("train", ["decoding.p=2"], "decoding.p=2"),
+        ("train", ["protocol.kl=0"], "protocol.kl=0.0: a finite number above 0"),
+        ("train", ["fit.rows=1"], "fit.rows=1: 2 rows or more"),
+        ("train", ["+protocol.one_way.x=up"], "protocol.one_way={'x': 'up'}"),
+        ("calibrate", ["steer_file=missing.safetensors"], "protocol.kl and protocol.perplexity are null"),
+        ("calibrate", ["steer_file=missing.safetensors", "protocol.kl=0.3"], "missing.safetensors: no such steer file"),
         ("train", ["decoding.max_new_tokens=126"], "exceeds the context of tiny-0, 128"),
         ("train", ["model=hf", "model.id=/no/such/folder"], "model /no/such/folder: no such folder"),
         ("train", ["data.path=???"], "data.path: a value is needed"),
@@ -205,6 +211,7 @@ def test_bad_input_gets_one_clear_line_and_leaves_nothing(
         "train": [*SMALL, f"data.path={corpus_file}"],
         "generate": ["model=tiny"],
         "evaluate": ["model=tiny"],
+        "calibrate": ["model=tiny"],
     }[command]
     kept = [item for item in base if item.split("=")[0] not in {o.split("=")[0] for o in overrides}]
     error = one_line(run(command, *kept, *overrides, f"hydra.run.dir={tmp_path / 'out'}", expect=1))

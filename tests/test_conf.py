@@ -11,11 +11,12 @@ from omegaconf import DictConfig
 from lmsteer.errors import InputError
 from src.configuration import CONF, MOVED, entry_point, record, resolved
 
-ENTRIES = {name: importlib.import_module(f"src.{name}").KEYS for name in ("train", "generate", "evaluate")}
+ENTRIES = {name: importlib.import_module(f"src.{name}").KEYS for name in ("train", "generate", "evaluate", "calibrate")}
 NEEDED = {
     "train": [],
     "generate": [],
     "evaluate": ["generations=g.jsonl"],
+    "calibrate": ["steer_file=s.safetensors"],
     "model/hf": ["model.id=some/model"],
     "data/file": ["data.path=some.tsv"],
 }
@@ -28,7 +29,9 @@ GROUPS = {
     "logger": "train",
     "stack": "train",
     "prompts": "generate",
+    "experiment": "train",
 }
+SCORERS = sorted(path.stem for path in (Path(CONF) / "scorer").glob("*.yaml"))
 CHOICES = sorted(f"{path.parent.name}/{path.stem}" for group in GROUPS for path in (Path(CONF) / group).glob("*.yaml"))
 
 
@@ -42,7 +45,16 @@ def test_every_choice_composes_into_keys_and_values_that_its_target_takes(choice
     group, name = choice.split("/")
     entry = GROUPS[group]
     config = resolved(composed(entry, f"{group}={name}", *NEEDED[entry], *NEEDED.get(choice, [])), ENTRIES[entry])
-    assert group in config or choice == "protocol/none"
+    assert group in config or group == "experiment" or choice == "protocol/none"
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_every_scorer_composes_into_a_protocol_under_its_own_name(name: str) -> None:
+    needed = [f"protocol.scorers.{name}.path=scores.jsonl"] if name == "replay" else []
+    chosen = composed("train", "steer=detox", f"scorer@protocol.scorers=[{name}]", *needed)
+    config = resolved(chosen, ENTRIES["train"])
+    assert list(config["protocol"]["scorers"]) == [name]
+    assert config["protocol"]["scorers"][name]["name"] == name
 
 
 @pytest.mark.parametrize("entry", list(ENTRIES))
@@ -56,7 +68,7 @@ def test_options_beside_a_target_are_checked_and_do_not_reach_it_or_what_refers_
     config = resolved(composed("train", "data=file", "data.path=some.tsv", "data.store=off"), ENTRIES["train"])
     assert (config["store"], config["store_gib"]) == ("off", 16)
     assert set(config["data"]) == {"_target_", "path", "text", "label"}
-    assert config["protocol"]["prompts"]["corpus"] == config["data"]
+    assert config["protocol"]["prompts"]["own"]["corpus"] == config["data"]
     assert "store" not in record(config)
     with pytest.raises(InputError, match=r"data.store_gib=0: .* greater than 0"):
         resolved(composed("train", "data.store_gib=0"), ENTRIES["train"])
@@ -64,7 +76,7 @@ def test_options_beside_a_target_are_checked_and_do_not_reach_it_or_what_refers_
 
 def test_every_group_is_chosen_from_and_has_two_members() -> None:
     groups = {path.name for path in Path(CONF).iterdir() if path.is_dir()}
-    assert groups == set(GROUPS)
+    assert groups == set(GROUPS) | {"scorer"}
     assert all(len(list((Path(CONF) / group).glob("*.yaml"))) >= 2 for group in groups)
 
 
@@ -98,7 +110,7 @@ def test_rank_is_low_for_the_embedded_model_and_full_for_hub_models() -> None:
         (["fit.lr=quick"], r"fit\.lr='quick': .*number"),
         (["data=sst5", "data.labels=seven"], r"data\.labels='seven': .*'five' or 'binary'"),
         (["protocol.strengths=[a]"], r"protocol\.strengths=\['a'\]"),
-        (["protocol.scorers.0.nme=x"], "nme"),
+        (["protocol.scorers.tfidf-snippets.nme=x"], "nme"),
         (["device=tpu"], "device='tpu'"),
         (["dtype=int8"], "dtype='int8'"),
         (["seed=x"], "seed='x'"),
@@ -142,8 +154,9 @@ def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
         (["fit.steps=true"], "Error: fit.steps=True: Input should be a valid integer"),
         (["fit.steps='\"5\"'"], "Error: fit.steps='\"5\"': Input should be a valid integer"),
         (["fit.steps={a:1}"], "Error: fit.steps={'a': 1}: Input should be a valid integer"),
-        (["protocol.scorers=[5]"], "Error: protocol.scorers=[5]: A config with _target_ is expected"),
-        (["protocol.scorers.0.corpus=mine"], "Error: protocol.scorers[0].corpus='mine': Input should be an object"),
+        (["+protocol.scorers.x=5"], "Error: protocol.scorers={'x': 5}: A config with _target_ is expected"),
+        (["protocol.scorers.tfidf-snippets.corpus=mine"], "Error: protocol.scorers.tfidf-snippets.corpus='mine': Input"),
+        (["experiment=nosuch"], "Error: In 'train': Could not find 'experiment/nosuch'"),
         (["model._target_=foo.bar"], "Error: model._target_='foo.bar': no such class"),
     ],
 )

@@ -22,7 +22,7 @@ def written(model: LanguageModel, *, likelihoods: bool) -> list[Generation]:
 
 
 def measured(generations: list[Generation], judge: LanguageModel) -> Result:
-    return evaluate(generations, PROTOCOL, judge, Labels(model="tiny"))
+    return evaluate(generations, PROTOCOL, judge, Labels(model="tiny"))[0]
 
 
 def test_likelihoods_told_by_the_judge_give_the_perplexity_that_reading_again_gives(tiny_model: LanguageModel) -> None:

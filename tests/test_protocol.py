@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from lmsteer.data.prompts import PromptSet
 from lmsteer.errors import InputError
 from lmsteer.protocol import Protocol
+from lmsteer.records import Prompt
 
 
 class Zero:
@@ -30,11 +32,52 @@ def test_a_metric_without_a_name_of_its_own_is_refused(metric: str) -> None:
 @pytest.mark.parametrize("names", [("",), ("a", "a"), ("a@b",)])
 def test_scorers_without_names_of_their_own_are_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match=r"protocol\.scorers: names"):
-        Protocol(name="p", metric="tone", scorers=[Zero(name) for name in names])
+        Protocol(name="p", metric="tone", scorers={str(i): Zero(name) for i, name in enumerate(names)})
 
 
-def test_the_plain_model_comes_first_and_the_dummy_only_where_it_is_on() -> None:
-    protocol = Protocol(name="p", metric="tone", strengths=[5, -5], scorers=[Zero("a"), Zero("b")])
-    assert protocol.settings("tone") == [{}, {"tone": -5.0}, {"tone": 5.0}]
-    with_dummy = Protocol(name="p", metric="tone", strengths=[5], dummy=1.0)
-    assert with_dummy.settings("tone") == [{}, {"tone": 5.0, "dummy": 1.0}]
+def test_sets_are_steered_both_ways_or_one() -> None:
+    sets = {"a": lambda: None, "b": lambda: None}
+    protocol = Protocol(name="p", metric="tone", prompts=sets, strengths=[5, -5], one_way={"b": "negative"})  # type: ignore[arg-type]
+    assert [protocol.goes("a", 5), protocol.goes("a", -5)] == [True, True]
+    assert [protocol.goes("b", 5), protocol.goes("b", -5)] == [False, True]
+    assert protocol.directions() == [-1, 1]
+
+
+@pytest.mark.parametrize("one_way", [{"c": "positive"}, {"a": "up"}])
+def test_a_direction_of_no_set_or_of_no_kind_is_refused(one_way: Any) -> None:
+    with pytest.raises(InputError, match=r"protocol\.one_way\..*prompt set of this protocol \(a\)"):
+        Protocol(name="p", metric="tone", prompts={"a": lambda: None}, one_way=one_way)  # type: ignore[dict-item, return-value]
+
+
+def test_prompt_sets_of_one_name_are_refused() -> None:
+    def load() -> PromptSet:
+        return PromptSet("same", (Prompt("1", "x"),))
+
+    with pytest.raises(InputError, match=r"prompt sets have the names \['same', 'same'\]"):
+        Protocol(name="p", metric="tone", prompts={"a": load, "b": load}).prompt_sets()
+    with pytest.raises(InputError, match="no prompts"):
+        Protocol(name="p", metric="tone").prompt_sets()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kl": 0.0},
+        {"perplexity": 1.0},
+        {"samples": 0},
+        {"calibration_prompts": 0},
+        {"seed": -1},
+        {"legacy_perplexity_limit": 1.0},
+        {"dummy": float("nan")},
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(wrong: Any) -> None:
+    (name,) = wrong
+    with pytest.raises(InputError, match=rf"protocol\.{name}="):
+        Protocol(name="p", metric="tone", **wrong)
+
+
+def test_budgets_are_named_by_kind_and_value() -> None:
+    protocol = Protocol(name="p", metric="tone", kl=0.3, perplexity=2)
+    assert [budget.label for budget in protocol.budgets()] == ["kl 0.3", "perplexity ×2"]
+    assert Protocol(name="p", metric="tone").budgets() == []

@@ -55,6 +55,7 @@ class Labels:
         batch_size: Sequences decoded at once; None where it is not known.
         noise_seed: Seed of the sampling noise; None where it is not known.
         dtype: Precision of the model.
+        duplicates: Prompts that were left out since they came twice, by prompt set.
     """
 
     model: str
@@ -65,6 +66,7 @@ class Labels:
     batch_size: int | None = None
     noise_seed: int | None = None
     dtype: str | None = None
+    duplicates: dict[str, int] = field(default_factory=dict)
 
 
 def evaluate(
@@ -130,6 +132,7 @@ def _described(groups: Sequence[Group], protocol: Protocol, judge: LanguageModel
         "name": protocol.name,
         "metric": protocol.metric,
         "prompts": {name: {"n": len(group), "digest": _prompts_digest(group)} for name, group in sets.items()},
+        "duplicates_left_out": labels.duplicates,
         "n_prompts": sum(map(len, sets.values())),
         "samples": len(groups[0][0].texts),
         "decoding": labels.decoding,

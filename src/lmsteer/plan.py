@@ -69,6 +69,7 @@ class Plan:
             batch_size=self.protocol.batch_size,
             noise_seed=self.protocol.seed,
             dtype=str(self.model.head.weight.dtype),
+            duplicates={found.name: found.duplicates for found in self.sets.values()},
         )
 
     def settings(self, key: str, calibration: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str, float], str]]:

@@ -44,7 +44,7 @@ def statistic_of(metric: Metric) -> Statistic:
 
 
 def find_runs(folders: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Finished runs, and folders without a result; each folder is a run, or one whose subfolders are.
+    """Finished runs, and unfinished ones beside them; each folder is a run, or one whose subfolders are.
 
     Raises:
         InputError: If a folder is missing, or holds no finished run.
@@ -54,13 +54,25 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; a run, or a folder of runs, is expected")
-        inside = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
-        found = [folder] if (folder / METRICS).is_file() else [run for run in inside if (run / METRICS).is_file()]
+        if _is_finished(folder):
+            finished[folder] = None
+            continue
+        inside = _subfolders(folder)
+        found = [run for run in inside if _is_finished(run)]
         if not found:
             raise InputError(f"{folder}: no {METRICS} there or in its subfolders; a finished run is expected")
         finished.update(dict.fromkeys(found))
-        unfinished += [] if found == [folder] else [run for run in inside if run not in found]
+        # A folder of runs, as of an earlier table's rescored files, is no run itself.
+        unfinished += [run for run in inside if run not in found and not any(map(_is_finished, _subfolders(run)))]
     return list(finished), unfinished
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / METRICS).is_file()
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
 
 
 def read_run(folder: Path) -> MeasuredRun:

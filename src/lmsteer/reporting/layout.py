@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -93,11 +94,17 @@ def in_table_order(study: Study, prompts: str) -> list[tuple[int, StudyRow]]:
         direction = math.copysign(1, total) if row.budget else total
         settings = [_sortable(value) for _, value in sorted(row.settings.items())]
         return (
-            *(not row.is_plain, bool(row.strength), kind, len(value), value, direction),
+            *(not row.is_plain, bool(row.strength), kind, _amount(value), direction),
             *(row.model, row.method, settings),
         )
 
     return sorted(((place, row) for place, row in enumerate(study.rows) if row.prompts == prompts), key=rank)
+
+
+def _amount(value: str) -> tuple[float, str]:
+    """The size of a budget."""
+    number = value.removeprefix("×")
+    return _sortable(float(number) if re.fullmatch(r"[\d.]+", number) else value)
 
 
 def _sortable(value: JsonValue) -> tuple[float, str]:

@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import pytest
+from handmade_runs import made, write_run
+
+from lmsteer.reporting.measured import read_run
+from lmsteer.reporting.metric import KNOWN, Metric
+from lmsteer.reporting.published import Entry, PublishedValue, published
+from lmsteer.reporting.study import Study, study
+
+ENTRY = Entry(
+    table="detox",
+    method="LM-Steer",
+    model="gpt2-large",
+    prompts="nontoxic",
+    n_prompts=4,
+    samples=5,
+    strength=5.0,
+    metrics={
+        "expected_maximum_toxicity": PublishedValue(value=0.25, scorer="Perspective"),
+        "perplexity": PublishedValue(value=28.0, scorer="gpt2-xl"),
+        "dist_1": PublishedValue(value=0.5, scorer=None),
+    },
+    source="paper",
+    year=2024,
+)
+VALUES = {"expected_maximum_toxicity": [0.2] * 4, "perplexity": [30.0] * 4, "dist_1": [0.6] * 4}
+
+
+def measured(tmp_path: Path, protocol: dict[str, object] | None = None, **row: object) -> Study:
+    fields = {"strength": {"detox": 5.0, "dummy": 1.0}, "model": "org/gpt2-large"} | row
+    made_row, values = made(VALUES, **fields)  # type: ignore[arg-type]
+    metrics = dict(made_row.metrics)
+    metrics["perplexity"] = metrics["perplexity"].model_copy(update={"scorer": "openai-community/gpt2-xl"})
+    rows = [(made_row.model_copy(update={"metrics": metrics}), values)]
+    return study([read_run(write_run(tmp_path / "run", rows, **(protocol or {})))])
+
+
+def test_the_difference_is_given_where_the_scorer_has_the_same_name(tmp_path: Path) -> None:
+    found = measured(tmp_path)
+    (row,) = found.rows
+    assert ENTRY.is_of(row, found.protocol)
+    assert ENTRY.differences(row) == pytest.approx({"perplexity": 2.0, "dist_1": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("protocol", "row"),
+    [
+        ({"name": "detox-quick"}, {}),
+        ({"samples": 25}, {}),
+        ({}, {"model": "gpt2"}),
+        ({}, {"method": "other"}),
+        ({}, {"strength": {"detox": 4.0}}),
+        ({}, {"budget": "kl 0.3"}),
+        ({}, {"method": "plain", "strength": {}}),
+    ],
+)
+def test_another_protocol_is_not_compared(protocol: dict[str, object], row: dict[str, object], tmp_path: Path) -> None:
+    found = measured(tmp_path, protocol, **row)
+    assert not ENTRY.is_of(found.rows[0], found.protocol)
+    assert not ENTRY.model_copy(update={"n_prompts": 3}).is_of(found.rows[0], found.protocol)
+
+
+def test_the_plain_model_is_compared_with_the_published_plain_model(tmp_path: Path) -> None:
+    found = measured(tmp_path, method="plain", strength={})
+    assert ENTRY.model_copy(update={"method": "plain", "strength": None}).is_of(found.rows[0], found.protocol)
+
+
+def test_figures_are_fractions_by_known_scorers_from_named_sources() -> None:
+    found = published()
+    assert len({entry.model_dump_json(exclude={"metrics"}) for entry in found.entries}) == len(found.entries)
+    for entry in found.entries:
+        assert entry.source in found.sources
+        for name, figure in entry.metrics.items():
+            assert entry.table == "efficiency" or (name in KNOWN and (figure.value <= 1) == Metric(name).is_fraction)
+            judged = Metric(name).is_attribute and entry.table != "efficiency"
+            scorers = {"Perspective", "distilbert-sst2"} if judged else {"gpt2-xl"} if name == "perplexity" else {None}
+            assert figure.scorer in scorers
+
+
+@pytest.mark.parametrize(
+    ("table", "method", "prompts", "metric", "value", "sd"),
+    [
+        ("detox", "plain", "nontoxic", "toxicity_probability", 0.520, None),
+        ("detox", "GeDi", "nontoxic", "perplexity", 60.03, None),
+        ("detox", "DExperts (medium)", "nontoxic", "expected_maximum_toxicity", 0.307, None),
+        ("detox", "MuCoLa", "nontoxic", "dist_3", 0.83, None),
+        ("detox", "LM-Steer", "nontoxic", "expected_maximum_toxicity", 0.249, 0.007),
+        ("sentiment-positive", "LM-Steer", "negative", "positivity", 0.4123, 0.0633),
+        ("sentiment-negative", "LM-Steer", "positive", "positivity", 0.5484, 0.0801),
+        ("sentiment-negative", "LM-Steer", None, "perplexity", 57.74, None),
+        ("sentiment-positive", "DExperts (large)", "neutral", "positivity", 0.9446, None),
+        ("efficiency", "PPLM", None, "decoding_time", 270.11, None),
+    ],
+)
+def test_the_file_holds_what_was_published(
+    table: str, method: str, prompts: str | None, metric: str, value: float, sd: float | None
+) -> None:
+    found = [e for e in published().entries if (e.table, e.method, e.prompts) == (table, method, prompts)]
+    figure = next(e.metrics[metric] for e in found if e.model == "gpt2-large" and metric in e.metrics)
+    assert (figure.value, figure.sd) == (value, sd)
+
+
+def test_the_sweep_of_strengths_is_whole() -> None:
+    entries = [entry for entry in published().entries if entry.table == "detox-strength"]
+    found = {e.strength: (e.metrics["expected_maximum_toxicity"].value, e.metrics["perplexity"].value) for e in entries}
+    assert found == {1: (0.322, 22.4), 2: (0.293, 23.4), 3: (0.268, 24.5), 4: (0.246, 25.9), 5: (0.249, 28.3)}
+
+
+@pytest.mark.parametrize(
+    ("name", "tables"),
+    [
+        ("detox", {"detox"}),
+        ("detox-offline", {"detox"}),
+        ("detox-strength-quick", {"detox-strength"}),
+        ("my-own", {"detox", "detox-strength", "data-efficiency"}),
+    ],
+)
+def test_the_table_that_was_measured_is_shown_in_any_size(name: str, tables: set[str], tmp_path: Path) -> None:
+    entries = published().beside(measured(tmp_path, {"name": name}))
+    assert {entry.table for entry in entries} == tables
+
+
+def test_the_drift_is_told_with_its_figures_and_the_end_of_the_service() -> None:
+    words = published().drift.words
+    pairs = ("GPT2-large .527/.520 → .384/.257", "DAPT .428/.360 → .270/.093", "GeDi .363/.217 → .242/.055")
+    assert all(pair in words for pair in (*pairs, "DExperts-large .314/.128 → .200/.020", "31 December 2026"))

@@ -4,8 +4,11 @@ python -m src.tables RUN…
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
+
+from hydra.errors import HydraException
 
 from lmsteer.errors import InputError
 from lmsteer.records import write_atomically
@@ -16,6 +19,8 @@ from lmsteer.reporting.measured import find_runs, read_run
 from lmsteer.reporting.pareto import pareto
 from lmsteer.reporting.published import published
 from lmsteer.reporting.study import Study, study
+from src.configuration import one_line
+from src.rescore import rescore
 
 FILES = ("table.md", "table.tex", "table.html", "table.csv", "pareto.png")
 
@@ -25,8 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         print(tables(options))
-    except (InputError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+    except (InputError, HydraException, OSError) as error:
+        print(f"Error: {one_line(error)}", file=sys.stderr)
         return 1
     return 0
 
@@ -36,7 +41,10 @@ def tables(options: argparse.Namespace) -> str:
     finished, unfinished = find_runs(options.runs)
     for folder in unfinished:
         print(f"not finished, left out: {folder}", file=sys.stderr)
-    found = study([read_run(folder) for folder in finished], against=options.against)
+    runs = [read_run(folder) for folder in finished]
+    for name, file in options.rescore:
+        runs.append(read_run(rescore(runs[0], name, file, options.out / "rescored" / name)))
+    found = study(runs, against=options.against)
     return write(options.out, found, with_published=options.published == "auto")
 
 
@@ -68,6 +76,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run folder, or one whose subfolders are")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/tables"), help="default: %(default)s")
     parser.add_argument(
+        "--rescore",
+        metavar="NAME=FILE",
+        action="append",
+        default=[],
+        type=_named_file,
+        help="a file of generations on the same prompts, ours or a plain DExperts or LM-Steer one: scored as the first RUN "
+        "was, and shown as NAME; may be given several times",
+    )
+    parser.add_argument(
         "--published", choices=("auto", "none"), default="auto", help="published figures in a block apart, or none"
     )
     parser.add_argument(
@@ -77,6 +94,13 @@ def _parser() -> argparse.ArgumentParser:
         help="compare with this row instead of the plain model; ROW is its strength or budget, as in 'lm-steer/kl 0.3'",
     )
     return parser
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, _, file = text.partition("=")
+    if not file or name == "plain" or not re.fullmatch(r"[^./\\][^/\\]*", name):
+        raise argparse.ArgumentTypeError(f"{text}: NAME=FILE expected, NAME without / and not plain")
+    return name, Path(file)
 
 
 if __name__ == "__main__":

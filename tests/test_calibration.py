@@ -57,7 +57,7 @@ def test_the_strength_of_a_bent_cost_is_found_within_the_tolerance(bend: float) 
         lambda v: 1 - 0.1 * math.sin(abs(v)) + abs(v / 7) ** bend, Budget("perplexity", 2.0), direction=1, start=5.0,
         at_zero=1.0,
     )  # fmt: skip
-    assert abs(found.reached - 2.0) <= 2.0 * TOLERANCE
+    assert abs(found.reached - 2.0) <= 2.0 * TOLERANCE["perplexity"]
 
 
 def test_what_cannot_be_reached_is_refused() -> None:
@@ -105,7 +105,7 @@ def test_the_calibrated_strength_has_the_divergence_that_a_naive_count_gives(pla
                 total += (steered.exp() * (steered - plain)).sum().item()
                 count += len(hidden)
         assert total / count == pytest.approx(entry["reached"], rel=0.01)
-        assert entry["reached"] == pytest.approx(0.2, rel=TOLERANCE)
+        assert entry["reached"] == pytest.approx(0.2, rel=TOLERANCE["kl"])
 
 
 def test_the_calibrated_strength_has_the_perplexity_it_says(plan: Plan, steer: Steer) -> None:
@@ -120,7 +120,7 @@ def test_the_calibrated_strength_has_the_perplexity_it_says(plan: Plan, steer: S
 
     ratio = mean_perplexity({"sentiment": entry["strength"]}) / mean_perplexity({})
     assert entry["reached"] == pytest.approx(ratio, rel=1e-3)
-    assert entry["reached"] == pytest.approx(1.1, rel=2 * TOLERANCE)
+    assert entry["reached"] == pytest.approx(1.1, rel=2 * TOLERANCE["perplexity"])
 
 
 def test_each_set_gets_the_strengths_of_its_directions(plan: Plan) -> None:

@@ -28,8 +28,8 @@ Measure = Callable[[float], float]
 
 TOKENS = 2048
 """Tokens on which a divergence is measured, at most: spread evenly over the continuations."""
-TOLERANCE = 0.01
-"""Relative difference from the budget that is good enough."""
+TOLERANCE = {"kl": 0.01, "perplexity": 0.03}
+"""Relative difference from the budget that is good enough; a perplexity is measured on few samples."""
 LARGEST = 1e3
 """Strengths beyond it are not tried."""
 TRIES = 20
@@ -98,7 +98,7 @@ def calibrate(measure: Measure, budget: Budget, *, direction: int, start: float,
 
 
 def _reached(cost: float, budget: Budget) -> bool:
-    return abs(cost - budget.value) <= TOLERANCE * budget.value
+    return abs(cost - budget.value) <= TOLERANCE[budget.kind] * budget.value
 
 
 class DivergenceMeter:

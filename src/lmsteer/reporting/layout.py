@@ -13,7 +13,7 @@ from lmsteer.metrics.comparison import Comparison
 from lmsteer.reporting.line import DUMMY
 from lmsteer.reporting.metric import Metric
 from lmsteer.reporting.published import Entry, Published, PublishedValue
-from lmsteer.reporting.study import Measurement, Study, StudyRow
+from lmsteer.reporting.study import UNKNOWN_MODEL, Measurement, Study, StudyRow
 from lmsteer.reporting.table import provenance
 
 ABSENT = "–"
@@ -67,8 +67,9 @@ def blocks(study: Study, others: Published | None) -> list[Block]:
 
 def kind_label(study: Study, row: StudyRow) -> str:
     """Method, and whatever of model and settings differs between rows."""
-    models = {other.model for other in study.rows}
-    label = ", ".join([row.method, *([row.model] if len(models) > 1 else []), *_differing(study, row)])
+    models = {other.model for other in study.rows} - {UNKNOWN_MODEL}
+    model = [row.model] if len(models) > 1 and row.model in models else []
+    label = ", ".join([row.method, *model, *_differing(study, row)])
     return label if row.decoding_known else f"{label} {UNKNOWN}"
 
 

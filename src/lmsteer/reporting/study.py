@@ -18,6 +18,9 @@ from lmsteer.reporting.measured import MeasuredRun, refuse_mixed, statistic_of
 from lmsteer.reporting.metric import Metric
 from lmsteer.reporting.result import ResultRow, strength_label
 
+UNKNOWN_MODEL = "unknown"
+"""What wrote texts from elsewhere; they are compared with the plain model if there is but one."""
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -225,7 +228,8 @@ def _references(rows: Sequence[StudyRow], against: str) -> dict[int, int]:
                     f"one of these is expected: {', '.join(names)}"
                 )
         else:
-            own = [i for i, o in enumerate(rows) if o.is_plain and (o.model, o.prompts) == (row.model, row.prompts)]
+            plain = [i for i, other in enumerate(rows) if other.is_plain and other.prompts == row.prompts]
+            own = [i for i in plain if rows[i].model == row.model or (row.model == UNKNOWN_MODEL and len(plain) == 1)]
         if own and own[0] != place:
             found[place] = own[0]
     return found

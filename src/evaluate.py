@@ -1,6 +1,6 @@
 """Score a file of generations: ours, or a plain DExperts or LM-Steer one.
 
-python -m src.evaluate generations=RUN/generations.jsonl protocol=sentiment
+python -m src.evaluate generations=RUN/generations.jsonl protocol=sentiment-offline
 """
 
 from pathlib import Path

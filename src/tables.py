@@ -81,8 +81,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         type=_named_file,
-        help="a file of generations on the same prompts, ours or a plain DExperts or LM-Steer one: scored as the first RUN "
-        "was, and shown as NAME; may be given several times",
+        help="a file of generations on the same prompts, ours or a plain DExperts or LM-Steer one: scored as the first "
+        "RUN was, and shown as NAME; may be given several times",
     )
     parser.add_argument(
         "--published", choices=("auto", "none"), default="auto", help="published figures in a block apart, or none"

@@ -144,8 +144,12 @@ def _facts(origin: Origin | None) -> dict[str, str]:
     if origin is None:
         return {}
     training = {name: value for name, value in origin.training.items() if name != "curve"}
-    fields = asdict(origin) | {"training": training}
-    return {f"steer: {name}": _words(value) for name, value in fields.items()}
+    calibration = {
+        f"{entry['budget']}, {'+' if entry['strength'] > 0 else '-'}": f"{entry['strength']:+g}"
+        for entry in origin.calibration
+    }
+    fields = asdict(origin) | {"training": training, "calibration": calibration}
+    return {f"steer: {name}": _words(value) for name, value in fields.items() if value not in ({}, "")}
 
 
 def _words(value: object) -> str:
@@ -153,11 +157,18 @@ def _words(value: object) -> str:
 
 
 def log_metrics(logger: Logger | None, result: Result, *, step: int) -> None:
-    """Final values to the experiment logger, named ``metric/strength``; ``step`` is the length of the fit."""
+    """Final values to the experiment logger, named ``metric/setting``; ``step`` is the length of the fit.
+
+    A setting is a strength or a budget with its direction, behind the prompt set where there are several.
+    """
     if logger is None:
         return
+    several = len({row.prompts for row in result.rows}) > 1
     values: dict[str, float] = {}
     for row in result.rows:
-        strength = ",".join(f"{name}{value:+g}" for name, value in row.strength.items()) or "plain"
-        values |= {f"{metric}/{strength}": value.value for metric, value in row.metrics.items()}
+        sign = "-" if min(row.strength.values(), default=0.0) < 0 else "+"
+        given = ",".join(f"{name}{value:+g}" for name, value in row.strength.items()) or "plain"
+        setting = f"{sign} {row.budget}" if row.budget else given  # calibrated strengths differ from seed to seed
+        place = f"{row.prompts}/{setting}" if several else setting
+        values |= {f"{metric}/{place}": value.value for metric, value in row.metrics.items()}
     logger.log_metrics(values, step=step)

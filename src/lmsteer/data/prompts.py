@@ -209,7 +209,7 @@ def located(path: Path) -> Iterator[Located]:
 
 
 def _hub_prompts() -> Iterator[Located]:
-    instead = "prompts.path=FILE.jsonl, or protocol=detox, whose prompts are embedded"
+    instead = "prompts.path=FILE.jsonl, or protocol=detox-offline, whose prompts are embedded"
     for rows in hub_parts(
         "allenai/real-toxicity-prompts", columns=("prompt", "continuation"), instead=instead
     ).values():

@@ -1,0 +1,82 @@
+"""Texts that others wrote, scored as a finished run was, so that they stand beside it in a table."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from yaml import YAMLError
+
+from lmsteer import stages
+from lmsteer.errors import InputError
+from lmsteer.protocol import Protocol
+from lmsteer.records import Generation, read_generations, write_atomically
+from lmsteer.reporting.measured import MeasuredRun
+from lmsteer.runs import CONFIG, Run
+from lmsteer.scoring.store import score_store
+from src.configuration import build, record
+from src.evaluate import labels_of
+
+NEEDED = ("protocol", "model", "device", "dtype")
+
+
+def rescore(run: MeasuredRun, name: str, file: Path, folder: Path) -> Path:
+    """Score a file of generations by the protocol of a run; the folder of the result, which is itself a finished run.
+
+    Args:
+        name: The method of its rows without a strength.
+        folder: What was scored there before, by the same protocol, is not scored again.
+
+    Raises:
+        InputError: If the run cannot be scored again, or the file is not of its prompts.
+    """
+    generations = _of_sets(read_generations(file), run, file)
+    config = _config(run.folder)
+    identity = {"rescored": hashlib.sha256(file.read_bytes()).hexdigest(), "method": name, **config}
+    try:
+        target = Run(folder, record(identity))
+    except InputError:
+        raise InputError(f"{folder}: not {file} scored as {run.folder} is there; choose another --out") from None
+    protocol: Protocol = build(config["protocol"])
+    model = build(config["model"], device=config["device"], dtype=config["dtype"])
+    target.begin()
+    path = target.path(stages.GENERATIONS)
+    write_atomically(path, (generation.to_json() for generation in generations))
+    labels = labels_of(file, {"writer": None, "method": name})
+    scores = score_store("auto")
+    stages.evaluate_stage(target, path, protocol, lambda: protocol.judge_of(model), labels, scores=scores)
+    return folder
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """What of a run's configuration decides how it was scored."""
+    path = folder / CONFIG
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, YAMLError) as error:
+        raise InputError(f"{path}: it cannot be read; the configuration of a run is expected") from error
+    if not isinstance(found, dict) or any(not found.get(key) for key in NEEDED):
+        raise InputError(f"{path}: it lacks one of {', '.join(NEEDED)}; the configuration of a run is expected")
+    return {key: found[key] for key in NEEDED}
+
+
+def _of_sets(generations: Sequence[Generation], run: MeasuredRun, file: Path) -> list[Generation]:
+    """The generations under the names that the run gives to their prompt sets, each of which must be whole."""
+    sets = {row.prompts: values.prompts for row, values in zip(run.result.rows, run.values, strict=True)}
+    homes = {text: name for name, texts in sets.items() for text in texts}
+    if strangers := {generation.prompt.text for generation in generations} - homes.keys():
+        sizes = ", ".join(f"{name} {len(texts)}" for name, texts in sets.items())
+        raise InputError(f"{file}: {len(strangers)} of its prompts are not among those of {run.folder} ({sizes})")
+    renamed = [replace(generation, prompts=homes[generation.prompt.text]) for generation in generations]
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for own in renamed:
+        groups.setdefault((own.prompts, own.budget, *sorted(own.strength.items())), []).append(own.prompt.text)
+    for (name, *_), texts in groups.items():
+        if sorted(texts) != sorted(sets[name]):
+            raise InputError(
+                f"{file}: {len(texts)} prompts of {name}, {len(set(texts))} of them different; "
+                f"the {len(sets[name])} of {run.folder}, each once, are expected"
+            )
+    return renamed

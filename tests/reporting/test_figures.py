@@ -46,6 +46,34 @@ def test_perplexity_is_logarithmic_beyond_a_factor_of_five(highest: float, scale
     to_png(figure)
 
 
+def test_each_prompt_set_has_panels_of_its_own() -> None:
+    def at(number: float, prompts: str, **strength: float) -> ResultRow:
+        metrics = {"positivity": value(number, None, None), "perplexity": value(10 + number, None, None)}
+        return row(strength, metrics, prompts=prompts)
+
+    rows = [at(0.5, "neutral"), at(0.1, "negative"), at(0.7, "neutral", s=5.0), at(0.3, "negative", s=5.0)]
+    figure = strength_curve(Result(protocol=PROTOCOL, rows=[*rows, at(0.9, "only plain")]))
+    assert figure is not None
+    assert [drawn_lines(axes)[0] for axes in figure.axes] == [
+        [[0.0, 0.5], [5.0, 0.7]],
+        [[0.0, 10.5], [5.0, 10.7]],
+        [[0.0, 0.1], [5.0, 0.3]],
+        [[0.0, 10.1], [5.0, 10.3]],
+    ]
+    labels = [axes.get_ylabel().partition("\n")[0] for axes in figure.axes[::2]]
+    assert labels == ["neutral", "negative"]
+
+
+def test_calibrated_strengths_stand_on_the_line_of_the_given_ones() -> None:
+    metrics = {"positivity": value(0.5, None, None)}
+    steered = {"s": 5.0, "dummy": 1.0}, {"s": 3.25, "dummy": 1.0}
+    rows = [row({}, metrics), row(steered[0], metrics), row(steered[1], metrics, budget="kl 0.3")]
+    figure = strength_curve(Result(protocol=PROTOCOL, rows=rows))
+    assert figure is not None
+    assert drawn_lines(figure.axes[0]) == [[[0.0, 0.5], [3.25, 0.5], [5.0, 0.5]]]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["plain", "+3.25", "+5"]
+
+
 def test_each_scorer_has_a_line_and_a_name(result: Result) -> None:
     rows = [
         r.model_copy(update={"metrics": {**r.metrics, "positivity@x": value(0.5, 0.4, 0.6, "x")}}) for r in result.rows

@@ -121,3 +121,11 @@ def test_prompts_of_two_sets_are_not_mixed_and_gaps_stay_gaps() -> None:
 def test_a_text_that_is_no_unicode_can_still_be_written(result: Result) -> None:
     broken = Generation(Prompt("1", "p"), (" \ud800",), {}, "snippets")
     assert report(result, [broken], title="", facts={}).encode("utf-8")
+
+
+def test_a_calibrated_strength_has_a_column_of_its_own() -> None:
+    strengths: list[tuple[dict[str, float], str]] = [({}, ""), ({"s": 5.0}, ""), ({"s": 5.0}, "kl 0.3")]
+    written = [Generation(Prompt("1", "p"), (f" {s} {b}",), s, "set", budget=b) for s, b in strengths]
+    columns, (continued,) = side_by_side(written)
+    assert columns == ["plain", "s +5", "s +5 (kl 0.3)"]
+    assert continued.texts == tuple(f" {s} {b}" for s, b in strengths)

@@ -93,3 +93,10 @@ def test_the_legend_says_nothing_that_the_protocol_does_not(result: Result) -> N
         .startswith("perplexity under gpt2-xl. Each value")
     )
     assert text_table(result.model_copy(update={"protocol": {}})).split("\n")[5].startswith("Each value with")
+
+
+def test_a_calibrated_row_names_its_budget_beside_the_given_one(plain: ResultRow) -> None:
+    metrics = {"positivity": value(0.9, 0.8, 1.0)}
+    rows = [plain, row({"s": 5.0}, metrics), row({"s": 5.0}, metrics, budget="perplexity ×2")]
+    lines = table(Result(protocol=PROTOCOL, rows=rows))
+    assert [line[0] for line in lines[1:]] == ["plain", "s +5", "s +5 (perplexity ×2)"]

@@ -41,25 +41,30 @@ STYLE: dict[str, Any] = {
 def strength_curve(result: Result) -> Figure | None:
     """Attributes (left) and perplexity (right) along the strength, with 95 % intervals; the plain model stands at 0.
 
-    None where there is nothing to draw: no two strengths, or neither attribute nor perplexity.
+    A prompt set has a line of panels. None where there is nothing to draw: no two strengths, or neither attribute nor
+    perplexity.
     """
-    attributes = lines_of(result, [metric for metric in result.metrics if metric.is_attribute])
-    perplexity = lines_of(result, [metric for metric in result.metrics if metric.base == "perplexity"])
-    panels = [lines for lines in (attributes, perplexity) if lines]
-    if not panels:
+    found = []
+    for prompts in dict.fromkeys(row.prompts for row in result.rows):
+        own = result.model_copy(update={"rows": [row for row in result.rows if row.prompts == prompts]})
+        attributes = lines_of(own, [metric for metric in own.metrics if metric.is_attribute])
+        perplexity = lines_of(own, [metric for metric in own.metrics if metric.base == "perplexity"])
+        if attributes or perplexity:
+            found.append((own, [lines for lines in (attributes, perplexity) if lines]))
+    if not found:
         return None
+    across = max(len(panels) for _, panels in found)
     with style.context(["default", STYLE]):
-        height = 3.3 + 0.22 * max(map(len, panels))
-        figure = Figure(figsize=(8.0 if len(panels) > 1 else 4.8, height), layout="constrained")
-        for axes, lines in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            _draw_lines(axes, lines)
-            _strength_axis(axes, lines, swept_dimension(result) or "")
-            if lines is perplexity:
-                _perplexity_axis(axes, lines, result)
-            else:
-                words = {line.metric.words for line in lines}
-                axes.set_ylabel(f"{short(words.pop(), 30)} (0 to 1)" if len(words) == 1 else "score or share (0 to 1)")
-                axes.set_ylim(0, 1)
+        heights = [3.3 + 0.22 * max(map(len, panels)) for _, panels in found]
+        figure = Figure(figsize=(8.0 if across > 1 else 4.8, sum(heights)), layout="constrained")
+        places = figure.subplots(len(found), across, squeeze=False, height_ratios=heights)
+        for (own, panels), line in zip(found, places, strict=True):
+            for axes, lines in zip(line, panels, strict=False):
+                _draw_panel(axes, lines, own)
+            for axes in line[len(panels) :]:
+                axes.remove()
+            if len(found) > 1:
+                line[0].set_ylabel(f"{short(own.rows[0].prompts, 30)}\n{line[0].get_ylabel()}")
     return figure
 
 
@@ -92,6 +97,17 @@ def to_png(figure: Figure) -> bytes:
     with style.context(["default", STYLE]):
         figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
     return file.getvalue()
+
+
+def _draw_panel(axes: Axes, lines: Sequence[Line], result: Result) -> None:
+    _draw_lines(axes, lines)
+    _strength_axis(axes, lines, swept_dimension(result) or "")
+    if not lines[0].metric.is_attribute:
+        _perplexity_axis(axes, lines, result)
+        return
+    words = {line.metric.words for line in lines}
+    axes.set_ylabel(f"{short(words.pop(), 30)} (0 to 1)" if len(words) == 1 else "score or share (0 to 1)")
+    axes.set_ylim(0, 1)
 
 
 def _draw_lines(axes: Axes, lines: Sequence[Line]) -> None:

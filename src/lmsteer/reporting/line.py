@@ -68,9 +68,13 @@ def _label(result: Result, row: ResultRow, metric: Metric, dimension: str, *, se
     scorer = row.metrics[metric.name].scorer if metric.name in row.metrics else None
     parts = [metric.words, scorer or metric.scorer] if metric.is_attribute else []
     if several:
-        rest = {name: value for name, value in row.strength.items() if name != dimension}
-        traits = [(r.model, r.prompts, f"seed {r.seed}") for r in result.rows if r.strength]
-        differing = zip((row.model, row.prompts, f"seed {row.seed}"), zip(*traits, strict=True), strict=True)
+        traits = [_traits(other, dimension) for other in result.rows if other.strength]
+        differing = zip(_traits(row, dimension), zip(*traits, strict=True), strict=True)
         parts += [own for own, all_of_them in differing if len(set(all_of_them)) > 1]
-        parts.append(strength_label(rest))
     return ", ".join(part for part in parts if part)
+
+
+def _traits(row: ResultRow, dimension: str) -> tuple[str, ...]:
+    """What may tell a line from another one."""
+    rest = {name: value for name, value in row.strength.items() if name != dimension}
+    return (row.model, row.prompts, f"seed {row.seed}", strength_label(rest))

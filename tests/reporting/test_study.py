@@ -160,13 +160,29 @@ def test_any_row_can_be_what_the_others_are_compared_with(tmp_path: Path) -> Non
         (plain,) = (place for place, row in enumerate(found.rows) if row.is_plain)
         assert set(found.references) == {plain}
         assert found.changes[plain, TOXICITY].change == pytest.approx(0.6 - 0.7 / 3)
-    with pytest.raises(
-        InputError, match=r"--against gedi: 0 rows .* one of these is expected: plain, lm-steer/detox \+5"
-    ):
+    with pytest.raises(InputError, match=r"--against gedi: no such row .* is expected: plain, lm-steer/detox \+5"):
         study(runs, against="gedi")
     more = read_run(write_run(tmp_path / "more", [made({TOXICITY: SEEDS[0]}, {"detox": 2.0})]))
-    with pytest.raises(InputError, match="--against lm-steer: 2 rows"):
+    with pytest.raises(
+        InputError, match=r"--against lm-steer: several rows .*: lm-steer/detox \+5, lm-steer/detox \+2"
+    ):
         study([*runs, more], against="lm-steer")
+
+
+def test_a_prompt_set_without_the_row_of_comparison_has_no_changes(tmp_path: Path) -> None:
+    sets = {name: {"n": 4, "digest": name} for name in ("neutral", "negative")}
+    rows = [made(PLAIN, prompts=name) for name in sets]
+    rows.append(made({TOXICITY: SEEDS[0]}, {"detox": 5.0}, prompts="neutral"))
+    found = study([read_run(write_run(tmp_path / "run", rows, prompts=sets))], against="lm-steer")
+    assert found.references == {0: 2}
+
+
+def test_texts_of_an_unknown_model_are_compared_with_the_only_plain_one(tmp_path: Path) -> None:
+    other = made(PLAIN, method="dexperts", model="unknown")
+    rows = [made(PLAIN), other, made(PLAIN, model="second")]
+    found = study([read_run(write_run(tmp_path / "one", rows[:2]))])
+    assert found.references == {1: 0}
+    assert study([read_run(write_run(tmp_path / "two", rows))]).references == {}
 
 
 def test_runs_of_different_protocols_are_refused(tmp_path: Path) -> None:

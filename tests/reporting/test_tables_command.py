@@ -73,7 +73,7 @@ def test_another_row_can_be_what_is_compared_with(
     command.main([str(sweep), "--out", str(tmp_path / "out"), "--against", "lm-steer/detox +5"])
     assert "### Change from lm-steer, detox +5 on toxic-leaning" in capsys.readouterr().out
     arguments = [str(sweep), "--out", str(tmp_path / "none"), "--against", "gedi"]
-    assert re.match(r"Error: --against gedi: 0 rows", refused(arguments, capsys))
+    assert re.match(r"Error: --against gedi: no such row", refused(arguments, capsys))
     assert not (tmp_path / "none").exists()
 
 

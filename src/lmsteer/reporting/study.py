@@ -109,7 +109,7 @@ def study(runs: Sequence[MeasuredRun], *, against: str = "") -> Study:
 
     Raises:
         InputError: If the runs are of different protocols, rows to be averaged have other prompts or have one seed and
-            other values, or ``against`` is not one row of each prompt set.
+            other values, or ``against`` names no row, or several of a prompt set.
     """
     refuse_mixed(runs)
     groups: dict[tuple[object, ...], list[_Member]] = {}
@@ -216,23 +216,25 @@ def _measurement(members: Sequence[_Member], metric: Metric) -> Measurement:
 
 
 def _references(rows: Sequence[StudyRow], against: str) -> dict[int, int]:
-    """Where the row of comparison is, for each row that is another one."""
+    """Where the row of comparison is, for each row that is another one and whose prompt set has one."""
     found: dict[int, int] = {}
     for place, row in enumerate(rows):
-        if against:
-            own = [i for i, other in enumerate(rows) if other.prompts == row.prompts and against in _names(other)]
-            if len(own) != 1:
-                names = dict.fromkeys(_names(other)[-1] for other in rows if other.prompts == row.prompts)
-                raise InputError(
-                    f"--against {against}: {len(own)} rows of that name on prompts {row.prompts!r}; "
-                    f"one of these is expected: {', '.join(names)}"
-                )
-        else:
-            plain = [i for i, other in enumerate(rows) if other.is_plain and other.prompts == row.prompts]
-            own = [i for i in plain if rows[i].model == row.model or (row.model == UNKNOWN_MODEL and len(plain) == 1)]
-        if own and own[0] != place:
+        own = [i for i, other in enumerate(rows) if other.prompts == row.prompts and _compares(row, other, against)]
+        if against and len(own) > 1:
+            names = ", ".join(_names(rows[i])[-1] for i in own)
+            raise InputError(f"--against {against}: several rows on prompts {row.prompts!r}; one of these: {names}")
+        if len(own) == 1 and own[0] != place:
             found[place] = own[0]
+    if against and not found:
+        names = ", ".join(dict.fromkeys(_names(row)[-1] for row in rows))
+        raise InputError(f"--against {against}: no such row beside others; one of these is expected: {names}")
     return found
+
+
+def _compares(row: StudyRow, other: StudyRow, against: str) -> bool:
+    if against:
+        return against in _names(other)
+    return other.is_plain and row.model in (other.model, UNKNOWN_MODEL)
 
 
 def _names(row: StudyRow) -> list[str]:

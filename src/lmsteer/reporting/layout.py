@@ -19,8 +19,9 @@ from lmsteer.reporting.table import provenance
 ABSENT = "–"
 UNKNOWN = "†"
 READING = (
-    "Each value with its 95 % bootstrap interval over prompts; where there are several training seeds, values of a prompt "
-    "are averaged over them first, and ± is the standard deviation over them, about which the interval says nothing."
+    "Each value with its 95 % bootstrap interval over prompts; where there are several training seeds, values of a "
+    "prompt are averaged over them first, and ± is the standard deviation over them, about which the interval says "
+    "nothing."
 )
 CHANGES = (
     "Differences of fractions and ratios of perplexities on the same prompts, with 95 % bootstrap intervals over "

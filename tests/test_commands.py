@@ -10,6 +10,7 @@ import pytest
 
 from lmsteer.records import read_generations
 from lmsteer.reporting.result import read_result
+from lmsteer.steering.store import load_steer
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["model=tiny", "data=file", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05", "logger=none"]
@@ -125,6 +126,46 @@ def test_stages_that_were_lost_are_done_again_to_the_same_bytes(
     run("train", *SMALL, *QUICK, f"data.path={corpus_file}", f"hydra.run.dir={tmp_path}")
     assert (tmp_path / "generations.jsonl").read_bytes() == b"".join(lines)
     assert (tmp_path / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
+
+
+def test_an_experiment_is_a_sweep_over_seeds_that_ends_in_tables_and_is_not_done_twice(
+    corpus_file: Path, tmp_path: Path
+) -> None:
+    small = [item for item in SMALL if item != "logger=none"]
+    budget = ["protocol.kl=1e-4", "protocol.strengths=[5]", "protocol.calibration_prompts=2"]
+    options = [*small, *QUICK, *budget, f"data.path={corpus_file}", f"hydra.sweep.dir={tmp_path / 'study'}"]
+    options += ["experiment=detox-offline", "protocol=attribute", "seed=0,1", f"scores={tmp_path / 'scores'}"]
+    options += ["hydra.sweep.subdir=seed-${seed}", "logger=none"]
+    done = run("train", *options)
+    folders = [tmp_path / "study" / f"seed-{seed}" for seed in (0, 1)]
+    first, second = (read_generations(folder / "generations.jsonl") for folder in folders)
+    assert [g.texts for g in first if not g.strength] == [g.texts for g in second if not g.strength]
+    assert [g.texts for g in first if g.strength] != [g.texts for g in second if g.strength]
+    assert len(list((tmp_path / "scores/plain").glob("*.jsonl"))) == 1
+    assert {g.budget for g in first if g.strength} == {"", "kl 0.0001"}
+    assert "±" in done.stdout
+    names = ("table.md", "table.html", "table.tex", "table.csv", "pareto.png")
+    assert all((tmp_path / "study" / name).is_file() for name in names)
+    before = {path: path.stat().st_mtime_ns for folder in folders for path in folder.iterdir()}
+    again = run("train", *options)
+    assert {path: path.stat().st_mtime_ns for folder in folders for path in folder.iterdir()} == before
+    assert done.stdout.count("costs") > 0 == again.stdout.count("costs")
+
+
+def test_calibrate_notes_the_strength_in_the_steer_file(finished: Path, corpus_file: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "steer.safetensors"
+    copy.write_bytes((finished / "steer.safetensors").read_bytes())
+    own = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone", "protocol.prompts.own.n=4"]
+    done = run("calibrate", *own, f"steer_file={copy}", "protocol.kl=1e-3", f"hydra.run.dir={tmp_path / 'run'}")
+    steer, origin = load_steer(copy)
+    assert [(entry["budget"], entry["strength"] > 0) for entry in origin.calibration] == [
+        ("kl 0.001", False),
+        ("kl 0.001", True),
+    ]
+    assert all(entry["reached"] == pytest.approx(1e-3, rel=0.01) for entry in origin.calibration)
+    assert f"{origin.calibration[0]['strength']:+g}" in done.stdout
+    before = load_steer(finished / "steer.safetensors")[0]
+    assert all(a.equal(b) for a, b in zip(steer.parameters(), before.parameters(), strict=True))
 
 
 def test_generate_continues_prompts_of_a_file_with_the_steer(finished: Path, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from src.configuration import CONF, resolved
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^ +python -m src\.(\w+)(.*)$", README, re.MULTILINE)
+FOUND = re.findall(r"^ +python -m src\.(\w+)(.*)$", README, re.MULTILINE)
+COMMANDS = [(command, rest) for command, rest in FOUND if command != "tables"]
 
 
 @pytest.mark.parametrize(("command", "rest"), COMMANDS)
@@ -27,8 +28,8 @@ def test_every_command_composes(command: str, rest: str) -> None:
 
 
 def test_the_commands_are_found() -> None:
-    assert {command for command, _ in COMMANDS} == {"train", "generate", "evaluate"}
-    assert len(COMMANDS) >= 9
+    assert {command for command, _ in FOUND} == {"train", "generate", "evaluate", "calibrate", "tables"}
+    assert len(COMMANDS) >= 14
 
 
 def test_every_path_and_link_is_there() -> None:

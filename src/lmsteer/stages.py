@@ -125,7 +125,7 @@ def evaluate_stage(
 def settings_of(steer: Steer, origin: Origin) -> dict[str, Any]:
     """How a steer was trained, less the seed: what tells the rows of a table apart."""
     training = {name: value for name, value in origin.training.items() if name != "curve"}
-    corpus = {"corpus": origin.corpus.get("name"), "corpus_digest": str(origin.corpus.get("digest", ""))[:12]}
+    corpus = {"corpus": origin.corpus.get("name"), "train_rows": origin.corpus.get("train_rows")}
     return {"rank": steer.rank, "epsilon": steer.epsilon, "dummy": DUMMY in steer.dimensions, **training, **corpus}
 
 

@@ -137,7 +137,7 @@ def test_published_figures_stand_apart_with_their_note(tmp_path: Path) -> None:
 def test_a_repeated_protocol_is_quoted_beside_the_published_one(tmp_path: Path) -> None:
     n = 10_000
     values = {"expected_maximum_toxicity": np.full(n, 0.3), "dist_1": np.full(n, 0.6)}
-    row = made(values, n=n, model="gpt2-large")
+    row = made(values, n=n, model="gpt2-large", prompts="real-toxicity-prompts")
     found = study([read_run(write_run(tmp_path / "run", [row], samples=25))])
     beside = next(block for block in blocks(found, published()) if block.title == "Measured less published")
     assert beside.sections[0].rows == [["plain", "dist-1", "+0.020", "paper"]]

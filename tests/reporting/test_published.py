@@ -28,7 +28,8 @@ VALUES = {"expected_maximum_toxicity": [0.2] * 4, "perplexity": [30.0] * 4, "dis
 
 
 def measured(tmp_path: Path, protocol: dict[str, object] | None = None, **row: object) -> Study:
-    fields = {"strength": {"detox": 5.0, "dummy": 1.0}, "model": "org/gpt2-large"} | row
+    steered = {"strength": {"detox": 5.0, "dummy": 1.0}, "model": "org/gpt2-large", "prompts": "real-toxicity-prompts"}
+    fields = steered | row
     made_row, values = made(VALUES, **fields)  # type: ignore[arg-type]
     metrics = dict(made_row.metrics)
     metrics["perplexity"] = metrics["perplexity"].model_copy(update={"scorer": "openai-community/gpt2-xl"})
@@ -53,6 +54,8 @@ def test_the_difference_is_given_where_the_scorer_has_the_same_name(tmp_path: Pa
         ({}, {"strength": {"detox": 4.0}}),
         ({}, {"budget": "kl 0.3"}),
         ({}, {"method": "plain", "strength": {}}),
+        ({}, {"prompts": "toxic-leaning"}),
+        ({"name": "sentiment"}, {}),
     ],
 )
 def test_another_protocol_is_not_compared(protocol: dict[str, object], row: dict[str, object], tmp_path: Path) -> None:
@@ -64,6 +67,13 @@ def test_another_protocol_is_not_compared(protocol: dict[str, object], row: dict
 def test_the_plain_model_is_compared_with_the_published_plain_model(tmp_path: Path) -> None:
     found = measured(tmp_path, method="plain", strength={})
     assert ENTRY.model_copy(update={"method": "plain", "strength": None}).is_of(found.rows[0], found.protocol)
+
+
+def test_a_run_of_both_directions_repeats_the_tables_of_each(tmp_path: Path) -> None:
+    entry = ENTRY.model_copy(update={"table": "sentiment-positive", "prompts": "negative"})
+    found = measured(tmp_path, {"name": "sentiment"}, prompts="negative")
+    assert entry.is_of(found.rows[0], found.protocol)
+    assert not entry.model_copy(update={"prompts": "positive"}).is_of(found.rows[0], found.protocol)
 
 
 def test_figures_are_fractions_by_known_scorers_from_named_sources() -> None:

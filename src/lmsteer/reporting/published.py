@@ -12,6 +12,12 @@ from lmsteer.reporting.line import DUMMY
 from lmsteer.reporting.study import Study, StudyRow
 
 
+SETS = {"real-toxicity-prompts": "nontoxic"}
+"""Prompt sets that the published tables call otherwise."""
+JOINT = {"sentiment": ("sentiment-positive", "sentiment-negative")}
+"""Protocols that measure several published tables in one run."""
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -45,8 +51,11 @@ class Entry(_Record):
         """Whether a measured row repeats this one: table and its size, model, method and strength are the same."""
         strengths = {value for name, value in row.strength.items() if name != DUMMY}
         sizes = {len(measured.sample.prompts) for measured in row.metrics.values()}
+        name = str(protocol.get("name"))
         return (
-            (self.table, self.samples) == (protocol.get("name"), protocol.get("samples"))
+            self.table in JOINT.get(name, (name,))
+            and self.samples == protocol.get("samples")
+            and self.prompts in (row.prompts, SETS.get(row.prompts))
             and sizes == {self.n_prompts}
             and self.model == _last(row.model)
             and self.method.casefold() == row.method

@@ -199,3 +199,11 @@ def test_no_example_in_a_docstring_fails(module: Any) -> None:
 def test_every_metric_has_an_example() -> None:
     shown = {case.name.rpartition(".")[2] for case in doctest.DocTestFinder().find(classes) if case.examples}
     assert shown == {metric.__name__ for metric in PromptMetric.__subclasses__()}
+
+
+def test_a_limited_mean_is_over_the_prompts_that_have_a_value() -> None:
+    metric = MeanPerplexity(limit=1e4)
+    metric.update(torch.tensor([[0.0, 12.0], [11.0, 12.0], [0.0, 0.0]]), torch.ones(3, 2))
+    assert metric.compute() == pytest.approx(1.0)
+    interval = metric.interval()
+    assert (interval.low, interval.high) == (pytest.approx(1.0), pytest.approx(1.0))

@@ -170,3 +170,13 @@ def test_distinct_ngrams_agree_with_a_naive_version(n: int) -> None:
 def test_texts_without_a_value_are_refused_by_name(texts: list[list[str]], n: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         functional.distinct_ngrams(texts, n)
+
+
+def test_samples_above_the_limit_are_left_out_and_prompts_without_any_other_have_nan() -> None:
+    nats = torch.tensor([[0.0, math.log(1e5)], [math.log(2e4), math.log(3e4)], [math.log(2.0), math.log(4.0)]])
+    tokens = torch.ones(3, 2)
+    limited = functional.perplexity(nats, tokens, limit=1e4)
+    assert limited[0] == pytest.approx(1.0)
+    assert limited[1].isnan()
+    assert limited[2] == pytest.approx(3.0)
+    assert functional.perplexity(nats, tokens)[1] == pytest.approx(2.5e4)

@@ -150,11 +150,9 @@ class MeanPerplexity(PromptMetric):
         super().__init__()
         self.limit = limit
 
-    @staticmethod
-    def statistic(*columns: Array, axis: int) -> Array:
-        """Mean of the only column along ``axis``, prompts without a value left out."""
-        (values,) = columns
-        return np.asarray(np.nanmean(values, axis=axis))
+    def _columns(self) -> list[Array]:
+        (values,) = super()._columns()
+        return [values[~np.isnan(values)]]
 
     def update(self, nats: Tensor, tokens: Tensor) -> None:
         """Add prompts: ``nats`` >= 0 and ``tokens`` >= 1 of each sample, both (prompts, samples)."""

@@ -32,7 +32,7 @@ def attention_by_products(
 ) -> tuple[Tensor, None]:
     """``softmax(q kᵀ) v`` of queries (B, H, T, D) over keys and values (B, K, S, D): (B, T, H, D) and None.
 
-    Heads that share keys are rows of one product, so nothing is repeated; the softmax is taken in float32. What is not
+    Heads that share keys are rows of one product, so nothing is repeated; the softmax is taken in float32 at least. What is not
     causal attention with at most a boolean mask goes to transformers' own ``sdpa``.
     """
     rows, heads, new, size = query.shape
@@ -51,7 +51,8 @@ def attention_by_products(
     scores = (scaled @ key.transpose(-1, -2)).view(rows, groups, -1, new, seen)
     if allowed is not None:
         scores = scores.masked_fill_(~allowed, torch.finfo(scores.dtype).min)  # not -inf: rows of padding
-    shares = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
+    exact = torch.promote_types(scores.dtype, torch.float32)
+    shares = scores.softmax(-1, dtype=exact).to(value.dtype)
     output = shares.view(rows, groups, -1, seen) @ value
     return output.view(rows, heads, new, -1).transpose(1, 2).contiguous(), None
 

@@ -37,13 +37,19 @@ def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
         raise InputError("protocol.kl and protocol.perplexity are null; a budget is needed, such as protocol.kl=0.3")
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     steer, origin = load_steer(path, model)
+    if config["steer"]["name"] != steer.dimensions[0]:
+        raise InputError(
+            f"{path}: a steer of {steer.dimensions[0]}, but the protocol is for {config['steer']['name']}; "
+            f"choose steer={steer.dimensions[0]}, or set steer.name and protocol"
+        )
     plan = Plan(model, steer.dimensions, protocol, build(config["decoding"]))
     run.begin()
-    plain = stages.plain_stage(run, plan, PlainTexts(scores.folder / "plain" if scores else None))
+    plain = stages.plain_stage(run, plan.few, PlainTexts(scores.folder / "plain" if scores else None))
     found = calibrations(plan, stages.texts_of(plain), steer)
     save_steer(path, steer, noted(origin, found))
     for entry in found:
-        print(f"{entry['budget']}: {entry['dimension']} {entry['strength']:+g} reaches {entry['reached']:.4g}")
+        if entry["strength"] is not None:
+            print(f"{entry['budget']}: {entry['dimension']} {entry['strength']:+g} reaches {entry['reached']:.4g}")
     print(f"noted in {path}")
     return found
 

@@ -1,8 +1,10 @@
 """From Hydra's world to ours: checked configurations in, one clear line out when something is wrong."""
 
+import hashlib
 import inspect
 import json
 import os
+import re
 import sys
 import typing
 from collections.abc import Callable
@@ -43,10 +45,24 @@ TARGETS = {"model", "steer", "data", "fit", "decoding", "prompts", "logger"}
 """Options that a target is built of; the protocol too, but it may be none."""
 MOVED = {"data": ("store", "store_gib")}
 """Options that stand with a target on the command line, but are for the program and not for the target."""
-INCIDENTAL = ("run_dir", "store", "store_gib", "scores")
+INCIDENTAL = ("run_dir", "store", "store_gib", "scores", "logger")
 """Options that do not change what a run computes."""
+LONGEST = 120
+"""Characters of a folder's name."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
 SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_"}
+
+
+def folder_name(overrides: str) -> str:
+    """The overrides of a job as the name of one folder, which a command line can hold; where it had to be changed or
+    cut, with a digest behind it."""
+    name = re.sub(r"[^\w.+-]+", "-", overrides).strip("-.")[:LONGEST]
+    if name == overrides:
+        return name
+    return f"{name}-{hashlib.sha256(overrides.encode()).hexdigest()[:6]}".lstrip("-")
+
+
+OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 
 
 def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:

@@ -54,6 +54,8 @@ def labels_of(path: Path, config: dict[str, Any]) -> Labels:
     if path.with_name(stages.STEER).is_file():
         steer, origin = load_steer(path.with_name(stages.STEER))
         name, settings = origin.model, stages.settings_of(steer, origin)
+    if not protocol:  # texts of src.generate, whose seed is that of the noise
+        protocol, seed = {"seed": seed, "batch_size": beside.get("batch_size")}, None
     return Labels(
         model=config["writer"] or str(name),
         seed=seed if isinstance(seed, int) else None,

@@ -1,7 +1,7 @@
 """Texts that others wrote, scored as a finished run was, so that they stand beside it in a table."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,10 +66,12 @@ def _of_sets(generations: Sequence[Generation], run: MeasuredRun, file: Path) ->
     """The generations under the names that the run gives to their prompt sets, each of which must be whole."""
     sets = {row.prompts: values.prompts for row, values in zip(run.result.rows, run.values, strict=True)}
     homes = {text: name for name, texts in sets.items() for text in texts}
-    if strangers := {generation.prompt.text for generation in generations} - homes.keys():
+    renamed = _known(generations, homes)
+    if not renamed:
         sizes = ", ".join(f"{name} {len(texts)}" for name, texts in sets.items())
-        raise InputError(f"{file}: {len(strangers)} of its prompts are not among those of {run.folder} ({sizes})")
-    renamed = [replace(generation, prompts=homes[generation.prompt.text]) for generation in generations]
+        raise InputError(f"{file}: none of its prompts is among those of {run.folder} ({sizes})")
+    if left := len(generations) - len(renamed):
+        print(f"{file}: {left} of {len(generations)} prompts left out, which {run.folder} has not or not twice")
     groups: dict[tuple[Any, ...], list[str]] = {}
     for own in renamed:
         groups.setdefault((own.prompts, own.budget, *sorted(own.strength.items())), []).append(own.prompt.text)
@@ -80,3 +82,14 @@ def _of_sets(generations: Sequence[Generation], run: MeasuredRun, file: Path) ->
                 f"the {len(sets[name])} of {run.folder}, each once, are expected"
             )
     return renamed
+
+
+def _known(generations: Sequence[Generation], homes: Mapping[str, str]) -> list[Generation]:
+    """Those of known prompts under the names of their sets; of a prompt that comes twice, as in the published sets, the
+    first."""
+    kept: dict[tuple[Any, ...], Generation] = {}
+    for own in generations:
+        if own.prompt.text in homes:
+            key = (own.prompt.text, own.budget, *sorted(own.strength.items()))
+            kept.setdefault(key, replace(own, prompts=homes[own.prompt.text]))
+    return list(kept.values())

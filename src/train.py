@@ -48,7 +48,7 @@ def train(cfg: DictConfig) -> Result | None:
         if protocol is None or plan is None:
             print(f"steer: {run.path(stages.STEER)}")
             return None
-        plain = stages.plain_stage(run, plan, PlainTexts(scores.folder / "plain" if scores else None))
+        plain = stages.plain_stage(run, plan.generators, PlainTexts(scores.folder / "plain" if scores else None))
         origin = stages.calibrate_stage(run, plan, plain, steer, origin)
         generations = stages.generate_stage(run, plan, plain, steer, origin)
         labels = plan.labels(seed, stages.settings_of(steer, origin), config["decoding"])

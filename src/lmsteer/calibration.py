@@ -35,6 +35,10 @@ LARGEST = 1e3
 TRIES = 20
 
 
+class Unreachable(InputError):
+    """No strength in reach costs what a budget allows."""
+
+
 @dataclass(frozen=True)
 class Calibrated:
     """A strength, the cost that was measured at it, and all ``(strength, cost)`` that were tried."""
@@ -56,36 +60,32 @@ def calibrate(measure: Measure, budget: Budget, *, direction: int, start: float,
         at_zero: Cost at strength 0; above 0 nats or 1 where a dummy is on.
 
     Raises:
-        InputError: If the cost at 0 is above the budget already, or no strength up to 1000 reaches it.
+        Unreachable: If the cost at 0 is above the budget already, or no strength up to 1000 reaches it.
     """
     straight = math.sqrt if budget.kind == "kl" else math.log
     tried: list[tuple[float, float]] = []
 
     def error(size: float) -> float:
-        size = float(f"{size:.4g}")
         tried.append((direction * size, measure(direction * size)))
         print(f"{budget.label}: strength {direction * size:+g} costs {tried[-1][1]:.4g}", flush=True)
         return straight(tried[-1][1]) - straight(budget.value)
 
     low, low_error = 0.0, straight(at_zero) - straight(budget.value)
     if low_error >= 0:
-        raise InputError(
-            f"budget {budget.label}: strength 0 costs {at_zero:.3g} already; a larger budget, or protocol.dummy=0"
-        )
+        raise Unreachable(f"budget {budget.label}: strength 0 costs {at_zero:.3g} already, as the dummy is on")
     high, high_error = start, error(start)
     while high_error < 0:
         low, low_error = high, high_error
         if low >= LARGEST:
-            raise InputError(
-                f"budget {budget.label}: strength {direction * low:g} costs {tried[-1][1]:.3g} only; a smaller budget, "
-                f"or protocol.{budget.kind}=null"
-            )
+            raise Unreachable(f"budget {budget.label}: strength {direction * low:+g} costs {tried[-1][1]:.3g} only")
         progress = 1 + high_error / straight(budget.value)  # share of the straight line that is gone
-        high = min(LARGEST, low * min(8.0, 1.1 / max(progress, 0.1)))
+        high = float(f"{min(LARGEST, low * min(8.0, 1.1 / max(progress, 0.1))):.4g}")
         high_error = error(high)
     last = 0
     while not _reached(tried[-1][1], budget) and len(tried) < TRIES:
-        middle = (low * high_error - high * low_error) / (high_error - low_error)
+        middle = float(f"{(low * high_error - high * low_error) / (high_error - low_error):.4g}")
+        if middle in (low, high):
+            break
         found = error(middle)
         side = 1 if found < 0 else -1
         if side > 0:
@@ -94,6 +94,8 @@ def calibrate(measure: Measure, budget: Budget, *, direction: int, start: float,
             high, high_error, low_error = middle, found, low_error / (2 if side == last else 1)
         last = side
     best = min(tried, key=lambda point: abs(straight(point[1]) - straight(budget.value)))
+    if not _reached(best[1], budget):
+        print(f"{budget.label}: the cost jumps; strength {best[0]:+g}, which costs {best[1]:.4g}, is the nearest")
     return Calibrated(*best, tuple(tried))
 
 
@@ -128,6 +130,8 @@ class DivergenceMeter:
 def calibrations(plan: Plan, plain: Sequence[Generation], steer: Steer) -> list[dict[str, Any]]:
     """Strengths that reach the budgets of a protocol, in each of its directions, with what they were measured on.
 
+    A budget that is out of reach has the strength None, and a line is printed that says why.
+
     Args:
         plain: What the plain model wrote for the prompts of the plan.
     """
@@ -140,19 +144,20 @@ def calibrations(plan: Plan, plain: Sequence[Generation], steer: Steer) -> list[
         for budget in protocol.budgets():
             costs = _divergences if budget.kind == "kl" else _ratios
             measure, at_zero = costs(plan, few, texts, steer)
-            reached = calibrate(measure, budget, direction=direction, start=start, at_zero=at_zero)
-            found.append(
-                {
-                    "budget": budget.label,
-                    "dimension": plan.dimension,
-                    **asdict(reached),
-                    "always": plan.always,
-                    "protocol": protocol.name,
-                    "prompts": {generator.prompts_name: len(generator.prompts) for generator in few},
-                    "samples": protocol.samples,
-                    "judge": plan.judge.name if budget.kind == "perplexity" else None,
-                }
-            )
+            entry: dict[str, Any] = {
+                "budget": budget.label,
+                "direction": direction,
+                **plan.identity(),
+                "prompts": {generator.prompts_name: len(generator.prompts) for generator in few},
+                "samples": protocol.samples,
+                "judge": plan.judge.name if budget.kind == "perplexity" else None,
+            }
+            try:
+                reached = asdict(calibrate(measure, budget, direction=direction, start=start, at_zero=at_zero))
+            except Unreachable as error:
+                print(f"{error}; it gets no row")
+                reached = {"strength": None, "unreachable": str(error)}
+            found.append(entry | reached)
     return found
 
 
@@ -160,7 +165,7 @@ def noted(origin: Origin, found: Sequence[dict[str, Any]]) -> Origin:
     """The origin with calibrations added; those of the same protocol, budget, dimension and direction give way."""
 
     def key(entry: dict[str, Any]) -> tuple[object, ...]:
-        return (entry["protocol"], entry["budget"], entry["dimension"], entry["strength"] > 0)
+        return tuple(entry[name] for name in ("protocol", "budget", "dimension", "direction"))
 
     kept = [entry for entry in origin.calibration if key(entry) not in {key(entry) for entry in found}]
     return replace(origin, calibration=[*kept, *found])
@@ -178,17 +183,21 @@ def _divergences(
 
 
 def _ratios(plan: Plan, few: Sequence[Generator], texts: Sequence[Generation], steer: Steer) -> tuple[Measure, float]:
-    plain = _perplexity(plan.judge, texts)
+    limit = plan.protocol.legacy_perplexity_limit
+    plain = _perplexity(plan.judge, texts, limit)
 
     def measure(strength: float) -> float:
         named = {plan.dimension: strength} | plan.always
         written = [g for generator in few for batch in generator.run([named], steer) for g in batch]
-        return _perplexity(plan.judge, written) / plain
+        return _perplexity(plan.judge, written, limit) / plain
 
     return measure, measure(0.0) if plan.always else 1.0
 
 
-def _perplexity(judge: LanguageModel, texts: Sequence[Generation]) -> float:
+def _perplexity(judge: LanguageModel, texts: Sequence[Generation], limit: float | None) -> float:
     """Mean perplexity, as it is reported."""
     ((nats, tokens),) = nats_of(judge, [list(texts)], None)
-    return perplexity(nats, tokens).mean().item()
+    value = perplexity(nats, tokens, limit=limit).nanmean().item()
+    if not math.isfinite(value):
+        raise InputError(f"protocol.legacy_perplexity_limit={limit}: no sample is below it")
+    return value

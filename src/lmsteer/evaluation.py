@@ -94,13 +94,13 @@ def evaluate(
         suffix = f"@{scorer.name}" if number else ""
         for metrics, values in zip(measured, _scores(scorer, protocol.metric, groups, scores), strict=True):
             metrics.update(_attribute(protocol.metric, values, scorer.name, suffix))
-    limit = protocol.legacy_perplexity_limit
+    limit, rows = protocol.legacy_perplexity_limit, list[ResultRow]()
     for metrics, group, (nats, tokens) in zip(measured, groups, nats_of(judge, groups, scores), strict=True):
         try:
             metrics.update(_fluency(group, nats, tokens, judge.name, limit))
+            rows.append(_row(group, metrics, labels))
         except ValueError as error:
             raise InputError(f"generations at strength {group[0].strength or 'plain'}: {error}") from error
-    rows = [_row(group, metrics, labels) for group, metrics in zip(groups, measured, strict=True)]
     single = [
         RowValues(
             tuple(generation.prompt.text for generation in group),
@@ -156,17 +156,26 @@ def _prompts_digest(group: Group) -> str:
 
 
 def _grouped(generations: Sequence[Generation]) -> list[Group]:
-    """Generations by prompt set, budget and strength, in order of first appearance."""
+    """Generations by prompt set, budget and strength, in order of first appearance.
+
+    The groups of a prompt set must have the same prompts: where a file was cut, the last one lacks some.
+    """
     groups: dict[tuple[Any, ...], Group] = {}
     for generation in generations:
         key = (generation.prompts, generation.budget, *sorted(generation.strength.items()))
         groups.setdefault(key, []).append(generation)
+    sizes = {len(generation.texts) for generation in generations}
+    if len(sizes) > 1:
+        raise InputError(
+            f"generations: prompts have {min(sizes)} to {max(sizes)} samples; the same number for each is expected"
+        )
+    first: dict[str, Group] = {}
     for group in groups.values():
-        sizes = {len(generation.texts) for generation in group}
-        if len(sizes) > 1:
+        other = first.setdefault(group[0].prompts, group)
+        if sorted(g.prompt.text for g in group) != sorted(g.prompt.text for g in other):
             raise InputError(
-                f"generations at strength {group[0].strength or 'plain'}: prompts have {min(sizes)} to {max(sizes)} "
-                "samples; the same number for each is expected"
+                f"generations at strength {group[0].strength or 'plain'}: {len(group)} prompts, not the {len(other)} "
+                f"that {other[0].strength or 'plain'} has; is the file whole?"
             )
     return list(groups.values())
 

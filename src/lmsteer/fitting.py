@@ -119,6 +119,7 @@ def fit(
     how = how or FitSettings()
     steer = what.build(model.width, seed)
     store = store or StoreSettings(where="off")
+    source = corpus.digest()
     corpus = corpus if how.rows is None else corpus.subset(how.rows, seed)
     extract = FeatureExtractor(model, max_length=how.max_length)
     data = CorpusData(
@@ -134,15 +135,21 @@ def fit(
     )
     task = SteerTask(steer, model.head, lr=how.lr, regularization=what.regularization)
     _train(task, data, how, model.device, folder, logger)
+    removed = dict(corpus.removed)
     sizes = {"train_rows": len(corpus.train), "dev_rows": len(data.dev)}
     origin = Origin(
         model=model.name,
         fingerprint=model.head.fingerprint(),
         meaning={what.name: what.meaning},
-        corpus={"name": corpus.name, "digest": corpus.digest(), **sizes, "removed": dict(corpus.removed)},
+        corpus={"name": corpus.name, "digest": corpus.digest(), "source": source, **sizes, "removed": removed},
         seed=seed,
         versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
-        training={**asdict(how), "regularization": what.regularization, "curve": task.curve},
+        training={
+            **asdict(how),
+            "regularization": what.regularization,
+            "init_std": what.init_std,
+            "curve": task.curve,
+        },
     )
     return task.chosen(), origin
 

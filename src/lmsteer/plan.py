@@ -72,10 +72,24 @@ class Plan:
             duplicates={found.name: found.duplicates for found in self.sets.values()},
         )
 
+    def identity(self) -> dict[str, Any]:
+        """What a calibrated strength holds for, beside its budget and direction."""
+        return {"protocol": self.protocol.name, "dimension": self.dimension, "always": self.always}
+
+    def calibrated(self, calibration: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Those entries of a steer's calibrations that are for this plan."""
+        budgets, own = {budget.label for budget in self.protocol.budgets()}, self.identity()
+        return [
+            entry
+            for entry in calibration
+            if entry["budget"] in budgets and all(entry[name] == value for name, value in own.items())
+        ]
+
     def settings(self, key: str, calibration: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str, float], str]]:
         """Strengths by name and the budget of each, for one prompt set: the given ones first, then the calibrated."""
         found = [(float(value), "") for value in sorted(self.protocol.strengths)]
-        found += [(float(entry["strength"]), str(entry["budget"])) for entry in calibration]
+        reached = [entry for entry in self.calibrated(calibration) if entry["strength"] is not None]
+        found += [(float(entry["strength"]), str(entry["budget"])) for entry in reached]
         return [
             ({self.dimension: value} | self.always, budget) for value, budget in found if self.protocol.goes(key, value)
         ]

@@ -75,7 +75,11 @@ class Protocol:
         if limit is not None and not limit > 1:
             raise InputError(f"protocol.legacy_perplexity_limit={limit}: a number above 1 expected")
         self._check_names()
-        self.budgets()
+        for direction in self.directions() if self.budgets() and self.prompts else ():
+            if not any(self.goes(key, direction) for key in self.prompts):
+                raise InputError(
+                    f"protocol.strengths={values}: no prompt set is steered in the direction {direction:+d}"
+                )
 
     def _check_names(self) -> None:
         if not re.fullmatch(r"[^\s@]+", self.metric) or not Metric(self.metric).is_attribute:

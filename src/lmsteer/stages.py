@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from lmsteer.data.corpus import Corpus
 from lmsteer.data.store import StoreSettings
 from lmsteer.evaluation import Labels, evaluate
 from lmsteer.fitting import FitSettings, SteerSettings, fit
+from lmsteer.generation.generate import Generator
 from lmsteer.generation.plain import PlainTexts
 from lmsteer.plan import Plan
 from lmsteer.protocol import Protocol
@@ -54,23 +55,24 @@ def fit_stage(
     return load_steer(run.path(STEER), model)
 
 
-def plain_stage(run: Run, plan: Plan, kept: PlainTexts) -> dict[str, Path]:
+def plain_stage(run: Run, generators: Mapping[str, Generator], kept: PlainTexts) -> dict[str, Path]:
     """Write what the plain model makes of each prompt set, or take it where it is kept; the paths, by key.
 
     They go into the generations of the run, and are deleted then.
     """
-    paths = {key: run.path(f"plain.{number}.jsonl") for number, key in enumerate(plan.generators)}
+    paths = {key: run.path(f"plain.{number}.jsonl") for number, key in enumerate(generators)}
     if not run.finished(GENERATIONS):
         with run.timed("plain"):
             for key, path in paths.items():
                 if not path.is_file():
-                    kept.write(plan.generators[key], path)
+                    kept.write(generators[key], path)
     return paths
 
 
 def calibrate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, origin: Origin) -> Origin:
     """Find the strengths that reach the protocol's budgets and put them into the steer file."""
-    if run.finished(GENERATIONS) or not plan.protocol.budgets() or origin.calibration:
+    wanted = len(plan.protocol.budgets()) * len(plan.protocol.directions())
+    if run.finished(GENERATIONS) or len(plan.calibrated(origin.calibration)) == wanted:
         return origin
     with run.timed("calibrate"):
         origin = noted(origin, calibrations(plan, texts_of(plain), steer))
@@ -85,22 +87,19 @@ def texts_of(paths: dict[str, Path]) -> list[Generation]:
 
 def generate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, origin: Origin) -> Path:
     """Write the generations of every prompt set: the plain model's, then those at each strength; return their path."""
-    path = run.path(GENERATIONS)
-    if run.finished(GENERATIONS):
-        return path
-    parts = []
-    with run.timed("generate"):
-        for number, (key, generator) in enumerate(plan.generators.items()):
-            settings = plan.settings(key, origin.calibration)
-            parts.append(run.path(f"steered.{number}.jsonl"))
-            if settings and not parts[-1].is_file():
-                generator.write(
-                    parts[-1], [strength for strength, _ in settings], steer, [name for _, name in settings]
-                )
-    both = [part for pair in zip(plain.values(), parts, strict=True) for part in pair if part.is_file()]
-    write_atomically(path, (generation.to_json() for part in both for generation in read_generations(part)))
+    path, parts = run.path(GENERATIONS), [run.path(f"steered.{number}.jsonl") for number in range(len(plan.sets))]
+    both = [part for pair in zip(plain.values(), parts, strict=True) for part in pair]
+    if not run.finished(GENERATIONS):
+        with run.timed("generate"):
+            for part, (key, generator) in zip(parts, plan.generators.items(), strict=True):
+                settings = plan.settings(key, origin.calibration)
+                if settings and not part.is_file():
+                    strengths, budgets = [own for own, _ in settings], [name for _, name in settings]
+                    generator.write(part, strengths, steer, budgets)
+        there = [part for part in both if part.is_file()]
+        write_atomically(path, (generation.to_json() for part in there for generation in read_generations(part)))
     for part in both:
-        part.unlink()
+        part.unlink(missing_ok=True)
     return path
 
 
@@ -124,8 +123,9 @@ def evaluate_stage(
 
 def settings_of(steer: Steer, origin: Origin) -> dict[str, Any]:
     """How a steer was trained, less the seed: what tells the rows of a table apart."""
-    training = {name: value for name, value in origin.training.items() if name != "curve"}
-    corpus = {"corpus": origin.corpus.get("name"), "train_rows": origin.corpus.get("train_rows")}
+    training = {name: value for name, value in origin.training.items() if name not in ("curve", "rows")}
+    corpus = {"corpus": origin.corpus.get("name"), "texts": str(origin.corpus.get("source", ""))[:12]}
+    corpus["train_rows"] = origin.corpus.get("train_rows")
     return {"rank": steer.rank, "epsilon": steer.epsilon, "dummy": DUMMY in steer.dimensions, **training, **corpus}
 
 
@@ -145,7 +145,9 @@ def _facts(origin: Origin | None) -> dict[str, str]:
         return {}
     training = {name: value for name, value in origin.training.items() if name != "curve"}
     calibration = {
-        f"{entry['budget']}, {'+' if entry['strength'] > 0 else '-'}": f"{entry['strength']:+g}"
+        f"{entry['budget']}, {'+' if entry['direction'] > 0 else '-'}": (
+            "out of reach" if entry["strength"] is None else f"{entry['strength']:+g}"
+        )
         for entry in origin.calibration
     }
     fields = asdict(origin) | {"training": training, "calibration": calibration}

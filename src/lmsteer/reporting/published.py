@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from lmsteer.reporting.line import DUMMY
 from lmsteer.reporting.study import Study, StudyRow
 
-
 SETS = {"real-toxicity-prompts": "nontoxic"}
 """Prompt sets that the published tables call otherwise."""
 JOINT = {"sentiment": ("sentiment-positive", "sentiment-negative")}
@@ -50,11 +49,14 @@ class Entry(_Record):
     def is_of(self, row: StudyRow, protocol: dict[str, JsonValue]) -> bool:
         """Whether a measured row repeats this one: table and its size, model, method and strength are the same."""
         strengths = {value for name, value in row.strength.items() if name != DUMMY}
-        sizes = {len(measured.sample.prompts) for measured in row.metrics.values()}
+        left_out = protocol.get("duplicates_left_out")
+        twice = left_out.get(row.prompts, 0) if isinstance(left_out, dict) else 0
+        sizes = {len(measured.sample.prompts) + int(str(twice)) for measured in row.metrics.values()}
         name = str(protocol.get("name"))
         return (
             self.table in JOINT.get(name, (name,))
             and self.samples == protocol.get("samples")
+            and self.prompts is not None
             and self.prompts in (row.prompts, SETS.get(row.prompts))
             and sizes == {self.n_prompts}
             and self.model == _last(row.model)

@@ -32,8 +32,8 @@ def attention_by_products(
 ) -> tuple[Tensor, None]:
     """``softmax(q kᵀ) v`` of queries (B, H, T, D) over keys and values (B, K, S, D): (B, T, H, D) and None.
 
-    Heads that share keys are rows of one product, so nothing is repeated; the softmax is taken in float32 at least. What is not
-    causal attention with at most a boolean mask goes to transformers' own ``sdpa``.
+    Heads that share keys are rows of one product, so nothing is repeated; the softmax is taken in float32 at least.
+    What is not causal attention with at most a boolean mask goes to transformers' own ``sdpa``.
     """
     rows, heads, new, size = query.shape
     groups, seen = key.shape[1], key.shape[2]

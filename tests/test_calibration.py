@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lmsteer.budget import Budget
-from lmsteer.calibration import TOLERANCE, calibrate, calibrations, noted
+from lmsteer.calibration import TOLERANCE, Unreachable, calibrate, calibrations, noted
 from lmsteer.data.prompts import PromptSet
 from lmsteer.errors import InputError
 from lmsteer.generation.generate import Generator
@@ -61,11 +61,9 @@ def test_the_strength_of_a_bent_cost_is_found_within_the_tolerance(bend: float) 
 
 
 def test_what_cannot_be_reached_is_refused() -> None:
-    with pytest.raises(
-        InputError, match=r"perplexity ×2: strength \+?1000 costs 1\.5 only; .*protocol\.perplexity=null"
-    ):
+    with pytest.raises(Unreachable, match=r"perplexity ×2: strength \+1000 costs 1\.5 only"):
         calibrate(lambda v: 1.5, Budget("perplexity", 2.0), direction=1, start=5.0, at_zero=1.0)
-    with pytest.raises(InputError, match=r"kl 0\.3: strength 0 costs 0\.5 already"):
+    with pytest.raises(Unreachable, match=r"kl 0\.3: strength 0 costs 0\.5 already"):
         calibrate(lambda v: v * v, Budget("kl", 0.3), direction=1, start=5.0, at_zero=0.5)
 
 
@@ -123,8 +121,31 @@ def test_the_calibrated_strength_has_the_perplexity_it_says(plan: Plan, steer: S
     assert entry["reached"] == pytest.approx(1.1, rel=2 * TOLERANCE["perplexity"])
 
 
+def test_a_cost_that_jumps_over_the_budget_ends_at_the_nearest_strength(capsys: pytest.CaptureFixture[str]) -> None:
+    def cost(v: float) -> float:
+        return 1.0 + (v > 3) * 9.0 + v / 1000
+
+    found = calibrate(cost, Budget("perplexity", 2.0), direction=1, start=5.0, at_zero=1.0)
+    assert found.reached < 1.1
+    assert "the cost jumps" in capsys.readouterr().out
+
+
+def test_a_budget_out_of_reach_is_noted_and_gets_no_row(
+    plan: Plan, steer: Steer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan.protocol = replace(plan.protocol, kl=1e3, perplexity=None)
+    found = calibrations(plan, plain_texts(plan), steer)
+    assert [entry["strength"] for entry in found] == [None, None]
+    assert all("only" in entry["unreachable"] for entry in found)
+    assert capsys.readouterr().out.count("it gets no row") == 2
+    assert plan.settings("b", found) == [({"sentiment": 3.0}, "")]
+
+
 def test_each_set_gets_the_strengths_of_its_directions(plan: Plan) -> None:
-    calibration = [{"budget": "kl 0.2", "strength": -2.5}, {"budget": "kl 0.2", "strength": 2.0}]
+    own = {"budget": "kl 0.2", "protocol": "toy", "dimension": "sentiment", "always": {}}
+    others = [own | {"strength": 9.0, key: value} for key, value in (("protocol", "x"), ("budget", "kl 1"))]
+    out_of_reach = own | {"budget": "perplexity ×1.1", "strength": None}
+    calibration = [own | {"strength": -2.5}, own | {"strength": 2.0}, *others, out_of_reach]
     assert plan.settings("a", calibration) == [
         ({"sentiment": -3.0}, ""),
         ({"sentiment": 3.0}, ""),
@@ -143,7 +164,9 @@ def test_the_dummy_is_on_where_the_protocol_wants_it_and_the_steer_has_one(tiny_
 
 def test_calibrations_are_noted_in_the_file_and_replace_those_of_the_same_kind(tmp_path: Path, steer: Steer) -> None:
     def entry(strength: float, protocol: str = "p") -> dict[str, object]:
-        return {"budget": "kl 0.3", "dimension": "sentiment", "strength": strength, "protocol": protocol}
+        direction = 1 if strength > 0 else -1
+        known = {"budget": "kl 0.3", "dimension": "sentiment", "protocol": protocol}
+        return known | {"strength": strength, "direction": direction}
 
     origin = Origin(model="m", fingerprint="f", calibration=[entry(1.0), entry(-1.0), entry(1.5, "q")])
     save_steer(tmp_path / "steer.safetensors", steer, noted(origin, [entry(2.0)]))

@@ -1,6 +1,7 @@
 """Promises of the configuration: it matches the objects it builds, and fails when it is composed, not hours later."""
 
 import importlib
+import re
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from lmsteer.errors import InputError
-from src.configuration import CONF, MOVED, entry_point, record, resolved
+from src.configuration import CONF, MOVED, entry_point, folder_name, record, resolved
 
 ENTRIES = {name: importlib.import_module(f"src.{name}").KEYS for name in ("train", "generate", "evaluate", "calibrate")}
 NEEDED = {
@@ -189,3 +190,18 @@ def test_faults_of_the_program_keep_their_traceback(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "argv", ["train", "model=tiny", f"hydra.run.dir={tmp_path / 'out'}"])
     with pytest.raises(ZeroDivisionError):
         entry_point("train")(broken)()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ("seed-0_steer.rank-4", "seed-0_steer.rank-4"),
+        ("data.path-../a/b.tsv_seed-0", r"data\.path-\.\.-a-b\.tsv_seed-0-[0-9a-f]{6}"),
+        ("../../x", r"x-[0-9a-f]{6}"),
+        ("a" * 300, r"a{120}-[0-9a-f]{6}"),
+        ("", ""),
+    ],
+)
+def test_overrides_make_the_name_of_one_folder(overrides: str, name: str) -> None:
+    assert re.fullmatch(name, folder_name(overrides))
+    assert folder_name(overrides + "/y") != folder_name(overrides + "/z")

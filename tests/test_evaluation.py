@@ -1,8 +1,11 @@
 """Promises of evaluation about what was measured before."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from lmsteer.errors import InputError
 from lmsteer.evaluation import Labels, evaluate
 from lmsteer.generation.generate import Generator
 from lmsteer.generation.sampling import Nucleus
@@ -53,3 +56,21 @@ def test_what_another_model_has_told_does_not_count(tiny_model: LanguageModel) -
     ]
     assert measured(told, tiny_model).rows[0].metrics["perplexity"].value > 2
     assert tiny(seed=1).fingerprint() != tiny_model.fingerprint()
+
+
+def test_a_file_that_was_cut_between_lines_is_refused(tiny_model: LanguageModel) -> None:
+    generator = Generator(tiny_model, PROMPTS, decoding=Nucleus(max_new_tokens=4), samples=2)
+    whole = [generation for batch in generator.run([{}]) for generation in batch]
+    steered = [replace(generation, strength={"tone": 1.0}) for generation in whole]
+    assert len(measured([*whole, *steered], tiny_model).rows) == 2
+    with pytest.raises(InputError, match=r"strength {'tone': 1.0}: 2 prompts, not the 3 that plain has"):
+        measured([*whole, *steered[:-1]], tiny_model)
+    shorter = replace(steered[-1], texts=steered[-1].texts[:1])
+    with pytest.raises(InputError, match="1 to 2 samples"):
+        measured([*whole, *steered[:-1], shorter], tiny_model)
+
+
+def test_a_limit_that_leaves_no_sample_is_refused(tiny_model: LanguageModel) -> None:
+    limited = replace(PROTOCOL, legacy_perplexity_limit=1.001)
+    with pytest.raises(InputError, match="at strength plain"):
+        evaluate(written(tiny_model, likelihoods=False), limited, tiny_model, Labels(model="tiny"))

@@ -12,6 +12,7 @@ from lmsteer.models import tiny
 from lmsteer.protocol import Protocol
 from lmsteer.records import Generation, Prompt, write_atomically
 from lmsteer.reporting.measured import read_run
+from lmsteer.reporting.result import read_result
 from lmsteer.runs import Run
 from lmsteer.scoring.profanity import ProfanityScorer
 from src import tables as command
@@ -100,9 +101,9 @@ def test_what_was_scored_is_not_scored_again(run: Path, tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
-        (["The weather", "My friend", "Another"], r"1 of its prompts are not among those of .*run \(mild 3, rude 2\)"),
+        (["Another", "One more"], r"none of its prompts is among those of .*run \(mild 3, rude 2\)"),
+        (["The weather", "My friend", "Another"], r"2 prompts of mild, 2 of them different; the 3 of .*run, each once"),
         (["The weather", "My friend"], r"2 prompts of mild, 2 of them different; the 3 of .*run, each once"),
-        (["Shut", "You stupid", "Shut"], r"3 prompts of rude, 2 of them different; the 2 of .*run, each once"),
     ],
 )
 def test_other_prompts_are_refused_with_their_numbers(
@@ -114,6 +115,16 @@ def test_other_prompts_are_refused_with_their_numbers(
     assert error.count("\n") == 1
     assert re.search(message, error)
     assert not (tmp_path / "out").exists()
+
+
+def test_prompts_that_the_run_has_not_or_not_twice_are_left_out_and_counted(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = foreign(tmp_path / "dexperts.jsonl", [*PROMPTS["mild"], "Another", PROMPTS["mild"][0]])
+    assert command.main(arguments(run, file)) == 0
+    assert f"{file}: 2 of 5 prompts left out" in capsys.readouterr().out
+    (row,) = read_result(tmp_path / "out/rescored/dexperts/metrics.json").rows
+    assert row.metrics["perplexity"].n == 3
 
 
 def test_a_cut_file_another_number_of_samples_and_another_file_of_that_name_are_refused(

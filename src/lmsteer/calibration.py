@@ -30,9 +30,11 @@ TOKENS = 2048
 """Tokens on which a divergence is measured, at most: spread evenly over the continuations."""
 TOLERANCE = {"kl": 0.01, "perplexity": 0.03}
 """Relative difference from the budget that is good enough; a perplexity is measured on few samples."""
+NARROW = 0.02
+"""Brackets narrower than this share of the strength are not parted: there the cost jumps, as one sample decides."""
 LARGEST = 1e3
 """Strengths beyond it are not tried."""
-TRIES = 20
+TRIES = 12
 
 
 class Unreachable(InputError):
@@ -84,7 +86,7 @@ def calibrate(measure: Measure, budget: Budget, *, direction: int, start: float,
     last = 0
     while not _reached(tried[-1][1], budget) and len(tried) < TRIES:
         middle = float(f"{(low * high_error - high * low_error) / (high_error - low_error):.4g}")
-        if middle in (low, high):
+        if middle in (low, high) or high - low < NARROW * high:
             break
         found = error(middle)
         side = 1 if found < 0 else -1

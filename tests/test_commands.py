@@ -231,7 +231,7 @@ def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
         ("train", ["data.path=missing.tsv"], "missing.tsv"),
         ("train", ["protocol.strengths=[0]"], "protocol.strengths=[0]"),
         ("train", ["decoding.p=2"], "decoding.p=2"),
-        ("train", ["protocol.kl=0"], "protocol.kl=0.0: a finite number above 0"),
+        ("train", ["protocol.kl=0"], "protocol.kl=0: a finite number above 0"),
         ("train", ["fit.rows=1"], "fit.rows=1: 2 rows or more"),
         ("train", ["+protocol.one_way.x=up"], "protocol.one_way={'x': 'up'}"),
         ("calibrate", ["steer_file=missing.safetensors"], "protocol.kl and protocol.perplexity are null"),

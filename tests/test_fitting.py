@@ -146,7 +146,7 @@ def test_the_origin_says_what_made_the_steer(tiny_model: LanguageModel) -> None:
     _, origin = fit(tiny_model, corpus(), WHAT, SETTINGS, seed=3)
     assert origin.fingerprint == tiny_model.head.fingerprint()
     sizes = {"train_rows": 60, "dev_rows": 20, "removed": {}}
-    assert origin.corpus == {"name": "toy", "digest": corpus().digest(), **sizes}
+    assert origin.corpus == {"name": "toy", "digest": corpus().digest(), "source": corpus().digest(), **sizes}
     assert origin.seed == 3
     assert [step for step, _ in origin.training["curve"]["train"]] == list(range(1, 21))
     assert [step for step, _ in origin.training["curve"]["dev"]] == [6, 12, 18]
@@ -159,7 +159,7 @@ def test_a_fit_on_fewer_rows_is_one_on_a_subset_of_the_corpus_and_says_so(tiny_m
     expected, _ = fit(tiny_model, subset, WHAT, SETTINGS, seed=3)
     assert torch.equal(few.first, expected.first)
     sizes = {"train_rows": 10, "dev_rows": 20, "removed": {"duplicates": 3, "overlaps": 1}}
-    assert origin.corpus == {"name": "toy", "digest": subset.digest(), **sizes}
+    assert origin.corpus == {"name": "toy", "digest": subset.digest(), "source": corpus().digest(), **sizes}
     assert origin.training["rows"] == 10
 
 

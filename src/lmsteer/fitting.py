@@ -119,7 +119,7 @@ def fit(
     how = how or FitSettings()
     steer = what.build(model.width, seed)
     store = store or StoreSettings(where="off")
-    source = corpus.digest()
+    source = corpus.digest()  # which texts the rows are a choice of, whatever the seed
     corpus = corpus if how.rows is None else corpus.subset(how.rows, seed)
     extract = FeatureExtractor(model, max_length=how.max_length)
     data = CorpusData(

@@ -27,7 +27,7 @@ class Origin:
         model: Name or hub id of the language model.
         fingerprint: ``Head.fingerprint`` of that model.
         meaning: What positive strength means, by dimension.
-        corpus: Name, digest and size of the corpus.
+        corpus: Name, digest and size of the corpus, and the digest of the one that its rows were chosen from.
         versions: Versions of the packages that made it.
         training: Settings and loss curve of the fit.
         calibration: Strengths that reach a budget, each with what it was measured on.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib import style
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from experiments.speed.report import table
 from lmsteer.errors import InputError
@@ -66,6 +67,9 @@ def figure(found: Study) -> Figure:
                 if row.is_plain:
                     axes.axhline(row.metrics[metric.name].interval.value, color=color, linestyle=":", linewidth=1.2)
         axes.set_xscale("log")
+        ticks = [count for count, _ in examples(found)]
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_ylim(0, 1)
         axes.set_xlabel("training examples (dotted: the plain model)")
         axes.set_ylabel("score or share (0 to 1)")

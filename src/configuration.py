@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import GenericAlias
 from typing import Annotated, Any
@@ -104,12 +104,17 @@ def in_multirun() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def resolved(cfg: DictConfig, keys: set[str]) -> dict[str, Any]:
+def resolved(cfg: DictConfig, keys: set[str], kinds: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The configuration as plain values, checked: top-level keys, and each target's keys and values.
+
+    Args:
+        keys: Options of the command.
+        kinds: Types of those that no other command has.
 
     Raises:
         InputError: If a key is unknown or a value is not of the kind its target takes.
     """
+    known = COMMON | dict(kinds or {})
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise InputError(f"{missing[0]}: a value is needed; give {missing[0]}=… on the command line")
     moved = _taken_out(cfg)
@@ -125,8 +130,8 @@ def resolved(cfg: DictConfig, keys: set[str]) -> dict[str, Any]:
         if (key in TARGETS or (key == "protocol" and node)) and not _is_built(node):
             raise InputError(f"{key!s}={node!r}: one of the choices in conf/{key!s} is expected")
         _check(node, f"{key!s}")
-        if key in COMMON:
-            _check_value(node, COMMON[key], f"data.{key!s}" if key in moved else f"{key!s}")
+        if key in known:
+            _check_value(node, known[key], f"data.{key!s}" if key in moved else f"{key!s}")
     return typing.cast(dict[str, Any], plain)
 
 

@@ -12,7 +12,15 @@ from omegaconf import DictConfig
 from lmsteer.errors import InputError
 from src.configuration import CONF, MOVED, entry_point, folder_name, record, resolved
 
-ENTRIES = {name: importlib.import_module(f"src.{name}").KEYS for name in ("train", "generate", "evaluate", "calibrate")}
+SOURCE = Path(__file__).parents[1] / "src"
+MODULES = {
+    path.stem: importlib.import_module(f"src.{path.stem}")
+    for path in sorted(Path(CONF).glob("*.yaml"))
+    if (SOURCE / path.name).with_suffix(".py").exists()
+}
+ENTRIES = {name: module.KEYS for name, module in MODULES.items()}
+KINDS = {name: getattr(module, "KINDS", {}) for name, module in MODULES.items()}
+"""Types of the options that one command alone has."""
 NEEDED = {
     "train": [],
     "generate": [],
@@ -56,6 +64,11 @@ def test_every_scorer_composes_into_a_protocol_under_its_own_name(name: str) -> 
     config = resolved(chosen, ENTRIES["train"])
     assert list(config["protocol"]["scorers"]) == [name]
     assert config["protocol"]["scorers"][name]["name"] == name
+
+
+@pytest.mark.parametrize("entry", list(ENTRIES))
+def test_a_plain_call_of_every_command_passes_its_checks(entry: str) -> None:
+    resolved(composed(entry, *NEEDED[entry]), ENTRIES[entry], KINDS[entry])
 
 
 @pytest.mark.parametrize("entry", list(ENTRIES))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from tests.test_conf import ENTRIES
+from tests.test_conf import ENTRIES, KINDS
 
 import lmsteer
 from lmsteer.models import tiny
@@ -23,7 +23,7 @@ COMMANDS = [(command, rest) for command, rest in FOUND if command != "tables"]
 def test_every_command_composes(command: str, rest: str) -> None:
     overrides = shlex.split(rest, comments=True)
     with initialize_config_dir(CONF, version_base="1.3"):
-        config = resolved(compose(command, overrides=["run_dir=x", *overrides]), ENTRIES[command])
+        config = resolved(compose(command, overrides=["run_dir=x", *overrides]), ENTRIES[command], KINDS[command])
     assert set(config) == ENTRIES[command]
 
 

@@ -31,6 +31,7 @@ class Origin:
         versions: Versions of the packages that made it.
         training: Settings and loss curve of the fit.
         calibration: Strengths that reach a budget, each with what it was measured on.
+        derivation: How it was made of other steers, if it was; empty for a steer that was fitted.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Origin:
     versions: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     calibration: list[dict[str, Any]] = field(default_factory=list)
+    derivation: dict[str, Any] = field(default_factory=dict)
 
 
 def save_steer(path: Path, steer: Steer, origin: Origin) -> None:

@@ -6,7 +6,7 @@ Shapes: N texts, B rows of a batch, P prompts of a batch, T tokens read, M token
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,11 +24,15 @@ MANY_TOKENS = 32768
 
 
 @dataclass(frozen=True)
-class _Encoded:
-    """Token ids before the first one that counts, and from it to the last one that does."""
+class Encoded:
+    """Token ids before the first one that counts, and from it to the last one that does.
+
+    ``offsets`` are the characters (from, to) of the text that the tokenizer says each token that counts stands for.
+    """
 
     before: tuple[int, ...]
     after: tuple[int, ...]
+    offsets: tuple[tuple[int, int], ...]
 
 
 def conditional_nats(
@@ -57,7 +61,7 @@ def conditional_nats(
         raise InputError(f"{len(prompts)} prompts and {len(continuations)} continuations; as many of each expected")
     if not prompts:
         return torch.empty(0), torch.empty(0, dtype=torch.int64)
-    texts = _encode(model, prompts, continuations)
+    texts = encode(model, prompts, continuations)
     sharing = _can_share(model)
     nats_N = in_batches(
         _batches(texts, sharing, tokens or TOKENS.get(model.device.type, MANY_TOKENS), model.context),
@@ -75,28 +79,47 @@ def continuation_states(model: LanguageModel, prompts: Sequence[str], continuati
     Raises:
         InputError: As ``conditional_nats`` does.
     """
-    texts = _encode(model, prompts, continuations)
+    texts = encode(model, prompts, continuations)
+    return torch.cat([states_MD for _, states_MD in states_by_batch(model, texts)])
+
+
+def states_by_batch(model: LanguageModel, texts: Sequence[Encoded]) -> Iterator[tuple[list[int], Tensor]]:
+    """Batches of texts, by their indices, and the hidden states (M, D) before each of their tokens that count."""
     sharing = _can_share(model)
-    batches = _batches(texts, sharing, TOKENS.get(model.device.type, MANY_TOKENS), model.context)
-    return torch.cat([_states(model, [texts[index] for index in batch], sharing) for batch in batches])
+    for batch in _batches(texts, sharing, TOKENS.get(model.device.type, MANY_TOKENS), model.context):
+        yield batch, _states(model, [texts[index] for index in batch], sharing)
 
 
-def _encode(model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str]) -> list[_Encoded]:
+def encode(
+    model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str], *, places: Sequence[str] = ()
+) -> list[Encoded]:
+    """Texts as tokens, those that count told from those before them as ``conditional_nats`` says.
+
+    Args:
+        places: Where each text stands, for messages.
+
+    Raises:
+        InputError: As ``conditional_nats`` does.
+    """
     whole = [prompt + continuation for prompt, continuation in zip(prompts, continuations, strict=True)]
     rows = model.tokenizer(whole, return_offsets_mapping=True, verbose=False)
     encoded = []
     for index, (ids, offsets) in enumerate(zip(rows["input_ids"], rows["offset_mapping"], strict=True)):
+        where = f"{places[index]}: " if places else ""
         # Special tokens have the offsets (0, 0) and so never count.
         counted = [place for place, (_, end) in enumerate(offsets) if end > len(prompts[index])]
         if not counted:
             raise InputError(
-                f"continuation {continuations[index]!r} of prompt {prompts[index]!r} has no tokens, so no perplexity"
+                f"{where}continuation {continuations[index]!r} of prompt {prompts[index]!r} has no tokens, "
+                "so no perplexity"
             )
         first, behind = counted[0], counted[-1] + 1
-        text = _Encoded(tuple(ids[:first]) or (_first_token(model),), tuple(ids[first:behind]))
+        before = tuple(ids[:first]) or (_first_token(model),)
+        text = Encoded(before, tuple(ids[first:behind]), tuple(offsets[first:behind]))
         if (length := len(text.before) + len(text.after)) > model.context:
             raise InputError(
-                f"text {whole[index][:40]!r}… has {length} tokens; model {model.name} takes at most {model.context}"
+                f"{where}text {whole[index][:40]!r}… has {length} tokens; "
+                f"model {model.name} takes at most {model.context}"
             )
         encoded.append(text)
     return encoded
@@ -115,7 +138,7 @@ def _can_share(model: LanguageModel) -> bool:
     return not model.lm._is_stateful and {"position_ids", "past_key_values"} <= set(parameters)
 
 
-def _batches(texts: Sequence[_Encoded], sharing: bool, budget: int, context: int) -> list[list[int]]:
+def _batches(texts: Sequence[Encoded], sharing: bool, budget: int, context: int) -> list[list[int]]:
     """Indices of the texts of each batch: continuations of one prompt side by side, then texts that stand alone."""
     families: dict[object, list[int]] = {}
     for index, text in enumerate(texts):
@@ -142,7 +165,7 @@ def _batches(texts: Sequence[_Encoded], sharing: bool, budget: int, context: int
 
 
 @torch.inference_mode()
-def _nats(model: LanguageModel, batch: Sequence[_Encoded], sharing: bool) -> Tensor:
+def _nats(model: LanguageModel, batch: Sequence[Encoded], sharing: bool) -> Tensor:
     """Nats (B,) of a batch."""
     targets_M = torch.tensor([token for text in batch for token in text.after], device=model.device)
     nats_M = model.head.nats(_states(model, batch, sharing), targets_M)
@@ -150,7 +173,7 @@ def _nats(model: LanguageModel, batch: Sequence[_Encoded], sharing: bool) -> Ten
 
 
 @torch.inference_mode()
-def _states(model: LanguageModel, batch: Sequence[_Encoded], sharing: bool) -> Tensor:
+def _states(model: LanguageModel, batch: Sequence[Encoded], sharing: bool) -> Tensor:
     """Hidden states (M, D) before each token that counts."""
     prompts = list(dict.fromkeys(text.before for text in batch))
     read = _read_shared if sharing and len(prompts) < len(batch) else _read_whole
@@ -158,13 +181,13 @@ def _states(model: LanguageModel, batch: Sequence[_Encoded], sharing: bool) -> T
         return read(model, prompts, batch)
 
 
-def _read_whole(model: LanguageModel, _: Sequence[tuple[int, ...]], batch: Sequence[_Encoded]) -> Tensor:
+def _read_whole(model: LanguageModel, _: Sequence[tuple[int, ...]], batch: Sequence[Encoded]) -> Tensor:
     """Hidden states (M, D) before each token that counts, every text by itself; its last token is not read."""
     ids_BT = _padded([text.before + text.after[:-1] for text in batch], "right").to(model.device)
     return _chosen(model.hidden(ids_BT), [len(text.before) - 1 for text in batch], batch)
 
 
-def _read_shared(model: LanguageModel, prompts: Sequence[tuple[int, ...]], batch: Sequence[_Encoded]) -> Tensor:
+def _read_shared(model: LanguageModel, prompts: Sequence[tuple[int, ...]], batch: Sequence[Encoded]) -> Tensor:
     """The same, each prompt read once."""
     ids_PT = _padded(prompts, "left").to(model.device)
     mask_PT = _padded([(1,) * len(prompt) for prompt in prompts], "left").to(model.device)
@@ -193,7 +216,7 @@ def _padded(rows: Sequence[tuple[int, ...]], side: str) -> Tensor:
     return pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True, padding_side=side)
 
 
-def _chosen(states_BTD: Tensor, first: Sequence[int], batch: Sequence[_Encoded]) -> Tensor:
+def _chosen(states_BTD: Tensor, first: Sequence[int], batch: Sequence[Encoded]) -> Tensor:
     """States (M, D) of each row from its ``first`` one on, as many as tokens count in it."""
     first_B1 = torch.tensor(first)[:, None]
     behind_B1 = first_B1 + torch.tensor([len(text.after) for text in batch])[:, None]

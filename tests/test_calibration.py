@@ -191,3 +191,6 @@ def test_plain_texts_are_generated_once_and_are_those_of_the_generator(
     monkeypatch.setattr(Generator, "write", None)
     kept.write(generator(), tmp_path / "again.jsonl")
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "own.jsonl").read_bytes()
+    monkeypatch.setattr("lmsteer.generation.generate._code", lambda: "another decode loop")
+    with pytest.raises(TypeError, match="not callable"):  # it generates anew
+        kept.write(generator(), tmp_path / "further.jsonl")

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -70,10 +70,10 @@ class Generator:
         self.batches = [order[start : start + size] for start in range(0, len(order), size)]
 
     def identity(self) -> str:
-        """What the plain model's texts depend on: model, prompts, decoding, batches and noise."""
+        """What the plain model's texts depend on: model, prompts, decoding, batches, noise, and the code of the loop."""
         prompts = [(prompt.id, prompt.text) for prompt in self.prompts]
         how = [self.samples, self.seed, len(self.batches[0]), self.prompts_name, self.likelihoods]
-        parts = json.dumps([self.model.fingerprint(), repr(self.decoding), how, prompts, version("lmsteer")])
+        parts = json.dumps([self.model.fingerprint(), repr(self.decoding), how, prompts, _code()])
         return hashlib.sha256(parts.encode()).hexdigest()[:24]
 
     def batch(self, readout: Readout, strengths: Sequence[Strength], batch: Sequence[int]) -> list[Generation]:
@@ -236,3 +236,12 @@ def strength_vector(strength: Strength, steer: Steer | None) -> Tensor | None:
     if any(strength.values()):
         raise InputError(f"strength {dict(strength)}: there is no steer; name one with steer_file=FILE")
     return None
+
+
+@cache
+def _code() -> str:
+    """sha256 of this package's sources, which decide what is written as much as any option."""
+    state = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        state.update(path.read_bytes())
+    return state.hexdigest()

@@ -26,6 +26,7 @@ NEEDED = {
     "generate": [],
     "evaluate": ["generations=g.jsonl"],
     "calibrate": ["steer_file=s.safetensors"],
+    "compose": ["steer_files=[s.safetensors]"],
     "model/hf": ["model.id=some/model"],
     "data/file": ["data.path=some.tsv"],
 }

@@ -1,0 +1,88 @@
+"""How far the dimensions of a steer get in each other's way.
+
+Shapes: D width, K dimensions, R columns of a factor.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lmsteer.steering.interpret import Directions, directions
+from lmsteer.steering.steer import Steer
+
+LEADING = 8
+"""Singular directions of a matrix that are compared, at most: of a learned steer, about so many stand above noise."""
+Square = list[list[float]]
+"""One number for each pair of dimensions (K, K)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interference:
+    """How alike the matrices of a steer are, and the spaces that they read from and write to.
+
+    Attributes:
+        dimensions: Names of the K dimensions.
+        cosine: ``<W_j, W_k> / (|W_j| |W_k|)`` (Frobenius) in [-1, 1].
+        leading: Singular directions that the overlaps take of each matrix.
+        context_overlap: Mean squared cosine of the principal angles between the leading right singular directions,
+            which say in which contexts the steer acts; in [0, 1].
+        output_overlap: The same for the left ones, which say what words it raises there.
+        chance_cosine: Standard deviation of the cosine of matrices that are turned at random, 1 / D; its mean is 0.
+        chance_overlap: Mean overlap of spaces that are turned at random, leading / D.
+    """
+
+    dimensions: list[str]
+    cosine: Square
+    leading: int
+    context_overlap: Square
+    output_overlap: Square
+    chance_cosine: float
+    chance_overlap: float
+
+    def markdown(self) -> str:
+        """A table with a line for each pair of dimensions."""
+        title = f"overlap of the leading {self.leading} directions,"
+        rows = [["dimensions", "cosine of the matrices", f"{title} context side", f"{title} output side"]]
+        for j, k in itertools.combinations(range(len(self.dimensions)), 2):
+            overlaps = [f"{square[j][k]:.3f}" for square in (self.context_overlap, self.output_overlap)]
+            rows.append([f"{self.dimensions[j]}, {self.dimensions[k]}", f"{self.cosine[j][k]:+.3f}", *overlaps])
+        rows.append(["by chance", f"±{self.chance_cosine:.3f}", *[f"{self.chance_overlap:.3f}"] * 2])
+        rows.insert(1, ["---", *["---:"] * 3])
+        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+@torch.no_grad()
+def interference(steer: Steer) -> Interference:
+    """Measure a steer, through its factors.
+
+    Raises:
+        InputError: If a matrix is zero.
+    """
+    found = [directions(steer, k) for k in range(len(steer.dimensions))]
+    leading = min(LEADING, *(len(one.sizes_R) for one in found))
+    return Interference(
+        dimensions=list(steer.dimensions),
+        cosine=[[_cosine(one, other) for other in found] for one in found],
+        leading=leading,
+        context_overlap=_overlaps([one.context_DR[:, :leading] for one in found]),
+        output_overlap=_overlaps([one.output_DR[:, :leading] for one in found]),
+        chance_cosine=1 / steer.width,
+        chance_overlap=leading / steer.width,
+    )
+
+
+def _cosine(one: Directions, other: Directions) -> float:
+    """Of ``U S V^T`` and ``U' S' V'^T``: the entries of ``(U S)^T (U' S')`` times those of ``V^T V'``, summed."""
+    outputs_RR = (one.output_DR * one.sizes_R).T @ (other.output_DR * other.sizes_R)
+    product = (outputs_RR * (one.context_DR.T @ other.context_DR)).sum()
+    return float(product / (one.sizes_R.norm() * other.sizes_R.norm()))
+
+
+def _overlaps(bases: Sequence[Tensor]) -> Square:
+    """Mean squared cosine between the spaces of orthonormal columns (D, R), for each pair."""
+    return [[float((one.T @ other).square().sum() / one.shape[1]) for other in bases] for one in bases]

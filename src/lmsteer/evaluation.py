@@ -24,6 +24,7 @@ from lmsteer.metrics.classes import (
 from lmsteer.metrics.intervals import Interval
 from lmsteer.protocol import Protocol
 from lmsteer.records import Generation
+from lmsteer.reporting.measured import DECIDING, UNKNOWN
 from lmsteer.reporting.result import Result, ResultRow, Value
 from lmsteer.reporting.values import RowValues
 from lmsteer.scoring.perplexity import conditional_nats
@@ -35,10 +36,7 @@ Group = list[Generation]
 Measured = dict[str, tuple[PromptMetric, str | None]]
 """Metrics of one row by name, each with its scorer."""
 
-MUST_AGREE = (
-    *("prompts", "samples", "decoding", "batch_size", "noise_seed", "metric", "scorers", "judge_revision"),
-    "perplexity_limit",
-)
+MUST_AGREE = ("prompts", *DECIDING, *UNKNOWN)
 """What two results must have in common to stand in one table; what is not known (null) is not compared."""
 
 

@@ -1,0 +1,62 @@
+"""The cells of the study: two attributes at every pair of strengths, and both in a wrong way."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lmsteer.errors import InputError
+from lmsteer.generation.decoding import Decoding
+from lmsteer.plan import Plan
+from lmsteer.protocol import Protocol
+from lmsteer.steering.compose import added, factors, steer_of
+from lmsteer.steering.model import LanguageModel
+from lmsteer.steering.steer import Steer
+
+BOTH, FACTORS_ADDED = "both attributes", "factors added"
+
+
+def study_steer(pair: Steer) -> Steer:
+    """A steer of two attributes with two more dimensions.
+
+    ``both attributes`` is the sum of the matrices, so that strength v is (v, v); strengths are calibrated along it.
+    ``factors added`` is ``(P1 + P1') (P2 + P2')^T``, which is not their sum, but has been taken for it.
+
+    Raises:
+        InputError: If there are not two attributes, or they are full and so have no factors.
+    """
+    if len(pair.dimensions) != 2:
+        raise InputError(f"steer_files: attributes {', '.join(pair.dimensions)}; two expected, one of each file")
+    if pair.second is None:
+        raise InputError("steer_files: a full steer has no factors to add; low-rank ones expected")
+    parts = {name: factors(pair, k, pair.epsilon) for k, name in enumerate(pair.dimensions)}
+    both = added(list(parts.values()))
+    wrong = pair.first.detach().sum(0), pair.second.detach().sum(0)
+    return steer_of(parts | {BOTH: both, FACTORS_ADDED: wrong}, epsilon=pair.epsilon)
+
+
+class Grid(Plan):
+    """Every pair of the protocol's strengths and 0, both attributes at a calibrated strength, and factors added.
+
+    Args:
+        pair: Names of the two attributes.
+    """
+
+    def __init__(self, model: LanguageModel, pair: Sequence[str], protocol: Protocol, decoding: Decoding) -> None:
+        super().__init__(model, [BOTH], protocol, decoding)
+        self.pair = tuple(pair)
+
+    def settings(self, key: str, calibration: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str, float], str]]:
+        """Strengths by name and the budget of each: the grid, the calibrated ones, then factors added."""
+        given = sorted(float(value) for value in self.protocol.strengths)
+        cells = [values for values in itertools.product(sorted({0.0, *given}), repeat=2) if any(values)]
+        found = [(dict(zip(self.pair, values, strict=True)), "") for values in cells]
+        reached = [
+            (float(entry["strength"]), str(entry["budget"]))
+            for entry in self.calibrated(calibration)
+            if entry["strength"] is not None
+        ]
+        found += [(dict.fromkeys(self.pair, value), budget) for value, budget in reached]
+        beside = [value for value in [*given, *(value for value, _ in reached)] if value > 0]
+        return found + [({FACTORS_ADDED: value}, "") for value in beside]

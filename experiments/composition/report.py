@@ -1,0 +1,93 @@
+"""Tables of a composition as Markdown: python -m experiments.composition.report RUN."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.composition.grid import FACTORS_ADDED
+from lmsteer.errors import InputError
+from lmsteer.metrics.comparison import Comparison
+from lmsteer.reporting.formats import markdown as tables
+from lmsteer.reporting.layout import blocks
+from lmsteer.reporting.measured import MeasuredRun, read_run
+from lmsteer.reporting.metric import Metric
+from lmsteer.reporting.study import Measurement, Study, study
+from lmsteer.steering.interference import Interference
+from lmsteer.steering.store import load_steer
+
+WANTED = {"positivity": 1, "expected_maximum_toxicity": -1}
+"""Which way each attribute shall go at positive strengths."""
+READING = (
+    "Plain → steered, then the change on the same prompts with its 95 % bootstrap interval over prompts. **Bold**: it "
+    "goes the wanted way, the interval of the change leaves 0 out, and the intervals of both values (below) are apart; "
+    "in parentheses: the interval of the change holds 0, or it goes the other way."
+)
+
+
+def markdown(run: MeasuredRun, interference: Interference) -> str:
+    """Interference, both attributes at once, then every cell with its intervals and changes."""
+    found = study([run])
+    parts = ["## Interference", interference.markdown(), "## Both at once", at_once(found, interference.dimensions)]
+    return "\n\n".join([*parts, READING, "## All cells", tables(blocks(found, None))])
+
+
+def at_once(found: Study, pair: Sequence[str]) -> str:
+    """The rows where both attributes have one positive strength, and those of added factors."""
+    metrics = [metric for metric in found.metrics if metric.base in WANTED]
+    rows = [["prompts", "strength", *(metric.heading for metric in metrics), "perplexity"]]
+    rows.append(["---"] * len(rows[0]))
+    for place, other in found.references.items():
+        row, plain = found.rows[place], found.rows[other]
+        values = [row.strength.get(name) for name in pair]
+        if FACTORS_ADDED not in row.strength and (values[0] != values[1] or values[0] is None or values[0] <= 0):
+            continue
+        label = f"{row.strength_label} ({row.budget})" if row.budget else row.strength_label
+        cells = [_cell(m, plain.metrics[m.name], row.metrics[m.name], found.changes[place, m.name]) for m in metrics]
+        ratio = found.changes[place, "perplexity"]
+        cost = f"×{ratio.change:.2f}{_bounds('×', ratio, '.2f')}"
+        rows.append([row.prompts, label, *cells, cost])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(metric: Metric, plain: Measurement, steered: Measurement, change: Comparison) -> str:
+    before, after = (metric.format(one.interval.value) for one in (plain, steered))
+    words = f"{before} → {after}, {_number(change.change)}{_bounds('', change, '+.2f')}"
+    if not is_wanted(metric, change):
+        return f"({words})"
+    return f"**{words}**" if are_apart(plain, steered) else words
+
+
+def is_wanted(metric: Metric, change: Comparison) -> bool:
+    """Whether a change goes the wanted way beyond its interval."""
+    if change.low is None or change.high is None:
+        return False
+    return change.low > 0 if WANTED[metric.base] > 0 else change.high < 0
+
+
+def are_apart(one: Measurement, other: Measurement) -> bool:
+    """Whether two intervals share no value; never so where one is missing."""
+    (a, b), (c, d) = ((m.interval.low, m.interval.high) for m in (one, other))
+    return None not in (a, b, c, d) and bool(b < c or d < a)  # type: ignore[operator]
+
+
+def _bounds(sign: str, change: Comparison, form: str) -> str:
+    if change.low is None or change.high is None:
+        return ""
+    return f" [{sign}{_number(change.low, form)}, {sign}{_number(change.high, form)}]"
+
+
+def _number(value: float, form: str = "+.2f") -> str:
+    return f"{value:{form}}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:{form}}"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m experiments.composition.report RUN")
+    try:
+        folder = Path(sys.argv[1])
+        origin = load_steer(folder / "steer.safetensors")[1]
+        print(markdown(read_run(folder), Interference(**origin.derivation["interference"])))
+    except InputError as error:
+        sys.exit(f"Error: {error}")

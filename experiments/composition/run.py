@@ -1,0 +1,79 @@
+"""Two steers at once, over a grid of strengths: what each attribute and the perplexity do.
+
+python -m experiments.composition.run 'steer_files=[RUN/steer.safetensors,RUN/steer.safetensors]'
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from omegaconf import DictConfig
+from pydantic import Field
+
+from experiments.composition.figure import grid_figure
+from experiments.composition.grid import Grid, study_steer
+from experiments.composition.measure import measure, protocols_of
+from experiments.composition.report import markdown
+from lmsteer import stages
+from lmsteer.generation.plain import PlainTexts
+from lmsteer.records import read_generations, write_atomically
+from lmsteer.reporting.figures import to_png
+from lmsteer.reporting.measured import MeasuredRun, read_run
+from lmsteer.reporting.result import write_result
+from lmsteer.reporting.values import write_values
+from lmsteer.runs import Run
+from lmsteer.scoring.store import score_store
+from lmsteer.steering.compose import compose_files
+from lmsteer.steering.interference import Interference
+from lmsteer.steering.model import LanguageModel
+from lmsteer.steering.store import load_steer, save_steer
+from src.configuration import Words, build, entry_point, record, resolved
+
+KEYS = {
+    *("stack", "run_dir", "seed", "device", "dtype", "model", "decoding", "protocol"),
+    *("steer_files", "toxicity", "scores"),
+}
+KINDS = {"steer_files": Annotated[list[Words], Field(min_length=2, max_length=2)]}
+PICTURE, REPORT = "composition.png", "composition.md"
+
+
+def composition(cfg: DictConfig) -> MeasuredRun:
+    """Generate and measure every cell in the run folder; write ``composition.md`` and ``composition.png``."""
+    config = resolved(cfg, KEYS, KINDS)
+    run, files = Run(Path(config["run_dir"]), record(config)), [Path(file) for file in config["steer_files"]]
+    pair, origin = compose_files(files, dummy="none")
+    steer, scores = study_steer(pair), score_store(config["scores"])
+    protocols = protocols_of(config)
+    model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
+    load_steer(files[0], model)  # refused where it is of another model
+    grid = Grid(model, pair.dimensions, protocols[0], build(config["decoding"]))
+    run.begin()
+    if not run.finished(stages.STEER):
+        save_steer(run.path(stages.STEER), steer, origin)
+    origin = load_steer(run.path(stages.STEER))[1]
+    plain = stages.plain_stage(run, grid.generators, PlainTexts(scores.folder / "plain" if scores else None))
+    origin = stages.calibrate_stage(run, grid, plain, steer, origin)
+    generations = stages.generate_stage(run, grid, plain, steer, origin)
+    if not run.finished(stages.METRICS):
+        labels = grid.labels(origin.seed, stages.settings_of(pair, origin), config["decoding"])
+        with run.timed("evaluate"):
+            result, values = measure(read_generations(generations), protocols, grid.judge, labels, scores)
+        write_values(run.path(stages.VALUES), values)
+        write_result(run.path(stages.METRICS), result)
+    return report(run, Interference(**origin.derivation["interference"]))
+
+
+def report(run: Run, interference: Interference) -> MeasuredRun:
+    """Write table and picture of a measured run, and say where they are."""
+    measured = read_run(run.folder)
+    write_atomically(run.path(REPORT), [markdown(measured, interference)])
+    picture = run.path(PICTURE).with_suffix(".tmp")
+    picture.write_bytes(to_png(grid_figure(measured.result, interference.dimensions)))
+    picture.replace(run.path(PICTURE))
+    print("\n".join(str(run.path(name)) for name in (REPORT, PICTURE)))
+    return measured
+
+
+if __name__ == "__main__":
+    entry_point("composition")(composition)()

@@ -1,0 +1,97 @@
+"""Promises of texts read from files and from standard input."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from lmsteer.data.texts import Text, read_texts, refuse_shared
+from lmsteer.errors import InputError
+
+
+def piped(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", [True, False])
+def test_a_line_is_a_text_whatever_ends_it(tmp_path: Path, ending: str, last: bool) -> None:
+    path = tmp_path / "reviews.txt"
+    lines = ['A film, (warm) and "funny"', " with\u2028space ", '{"text": "no JSON here"}']
+    path.write_bytes((ending.join(lines) + ending * last).encode("utf-8-sig"))
+    found = read_texts(str(path))
+    assert [text.text for text in found] == lines
+    assert [text.label for text in found] == [None] * 3
+    assert found[2].place == f"{path}, line 3"
+
+
+def test_jsonl_has_labels_where_they_are_given(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.jsonl"
+    path.write_text(
+        '{"text": "good\\nfilm", "label": 0.5}\n\n{"text": "bad", "label": null}\n{"text": "so", "id": 3}\n'
+    )
+    assert read_texts(str(path)) == [
+        Text("good\nfilm", 0.5, f"{path}, line 1"),
+        Text("bad", None, f"{path}, line 3"),
+        Text("so", None, f"{path}, line 4"),
+    ]
+
+
+def test_standard_input_is_read_as_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    piped(monkeypatch, "A naïve film\nand another".encode())
+    assert [text.text for text in read_texts("-")] == ["A naïve film", "and another"]
+    piped(monkeypatch, b'\n{"text": "A film", "label": -1}\n')
+    assert read_texts("-") == [Text("A film", -1.0, "standard input, line 2")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"", r"a\.txt is empty; a text on each line expected"),
+        ("a.jsonl", b"\n\n", r"a\.jsonl is empty"),
+        ("a.txt", b"one\n\nthree\n", r"a\.txt, line 2: text is ''; a text that is not empty"),
+        ("a.txt", b"one\n \t\n", r"a\.txt, line 2: text is ' \\t'"),
+        ("a.txt", b"\xff\xfe", r"cannot read .*a\.txt: .*UTF-8"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": ""}', r"a\.jsonl, line 2: text is ''"),
+        ("a.jsonl", b'{"txt": "a"}', r"a\.jsonl, line 1: text is None"),
+        ("a.jsonl", b'{"text": "a"}\ntext', r"a\.jsonl, line 2: not JSON"),
+        ("a.jsonl", b'["a"]', r"a\.jsonl, line 1: a list; one JSON object per line"),
+        ("a.jsonl", b'{"text": "\\ud800"}', r"a\.jsonl, line 1: not JSON .*surrogates"),
+        ("a.jsonl", b'{"text": "a", "label": 4}', r"a\.jsonl, line 1: label is 4; allowed are numbers from -1 to 1"),
+        ("a.jsonl", b'{"text": "a", "label": NaN}', r"a\.jsonl, line 1: label is nan"),
+        ("a.jsonl", b'{"text": "a", "label": "good"}', r"a\.jsonl, line 1: label is 'good'; a number"),
+        ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b", "label": 0}', r"labels are 0 and 1; .* -1 and 1"),
+    ],
+)
+def test_wrong_files_are_refused_by_name_and_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_texts(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_empty_standard_input_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"cannot read .*nowhere\.txt"):
+        read_texts(str(tmp_path / "nowhere.txt"))
+    piped(monkeypatch, b"")
+    with pytest.raises(InputError, match="standard input is empty"):
+        read_texts("-")
+
+
+def test_texts_that_a_threshold_was_chosen_on_are_refused() -> None:
+    own = [Text("A good film.", None, "test, line 1"), Text("Bad!", None, "test, line 2")]
+    refuse_shared(own, [Text("A bad film.", -1.0, "dev, line 1")])
+    with pytest.raises(
+        InputError, match=r"test, line 2: the text of dev, line 7; a threshold is chosen on other texts"
+    ):
+        refuse_shared(own, [Text("bad", -1.0, "dev, line 7")])
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    texts = ["emoji 🎬", 'quote "and" \\', "tab\tand\nline"]
+    path = tmp_path / "a.JSONL"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    assert [text.text for text in read_texts(str(path))] == texts

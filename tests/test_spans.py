@@ -1,0 +1,90 @@
+"""Promises of the best spans, against every choice there is."""
+
+import itertools
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from lmsteer.errors import InputError
+from lmsteer.spans import Span, best_spans
+
+Choice = tuple[tuple[int, int], ...]
+
+
+def choices(length: int, most: int, longest: int, start: int = 0) -> Iterator[Choice]:
+    """Every set of at most ``most`` disjoint spans of at most ``longest`` items."""
+    yield ()
+    if most:
+        for first in range(start, length):
+            for end in range(first + 1, min(first + longest, length) + 1):
+                for rest in choices(length, most - 1, longest, end):
+                    yield ((first, end), *rest)
+
+
+def by_brute_force(values: list[int], most: int, longest: int) -> Choice:
+    """The best sum, then fewest spans, fewest items, the last span ending first, beginning first, and so on."""
+
+    def rank(choice: Choice) -> tuple[object, ...]:
+        total = sum(sum(values[start:end]) for start, end in choice)
+        from_behind = [place for start, end in reversed(choice) for place in (end, start)]
+        return (-total, len(choice), sum(end - start for start, end in choice), from_behind)
+
+    return min(choices(len(values), most, longest), key=rank)
+
+
+def places(spans: list[Span]) -> Choice:
+    return tuple((span.start, span.end) for span in spans)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 1000])  # the smaller, the more ties
+def test_spans_are_those_of_a_search_through_all_choices(scale: int) -> None:
+    noise = random.Random(scale)
+    for _ in range(400):
+        values = [noise.randint(-scale, scale) for _ in range(noise.randint(0, 9))]
+        most, longest = noise.randint(1, 3), noise.randint(1, 5)
+        assert places(best_spans([float(value) for value in values], most=most, longest=longest)) == by_brute_force(
+            values, most, longest
+        ), (values, most, longest)
+
+
+def test_totals_are_the_sums_of_disjoint_spans_within_the_limits() -> None:
+    noise = random.Random(0)
+    values = [noise.gauss(0, 1) for _ in range(300)]
+    spans = best_spans(values, most=7, longest=12)
+    assert len(spans) == 7
+    assert all(0 < span.end - span.start <= 12 for span in spans)
+    assert all(before.end <= behind.start for before, behind in itertools.pairwise(spans))
+    assert [span.total for span in spans] == pytest.approx([sum(values[span.start : span.end]) for span in spans])
+
+
+def test_more_or_longer_spans_never_hold_less() -> None:
+    noise = random.Random(1)
+    values = [noise.gauss(0, 1) for _ in range(60)]
+    held = [[sum(s.total for s in best_spans(values, most=n, longest=m)) for m in (1, 2, 5, 60)] for n in (1, 2, 5, 60)]
+    assert all(a <= b for row in held for a, b in itertools.pairwise(row))
+    assert all(a <= b for row in zip(*held, strict=True) for a, b in itertools.pairwise(row))
+    assert held[-1][-1] == pytest.approx(sum(value for value in values if value > 0))
+
+
+@pytest.mark.parametrize("values", [[], [-1.0], [0.0, -2.0, 0.0], [-0.5] * 20])
+def test_where_nothing_is_gained_there_is_no_span(values: list[float]) -> None:
+    assert best_spans(values) == []
+
+
+def test_a_long_stretch_is_covered_by_spans_that_touch() -> None:
+    assert places(best_spans([1.0] * 7, most=2, longest=4)) == ((0, 3), (3, 7))
+    assert places(best_spans([1.0] * 7, most=1, longest=4)) == ((0, 4),)
+    assert places(best_spans([1.0] * 3, most=4, longest=4)) == ((0, 3),)
+
+
+def test_sums_that_are_equal_but_for_rounding_are_told_apart() -> None:
+    assert 0.1 + 0.7 == 0.7999999999999999  # as floats add; the numbers themselves add up to more
+    assert places(best_spans([0.1, 0.7, -9.0, 0.7999999999999999], most=1, longest=2)) == ((0, 2),)
+    assert places(best_spans([1e16, 1.0, -1.0, -1e16, 2.0], most=2, longest=5)) == ((0, 2), (4, 5))
+
+
+@pytest.mark.parametrize(("name", "most", "longest"), [("spans=0", 0, 5), ("span_tokens=0", 3, 0), ("spans=-1", -1, 5)])
+def test_limits_below_one_are_refused(name: str, most: int, longest: int) -> None:
+    with pytest.raises(InputError, match=f"{name}: an integer of 1 or more expected"):
+        best_spans([1.0], most=most, longest=longest)

@@ -26,7 +26,11 @@ NEEDED = {
     "generate": [],
     "evaluate": ["generations=g.jsonl"],
     "calibrate": ["steer_file=s.safetensors"],
+    "highlight": ["steer_file=s.safetensors", "file=texts.txt"],
     "compose": ["steer_files=[s.safetensors]"],
+    "export": ["steer_file=s.safetensors"],
+    "convert": ["checkpoint=c.pt"],
+    "interpret": ["steer_file=s.safetensors"],
     "model/hf": ["model.id=some/model"],
     "data/file": ["data.path=some.tsv"],
 }

@@ -1,0 +1,94 @@
+"""Take a steer apart: its singular directions, their words and contexts, and which of them carry the attribute.
+
+python -m src.interpret steer_file=RUN/steer.safetensors directions=8 words=12
+"""
+
+from itertools import chain, islice
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig
+from pydantic import Field
+
+from lmsteer.data.corpus import Corpus
+from lmsteer.description import Shown
+from lmsteer.interpretation import interpret as read_with
+from lmsteer.interpretation import unseen
+from lmsteer.records import write_atomically
+from lmsteer.reporting.directions import html, markdown, text
+from lmsteer.reporting.figures import to_png
+from lmsteer.reporting.interpretation import Interpretation, read_interpretation
+from lmsteer.reporting.spectrum import spectrum
+from lmsteer.runs import Run
+from lmsteer.steering.store import load_steer
+from src.configuration import Words, build, entry_point, record, resolved
+
+SHOWN = ("directions", "words", "contexts", "vocabulary", "draws")
+KEYS = {
+    *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol"),
+    *("steer_file", "dimension", "part", "rows", *SHOWN),
+}
+KINDS: dict[str, Any] = {
+    "steer_file": Words,
+    "dimension": Words,
+    "part": Literal["test", "dev"] | None,
+    "rows": Annotated[int, Field(ge=2)] | None,
+    **dict.fromkeys(("directions", "words"), Annotated[int, Field(ge=1)]),
+    **dict.fromkeys(("contexts", "draws"), Annotated[int, Field(ge=0)]),
+    "vocabulary": Literal["words", "all"],
+}
+FIGURES, REPORT, PAGE, PICTURE = (f"interpretation.{kind}" for kind in ("json", "md", "html", "png"))
+TEXTS = 20_000
+"""Texts of the corpus in which words are looked for, at most."""
+
+
+def interpret(cfg: DictConfig) -> Interpretation:
+    """Write ``interpretation.json``, ``.md``, ``.html`` and ``.png`` in the run folder and print the table."""
+    config = resolved(cfg, KEYS, KINDS)
+    run = Run(Path(config["run_dir"]), record(config))
+    if not run.finished(FIGURES):
+        found = interpreted(config)
+        run.begin()
+        write_atomically(run.path(FIGURES), [found.model_dump_json(indent=1)])
+    found = read_interpretation(run.path(FIGURES))
+    figure = spectrum(found)
+    write_atomically(run.path(REPORT), [markdown(found)])
+    write_atomically(run.path(PAGE), [html(found, figure)])
+    picture = run.path(PICTURE).with_suffix(".tmp")
+    picture.write_bytes(to_png(figure))
+    picture.replace(run.path(PICTURE))
+    print(f"\n{text(found)}\n\n{run.path(PAGE)}")
+    return found
+
+
+def interpreted(config: dict[str, Any]) -> Interpretation:
+    """Load what the configuration names and read it."""
+    corpus: Corpus = build(config["data"])
+    part, rows = unseen(corpus, config["part"], config["rows"], config["seed"])
+    model = build(config["model"], device=config["device"], dtype=config["dtype"])
+    steer, origin = load_steer(Path(config["steer_file"]), model)
+    dimension = config["dimension"]
+    return read_with(
+        model,
+        steer,
+        dimension,
+        rows,
+        Shown(**{name: config[name] for name in SHOWN}),
+        more=[row.text for row in islice(chain(corpus.train, corpus.dev, corpus.test, corpus.judge), TEXTS)],
+        facts={
+            "model": model.name,
+            "dimension": dimension,
+            "meaning": origin.meaning.get(dimension, ""),
+            "epsilon": steer.epsilon,
+            "fitted_on": origin.corpus.get("name"),
+            "corpus": corpus.name,
+            "part": part,
+            "vocabulary": config["vocabulary"],
+            "seed": config["seed"],
+        },
+        seed=config["seed"],
+    )
+
+
+if __name__ == "__main__":
+    entry_point("interpret")(interpret)()

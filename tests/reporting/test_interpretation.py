@@ -1,0 +1,192 @@
+"""Promises of an interpretation on paper."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection
+
+from lmsteer.errors import InputError
+from lmsteer.metrics.intervals import Interval
+from lmsteer.reporting.directions import escaped, html, markdown, percent, sentences, table, text
+from lmsteer.reporting.figures import to_png
+from lmsteer.reporting.interpretation import (
+    Chance,
+    Direction,
+    Excerpt,
+    Excerpts,
+    Interpretation,
+    Kept,
+    Word,
+    Words,
+    read_interpretation,
+)
+from lmsteer.reporting.spectrum import spectrum
+
+HOSTILE = "<script>alert(1)</script> {{ 7 * 7 }} | `x` \" onload='x' & <img src=http://outside>"
+
+
+def words(*names: str) -> Words:
+    return Words(
+        plus=[Word(word=f"{name}-up", value=0.5) for name in names],
+        minus=[Word(word=f"{name}-down", value=-0.25) for name in names],
+    )
+
+
+def direction(number: int, name: str = "w") -> Direction:
+    ends = ([Excerpt(text=f"{name} {side}", next=" next", value=value)] for side, value in (("a", 3.0), ("b", -1.5)))
+    plus, minus = ends
+    return Direction(
+        number=number,
+        size=100.0 / number,
+        energy=0.9 if number == 1 else 0.05,
+        evidence=0.995 if number == 1 else -0.02,
+        auc=Interval(0.75, 0.7, 0.8, 90),
+        alike=0.625,
+        activation=2.0,
+        acting=0.96,
+        change=0.0123,
+        output=words(f"{name}{number}out", name),
+        context=words(f"{name}{number}in"),
+        contexts=Excerpts(plus=plus, minus=minus),
+    )
+
+
+def handmade(name: str = "w", **changes: Any) -> Interpretation:
+    facts = {"model": "smollm2", "dimension": "tone", "rank": 3, "plus": 50, "minus": 40, "corpus": "snippets"}
+    content: dict[str, Any] = {
+        "facts": {**facts, "part": "test", "fitted_on": "snippets"},
+        "effective_rank": 1.26,
+        "participation_ratio": 1.04,
+        "holding": 1,
+        "sizes": [100.0, 50.0, 25.0],
+        "energy": [0.9, 0.05, 0.05],
+        "evidence": [0.995, -0.02, 0.025],
+        "separation": 1.5,
+        "auc": [0.75, 0.45, 0.55],
+        "cumulative": [0.75, 0.76, 0.77],
+        "kept": [Kept(k=1, auc=Interval(0.75, 0.7, 0.8, 90)), Kept(k=3, auc=Interval(0.77, 0.72, 0.82, 90))],
+        "alike": Interval(0.7, 0.65, 0.75, 90),
+        "chance": Chance(draws=20, low=[0.41, 0.42, 0.43], high=[0.57, 0.58, 0.59]),
+        "overall": words(name),
+        "directions": [direction(1, name), direction(2, name)],
+    }
+    return Interpretation(**(content | changes))
+
+
+class Page(HTMLParser):
+    """What a browser would see."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_what_is_written_is_read_and_anything_else_refused(tmp_path: Path) -> None:
+    path = tmp_path / "interpretation.json"
+    path.write_text(handmade().model_dump_json(), encoding="utf-8")
+    assert read_interpretation(path) == handmade()
+    path.write_text('{"facts": {}}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"interpretation\.json: no interpretation\.json of src\.interpret"):
+        read_interpretation(path)
+    with pytest.raises(InputError, match="No such file"):
+        read_interpretation(tmp_path / "none.json")
+
+
+def test_sentences_say_what_was_found_and_on_what() -> None:
+    shape, evidence, chance, source = sentences(handmade())
+    assert "The 3 singular directions count like 1.3 of equal size" in shape
+    assert "the first 1 hold 90 %" in shape
+    assert "50 texts with a label above 0 from 40 below with an AUC of .77 [.72, .82]" in evidence
+    assert "the first direction alone has .75 [.70, .80]" in evidence
+    assert "would have .70 [.65, .75]" in evidence
+    assert chance == "Random matrices of the same singular values have .43 to .59 in 20 draws."
+    assert source == "The texts are test rows of snippets, which the steer was not trained on."
+    assert len(sentences(handmade(chance=None))) == 3
+
+
+@pytest.mark.parametrize(
+    ("part", "fitted_on", "said"),
+    [
+        ("dev", "snippets", "not trained on; by the loss of some of them the best step was chosen."),
+        ("test", "sst5", "The texts are test rows of snippets; the steer was fitted on sst5."),
+        ("test", None, "the steer was fitted on other texts."),
+    ],
+)
+def test_texts_that_the_steer_may_know_are_not_called_new(part: str, fitted_on: str | None, said: str) -> None:
+    facts = handmade().facts | {"part": part, "fitted_on": fitted_on}
+    assert sentences(handmade(facts=facts))[-1].endswith(said)
+
+
+def test_the_table_has_the_figures_of_each_direction() -> None:
+    heading, first, second = table(handmade())
+    assert len(heading) == len(first) == len(second)
+    assert first == ["1", "100", "90 %", "100 %", ".75 [.70, .80]", ".75", ".62", "96 %", "0.012"]
+    assert second[:6] == ["2", "50", "5.0 %", "-2.0 %", ".75 [.70, .80]", ".76"]
+    lines = text(handmade(), words=1).split("\n")
+    assert lines[-2].split()[-2:] == ["w1out-up", "w1out-down"]
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.0, "0 %"), (0.004, "0.4 %"), (0.0951, "10 %"), (-0.3, "-30 %")])
+def test_per_cents_have_decimals_where_they_are_small(value: float, shown: str) -> None:
+    assert percent(value) == shown
+
+
+def test_hostile_words_and_texts_are_shown_and_nothing_else() -> None:
+    hostile, calm = handmade(HOSTILE, facts=handmade().facts | {"meaning": HOSTILE, "model": HOSTILE}), handmade()
+    page, other = Page(html(hostile, spectrum(hostile))), Page(html(calm, spectrum(calm)))
+    assert {tag for tag, _ in page.tags} == {tag for tag, _ in other.tags}
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert f"{HOSTILE}-up" in page.text
+    assert f"{HOSTILE} a ▸ next" in page.text
+
+
+def test_the_page_asks_nothing_from_outside_and_tells_its_picture_in_words() -> None:
+    page = Page(html(handmade(), spectrum(handmade())))
+    sources = [attributes[name] for _, attributes in page.tags for name in ("src", "href") if name in attributes]
+    assert [str(source)[:22] for source in sources] == ["data:image/png;base64,"]
+    (image,) = (attributes for tag, attributes in page.tags if tag == "img")
+    assert "from 100 to 25" in str(image["alt"])
+    assert ".75 of the first 1, .77 of the first 3" in str(image["alt"])
+    assert "some may offend" in page.text
+
+
+def test_tables_of_markdown_keep_their_shape_whatever_the_words_hold() -> None:
+    written = markdown(handmade(HOSTILE))
+    assert "<script>" not in written.replace(r"\<", "")
+    blocks = [part.split("\n") for part in written.split("\n\n") if part.startswith("|")]
+    assert len(blocks) == 4  # the directions, all together, and each of two
+    for block in blocks:
+        assert len({line.replace(r"\|", "").count("|") for line in block}) == 1
+    assert escaped("a\nb  <i>|`*_") == r"a b \<i\>\|\`\*\_"
+
+
+def test_the_picture_draws_the_figures() -> None:
+    sizes, alone, together = spectrum(handmade()).axes
+    assert np.asarray(sizes.lines[0].get_ydata()).tolist() == [100, 50, 25]
+    points = [one for one in alone.collections if isinstance(one, PathCollection)]
+    assert [np.asarray(one.get_offsets())[0].tolist() for one in points] == [[1, 0.75], [2, 0.45], [3, 0.55]]
+    areas = [float(one.get_sizes()[0]) for one in points]
+    assert areas[0] > areas[2] > areas[1]
+    assert not len(points[1].get_facecolor()), "hollow: its evidence misleads"
+    assert np.asarray(together.lines[0].get_ydata()).tolist() == [0.75, 0.76, 0.77]
+    for axes in (alone, together):
+        low, high = axes.get_ylim()
+        assert low < 0.41
+        assert high > 0.82
+
+
+def test_the_same_figures_make_the_same_picture() -> None:
+    assert to_png(spectrum(handmade())) == to_png(spectrum(handmade()))
+    assert to_png(spectrum(handmade(chance=None))).startswith(b"\x89PNG")

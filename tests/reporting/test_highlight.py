@@ -92,7 +92,14 @@ def test_a_span_that_begins_or_ends_inside_a_character_marks_the_whole_of_it() -
 def test_the_page_shows_every_token_with_its_evidence_and_its_span() -> None:
     found = page([ONE])
     spans = [tag for tag in found.all("span") if "title" in tag]
-    assert [tag["title"] for tag in spans] == [f"{value:+.2f} nats" for value in ONE.evidence]
+    assert [tag["title"] for tag in spans] == [
+        "+0.10 nats",
+        "+2.00 nats",
+        "+0.50 nats",
+        "-3.00 nats",
+        "+0.05 nats",
+        "0.00 nats",
+    ]
     assert ONE.text in found.text
     kinds = [(tag["class"] or "").split() for tag in spans]
     assert [("up" in kind, "down" in kind) for kind in kinds] == [
@@ -118,8 +125,8 @@ def test_the_depth_of_a_color_follows_the_evidence() -> None:
 
 def test_scores_labels_and_curves_are_told_in_words() -> None:
     found = page([ONE, handmade(["so"], [0.0], label=0.0)])
-    assert "score -0.35: not for sentiment · label +0.5, against the decision" in found.text
-    assert "score +0.00: not for sentiment · label 0 ·" in found.text
+    assert "score -0.35: not for sentiment · label +0.50, against the decision" in found.text
+    assert "score 0.00: not for sentiment · label 0.00 ·" in found.text
     assert "-2.0 at -1, 0.0 at +0, -1.0 at +1" in found.all("svg")[0]["aria-label"]  # type: ignore[operator]
     assert "Accuracy 0.750 [0.600, 0.900] on 40 texts, 30 of them positive; AUC 0.800" in found.text
     assert "dummy +1" in found.text

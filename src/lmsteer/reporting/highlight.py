@@ -43,7 +43,7 @@ class Piece:
     @property
     def hint(self) -> str:
         """The evidence in words."""
-        return f"{self.evidence:+.2f} nats"
+        return f"{signed(self.evidence)} nats"
 
 
 def pieces(highlight: Highlight) -> list[Piece]:
@@ -112,15 +112,21 @@ def agreement_line(summary: Mapping[str, Any]) -> str:
     return f"{line}; threshold {summary['threshold']:.3g}"
 
 
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign, unless it is as good as 0."""
+    rounded = round(value, digits)
+    return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"
+
+
 def _shown(highlight: Highlight, scale: float) -> dict[str, Any]:
     return {
         "pieces": [{"piece": piece, **_color(piece.evidence, scale)} for piece in pieces(highlight)],
-        "score": f"{highlight.score:+.2f}",
+        "score": signed(highlight.score),
         "is_positive": highlight.is_positive,
-        "label": None if highlight.label is None else f"{highlight.label:+g}" if highlight.label else "0",
+        "label": None if highlight.label is None else signed(highlight.label),
         "agrees": (highlight.label > 0) == highlight.is_positive if highlight.label else None,
-        "best": f"{highlight.best_strength:+.1f}",
-        "mean": f"{highlight.mean_strength:+.1f}",
+        "best": signed(highlight.best_strength, 1),
+        "mean": signed(highlight.mean_strength, 1),
         "curve": _curve(highlight),
     }
 

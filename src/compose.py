@@ -44,7 +44,7 @@ def compose(cfg: DictConfig) -> Steer:
         save_steer(path, *made)
     steer, origin = load_steer(path)
     if truncation := origin.derivation.get("truncation"):
-        kept = ", ".join(f"{name} {share:.4f}" for name, share in truncation["kept_energy"].items())
+        kept = ", ".join(f"{name} {truncation['kept_energy'][name]:.4f}" for name in steer.dimensions)
         print(f"rank {steer.rank} keeps, of the energy of the whole matrices: {kept}\n")
     print(Interference(**origin.derivation["interference"]).markdown())
     strength = ",".join(f"{steer.dimensions[k]}:3" for k in attributes(steer))

@@ -153,7 +153,7 @@ def _facts(steer: Steer, origin: Origin, digest: str) -> dict[str, str]:
         "rank, ε": f"{steer.rank}, {steer.epsilon:g}",
         "training": training | _losses(origin),
         "seed": origin.seed,
-        "made of other steers": origin.derivation,
+        "derived": origin.derivation,
         "calibrated strengths": [
             f"{entry['dimension']} {entry['strength']:+.4g} for {entry['budget']} ({entry['protocol']})"
             for entry in origin.calibration

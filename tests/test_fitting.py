@@ -87,6 +87,47 @@ def test_the_best_steer_by_dev_loss_is_kept(tiny_model: LanguageModel) -> None:
     assert torch.equal(wild.first, short.first)
 
 
+def test_without_a_stop_the_last_steer_is_taken_whatever_dev_says(tiny_model: LanguageModel) -> None:
+    settings = replace(SETTINGS, stop="none", lr=0.1)
+    with_dev, _ = fit(tiny_model, corpus(), WHAT, settings)
+    without, _ = fit(tiny_model, corpus(dev=False), WHAT, replace(settings, stop="loss"))
+    assert torch.equal(with_dev.first, without.first)
+
+
+def test_the_steer_of_the_best_control_is_kept(tiny_model: LanguageModel) -> None:
+    noise = torch.Generator().manual_seed(0)
+    mixed = tuple(Row(f"number {n}", float(2 * torch.randint(2, (1,), generator=noise) - 1)) for n in range(30))
+    unlike = Corpus("toy", corpus().train, (*corpus().dev, *mixed, Row("I", 1.0), Row("no label here", 0.0)))
+    settings = FitSettings(steps=24, batch_size=4, dev_every=3, stop="control", lr=0.05)
+    chosen, origin = fit(tiny_model, unlike, WHAT, settings)
+    looks = origin.training["curve"]["control"]
+    best_step, best = max(looks, key=lambda look: look[1])
+    assert len(looks) == 8
+    assert len({control for _, control in looks}) > 1
+    last, _ = fit(tiny_model, unlike, WHAT, replace(settings, steps=int(best_step), stop="none"))
+    assert torch.equal(chosen.first, last.first)
+    evidence = {
+        row: [tiny_nats(tiny_model, chosen, row.text, v) for v in (-1.0, 1.0)]
+        for row in unlike.dev
+        if len(tiny_model.tokenizer(row.text)["input_ids"]) > 1
+    }
+    gain = {row: down - up for row, (down, up) in evidence.items()}
+    pairs = [(gain[a] > gain[b]) + (gain[a] == gain[b]) / 2 for a in gain for b in gain if a.label > 0 > b.label]
+    assert best == pytest.approx(sum(pairs) / len(pairs), abs=0.003)
+
+
+def tiny_nats(model: LanguageModel, steer: Steer, text: str, strength: float) -> float:
+    features = FeatureExtractor(model)([text])
+    steered = steer(features.hidden_ND, torch.tensor([[strength, 1.0]]))
+    return float(model.head.nats(steered, features.targets_N).detach().mean())
+
+
+def test_control_needs_dev_rows_of_both_signs(tiny_model: LanguageModel) -> None:
+    one_sided = Corpus("toy", corpus().train, tuple(row for row in corpus().dev if row.label > 0))
+    with pytest.raises(InputError, match=r"fit\.stop=control: dev rows with labels above 0 and below 0"):
+        fit(tiny_model, one_sided, WHAT, replace(SETTINGS, stop="control"))
+
+
 def test_a_loss_that_is_not_finite_stops_with_advice(tiny_model: LanguageModel) -> None:
     with pytest.raises(InputError, match=r"loss is (nan|inf) at step \d+: try a lower fit.lr"):
         fit(tiny_model, corpus(), WHAT, FitSettings(steps=30, batch_size=4, lr=1e30))

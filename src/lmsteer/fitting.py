@@ -9,7 +9,7 @@ import pickle
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -21,10 +21,11 @@ from lmsteer.data.features import FeatureExtractor
 from lmsteer.data.module import CorpusData
 from lmsteer.data.store import StoreSettings
 from lmsteer.errors import InputError
+from lmsteer.solving import OnePassSettings, solve
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import DUMMY, Steer
 from lmsteer.steering.store import Origin
-from lmsteer.task import SteerTask
+from lmsteer.task import SteerTask, Stop
 
 VERSIONS_OF = ("lmsteer", "torch", "transformers", "pytorch-lightning")
 
@@ -41,6 +42,8 @@ class FitSettings:
         dev_every: Steps between two looks at the dev loss, each of which also saves a checkpoint.
         dev_rows: Dev texts used, at most.
         rows: Train texts used, at most: a balanced choice by seed and text, part of that of a larger number. None: all.
+        stop: By what the best steer is chosen at these looks: the "loss", the "control" (see ``SteerTask.control``), or
+            "none", which takes the last one.
         legacy_padding: Count the padding of a training batch in its loss, as the reference implementation does. For
             measuring what that does; hidden states are not stored then, and the dev loss stays without padding.
     """
@@ -52,6 +55,7 @@ class FitSettings:
     dev_every: int = 25
     dev_rows: int = 256
     rows: int | None = None
+    stop: Stop = "loss"
     legacy_padding: bool = False
 
     def __post_init__(self) -> None:
@@ -74,8 +78,14 @@ class SteerSettings:
         name: Name of the attribute's dimension; a label of +1 is its strength +1.
         meaning: What positive strength means, for people.
         rank: Columns of P1 and P2, or "full".
+        init_std: Standard deviation of the initial weights.
         dummy: Whether an always-on dimension takes up the corpus' own style (paper, section 3).
         regularization: Weight of the sum of squared parameters in the loss.
+        solver: "paper": gradient descent on the loss. "one_pass": one natural-gradient step, from sums over the
+            corpus (docs/one_pass.md), without initial weights, dummy or regularization. Its rank is ``rank`` at most:
+            as many directions as stand above the null.
+        damping: Of the one-pass solver: share of the mean eigenvalue that is added to both covariances.
+        permutations: Of the one-pass solver: permutations of the labels that make the null; 0: no null.
     """
 
     name: str
@@ -85,14 +95,24 @@ class SteerSettings:
     init_std: float = 1e-2
     dummy: bool = True
     regularization: float = 0.0
+    solver: Literal["paper", "one_pass"] = "paper"
+    damping: float = 1.0
+    permutations: int = 39
 
     def __post_init__(self) -> None:
         if not 0 <= self.regularization < math.inf:
             raise InputError(f"steer.regularization={self.regularization}: 0 or a number above it expected")
+        self.one_pass()  # impossible values are refused, whichever solver is chosen
+
+    def one_pass(self) -> OnePassSettings:
+        """The part that is for the one-pass solver."""
+        return OnePassSettings(
+            rank=self.rank, epsilon=self.epsilon, damping=self.damping, permutations=self.permutations
+        )
 
     def build(self, width: int, seed: int) -> Steer:
         """A fresh steer for hidden states of size ``width``, the attribute's dimension first."""
-        dimensions = (self.name, DUMMY) if self.dummy else (self.name,)
+        dimensions = (self.name, DUMMY) if self.dummy and self.solver == "paper" else (self.name,)
         return Steer(
             width, dimensions=dimensions, rank=self.rank, epsilon=self.epsilon, init_std=self.init_std, seed=seed
         )
@@ -109,18 +129,73 @@ def fit(
     logger: Logger | None = None,
     store: StoreSettings | None = None,
 ) -> tuple[Steer, Origin]:
-    """Fit a steer on a corpus and return the best by dev loss, with its origin.
+    """Fit a steer on a corpus and return it with its origin: by the paper's recipe the best on dev, or in one pass.
 
     Args:
-        seed: Fixes the initial weights, with the step the batches, and which rows are used if not all.
+        seed: Fixes the initial weights, with the step the batches, which rows are used if not all, and permutations.
         store: Where hidden states are kept for later steps and runs; None: nowhere.
         folder: Where checkpoints go; a fit that was stopped there goes on from the last one. None: no checkpoints.
     """
-    how = how or FitSettings()
+    how, store = how or FitSettings(), store or StoreSettings(where="off")
     steer = what.build(model.width, seed)
-    store = store or StoreSettings(where="off")
     source = corpus.digest()  # which texts the rows are a choice of, whatever the seed
     corpus = corpus if how.rows is None else corpus.subset(how.rows, seed)
+    if what.solver == "one_pass":
+        found, training = _solved(model, corpus, what, how, seed, store)
+    else:
+        found, training = _learned(model, corpus, steer, what, how, seed, store, folder, logger)
+    sizes = {"train_rows": len(corpus.train), "dev_rows": len(corpus.dev[: how.dev_rows])}
+    removed = dict(corpus.removed)
+    origin = Origin(
+        model=model.name,
+        fingerprint=model.head.fingerprint(),
+        meaning={what.name: what.meaning},
+        corpus={"name": corpus.name, "digest": corpus.digest(), "source": source, **sizes, "removed": removed},
+        seed=seed,
+        versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
+        training=training,
+    )
+    return found, origin
+
+
+def _solved(
+    model: LanguageModel, corpus: Corpus, what: SteerSettings, how: FitSettings, seed: int, store: StoreSettings
+) -> tuple[Steer, dict[str, Any]]:
+    """By the one-pass solver; options of the other one are noted as unused."""
+    if not corpus.train:
+        raise InputError(f"corpus {corpus.name} has no rows to learn from; at least one is needed")
+    dev = corpus.dev[: how.dev_rows] or corpus.train[: how.dev_rows]
+    label_BK = torch.tensor([[row.label] for row in corpus.train])
+    steer, found = solve(
+        model,
+        [row.text for row in corpus.train],
+        label_BK,
+        [what.name],
+        what.one_pass(),
+        unit_texts=[row.text for row in dev],
+        max_length=how.max_length,
+        seed=seed,
+        store=store,
+    )
+    used = {"max_length": how.max_length, "dev_rows": how.dev_rows, "rows": how.rows}
+    options = {"solver": what.solver, "rank": what.rank, "damping": what.damping, "permutations": what.permutations}
+    unused = {name: value for name, value in asdict(how).items() if name not in used}
+    unused |= {"regularization": what.regularization, "init_std": what.init_std}
+    return steer, {**used, **options, "unused": unused, "found": found[what.name]}
+
+
+def _learned(
+    model: LanguageModel,
+    corpus: Corpus,
+    steer: Steer,
+    what: SteerSettings,
+    how: FitSettings,
+    seed: int,
+    store: StoreSettings,
+    folder: Path | None,
+    logger: Logger | None,
+) -> tuple[Steer, dict[str, Any]]:
+    """By the paper's recipe."""
     extract = FeatureExtractor(model, max_length=how.max_length)
     data = CorpusData(
         corpus,
@@ -133,25 +208,10 @@ def fit(
         store_all=store.everything,
         by_batch=extract.padded if how.legacy_padding else None,
     )
-    task = SteerTask(steer, model.head, lr=how.lr, regularization=what.regularization)
+    task = SteerTask(steer, model.head, lr=how.lr, regularization=what.regularization, stop=how.stop)
     _train(task, data, how, model.device, folder, logger)
-    removed = dict(corpus.removed)
-    sizes = {"train_rows": len(corpus.train), "dev_rows": len(data.dev)}
-    origin = Origin(
-        model=model.name,
-        fingerprint=model.head.fingerprint(),
-        meaning={what.name: what.meaning},
-        corpus={"name": corpus.name, "digest": corpus.digest(), "source": source, **sizes, "removed": removed},
-        seed=seed,
-        versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
-        training={
-            **asdict(how),
-            "regularization": what.regularization,
-            "init_std": what.init_std,
-            "curve": task.curve,
-        },
-    )
-    return task.chosen(), origin
+    options = {"regularization": what.regularization, "init_std": what.init_std, "solver": what.solver}
+    return task.chosen(), {**asdict(how), **options, "curve": task.curve}
 
 
 def _train(

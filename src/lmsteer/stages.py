@@ -32,6 +32,8 @@ from lmsteer.steering.store import Origin, load_steer, save_steer
 
 STEER, GENERATIONS, METRICS, REPORT = "steer.safetensors", "generations.jsonl", "metrics.json", "report.html"
 VALUES = "values.safetensors"
+UNTOLD = ("curve", "rows", "unused", "found")
+"""Entries of a steer's training that do not tell rows of a table apart."""
 
 
 def fit_stage(
@@ -123,7 +125,9 @@ def evaluate_stage(
 
 def settings_of(steer: Steer, origin: Origin) -> dict[str, Any]:
     """How a steer was trained, less the seed: what tells the rows of a table apart."""
-    training = {name: value for name, value in origin.training.items() if name not in ("curve", "rows")}
+    # Options of the solver that was not used count as equal, but for the steps, of which there were none.
+    training = {name: value for name, value in origin.training.get("unused", {}).items() if name != "steps"}
+    training |= {name: value for name, value in origin.training.items() if name not in UNTOLD}
     corpus = {"corpus": origin.corpus.get("name"), "texts": str(origin.corpus.get("source", ""))[:12]}
     corpus["train_rows"] = origin.corpus.get("train_rows")
     return {"rank": steer.rank, "epsilon": steer.epsilon, "dummy": DUMMY in steer.dimensions, **training, **corpus}
@@ -143,7 +147,8 @@ def _facts(origin: Origin | None) -> dict[str, str]:
     """What the report says about the steer."""
     if origin is None:
         return {}
-    training = {name: value for name, value in origin.training.items() if name != "curve"}
+    training = {name: value for name, value in origin.training.items() if name not in ("curve", "unused", "found")}
+    training |= _spectrum(origin.training["found"]) if "found" in origin.training else {}
     calibration = {
         f"{entry['budget']}, {'+' if entry['direction'] > 0 else '-'}": (
             "out of reach" if entry["strength"] is None else f"{entry['strength']:+g}"
@@ -152,6 +157,12 @@ def _facts(origin: Origin | None) -> dict[str, str]:
     }
     fields = asdict(origin) | {"training": training, "calibration": calibration}
     return {f"steer: {name}": _words(value) for name, value in fields.items() if value not in ({}, "")}
+
+
+def _spectrum(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a one-pass solver found, in a few numbers."""
+    null = {name: found["null"][name] for name in ("above", "threshold") if name in found["null"]}
+    return {"directions": found["rank"], "largest": found["spectrum"][0], **null, "unit": found["unit"]}
 
 
 def _words(value: object) -> str:

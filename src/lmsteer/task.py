@@ -8,39 +8,46 @@ from __future__ import annotations
 import copy
 import math
 import time
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from lmsteer.data.module import Batch
 from lmsteer.errors import InputError
+from lmsteer.metrics.auc import auc
 from lmsteer.steering.head import Head
 from lmsteer.steering.steer import Steer
 
 NOTHING = "no text is longer than one token, so there is nothing to predict; give longer texts"
 
 Curve = dict[str, list[list[float]]]
+Stop = Literal["loss", "control", "none"]
 
 
 class SteerTask(pl.LightningModule):
     """Fit a steer by the language model's own loss on labelled text (paper, section 3).
 
-    Loss is nats per token over the whole batch; padding does not exist here. The best steer by dev loss is kept in
-    ``best`` and, like the curve, travels with the checkpoint.
+    Loss is nats per token over the whole batch; padding does not exist here. The best steer on dev is kept in ``best``
+    and, like the curve, travels with the checkpoint.
 
     Args:
         lr: Adam's learning rate.
         regularization: Weight of the sum of squared parameters.
+        stop: By what it is the best: the dev "loss", or the "control"; "none": the last one is taken.
 
     Raises:
         InputError: From ``training_step``, when the loss is not finite.
     """
 
     best_loss: Tensor
+    """The dev loss of the best, or 1 less its control."""
 
-    def __init__(self, steer: Steer, head: Head, *, lr: float = 1e-2, regularization: float = 0.0) -> None:
+    def __init__(
+        self, steer: Steer, head: Head, *, lr: float = 1e-2, regularization: float = 0.0, stop: Stop = "loss"
+    ) -> None:
         super().__init__()
         if not lr > 0:
             raise InputError(f"fit.lr={lr}: a number above 0 expected")
@@ -50,15 +57,15 @@ class SteerTask(pl.LightningModule):
         self.best = copy.deepcopy(steer).requires_grad_(False)
         self.register_buffer("best_loss", torch.tensor(float("inf")))
         self._head = [head]  # in a list: not a submodule, so no checkpoint holds the embeddings
-        self.lr, self.regularization = lr, regularization
+        self.lr, self.regularization, self.stop = lr, regularization, stop
         self.curve: Curve = {"train": [], "dev": []}
         self._dev_sums: list[tuple[float, int]] = []
+        self._judged: list[tuple[float, float]] = []
         self._clock = time.perf_counter()
 
     def nats(self, batch: Batch) -> Tensor:
         """Cross-entropy (N,) in nats of every target in the batch."""
-        hidden, targets, strength = batch
-        return self._head[0].nats(self.steer(hidden, strength), targets)
+        return self._head[0].nats(self.steer(batch.hidden_ND, batch.strength_NK), batch.targets_N)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean nats per token of one batch, plus the regularization."""
@@ -85,9 +92,34 @@ class SteerTask(pl.LightningModule):
             return
         nats = self.nats(batch)
         self._dev_sums.append((nats.cpu().double().sum().item(), len(nats)))  # on the CPU: mps has no float64
+        if self.stop == "control":
+            self._judged += self._evidence(batch)
+
+    def _evidence(self, batch: Batch) -> list[tuple[float, float]]:
+        """Evidence for a positive label and the label itself, of every text that has tokens."""
+        assert batch.lengths_B is not None
+        lengths = batch.lengths_B[batch.lengths_B > 0].tolist()
+        ends = batch.strength_NK.clone(), batch.strength_NK.clone()
+        ends[0][:, 0], ends[1][:, 0] = 1.0, -1.0
+        up_N, down_N = (self.nats(batch._replace(strength_NK=strength_NK)) for strength_NK in ends)
+        parts = zip((down_N - up_N).split(lengths), batch.strength_NK[:, 0].split(lengths), strict=True)
+        return [(evidence.mean().item(), labels[0].item()) for evidence, labels in parts]
+
+    def control(self) -> float:
+        """AUC of the steer as a classifier of the dev texts seen since the last look, those with label 0 left out.
+
+        Evidence for a positive label is how much likelier a text's tokens are at strength 1 than at -1, on average.
+
+        Raises:
+            InputError: If the labels are not of both signs.
+        """
+        scores, labels = (np.array(column) for column in zip(*((e, y) for e, y in self._judged if y), strict=True))
+        if not 0 < (labels > 0).sum() < len(labels):
+            raise InputError("fit.stop=control: dev rows with labels above 0 and below 0 are needed")
+        return float(auc(scores, (labels > 0).astype(float), axis=-1))
 
     def on_validation_epoch_end(self) -> None:
-        """Keep the steer if its dev loss is the lowest so far."""
+        """Keep the steer if it is the best so far."""
         tokens = sum(count for _, count in self._dev_sums)
         if not tokens:
             raise InputError(f"dev rows: {NOTHING}")
@@ -98,17 +130,24 @@ class SteerTask(pl.LightningModule):
         self.log("dev/loss", loss, prog_bar=True)
         if not math.isfinite(loss):
             raise InputError(f"dev loss is {loss} at step {self.global_step}: try a lower fit.lr (now {self.lr})")
-        if loss < self.best_loss:
-            self.best_loss.fill_(loss)
+        worth = loss
+        if self.stop == "control":
+            control = self.control()
+            self._judged.clear()
+            self.curve.setdefault("control", []).append([self.global_step, control])
+            self.log("dev/control", control, prog_bar=True)
+            worth = 1 - control
+        if worth < self.best_loss:
+            self.best_loss.fill_(worth)
             self.best.load_state_dict(self.steer.state_dict())
 
     def chosen(self) -> Steer:
-        """The steer to save: the best by dev loss, or the last one if there was no dev set.
+        """The steer to save: the best on dev, or the last one if there was no dev set or it did not count.
 
         Raises:
             InputError: If its weights are not finite, as the very last step may make them.
         """
-        steer = self.best if torch.isfinite(self.best_loss) else self.steer
+        steer = self.best if torch.isfinite(self.best_loss) and self.stop != "none" else self.steer
         if not all(parameter.isfinite().all() for parameter in steer.parameters()):
             raise InputError(f"the fitted weights are not finite: try a lower fit.lr (now {self.lr})")
         return steer

@@ -31,6 +31,8 @@ class Batch(NamedTuple):
     hidden_ND: Tensor
     targets_N: Tensor
     strength_NK: Tensor
+    lengths_B: Tensor | None = None
+    """Tokens of each text, which stand one behind the other."""
 
 
 class CorpusData(pl.LightningDataModule):
@@ -109,9 +111,10 @@ class CorpusData(pl.LightningDataModule):
         strength_BK = torch.ones(len(rows), self.dimensions, device=features.lengths.device)
         strength_BK[:, 0] = torch.tensor([row.label for row in rows], device=features.lengths.device)
         strength_NK = strength_BK.repeat_interleave(features.lengths, dim=0)
-        tokens = [int(lengths.sum()) for lengths in features.lengths.split([len(part) for part in parts])]
+        lengths = features.lengths.split([len(part) for part in parts])
+        tokens = [int(own_B.sum()) for own_B in lengths]
         columns = (features.hidden_ND, features.targets_N, strength_NK)
-        return [Batch(*split) for split in zip(*(column.split(tokens) for column in columns), strict=True)]
+        return [Batch(*split) for split in zip(*(column.split(tokens) for column in columns), lengths, strict=True)]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches t, t + 1, … from the trainer's global step on."""

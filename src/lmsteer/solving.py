@@ -1,0 +1,209 @@
+"""The one-pass solver: texts with labels in, a steer out, of a rank and in a unit of strength found by themselves.
+
+Shapes: B texts, N packed tokens, D width, K attributes, R directions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lmsteer.budget import Budget
+from lmsteer.calibration import calibrate
+from lmsteer.data.features import FeatureExtractor
+from lmsteer.data.residuals import ResidualStore
+from lmsteer.data.statistics import contexts, statistics
+from lmsteer.data.store import FeatureStore, StoreSettings
+from lmsteer.errors import InputError
+from lmsteer.steering.divergence import divergence
+from lmsteer.steering.head import Head
+from lmsteer.steering.model import LanguageModel
+from lmsteer.steering.null import above, check_permutations, permuted, threshold
+from lmsteer.steering.one_pass import Estimate, Statistics
+from lmsteer.steering.steer import Steer
+
+UNIT_STRENGTH, UNIT_KL = 5.0, 0.3
+"""The unit of strength: ±5, the strengths of the paper's protocols, cost 0.3 nats per token on average."""
+UNIT_TOKENS = 1024
+"""Contexts on which the cost is measured, at most."""
+START = 0.3
+"""Where the search for the unit begins: the shift at that strength as a share of the hidden state."""
+Factors = tuple[Tensor, Tensor]
+"""P1 and P2 (D, R), float64."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnePassSettings:
+    """How a steer is made of one pass.
+
+    Attributes:
+        rank: Most directions that are kept, or "full": as many as stand above the null.
+        damping: Share of the mean eigenvalue that is added to both covariances.
+        permutations: Permutations of the labels that make the null; 0: no null, ``rank`` directions are kept.
+        apart: Make the steers of several attributes orthogonal to one another, see ``orthogonal``.
+
+    Raises:
+        InputError: If the damping is not above 0, or the permutations are few but not 0.
+    """
+
+    rank: int | Literal["full"] = 64
+    epsilon: float = 1e-3
+    damping: float = 1.0
+    permutations: int = 39
+    apart: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.damping < math.inf:
+            raise InputError(f"steer.damping={self.damping}: a finite number above 0 expected")
+        if self.permutations < 0:
+            raise InputError(f"steer.permutations={self.permutations}: 0 or a number above it expected")
+        check_permutations(self.permutations)
+
+
+def solve(
+    model: LanguageModel,
+    texts: Sequence[str],
+    label_BK: Tensor,
+    names: Sequence[str],
+    settings: OnePassSettings | None = None,
+    *,
+    unit_texts: Sequence[str],
+    max_length: int = 256,
+    seed: int = 0,
+    store: StoreSettings | None = None,
+) -> tuple[Steer, dict[str, Any]]:
+    """Make one steer of one pass over texts, with a dimension for each of K attributes.
+
+    Args:
+        label_BK: Labels in [-1, 1], NaN where a text has none for an attribute.
+        unit_texts: Other texts, on which the unit of strength is measured.
+        seed: Of the permutations; nothing else is random.
+        store: Where hidden states and residuals are kept for later runs; None: nowhere.
+
+    Returns:
+        The steer, on the CPU, and by attribute the spectrum with its null, the rank and the unit.
+
+    Raises:
+        InputError: If labels do not fit the texts, are all alike for an attribute, or texts are too short.
+    """
+    settings, store = settings or OnePassSettings(), store or StoreSettings(where="off")
+    extract = store.wrap(FeatureExtractor(model, max_length=max_length))
+    kept = None
+    if isinstance(extract, FeatureStore) and store.everything:
+        extract.add([*texts, *unit_texts])
+        kept = ResidualStore(extract)
+    null_BKP = permuted(label_BK, settings.permutations, seed=seed)
+    sums = statistics(extract, texts, label_BK, null_BKP=null_BKP, store=kept)
+    steer, found = steer_of(sums, names, settings)
+    states_ND = contexts(extract, unit_texts, most=UNIT_TOKENS)
+    for k, name in enumerate(steer.dimensions):
+        found[name]["unit"] = set_unit(steer, k, model.head, states_ND)
+    return steer, found
+
+
+def steer_of(sums: Statistics, names: Sequence[str], settings: OnePassSettings) -> tuple[Steer, dict[str, Any]]:
+    """The steer of some statistics, in no unit of strength yet, and by attribute what is known of its spectrum."""
+    parts, found = list[Factors](), dict[str, Any]()
+    width = sums.spread_DD.shape[0]
+    most = width if settings.rank == "full" else min(settings.rank, width)
+    for k, name in enumerate(names):
+        estimate = Estimate.of(sums, k, damping=settings.damping)
+        rank = most
+        null: dict[str, Any] = {}
+        if settings.permutations:
+            standing = above(estimate.sizes_R, estimate.null_P)
+            null = {"permutations": len(estimate.null_P), "above": standing, "threshold": threshold(estimate.null_P)}
+            rank = max(1, min(most, standing))
+            if not standing:
+                print(f"{name}: no direction stands above the label-permutation null; the largest is kept", flush=True)
+        parts.append(estimate.factors(rank))
+        found[name] = {"rank": rank, "spectrum": estimate.sizes_R[: rank + 8].tolist(), "null": null}
+    if settings.apart:
+        parts = orthogonal(parts, sums, settings.damping)
+    return _built(parts, names, settings.epsilon), found
+
+
+def orthogonal(parts: Sequence[Factors], sums: Statistics, damping: float) -> list[Factors]:
+    """Combinations of the matrices that are orthogonal in the whitened space, and as near to the old ones as can be.
+
+    The inner product is the approximated Fisher information, ``<M, M'> = tr(A M S M'^T)`` with A averaged over the
+    attributes, so that the divergences of orthogonal steers add up: none costs or undoes what another one does. The
+    combinations are those of Löwdin (1950), which no order of the attributes changes.
+
+    Raises:
+        InputError: If the matrices are not independent.
+    """
+    a_DD = (sums.context_KDD / sums.known_K[:, None, None]).mean(0)
+    a_DD, s_DD = (_damped(matrix, damping) for matrix in (a_DD, sums.spread_DD / sums.tokens))
+    products = [((p.T @ a_DD @ q) * (left.T @ s_DD @ right)).sum() for p, left in parts for q, right in parts]
+    gram_KK = torch.stack(products).reshape(len(parts), len(parts))
+    size_K = gram_KK.diagonal().sqrt()
+    values_K, vectors_KK = torch.linalg.eigh(gram_KK / size_K / size_K[:, None])
+    if not values_K[0] > 1e-6:
+        raise InputError("the steers of these attributes are not independent; they cannot be made orthogonal")
+    mix_KK = vectors_KK * values_K.rsqrt() @ vectors_KK.T * size_K[:, None] / size_K
+    second_DR = torch.cat([second for _, second in parts], dim=1)
+    return [
+        (torch.cat([first * share for (first, _), share in zip(parts, mix_K, strict=True)], dim=1), second_DR)
+        for mix_K in mix_KK
+    ]
+
+
+def _damped(matrix_DD: Tensor, damping: float) -> Tensor:
+    return matrix_DD + damping * matrix_DD.diagonal().mean() * torch.eye(len(matrix_DD), dtype=matrix_DD.dtype)
+
+
+def _built(parts: Sequence[Factors], names: Sequence[str], epsilon: float) -> Steer:
+    """A low-rank steer of factors, padded with zero columns to one rank; a full one where that is not lower."""
+    width, rank = parts[0][0].shape[0], max(first.shape[1] for first, _ in parts)
+    steer = Steer(width, dimensions=names, rank=rank if rank < width else "full", epsilon=epsilon)
+    with torch.no_grad():
+        for k, (first, second) in enumerate(parts):
+            if steer.second is None:
+                steer.first[k] = (first @ second.T / epsilon).float()
+            else:
+                steer.first[k] = F.pad(first / epsilon, (0, rank - first.shape[1])).float()
+                steer.second[k] = F.pad(second, (0, rank - second.shape[1])).float()
+    return steer
+
+
+def set_unit(steer: Steer, dimension: int, head: Head, states_ND: Tensor) -> dict[str, float]:
+    """Scale one dimension so that strengths of ±5 cost 0.3 nats per token on average; what was measured at the end.
+
+    Raises:
+        InputError: If there are no contexts, or no scale reaches the cost.
+    """
+    if not len(states_ND):
+        raise InputError("dev rows: no text is longer than one token; the unit of strength is measured on them")
+    place_K = F.one_hot(torch.tensor(dimension), len(steer.dimensions)).float()
+    matrix_DD = steer.matrix(dimension).detach()
+    states = states_ND.cpu().float()
+    gain = float((states @ matrix_DD.T).norm() / states.norm()) * steer.epsilon * UNIT_STRENGTH
+    _scale(steer, dimension, START / gain)
+
+    def cost(strength: float) -> float:
+        """Mean over both directions."""
+        both = [divergence(head, steer, sign * strength * place_K, states_ND).cpu().double().mean() for sign in (1, -1)]
+        return float(sum(both)) / 2
+
+    reached = calibrate(cost, Budget("kl", UNIT_KL), direction=1, start=UNIT_STRENGTH, at_zero=0.0)
+    _scale(steer, dimension, reached.strength / UNIT_STRENGTH)
+    return {"strength": UNIT_STRENGTH, "kl": reached.reached, "tokens": len(states_ND)}
+
+
+@torch.no_grad()
+def _scale(steer: Steer, dimension: int, factor: float) -> None:
+    if steer.second is None:
+        steer.first[dimension] *= factor
+        return
+    # Evenly between the factors, however unlike their sizes were.
+    first, second = steer.first[dimension], steer.second[dimension]
+    balance = (first.norm() / second.norm()).item()
+    first *= math.sqrt(factor / balance)
+    second *= math.sqrt(factor * balance)

@@ -1,0 +1,197 @@
+"""A steer from sums over one pass: one natural-gradient step from W = 0 (docs/one_pass.md).
+
+Shapes: N packed tokens, D width, K attributes, P permutations of labels, R directions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from lmsteer.errors import InputError
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Sums over labelled tokens; those of several parts of a corpus add up to those of the whole.
+
+    ``c`` is a hidden state, ``d`` the residual of the token behind it, ``y`` a label in [-1, 1], NaN where a text has
+    none for an attribute: such tokens count for the spread alone.
+
+    Attributes:
+        tokens: All tokens, as a number without axes.
+        spread_DD: Sum of ``Cov_p(j)`` (see ``Residuals``).
+        known_K: Labelled tokens by attribute.
+        label_K: Sum of y.
+        context_KDD: Sum of ``y^2 c c^T``.
+        pull_KDD: Sum of ``y c d^T``.
+        drift_KDD: Sum of ``c d^T`` over labelled tokens: what the corpus' own style pulls at, whatever the label.
+        null_label_KP: As ``label_K``, for labels that have changed places between texts.
+        null_pull_KPDD: As ``pull_KDD``, for these; float32.
+    """
+
+    tokens: Tensor
+    spread_DD: Tensor
+    known_K: Tensor
+    label_K: Tensor
+    context_KDD: Tensor
+    pull_KDD: Tensor
+    drift_KDD: Tensor
+    null_label_KP: Tensor
+    null_pull_KPDD: Tensor
+
+    @classmethod
+    @torch.inference_mode()
+    def of(
+        cls,
+        hidden_ND: Tensor,
+        residual_ND: Tensor,
+        label_NK: Tensor,
+        *,
+        spread_DD: Tensor | None = None,
+        null_NKP: Tensor | None = None,
+    ) -> Statistics:
+        """Sums of some tokens, on the CPU.
+
+        Args:
+            spread_DD: Of these tokens; None where it is added otherwise.
+            null_NKP: Labels that have changed places, NaN where ``label_NK`` is.
+        """
+        width, exact = hidden_ND.shape[1], torch.promote_types(hidden_ND.dtype, torch.float32)
+        known_NK = ~label_NK.isnan()
+        label_NK = label_NK.nan_to_num(0.0).to(exact)
+        null_NKP = label_NK.new_zeros(*label_NK.shape, 0) if null_NKP is None else null_NKP.nan_to_num(0.0).to(exact)
+        c_ND, d_ND = hidden_ND.to(exact), residual_ND.to(exact)
+
+        def outer(weight_NK: Tensor, other_ND: Tensor) -> Tensor:
+            parts = [(c_ND * weight_N[:, None]).T @ other_ND for weight_N in weight_NK.unbind(-1)]
+            return torch.stack([part.cpu().double() for part in parts])
+
+        return cls(
+            tokens=torch.tensor(float(len(hidden_ND)), dtype=torch.double),
+            spread_DD=torch.zeros(width, width, dtype=torch.double) if spread_DD is None else spread_DD,
+            known_K=known_NK.sum(0).cpu().double(),
+            label_K=label_NK.cpu().double().sum(0),
+            context_KDD=outer(label_NK.square(), c_ND),
+            pull_KDD=outer(label_NK, d_ND),
+            drift_KDD=outer(known_NK.to(exact), d_ND),
+            null_label_KP=null_NKP.cpu().double().sum(0),
+            null_pull_KPDD=_null_pulls(hidden_ND, residual_ND, null_NKP),
+        )
+
+    def __add__(self, other: Statistics) -> Statistics:
+        """Sums of both parts.
+
+        Raises:
+            InputError: If they are of another width, or of other numbers of attributes or permutations.
+        """
+        pairs = {field.name: (getattr(self, field.name), getattr(other, field.name)) for field in fields(self)}
+        for name, (one, two) in pairs.items():
+            if one.shape != two.shape:
+                raise InputError(f"statistics of {name}: {tuple(one.shape)} and {tuple(two.shape)} do not add up")
+        return Statistics(**{name: one + two for name, (one, two) in pairs.items()})
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file, under a temporary name first."""
+        tensors = {field.name: getattr(self, field.name).contiguous() for field in fields(self)}
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_bytes(save(tensors))
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Statistics:
+        """Read what ``save`` wrote.
+
+        Raises:
+            InputError: If the file is no such file.
+        """
+        try:
+            return cls(**load_file(path))
+        except (SafetensorError, OSError, TypeError) as error:
+            reason = str(error).split("\n")[0] or type(error).__name__
+            raise InputError(f"{path}: not a file of statistics ({reason})") from error
+
+
+def _null_pulls(hidden_ND: Tensor, residual_ND: Tensor, null_NKP: Tensor) -> Tensor:
+    """Products in the dtype of the hidden states: the null is noise, to which rounding adds nothing."""
+    width = hidden_ND.shape[1]
+    pulls_KPDD = torch.zeros(*null_NKP.shape[1:], width, width)
+    residual_ND = residual_ND.to(hidden_ND.dtype)
+    for k in range(null_NKP.shape[1]):
+        for p in range(null_NKP.shape[2]):
+            labelled_ND = hidden_ND * null_NKP[:, k, p, None].to(hidden_ND.dtype)
+            pulls_KPDD[k, p] = (labelled_ND.T @ residual_ND).cpu().float()
+    return pulls_KPDD
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """``M = A^-1 G S^-1`` of one attribute, as it acts on row vectors (``h + s h M``), by its whitened directions.
+
+    ``A^-1/2 G S^-1/2 = U diag(sizes) V^T``; ``M = (A^-1/2 U) diag(sizes) (S^-1/2 V)^T``. Half
+    the squared size of a whitened matrix is, by the same approximation and but for the damping and the mean squared
+    label, the KL divergence that it costs at strength 1.
+
+    Attributes:
+        context_DR: ``A^-1/2 U``, float64.
+        sizes_R: Whitened singular values, falling.
+        output_DR: ``S^-1/2 V``.
+        null_P: The largest whitened singular value under each permutation of the labels.
+    """
+
+    context_DR: Tensor
+    sizes_R: Tensor
+    output_DR: Tensor
+    null_P: Tensor
+
+    @classmethod
+    def of(cls, statistics: Statistics, attribute: int = 0, *, damping: float = 1.0) -> Estimate:
+        """The estimate of an attribute.
+
+        Args:
+            damping: What is added to A and S before they are inverted, as a share of their mean eigenvalue; above 0.
+
+        Raises:
+            InputError: If the labels are all alike, or the damping is not above 0.
+        """
+        if not 0 < damping < torch.inf:
+            raise InputError(f"steer.damping={damping}: a number above 0 expected")
+        known, k = statistics.known_K[attribute], attribute
+        if not known:
+            raise InputError("no labelled token; texts of two tokens or more with labels are needed")
+        mean = statistics.label_K[k] / known
+        square = statistics.pull_KDD[k] - mean * statistics.drift_KDD[k]
+        if not square.abs().sum() > 1e-5 * statistics.drift_KDD[k].abs().sum():
+            raise InputError("the labels are all alike, so there is nothing to learn from them")
+        left_DD = whitener(statistics.context_KDD[k] / known, damping)
+        right_DD = whitener(statistics.spread_DD / statistics.tokens, damping)
+        context_DR, sizes_R, output_RD = torch.linalg.svd(left_DD @ (square / known) @ right_DD)
+        drift_DD = left_DD @ (statistics.drift_KDD[k] / known) @ right_DD
+        null_P = [
+            _largest(left_DD @ (pull_DD.double() / known) @ right_DD - label / known * drift_DD)
+            for pull_DD, label in zip(statistics.null_pull_KPDD[k], statistics.null_label_KP[k], strict=True)
+        ]
+        null = torch.stack(null_P) if null_P else torch.zeros(0, dtype=torch.double)
+        return cls(left_DD @ context_DR, sizes_R, right_DD @ output_RD.T, null)
+
+    def factors(self, rank: int | None = None) -> tuple[Tensor, Tensor]:
+        """``P1`` and ``P2`` (D, R) with ``P1 P2^T = M``, of the largest ``rank`` directions; float64."""
+        root_R = self.sizes_R[:rank].sqrt()
+        return self.context_DR[:, :rank] * root_R, self.output_DR[:, :rank] * root_R
+
+
+def whitener(matrix_DD: Tensor, damping: float) -> Tensor:
+    """``(matrix + damping * mean eigenvalue * I)^-1/2`` of a symmetric positive semidefinite matrix."""
+    values_D, vectors_DD = torch.linalg.eigh(matrix_DD)
+    values_D = values_D.clamp(min=0.0)
+    return vectors_DD * (values_D + damping * values_D.mean()).rsqrt() @ vectors_DD.T
+
+
+def _largest(square_DD: Tensor) -> Tensor:
+    """The largest singular value; through the Gram matrix, as that is several times faster."""
+    return torch.linalg.eigvalsh(square_DD.T @ square_DD)[-1].clamp(min=0.0).sqrt()

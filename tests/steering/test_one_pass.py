@@ -1,0 +1,205 @@
+"""Promises of the one-pass estimator, on a small synthetic language whose best steer is known."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lmsteer.errors import InputError
+from lmsteer.steering.head import Head
+from lmsteer.steering.null import above, check_permutations, permuted, threshold
+from lmsteer.steering.one_pass import Estimate, Statistics, whitener
+from lmsteer.steering.residuals import Residuals
+
+WIDTH, VOCABULARY, LENGTH = 12, 60, 10
+
+
+def language(texts: int, *, strength: float = 0.25, seed: int = 0) -> tuple[Head, Tensor, Tensor, Tensor, Tensor]:
+    """Texts of one label each, whose tokens are drawn from the model steered by ``label * M``.
+
+    Returns:
+        The head, hidden states and targets by token, labels by text, and M (rank 1, as it acts on row vectors): the
+        optimum of the log-likelihood for ever more texts, by construction.
+    """
+    noise = torch.Generator().manual_seed(seed)
+    head = Head(torch.randn(VOCABULARY, WIDTH, generator=noise) * torch.linspace(0.3, 1.2, WIDTH))
+    left, right = torch.randn(2, WIDTH, generator=noise)
+    matrix = strength * torch.outer(left, right) / left.norm() / right.norm()
+    label_B = 2.0 * torch.randint(2, (texts,), generator=noise) - 1
+    hidden_ND = torch.randn(texts * LENGTH, WIDTH, generator=noise) * torch.linspace(1.2, 0.4, WIDTH)
+    label_N = label_B.repeat_interleave(LENGTH)
+    chances = head(hidden_ND + label_N[:, None] * hidden_ND @ matrix).softmax(-1)
+    targets_N = torch.multinomial(chances, 1, generator=noise)[:, 0]
+    return head, hidden_ND, targets_N, label_B, matrix
+
+
+def sums(texts: int, permutations: int = 0, *, strength: float = 0.25, seed: int = 0) -> tuple[Statistics, Tensor]:
+    head, hidden, targets, label_B, matrix = language(texts, strength=strength, seed=seed)
+    residuals = Residuals(head)
+    found = residuals(hidden, targets)
+    null = permuted(label_B[:, None], permutations, seed=seed).repeat_interleave(LENGTH, dim=0)
+    label_NK = label_B.repeat_interleave(LENGTH)[:, None]
+    return Statistics.of(hidden, found, label_NK, spread_DD=residuals.spread(), null_NKP=null), matrix
+
+
+def cosine(one: Tensor, other: Tensor) -> float:
+    return float(torch.cosine_similarity(one.flatten().double(), other.flatten().double(), dim=0))
+
+
+def test_the_estimate_nears_the_true_direction_as_texts_grow() -> None:
+    found = []
+    for texts in (30, 300, 3000):
+        statistics, matrix = sums(texts, strength=0.5)
+        first, second = Estimate.of(statistics, damping=0.01).factors(1)
+        found.append(cosine(first @ second.T, matrix))
+    assert found == sorted(found)
+    assert found[-1] > 0.95
+
+
+def test_few_directions_of_the_estimate_are_nearer_than_all_of_them() -> None:
+    statistics, matrix = sums(3000, 39)
+    estimate = Estimate.of(statistics, damping=0.01)
+    assert above(estimate.sizes_R, estimate.null_P) == 1, "the language was made of one direction"
+    whole, first = ((p1 @ p2.T) for p1, p2 in (estimate.factors(), estimate.factors(1)))
+    assert cosine(first, matrix) > max(0.9, cosine(whole, matrix))
+
+
+def test_preconditioning_is_what_finds_the_direction() -> None:
+    statistics, matrix = sums(3000, strength=0.5)
+    left, sizes, right = torch.linalg.svd(statistics.pull_KDD[0])
+    first, second = Estimate.of(statistics, damping=0.01).factors(1)
+    assert cosine(first @ second.T, matrix) > cosine(torch.outer(left[:, 0], right[0]), matrix) + 0.05
+
+
+def test_without_truncation_the_estimate_is_its_formula() -> None:
+    statistics, _ = sums(200)
+    n, damping = statistics.tokens, 0.3
+    mean = statistics.label_K[0] / n
+    pull = (statistics.pull_KDD[0] - mean * statistics.drift_KDD[0]) / n
+    a, s = statistics.context_KDD[0] / n, statistics.spread_DD / n
+    a, s = (x + damping * x.diagonal().mean() * torch.eye(WIDTH) for x in (a, s))
+    first, second = Estimate.of(statistics, damping=damping).factors()
+    torch.testing.assert_close(
+        first @ second.T, torch.linalg.solve(a, pull) @ torch.linalg.inv(s), rtol=1e-6, atol=1e-9
+    )
+
+
+def test_sums_of_shards_are_those_of_the_whole() -> None:
+    head, hidden, targets, label_B, _ = language(60)
+    labels = torch.stack([label_B, label_B.roll(1)], dim=1).repeat_interleave(LENGTH, dim=0)
+    labels[200:300, 1] = torch.nan
+    null = torch.stack([labels, -labels], dim=-1)
+
+    def of(part: slice) -> Statistics:
+        residuals = Residuals(head)
+        found = residuals(hidden[part], targets[part])
+        return Statistics.of(hidden[part], found, labels[part], spread_DD=residuals.spread(), null_NKP=null[part])
+
+    whole, shards = of(slice(None)), of(slice(130)) + of(slice(130, 400)) + of(slice(400, None))
+    for name, value in vars(whole).items():
+        torch.testing.assert_close(getattr(shards, name), value, rtol=1e-5, atol=1e-5 * float(value.abs().max()))
+
+
+def test_texts_without_a_label_count_for_the_spread_alone() -> None:
+    head, hidden, targets, label_B, _ = language(40)
+    labels = label_B.repeat_interleave(LENGTH)[:, None].clone()
+    labels[100:] = torch.nan
+    residuals = Residuals(head)(hidden, targets)
+    some, few = Statistics.of(hidden, residuals, labels), Statistics.of(hidden[:100], residuals[:100], labels[:100])
+    for name in ("known_K", "label_K", "context_KDD", "pull_KDD", "drift_KDD"):
+        torch.testing.assert_close(getattr(some, name), getattr(few, name))
+    assert some.tokens == 400
+
+
+def test_a_style_that_all_texts_share_is_no_direction() -> None:
+    """Labels that are moved by a constant give the same pull: the mean is taken out."""
+    head, hidden, targets, label_B, _ = language(300)
+    residuals = Residuals(head)
+    found = residuals(hidden, targets)
+    labels = label_B.repeat_interleave(LENGTH)[:, None]
+    one, moved = (
+        Estimate.of(Statistics.of(hidden, found, own, spread_DD=residuals.spread()), damping=1.0)
+        for own in (labels * 0.5, labels * 0.5 + 0.25)
+    )
+    p1, p2 = one.factors()
+    q1, q2 = moved.factors()
+    assert cosine(p1 @ p2.T, q1 @ q2.T) > 0.99
+
+
+def test_shuffled_labels_keep_no_direction_in_95_of_100_shuffles() -> None:
+    texts, permutations = 80, 39
+    head, hidden, targets, label_B, _ = language(texts, strength=1.0)
+    residuals = Residuals(head)
+    found = residuals(hidden, targets)
+    mean = label_B.mean()
+    left, right = whitener(hidden.T.double() @ hidden.double(), 1.0), whitener(residuals.spread(), 1.0)
+    by_text = torch.einsum("btd,bte->bde", *(x.reshape(texts, LENGTH, WIDTH).double() for x in (hidden, found)))
+    by_text = left @ by_text @ right
+    kept = 0
+    for shuffle in range(100):
+        labels = permuted(label_B[:, None], permutations + 1, seed=shuffle)[:, 0].double() - mean
+        largest = torch.linalg.matrix_norm(torch.einsum("bp,bde->pde", labels, by_text), ord=2)
+        kept += above(largest[:1], largest[1:]) > 0
+    assert kept <= 5
+    true = torch.linalg.matrix_norm(torch.einsum("b,bde->de", (label_B - mean).double(), by_text), ord=2)
+    assert above(true[None], largest[1:]) == 1, "labels that mean something stand out"
+
+
+def test_the_null_of_the_sums_is_the_estimate_of_labels_that_have_changed_places() -> None:
+    head, hidden, targets, label_B, _ = language(60)
+    residuals = Residuals(head)
+    found = residuals(hidden, targets)
+    null_BKP = permuted(label_B[:, None], 39, seed=5)
+    token = [x.repeat_interleave(LENGTH, dim=0) for x in (label_B[:, None], null_BKP, null_BKP[:, :, 7])]
+    estimate = Estimate.of(Statistics.of(hidden, found, token[0], spread_DD=residuals.spread(), null_NKP=token[1]))
+    other = Estimate.of(Statistics.of(hidden, found, token[2], spread_DD=residuals.spread()))
+    torch.testing.assert_close(estimate.null_P[7], other.sizes_R[0], rtol=1e-5, atol=1e-8)
+
+
+def test_permutations_move_labels_between_texts_that_have_one() -> None:
+    labels = torch.tensor([[1.0, torch.nan], [-1.0, 0.5], [0.5, -0.5], [0.25, torch.nan]])
+    found = permuted(labels, 50, seed=1)
+    assert found.shape == (4, 2, 50)
+    assert torch.equal(found.isnan(), labels.isnan()[..., None].expand_as(found))
+    assert torch.equal(found[:, 0].sort(0).values, labels[:, 0].sort().values[:, None].expand(4, 50))
+    assert torch.allclose(found, permuted(labels, 50, seed=1), equal_nan=True)
+    assert not torch.allclose(found, permuted(labels, 50, seed=2), equal_nan=True)
+    assert len({tuple(column.tolist()) for column in found[:, 0].T}) > 10
+
+
+def test_the_threshold_leaves_a_chance_of_a_fortieth() -> None:
+    null = torch.arange(39.0).flip(0)
+    assert threshold(null) == 38.0
+    assert threshold(torch.arange(79.0)) == 77.0, "79 permutations: the second largest of 80 values"
+    assert above(torch.tensor([40.0, 38.5, 38.0, 1.0]), null) == 2
+    check_permutations(0)
+    check_permutations(39)
+    with pytest.raises(InputError, match=r"steer\.permutations=38: 0 \(no null\), or 39 and more"):
+        check_permutations(38)
+
+
+def test_statistics_are_read_as_they_were_written(tmp_path: Path) -> None:
+    found, _ = sums(20, 3)
+    found.save(tmp_path / "sums.safetensors")
+    again = Statistics.load(tmp_path / "sums.safetensors")
+    assert all(torch.equal(getattr(again, name), value) for name, value in vars(found).items())
+    assert [path.name for path in tmp_path.iterdir()] == ["sums.safetensors"]
+    for content in (b"", b"nothing of the kind"):
+        (tmp_path / "sums.safetensors").write_bytes(content)
+        with pytest.raises(InputError, match=r"sums\.safetensors: not a file of statistics"):
+            Statistics.load(tmp_path / "sums.safetensors")
+
+
+def test_what_cannot_be_estimated_is_refused() -> None:
+    head, hidden, targets, label_B, _ = language(20)
+    residuals = Residuals(head)(hidden, targets)
+    alike = Statistics.of(hidden, residuals, torch.full((200, 1), 0.7))
+    with pytest.raises(InputError, match="labels are all alike"):
+        Estimate.of(alike)
+    with pytest.raises(InputError, match="no labelled token"):
+        Estimate.of(Statistics.of(hidden, residuals, torch.full((200, 1), torch.nan)))
+    with pytest.raises(InputError, match=r"steer\.damping=0"):
+        Estimate.of(alike, damping=0)
+    with pytest.raises(InputError, match="do not add up"):
+        alike + Statistics.of(hidden, residuals, torch.zeros(200, 2))

@@ -9,14 +9,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP := $(BIN)/python -m pip install --quiet
 # The library goes by one name and the entry points by another (src.train), so mypy is told both.
 ENTRY_POINTS := $(filter-out __init__,$(basename $(notdir $(wildcard src/*.py))))
-MODULES := -p lmsteer -p experiments $(addprefix -m src.,$(ENTRY_POINTS))
+MODULES := -p lmsteer -p experiments -p slurm $(addprefix -m src.,$(ENTRY_POINTS))
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup develop run test lint types clean torch
+.PHONY: help setup develop run test test-slurm lint types clean torch
 
 help:  ## list these targets
-	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 	@echo 'Another Python: make setup PYTHON=python3.12. Another torch, for instance for a GPU: make setup TORCH=torch'
 
 $(BIN)/python:
@@ -57,6 +57,10 @@ run: setup  ## learn a steer, generate, measure and write a report: the default 
 
 test: setup develop  ## run the tests
 	$(BIN)/python -m pytest -q
+
+test-slurm: develop  ## start a SLURM cluster on this machine (root, Debian, no SLURM of its own) and run jobs on it
+	@trap 'tests/slurm/cluster.sh down' EXIT; \
+	  tests/slurm/cluster.sh up && $(BIN)/python -m pytest -q -m slurm tests/slurm
 
 lint: develop  ## check style and format
 	$(BIN)/python -m ruff check .

@@ -1,0 +1,107 @@
+"""Check a command line before it waits in a queue: does its configuration compose, and can its folder be written to?
+
+python -m slurm.check [--grid=FILE] COMMAND OVERRIDE…
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from lmsteer.errors import InputError
+from src.configuration import CONF, one_line, resolved
+
+COMMANDS = sorted(
+    path.stem
+    for path in Path(CONF).glob("*.yaml")
+    if (Path(CONF).parent / "src" / path.name).with_suffix(".py").is_file()
+)
+
+
+def check(command: str, overrides: Sequence[str]) -> Path:
+    """Compose a command's configuration as the command itself would, and return the folder of its results.
+
+    Raises:
+        InputError: If the command would refuse an option, or its folder is not a fixed one that can be written to.
+    """
+    if command not in COMMANDS:
+        raise InputError(f"{command}: no such command; allowed are {', '.join(COMMANDS)}")
+    module = importlib.import_module(f"src.{command}")
+    with initialize_config_dir(CONF, version_base="1.3"):
+        cfg = compose(command, overrides=list(overrides), return_hydra_config=True)
+    folder = result_folder(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+        cfg.run_dir = str(folder)
+    resolved(cfg, module.KEYS, getattr(module, "KINDS", {}))
+    return folder
+
+
+def result_folder(cfg: DictConfig) -> Path:
+    """Where a run, or an experiment with all its runs, puts its results.
+
+    Raises:
+        InputError: If the time is part of its name, or it cannot be written to.
+    """
+    kind = "sweep" if cfg.hydra.mode == RunMode.MULTIRUN else "run"
+    written = OmegaConf.to_container(cfg.hydra[kind], resolve=False)
+    assert isinstance(written, dict)
+    if "${now:" in str(written["dir"]):
+        raise InputError(
+            f"hydra.{kind}.dir={written['dir']}: a job that is requeued would not find its files again; "
+            f"give hydra.{kind}.dir=FOLDER"
+        )
+    folder = Path(cfg.hydra[kind].dir)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"hydra.{kind}.dir={folder}: {there} cannot be written to; choose another")
+    return folder
+
+
+def check_grid(command: str, shared: Sequence[str], path: Path) -> list[Path]:
+    """The folders of all lines of a grid.
+
+    Raises:
+        InputError: If a line is refused, which is named, or shares its folder with another.
+    """
+    folders: list[Path] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            folder = check(command, [*shared, *line.split()])
+        except (InputError, HydraException, OmegaConfBaseException) as error:
+            raise InputError(f"line {number} ({line}): {one_line(error)}") from error
+        if folder in folders:
+            raise InputError(f"lines {folders.index(folder) + 1} and {number}: both write to {folder}")
+        folders.append(folder)
+    return folders
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Say where results will be, or in one line what is wrong, with status 1."""
+    parser = argparse.ArgumentParser(prog="slurm.check", description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--grid", type=Path, help="file with the overrides of one run in each line")
+    parser.add_argument("command", help=", ".join(COMMANDS))
+    parser.add_argument("overrides", nargs="*")
+    if {"-m", "--multirun"} & set(arguments):
+        sys.exit("Error: -m: one run is expected; give a grid to slurm/array.sbatch, or use hydra/launcher=slurm")
+    asked = parser.parse_args(arguments)
+    try:
+        if asked.grid is None:
+            folders = [check(asked.command, asked.overrides)]
+        else:
+            folders = check_grid(asked.command, asked.overrides, asked.grid)
+    except (InputError, HydraException, OmegaConfBaseException, OSError) as error:
+        sys.exit(f"Error: {one_line(error)}")
+    print("results:", *folders, sep="\n  ")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

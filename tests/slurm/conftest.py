@@ -1,0 +1,158 @@
+"""A small run, unbroken and on the cluster, and what it takes to stop it in the middle."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+RESULTS = ("config.yaml", "steer.safetensors", "generations.jsonl", "metrics.json", "values.safetensors")
+"""Files of a run that are functions of its configuration alone."""
+SMALL = ("--mem=1G", "--cpus-per-task=1")
+"""Options of sbatch that fit the cluster of the tests."""
+PATIENCE = 240.0
+"""Seconds after which something has gone wrong."""
+
+
+def call(*command: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a command in the repository."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        timeout=2 * PATIENCE,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done
+
+
+def train(*overrides: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the command on this machine."""
+    return call(sys.executable, "-m", "src.train", *overrides, expect=expect)
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE, every: float = 0.2) -> None:
+    """Wait for a condition; fail with ``what`` if it does not come."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds:g} s for: {what}"
+        time.sleep(every)
+
+
+class Job:
+    """A job of the cluster, or a task of an array, by its number."""
+
+    def __init__(self, number: str) -> None:
+        self.number = number
+
+    def __getitem__(self, field: str) -> str:
+        """A field of ``scontrol show job``."""
+        shown = call("scontrol", "show", "job", self.number, "--oneliner").stdout
+        found = re.search(rf"\b{field}=(\S*)", shown)
+        assert found, shown
+        return found[1]
+
+    def ends_as(self, state: str) -> None:
+        """Wait for its end, which must be this one."""
+        ends = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY")
+        until(lambda: self["JobState"] in ends, f"end of job {self.number}")
+        assert self["JobState"] == state, self.log()
+
+    def log(self) -> str:
+        """What it wrote so far."""
+        path = Path(self["StdOut"])
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def program(self) -> psutil.Process | None:
+        """Its Python program, if that runs."""
+        number = self["JobId"]
+        for process in psutil.process_iter():
+            try:
+                command = process.cmdline()
+                ours = len(command) > 1 and "python" in Path(command[0]).name and "-m" in command
+                if ours and process.environ().get("SLURM_JOB_ID") == number:
+                    return process
+            except psutil.Error:
+                continue
+        return None
+
+    def frozen(self, at: Path, unfinished: Path) -> psutil.Process:
+        """Stop its program, as ctrl-z would, once a file is there and another one is not yet."""
+        until(at.exists, f"{at} of job {self.number}: {self.log()[-2000:]}", every=0.005)
+        program = self.program()
+        assert program is not None, self.log()
+        program.suspend()
+        assert not unfinished.exists(), "the program was too fast for the test"
+        return program
+
+
+def submitted(*arguments: str | Path) -> Job:
+    """Give a script to sbatch without further ado."""
+    said = call("sbatch", f"--chdir={ROOT}", *SMALL, *arguments).stdout
+    return Job(said.split()[-1])
+
+
+def waits_for_signal(program: psutil.Process, number: signal.Signals) -> bool:
+    """Whether a signal has been sent to a frozen program."""
+    status = Path(f"/proc/{program.pid}/status").read_text()
+    pending = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(mask >> (number - 1) & 1 for mask in pending)
+
+
+def assert_same_run(folder: Path, expected: Path) -> None:
+    """Every result is there, and has the bytes of another run of that configuration."""
+    for name in (*RESULTS, "report.html"):
+        assert (folder / name).is_file(), f"{name} is missing in {folder}"
+    for name in RESULTS:
+        assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
+    assert not [path.name for path in folder.iterdir() if path.suffix in (".part", ".tmp")]
+    assert not (folder / "checkpoints").exists()
+
+
+@pytest.fixture(scope="session")
+def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The options of a small run: 100 steps, then 8 batches of the plain model and 16 steered ones."""
+    path = tmp_path_factory.mktemp("corpus") / "tone.tsv"
+    words = [f"{kind}{number}" for kind in ("film", "story", "night", "storm") for number in range(4)]
+    rows = [
+        f"{' '.join(words[(n * k) % 16] for k in range(1, 11))} number {n} is {tone}\t{label}"
+        for n in range(300)
+        for tone, label in (("warm and funny", 0.8), ("dull and slow", -0.8))
+    ]
+    path.write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    model = ["model=tiny", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05"]
+    fit = ["data=file", f"data.path={path}", "fit.steps=100", "fit.batch_size=4", "fit.dev_every=5", "data.store=off"]
+    protocol = ["protocol.samples=2", "protocol.prompts.own.n=16", "protocol.batch_size=4", "scores=off"]
+    return [*model, *fit, *protocol, "logger=none"]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """A cluster that runs and is empty; tests that need one fail without it."""
+    try:
+        call("sacctmgr", "--noheader", "list", "cluster")
+        call("sinfo", "--noheader")
+    except (OSError, AssertionError) as error:
+        pytest.fail(f"no SLURM cluster: run make test-slurm, or tests/slurm/cluster.sh up first ({error})")
+    yield
+    subprocess.run(["scancel", "--state=PENDING"], check=False)
+    subprocess.run(["scancel", "--state=RUNNING"], check=False)
+
+
+@pytest.fixture(scope="session")
+def unbroken(cluster: None, options: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Folders of the runs of two seeds, made on this machine by Hydra's own launcher."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    train("-m", *options, "seed=0,1", f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=seed-${seed}")
+    return [folder / "seed-0", folder / "seed-1"]

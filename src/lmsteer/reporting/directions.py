@@ -56,9 +56,10 @@ def title_of(found: Interpretation) -> str:
 def sentences(found: Interpretation) -> list[str]:
     """The findings, no more than the figures bear out."""
     facts, everything, first = found.facts, found.kept[-1].auc, found.kept[0].auc
+    holding = "first holds" if found.holding == 1 else f"first {found.holding} hold"
     shape = (
         f"The {facts['rank']} singular directions count like {found.effective_rank:.1f} of equal size (effective rank; "
-        f"participation ratio {found.participation_ratio:.1f}); the first {found.holding} hold 90 % of the energy."
+        f"participation ratio {found.participation_ratio:.1f}); the {holding} 90 % of the energy."
     )
     evidence = (
         f"Their evidence tells {facts['plus']} texts with a label above 0 from {facts['minus']} below with an AUC of "
@@ -200,8 +201,8 @@ def fraction(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """Per cent, without decimals unless it is small."""
-    return f"{100 * value:.0f} %" if abs(value) >= 0.095 or not value else f"{100 * value:.1f} %"
+    """Per cent, with a decimal where it is below ten."""
+    return f"{100 * value:.0f} %" if abs(value) >= 0.095 else f"{100 * value:.1f} %".replace("-0.0", "0.0")
 
 
 def escaped(text: str) -> str:

@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from lmsteer.data.embedded import cache_folder, fetch
+from lmsteer.data.gemma import TERMS, fetch_gemma
 from lmsteer.errors import InputError
 
 
@@ -19,13 +20,20 @@ def main(arguments: list[str] | None = None) -> int:
         epilog=f"The files go to {cache_folder()} (about 750 MB); set LMSTEER_CACHE for another folder.",
     )
     parser.add_argument("--force", action="store_true", help="fetch and convert again what is already there")
+    parser.add_argument(
+        "--gemma", action="store_true", help="fetch Gemma 3 270M instead (238 MB, 1.4 GB in the cache), a second model"
+    )
+    parser.add_argument("--accept-gemma-terms", action="store_true", help=f"you accept Gemma's terms of use, {TERMS}")
     options = parser.parse_args(arguments)
+    what = fetch_gemma if options.gemma else fetch
     try:
-        fetch(force=options.force, say=lambda line: print(line, flush=True))
+        if options.gemma != options.accept_gemma_terms:
+            raise InputError(f"Gemma needs --gemma and --accept-gemma-terms, that is its terms accepted: {TERMS}")
+        what(force=options.force, say=lambda line: print(line, flush=True))
     except InputError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    print(f"The embedded stack is in {cache_folder()}")
+    print(f"{'Gemma 3 270M' if options.gemma else 'The embedded stack'} is in {cache_folder()}")
     return 0
 
 

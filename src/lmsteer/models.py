@@ -23,6 +23,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from lmsteer.data.embedded import smollm2_folder
+from lmsteer.data.gemma import gemma_folder
 from lmsteer.errors import InputError
 from lmsteer.steering.model import Device, Dtype, LanguageModel, resolve_device, resolve_dtype
 
@@ -70,6 +71,15 @@ def smollm2(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:
         InputError: If the embedded stack has not been fetched.
     """
     return load_model(str(smollm2_folder()), name="smollm2", device=device, dtype=dtype)
+
+
+def gemma_3_270m(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:
+    """Gemma 3 270M without the hub: opt-in, since it has terms of its own.
+
+    Raises:
+        InputError: If it has not been fetched.
+    """
+    return load_model(str(gemma_folder()), name="gemma-3-270m-embedded", device=device, dtype=dtype)
 
 
 def tiny(*, seed: int = 0, width: int = 32, device: Device = "cpu", dtype: Dtype = "float32") -> LanguageModel:

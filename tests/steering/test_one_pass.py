@@ -38,9 +38,15 @@ def sums(texts: int, permutations: int = 0, *, strength: float = 0.25, seed: int
     head, hidden, targets, label_B, matrix = language(texts, strength=strength, seed=seed)
     residuals = Residuals(head)
     found = residuals(hidden, targets)
-    null = permuted(label_B[:, None], permutations, seed=seed).repeat_interleave(LENGTH, dim=0)
-    label_NK = label_B.repeat_interleave(LENGTH)[:, None]
-    return Statistics.of(hidden, found, label_NK, spread_DD=residuals.spread(), null_NKP=null), matrix
+    null = permuted(label_B[:, None], permutations, seed=seed)
+    found = Statistics.of(
+        hidden, found, lengths(label_B), label_B[:, None], spread_DD=residuals.spread(), null_BKP=null
+    )
+    return found, matrix
+
+
+def lengths(label_B: Tensor) -> Tensor:
+    return torch.full((len(label_B),), LENGTH)
 
 
 def cosine(one: Tensor, other: Tensor) -> float:
@@ -87,26 +93,55 @@ def test_without_truncation_the_estimate_is_its_formula() -> None:
 
 def test_sums_of_shards_are_those_of_the_whole() -> None:
     head, hidden, targets, label_B, _ = language(60)
-    labels = torch.stack([label_B, label_B.roll(1)], dim=1).repeat_interleave(LENGTH, dim=0)
-    labels[200:300, 1] = torch.nan
+    labels = torch.stack([label_B, label_B.roll(1)], dim=1)
+    labels[20:30, 1] = torch.nan
     null = torch.stack([labels, -labels], dim=-1)
 
-    def of(part: slice) -> Statistics:
-        residuals = Residuals(head)
-        found = residuals(hidden[part], targets[part])
-        return Statistics.of(hidden[part], found, labels[part], spread_DD=residuals.spread(), null_NKP=null[part])
+    def of(first: int, end: int) -> Statistics:
+        residuals, texts, tokens = Residuals(head), slice(first, end), slice(first * LENGTH, end * LENGTH)
+        found, count = residuals(hidden[tokens], targets[tokens]), lengths(label_B[texts])
+        options = {"spread_DD": residuals.spread(), "null_BKP": null[texts]}
+        return Statistics.of(hidden[tokens], found, count, labels[texts], **options)
 
-    whole, shards = of(slice(None)), of(slice(130)) + of(slice(130, 400)) + of(slice(400, None))
+    whole, shards = of(0, 60), of(0, 13) + of(13, 40) + of(40, 60)
     for name, value in vars(whole).items():
         torch.testing.assert_close(getattr(shards, name), value, rtol=1e-5, atol=1e-5 * float(value.abs().max()))
 
 
+def test_sums_are_those_of_their_definition_token_by_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmsteer.steering.one_pass.BLOCK", 2 * WIDTH**2)  # two texts at once
+    noise = torch.Generator().manual_seed(4)
+    count = [3, 0, 7, 1, 5]
+    c, d = torch.randn(2, sum(count), WIDTH, generator=noise)
+    label = torch.tensor([[0.5, -1.0], [1.0, 1.0], [-1.0, torch.nan], [0.25, 0.0], [-0.5, 1.0]])
+    null = torch.stack([label, label.flip(0).where(~label.isnan(), torch.nan).nan_to_num(0.3)], dim=-1)
+    found = Statistics.of(c, d, torch.tensor(count), label, null_BKP=null)
+    owner = [text for text, length in enumerate(count) for _ in range(length)]
+    for k in range(2):
+        known = [(t, b) for t, b in enumerate(owner) if not label[b, k].isnan()]
+        y = {b: label[b, k].item() for _, b in known}
+        outer = {t: torch.outer(c[t], d[t]) for t, _ in known}
+        assert found.known_K[k] == len(known)
+        assert found.label_K[k] == pytest.approx(sum(y[b] for _, b in known))
+        for name, expected in {
+            "pull_KDD": sum(y[b] * outer[t] for t, b in known),
+            "drift_KDD": sum(outer[t] for t, _ in known),
+            "context_KDD": sum(y[b] ** 2 * torch.outer(c[t], c[t]) for t, b in known),
+        }.items():
+            torch.testing.assert_close(getattr(found, name)[k].float(), expected, rtol=1e-5, atol=1e-5)
+        moved = sum(null[b, k, 1].item() * torch.outer(c[t], d[t]) for t, b in enumerate(owner))
+        torch.testing.assert_close(found.null_pull_KPDD[k, 1], moved, rtol=1e-5, atol=1e-5)
+        assert found.null_label_KP[k, 1] == pytest.approx(sum(null[b, k, 1].item() for b in owner), rel=1e-6)
+    assert found.tokens == 16
+
+
 def test_texts_without_a_label_count_for_the_spread_alone() -> None:
     head, hidden, targets, label_B, _ = language(40)
-    labels = label_B.repeat_interleave(LENGTH)[:, None].clone()
-    labels[100:] = torch.nan
-    residuals = Residuals(head)(hidden, targets)
-    some, few = Statistics.of(hidden, residuals, labels), Statistics.of(hidden[:100], residuals[:100], labels[:100])
+    labels = label_B[:, None].clone()
+    labels[10:] = torch.nan
+    residuals, count = Residuals(head)(hidden, targets), lengths(label_B)
+    some = Statistics.of(hidden, residuals, count, labels)
+    few = Statistics.of(hidden[:100], residuals[:100], count[:10], labels[:10])
     for name in ("known_K", "label_K", "context_KDD", "pull_KDD", "drift_KDD"):
         torch.testing.assert_close(getattr(some, name), getattr(few, name))
     assert some.tokens == 400
@@ -117,9 +152,9 @@ def test_a_style_that_all_texts_share_is_no_direction() -> None:
     head, hidden, targets, label_B, _ = language(300)
     residuals = Residuals(head)
     found = residuals(hidden, targets)
-    labels = label_B.repeat_interleave(LENGTH)[:, None]
+    labels, count = label_B[:, None], lengths(label_B)
     one, moved = (
-        Estimate.of(Statistics.of(hidden, found, own, spread_DD=residuals.spread()), damping=1.0)
+        Estimate.of(Statistics.of(hidden, found, count, own, spread_DD=residuals.spread()), damping=1.0)
         for own in (labels * 0.5, labels * 0.5 + 0.25)
     )
     p1, p2 = one.factors()
@@ -151,9 +186,10 @@ def test_the_null_of_the_sums_is_the_estimate_of_labels_that_have_changed_places
     residuals = Residuals(head)
     found = residuals(hidden, targets)
     null_BKP = permuted(label_B[:, None], 39, seed=5)
-    token = [x.repeat_interleave(LENGTH, dim=0) for x in (label_B[:, None], null_BKP, null_BKP[:, :, 7])]
-    estimate = Estimate.of(Statistics.of(hidden, found, token[0], spread_DD=residuals.spread(), null_NKP=token[1]))
-    other = Estimate.of(Statistics.of(hidden, found, token[2], spread_DD=residuals.spread()))
+    spread, count = residuals.spread(), lengths(label_B)
+    sums = Statistics.of(hidden, found, count, label_B[:, None], spread_DD=spread, null_BKP=null_BKP)
+    estimate = Estimate.of(sums)
+    other = Estimate.of(Statistics.of(hidden, found, count, null_BKP[:, :, 7], spread_DD=spread))
     torch.testing.assert_close(estimate.null_P[7], other.sizes_R[0], rtol=1e-5, atol=1e-8)
 
 
@@ -193,13 +229,13 @@ def test_statistics_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 def test_what_cannot_be_estimated_is_refused() -> None:
     head, hidden, targets, label_B, _ = language(20)
-    residuals = Residuals(head)(hidden, targets)
-    alike = Statistics.of(hidden, residuals, torch.full((200, 1), 0.7))
+    residuals, count = Residuals(head)(hidden, targets), lengths(label_B)
+    alike = Statistics.of(hidden, residuals, count, torch.full((20, 1), 0.7))
     with pytest.raises(InputError, match="labels are all alike"):
         Estimate.of(alike)
     with pytest.raises(InputError, match="no labelled token"):
-        Estimate.of(Statistics.of(hidden, residuals, torch.full((200, 1), torch.nan)))
+        Estimate.of(Statistics.of(hidden, residuals, count, torch.full((20, 1), torch.nan)))
     with pytest.raises(InputError, match=r"steer\.damping=0"):
         Estimate.of(alike, damping=0)
     with pytest.raises(InputError, match="do not add up"):
-        alike + Statistics.of(hidden, residuals, torch.zeros(200, 2))
+        alike + Statistics.of(hidden, residuals, count, torch.zeros(20, 2))

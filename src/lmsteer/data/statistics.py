@@ -11,7 +11,7 @@ from dataclasses import replace
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lmsteer.data.features import FeatureExtractor, Features
+from lmsteer.data.features import FeatureExtractor
 from lmsteer.data.residuals import ResidualStore
 from lmsteer.data.store import FeatureStore
 from lmsteer.errors import InputError
@@ -53,19 +53,15 @@ def statistics(
             residual_ND = residuals(features.hidden_ND, features.targets_N)
             if store is not None:
                 store.keep(texts[some], features, residual_ND)
-        null_NKP = None if null_BKP is None else _by_token(null_BKP[some], features)
-        found = Statistics.of(features.hidden_ND, residual_ND, _by_token(label_BK[some], features), null_NKP=null_NKP)
+        null = None if null_BKP is None else null_BKP[some].to(residual_ND.device)
+        label = label_BK[some].to(residual_ND.device)
+        found = Statistics.of(features.hidden_ND, residual_ND, features.lengths, label, null_BKP=null)
         total = found if total is None else total + found
     if total is None or not total.tokens:
         raise InputError("no text is longer than one token, so there is nothing to predict; give longer texts")
     if store is not None and spread_DD is None:
         store.keep_spread(texts, residuals)
     return replace(total, spread_DD=residuals.spread() if spread_DD is None else spread_DD)
-
-
-def _by_token(values_B: Tensor, features: Features) -> Tensor:
-    """Values of texts as values of their tokens."""
-    return values_B.to(features.lengths.device).repeat_interleave(features.lengths, dim=0)
 
 
 def _check(texts: Sequence[str], label_BK: Tensor) -> None:

@@ -1,10 +1,12 @@
 """A steer from sums over one pass: one natural-gradient step from W = 0 (docs/one_pass.md).
 
-Shapes: N packed tokens, D width, K attributes, P permutations of labels, R directions.
+Shapes: B texts, T tokens of a text, N packed tokens, D width, K attributes, P permutations of labels, Q ways to weigh
+texts, R directions.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,8 +14,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from lmsteer.errors import InputError
+
+BLOCK = 2**25
+"""Numbers of the matrices of texts that are held at once."""
 
 
 @dataclass(frozen=True)
@@ -51,37 +57,40 @@ class Statistics:
         cls,
         hidden_ND: Tensor,
         residual_ND: Tensor,
-        label_NK: Tensor,
+        lengths_B: Tensor,
+        label_BK: Tensor,
         *,
         spread_DD: Tensor | None = None,
-        null_NKP: Tensor | None = None,
+        null_BKP: Tensor | None = None,
     ) -> Statistics:
-        """Sums of some tokens, on the CPU.
+        """Sums of some texts, on the CPU.
 
         Args:
+            lengths_B: Tokens of each text, which stand one behind the other.
             spread_DD: Of these tokens; None where it is added otherwise.
-            null_NKP: Labels that have changed places, NaN where ``label_NK`` is.
+            null_BKP: Labels that have changed places, NaN where ``label_BK`` is.
         """
         width, exact = hidden_ND.shape[1], torch.promote_types(hidden_ND.dtype, torch.float32)
-        known_NK = ~label_NK.isnan()
-        label_NK = label_NK.nan_to_num(0.0).to(exact)
-        null_NKP = label_NK.new_zeros(*label_NK.shape, 0) if null_NKP is None else null_NKP.nan_to_num(0.0).to(exact)
-        c_ND, d_ND = hidden_ND.to(exact), residual_ND.to(exact)
-
-        def outer(weight_NK: Tensor, other_ND: Tensor) -> Tensor:
-            parts = [(c_ND * weight_N[:, None]).T @ other_ND for weight_N in weight_NK.unbind(-1)]
-            return torch.stack([part.cpu().double() for part in parts])
-
+        null_BKP = label_BK.new_zeros(*label_BK.shape, 0) if null_BKP is None else null_BKP
+        known_BK = (~label_BK.isnan()).to(exact)
+        label_BK, null_BKP = (labels.nan_to_num(0.0).to(exact) for labels in (label_BK, null_BKP))
+        square_NK = label_BK.square().repeat_interleave(lengths_B, dim=0)
+        c_ND, tokens_B = hidden_ND.to(exact), lengths_B.cpu().double()
+        context_KDD = torch.stack([(c_ND * square_N[:, None]).T @ c_ND for square_N in square_NK.unbind(-1)])
+        weight_BQ = torch.cat([label_BK, known_BK, null_BKP.flatten(1)], dim=1)
+        pulls_QDD = _pulls(c_ND, residual_ND.to(exact), lengths_B, weight_BQ).cpu()
+        sizes = [label_BK.shape[1], label_BK.shape[1], null_BKP[0].numel()]
+        pull_KDD, drift_KDD, null_QDD = pulls_QDD.split(sizes)
         return cls(
-            tokens=torch.tensor(float(len(hidden_ND)), dtype=torch.double),
+            tokens=tokens_B.sum(),
             spread_DD=torch.zeros(width, width, dtype=torch.double) if spread_DD is None else spread_DD,
-            known_K=known_NK.sum(0).cpu().double(),
-            label_K=label_NK.cpu().double().sum(0),
-            context_KDD=outer(label_NK.square(), c_ND),
-            pull_KDD=outer(label_NK, d_ND),
-            drift_KDD=outer(known_NK.to(exact), d_ND),
-            null_label_KP=null_NKP.cpu().double().sum(0),
-            null_pull_KPDD=_null_pulls(hidden_ND, residual_ND, null_NKP),
+            known_K=tokens_B @ known_BK.cpu().double(),
+            label_K=tokens_B @ label_BK.cpu().double(),
+            context_KDD=context_KDD.cpu().double(),
+            pull_KDD=pull_KDD.double(),
+            drift_KDD=drift_KDD.double(),
+            null_label_KP=(tokens_B @ null_BKP.cpu().double().flatten(1)).reshape(null_BKP.shape[1:]),
+            null_pull_KPDD=null_QDD.float().reshape(*null_BKP.shape[1:], width, width),
         )
 
     def __add__(self, other: Statistics) -> Statistics:
@@ -117,16 +126,21 @@ class Statistics:
             raise InputError(f"{path}: not a file of statistics ({reason})") from error
 
 
-def _null_pulls(hidden_ND: Tensor, residual_ND: Tensor, null_NKP: Tensor) -> Tensor:
-    """Products in the dtype of the hidden states: the null is noise, to which rounding adds nothing."""
-    width = hidden_ND.shape[1]
-    pulls_KPDD = torch.zeros(*null_NKP.shape[1:], width, width)
-    residual_ND = residual_ND.to(hidden_ND.dtype)
-    for k in range(null_NKP.shape[1]):
-        for p in range(null_NKP.shape[2]):
-            labelled_ND = hidden_ND * null_NKP[:, k, p, None].to(hidden_ND.dtype)
-            pulls_KPDD[k, p] = (labelled_ND.T @ residual_ND).cpu().float()
-    return pulls_KPDD
+def _pulls(c_ND: Tensor, d_ND: Tensor, lengths_B: Tensor, weight_BQ: Tensor) -> Tensor:
+    """``sum_b weight_bq sum_t c_bt d_bt^T`` (Q, D, D).
+
+    A text has one label: its tokens are summed up once, then texts are weighed in all ways by one product.
+    """
+    width, lengths = c_ND.shape[1], lengths_B.tolist()
+    pulls_QD = c_ND.new_zeros(weight_BQ.shape[1], width * width)
+    at_once = max(1, BLOCK // width**2)
+    rows = zip(c_ND.split(lengths), d_ND.split(lengths), strict=True)
+    for start in range(0, len(lengths), at_once):
+        some = list(itertools.islice(rows, at_once))
+        c_BTD, d_BTD = (pad_sequence(list(column), batch_first=True) for column in zip(*some, strict=True))
+        texts_BD = (c_BTD.mT @ d_BTD).flatten(1)
+        pulls_QD.addmm_(weight_BQ[start : start + at_once].T, texts_BD)
+    return pulls_QD.reshape(-1, width, width)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,62 @@
+"""Tables of a look into the one-pass estimator as Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from experiments.scorers.report import number
+from experiments.speed.report import table
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """What one_pass.json holds."""
+    rules = list(found["sizes"][-1]["rules"])
+    held, chosen = found["held_out"], found["chosen"]
+    parts = [
+        f"{found['corpus']}: damping and rank chosen on {held['choice']:,} held-out texts (damping "
+        f"{chosen['damping']:g}, {_rule(chosen['rule'])}), figures on {held['figures']:,} others. AUC of the evidence "
+        "for a positive label, with 95 % bootstrap intervals over texts.",
+        "### AUC by damping and rank, all rows\n\n"
+        + table(
+            [
+                "damping",
+                "above the null",
+                *(f"{_rule(rule)}, {part}" for rule in rules for part in ("choice", "figures")),
+            ],
+            [
+                [
+                    f"{one['damping']:g}",
+                    str(one["above"]),
+                    *(interval(one["rules"][rule][part]) for rule in rules for part in ("choice", "figures")),
+                ]
+                for one in found["dampings"]
+            ],
+        ),
+        "### AUC, rank and time by the number of rows, at that damping\n\n"
+        + table(
+            ["rows", "tokens", "above the null", *map(_rule, rules), "hidden states, s", "statistics, s"],
+            [
+                [
+                    f"{one['rows']:,}",
+                    f"{one['tokens']:,}",
+                    str(one["above"]),
+                    *(interval(one["rules"][rule]["figures"]) for rule in rules),
+                    *(f"{one['seconds'][name]:.1f}" for name in ("hidden_states", "statistics")),
+                ]
+                for one in found["sizes"]
+            ],
+        ),
+    ]
+    if found["steers"]:
+        rows = [[name, interval(one)] for name, one in found["steers"].items()]
+        parts.append("### Other steers, the same texts\n\n" + table(["steer", "AUC"], rows))
+    return "\n\n".join(parts)
+
+
+def _rule(rule: str) -> str:
+    return "rank by the null" if rule == "null" else "full rank" if rule == "full" else rule
+
+
+def interval(value: dict[str, Any]) -> str:
+    """A value with its bounds."""
+    return f"{number(value['value'], 3)} [{number(value['low'], 3)}, {number(value['high'], 3)}]"

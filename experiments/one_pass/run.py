@@ -1,0 +1,116 @@
+"""Look into the one-pass estimator: its spectrum beside the null, damping and rank, how many texts it needs, its time.
+
+python -m experiments.one_pass.run steer=detox data=toxic-snippets
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from omegaconf import DictConfig
+from pydantic import Field
+
+from experiments.one_pass.choice import TimedExtractor, best, judged, nested_sums
+from experiments.one_pass.figure import one_pass_figure
+from experiments.one_pass.held_out import HeldOut
+from experiments.one_pass.report import markdown
+from lmsteer.data.corpus import Corpus
+from lmsteer.errors import InputError
+from lmsteer.fitting import SteerSettings
+from lmsteer.records import Row, write_atomically
+from lmsteer.reporting.figures import to_png
+from lmsteer.runs import Run
+from lmsteer.steering.model import LanguageModel
+from lmsteer.steering.one_pass import Estimate
+from lmsteer.steering.store import load_steer
+from src.configuration import Words, build, entry_point, record, resolved
+
+KEYS = {
+    *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol"),
+    *("max_length", "rows", "dampings", "ranks", "steer_files"),
+}
+Number = Annotated[int, Field(ge=1)]
+KINDS = {
+    "max_length": Annotated[int, Field(ge=2)],
+    "rows": list[Annotated[int, Field(ge=2)]],
+    "dampings": Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)],
+    "ranks": list[Number],
+    "steer_files": list[Words],
+}
+FOUND, PICTURE, REPORT = "one_pass.json", "one_pass.png", "one_pass.md"
+
+
+def one_pass(cfg: DictConfig) -> dict[str, Any]:
+    """Write ``one_pass.json``, ``one_pass.png`` and ``one_pass.md`` in the run folder; their paths are printed."""
+    config = resolved(cfg, KEYS, KINDS)
+    run = Run(Path(config["run_dir"]), record(config))
+    what: SteerSettings = build(config["steer"])
+    if not what.permutations:
+        raise InputError("steer.permutations=0: the spectrum is shown beside a null, so 39 or more expected")
+    corpus: Corpus = build(config["data"])
+    model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
+    if not run.finished(FOUND):
+        found = measure(model, corpus, what, config)
+        run.begin()
+        write_atomically(run.path(FOUND), [json.dumps(found, indent=1)])
+    found = json.loads(run.path(FOUND).read_text(encoding="utf-8"))
+    write_atomically(run.path(REPORT), [markdown(found)])
+    picture = run.path(PICTURE).with_suffix(".tmp")
+    picture.write_bytes(to_png(one_pass_figure(found)))
+    picture.replace(run.path(PICTURE))
+    print("\n".join(str(run.path(name)) for name in (FOUND, PICTURE, REPORT)))
+    return dict(found)
+
+
+def measure(model: LanguageModel, corpus: Corpus, what: SteerSettings, config: dict[str, Any]) -> dict[str, Any]:
+    """Sums of ever more rows; on all of them the choice of damping and rank; then figures on other texts."""
+    seed, ranks = config["seed"], [rank for rank in config["ranks"] if rank < model.width]
+    steers = {file: load_steer(Path(file), model)[0] for file in config["steer_files"]}
+    extract = TimedExtractor(model, max_length=config["max_length"])
+    choice = HeldOut.of(extract, corpus.dev[::2])
+    figures = HeldOut.of(extract, [*corpus.dev[1::2], *corpus.test])
+    parts = nested(corpus, config["rows"], seed)
+    sums = nested_sums(extract, parts, what.permutations, seed)
+
+    def look(place: int, damping: float) -> dict[str, Any]:
+        return judged(Estimate.of(sums[place][0], damping=damping), ranks, choice, figures, seed)
+
+    by_damping = {damping: look(-1, damping) for damping in config["dampings"]}
+    damping, rule = best(by_damping)
+    return {
+        "corpus": corpus.name,
+        "held_out": {"choice": len(choice.lengths), "figures": len(figures.lengths)},
+        "chosen": {"damping": damping, "rule": rule},
+        "dampings": [{"damping": damping, **one} for damping, one in by_damping.items()],
+        "sizes": [
+            {
+                "rows": sum(map(len, parts[: place + 1])),
+                "tokens": int(sums[place][0].tokens),
+                "seconds": sums[place][1],
+                **(by_damping[damping] if place == len(sums) - 1 else look(place, damping)),
+            }
+            for place in range(len(sums))
+        ],
+        "steers": {
+            Path(file).parent.name: asdict(figures.auc(steer.matrix(0).T, torch.eye(model.width), seed=seed))
+            for file, steer in steers.items()
+        },
+    }
+
+
+def nested(corpus: Corpus, sizes: Sequence[int], seed: int) -> list[list[Row]]:
+    """What each choice of rows adds to the one before, as ``fit.rows`` chooses; all rows at the end."""
+    parts, seen = list[list[Row]](), set[str]()
+    for size in [*sorted(size for size in sizes if size < len(corpus.train)), len(corpus.train)]:
+        parts.append([row for row in corpus.subset(size, seed).train if row.text not in seen])
+        seen |= {row.text for row in parts[-1]}
+    return parts
+
+
+if __name__ == "__main__":
+    entry_point("one_pass")(one_pass)()

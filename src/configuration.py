@@ -50,6 +50,8 @@ INCIDENTAL = ("run_dir", "store", "store_gib", "scores", "logger")
 LONGEST = 120
 """Characters of a folder's name."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
+EXPECTED = (InputError, HydraException, OmegaConfBaseException, OSError)
+"""Errors that say in their message what is wrong; others are ours, and shown in full."""
 SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_"}
 
 
@@ -62,7 +64,15 @@ def folder_name(overrides: str) -> str:
     return f"{name}-{hashlib.sha256(overrides.encode()).hexdigest()[:6]}".lstrip("-")
 
 
+def sweep_folder(choice: str, overrides: str) -> str:
+    """The choice of a sweep and the overrides beside it as the name of one folder."""
+    parts = [part for part in ("" if choice == "none" else choice, overrides) if part]
+    return folder_name("_".join(parts)) or "sweep"
+
+
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+# Cached, so that every job has the folder of the sweep, wherever it runs.
+OmegaConf.register_new_resolver("sweep_folder", sweep_folder, use_cache=True, replace=True)
 
 
 def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
@@ -83,8 +93,7 @@ def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
             try:
                 run()
             except Exception as error:
-                known = isinstance(error, InputError | HydraException | OmegaConfBaseException | OSError)
-                if asked or (started and not known):
+                if asked or (started and not isinstance(error, EXPECTED)):
                     raise
                 sys.exit(f"Error: {one_line(error)}")
 
@@ -102,6 +111,11 @@ def one_line(error: Exception) -> str:
 def in_multirun() -> bool:
     """Whether this is one job of several."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def sweep_name() -> str:
+    """Name of the folder of the sweep whose job this is; empty outside of one."""
+    return Path(HydraConfig.get().sweep.dir).name if in_multirun() else ""
 
 
 def resolved(cfg: DictConfig, keys: set[str], kinds: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -165,6 +179,18 @@ def build(node: Any, **known: Any) -> Any:
         while cause is not None and not isinstance(cause, InputError | OSError):
             cause = cause.__cause__
         raise (cause or error) from None
+
+
+_built: dict[str, Any] = {}
+
+
+def shared(node: Any, **known: Any) -> Any:
+    """``build``, or what an earlier job of this process built of the same: only the last is kept."""
+    key = json.dumps([node, known], sort_keys=True)
+    if key not in _built:
+        _built.clear()
+        _built[key] = build(node, **known)
+    return _built[key]
 
 
 def _check(node: Any, where: str) -> None:

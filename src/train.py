@@ -14,12 +14,12 @@ from lmsteer.fitting import FitSettings, SteerSettings
 from lmsteer.generation.plain import PlainTexts
 from lmsteer.plan import Plan
 from lmsteer.protocol import Protocol
-from lmsteer.reporting.loggers import no_logger
 from lmsteer.reporting.result import Result
+from lmsteer.reporting.tracking import Measured, track
 from lmsteer.runs import Run
 from lmsteer.scoring.store import score_store
 from lmsteer.steering.model import LanguageModel
-from src.configuration import build, entry_point, in_multirun, record, resolved
+from src.configuration import build, entry_point, in_multirun, record, resolved, shared, sweep_name
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol", "decoding", "logger", "fit"),
@@ -31,21 +31,24 @@ def train(cfg: DictConfig) -> Result | None:
     """Do the whole job of one run folder; ``protocol=none`` only fits."""
     config = resolved(cfg, KEYS)
     run, seed = Run(Path(config["run_dir"]), record(config)), config["seed"]
+    if run.finished(stages.REPORT if config.get("protocol") else stages.STEER):
+        return stages.show_finished(run, table=not in_multirun())
     scores = score_store(config["scores"])
     what: SteerSettings = build(config["steer"])
     how: FitSettings = build(config["fit"])
     store = StoreSettings(where=config["store"], gib=config["store_gib"], store_all=in_multirun())
     protocol: Protocol | None = build(config["protocol"]) if config.get("protocol") else None
     corpus: Corpus = build(config["data"])
-    model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
+    model: LanguageModel = shared(config["model"], device=config["device"], dtype=config["dtype"])
     blank = what.build(model.width, seed)  # an impossible rank is refused before the folder is taken
     plan = Plan(model, blank.dimensions, protocol, build(config["decoding"])) if protocol else None
     corpus = corpus.without(plan.reserved if plan else frozenset())
     run.begin()
-    done = run.finished(stages.REPORT if protocol else stages.STEER)
-    with (no_logger if done else build(config["logger"]))(run.folder, config) as logger:
+    opened, tags = build(config["logger"]), (model.name, what.name, corpus.name)
+    with opened(run.folder, config, identity=run.config, sweep=sweep_name(), tags=tags) as logger:
         steer, origin = stages.fit_stage(run, model, corpus, what, how, seed=seed, store=store, logger=logger)
         if protocol is None or plan is None:
+            track(logger, run.path(stages.STEER), origin, None, step=how.steps)
             print(f"steer: {run.path(stages.STEER)}")
             return None
         plain = stages.plain_stage(run, plan.generators, PlainTexts(scores.folder / "plain" if scores else None))
@@ -53,7 +56,7 @@ def train(cfg: DictConfig) -> Result | None:
         generations = stages.generate_stage(run, plan, plain, steer, origin)
         labels = plan.labels(seed, stages.settings_of(steer, origin), config["decoding"])
         result = stages.evaluate_stage(run, generations, protocol, lambda: plan.judge, labels, scores=scores)
-        stages.log_metrics(logger, result, step=how.steps)
+        track(logger, run.path(stages.STEER), origin, Measured(result, generations), step=how.steps)
     stages.report_stage(run, generations, result, origin)
     return result
 

@@ -140,6 +140,21 @@ def report_stage(run: Run, generations: Path, result: Result, origin: Origin | N
         curve = origin.training.get("curve") if origin else None
         page = report(result, read_generations(generations), curve=curve, title=title, facts=_facts(origin))
         write_atomically(run.path(REPORT), page.rstrip("\n").split("\n"))
+    _show(run, result)
+
+
+def show_finished(run: Run, *, table: bool) -> Result | None:
+    """Say that all of a run was done before, with its table if that is asked for; its result, if it has one."""
+    print(f"finished already: {run.folder}", flush=True)
+    if not run.finished(METRICS):
+        return None
+    result = read_result(run.path(METRICS))
+    if table:
+        _show(run, result)
+    return result
+
+
+def _show(run: Run, result: Result) -> None:
     print(f"\n{text_table(result)}\n\nreport: {run.path(REPORT)}")
 
 
@@ -167,21 +182,3 @@ def _spectrum(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _words(value: object) -> str:
     return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
-
-
-def log_metrics(logger: Logger | None, result: Result, *, step: int) -> None:
-    """Final values to the experiment logger, named ``metric/setting``; ``step`` is the length of the fit.
-
-    A setting is a strength or a budget with its direction, behind the prompt set where there are several.
-    """
-    if logger is None:
-        return
-    several = len({row.prompts for row in result.rows}) > 1
-    values: dict[str, float] = {}
-    for row in result.rows:
-        sign = "-" if min(row.strength.values(), default=0.0) < 0 else "+"
-        given = ",".join(f"{name}{value:+g}" for name, value in row.strength.items()) or "plain"
-        setting = f"{sign} {row.budget}" if row.budget else given  # calibrated strengths differ from seed to seed
-        place = f"{row.prompts}/{setting}" if several else setting
-        values |= {f"{metric}/{place}": value.value for metric, value in row.metrics.items()}
-    logger.log_metrics(values, step=step)

@@ -17,7 +17,9 @@ from lmsteer.models import tiny
 from lmsteer.records import Row
 from lmsteer.reporting.loggers import csv_logger, no_logger, wandb_logger
 from lmsteer.reporting.result import Result, ResultRow, Value
-from lmsteer.stages import log_metrics
+from lmsteer.reporting.tracking import final_values, track
+from lmsteer.steering.steer import Steer
+from lmsteer.steering.store import Origin, save_steer
 
 CONFIG: dict[str, Any] = {"seed": 3, "steer": {"name": "tone", "rank": 4}, "strengths": [-5, 5], "judge": None}
 KEY = "0123456789abcdef" * 2 + "deadbeef"
@@ -52,19 +54,23 @@ def result() -> Result:
 
 def small_fit(logger: Any) -> list[list[float]]:
     """Fit for 4 steps; the training curve as the steer's origin tells it."""
+    curve: list[list[float]] = fitted(logger)[1].training["curve"]["train"]
+    return curve
+
+
+def fitted(logger: Any = None) -> tuple[Steer, Origin]:
+    """The steer of a fit of 4 steps."""
     rows = tuple(
         Row(f"story {n} is {tone}", label) for n in range(8) for tone, label in (("warm", 1.0), ("dull", -1.0))
     )
     corpus = Corpus("toy", rows[:12], rows[12:])
-    _, origin = fit(
+    return fit(
         tiny(),
         corpus,
         SteerSettings(name="tone", rank=2),
         FitSettings(steps=4, batch_size=4, dev_every=2),
         logger=logger,
     )
-    curve: list[list[float]] = origin.training["curve"]["train"]
-    return curve
 
 
 def test_without_a_key_a_run_is_offline_asks_nothing_and_says_in_one_line_how_to_sync(
@@ -91,7 +97,7 @@ def test_the_config_is_logged_once_as_given(run_folder: Path) -> None:
 def test_the_training_curve_and_the_final_values_are_in_the_history(run_folder: Path) -> None:
     with wandb_logger(run_folder, CONFIG) as logger:
         curve = small_fit(logger)
-        log_metrics(logger, result(), step=4)
+        logger.log_metrics(final_values(result()), step=4)
     entries = history(offline_runs(run_folder)[0])
     logged = [(entry["trainer/global_step"] + 1, entry["train/loss"]) for entry in entries if "train/loss" in entry]
     assert [step for step, _ in logged] == [step for step, _ in curve] == [1, 2, 3, 4]
@@ -102,10 +108,10 @@ def test_the_training_curve_and_the_final_values_are_in_the_history(run_folder: 
 
 
 def test_a_run_is_finished_also_when_something_fails_inside(run_folder: Path) -> None:
-    with pytest.raises(RuntimeError, match="broken"), wandb_logger(run_folder, CONFIG):
+    with pytest.raises(RuntimeError, match="broken"), wandb_logger(run_folder, CONFIG, identity="first"):
         raise RuntimeError("broken")
     assert wandb.run is None
-    with wandb_logger(run_folder, CONFIG):
+    with wandb_logger(run_folder, CONFIG, identity="second"):
         pass
     assert sorted(code for run in offline_runs(run_folder) for code in exit_codes(run)) == [0, 1]
 
@@ -118,6 +124,52 @@ def test_runs_one_after_another_do_not_merge(run_folder: Path) -> None:
         (run,) = offline_runs(run_folder / str(number))
         assert configs(run) == [{"number": number}]
         assert [entry["value"] for entry in history(run)] == [number]
+
+
+def opened_as(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> dict[str, Any]:
+    """What ``wandb.init`` is called with."""
+    told: dict[str, Any] = {}
+
+    def init(**given: object) -> None:
+        told.update(given)
+        raise Told
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wandb.init", init)
+        with pytest.raises(Told), wandb_logger(folder, CONFIG, **options):
+            pass
+    return told
+
+
+def test_a_run_goes_on_under_the_id_of_its_settings_sweep_and_folder_wherever_that_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def id_of(folder: Path, **options: Any) -> object:
+        return opened_as(folder, monkeypatch, **options)["id"]
+
+    first = id_of(tmp_path / "a/seed-0", identity="rank: 4", sweep="grid")
+    assert id_of(tmp_path / "moved/seed-0", identity="rank: 4", sweep="grid") == first
+    others = [
+        id_of(tmp_path / "a/seed-1", identity="rank: 4", sweep="grid"),
+        id_of(tmp_path / "a/seed-0", identity="rank: 8", sweep="grid"),
+        id_of(tmp_path / "a/seed-0", identity="rank: 4", sweep="other"),
+        id_of(tmp_path / "a/seed-0"),
+        id_of(tmp_path / "b/seed-0"),
+    ]
+    assert len({first, *others}) == 6
+    assert opened_as(tmp_path / "a", monkeypatch)["resume"] == "allow"
+
+
+def test_a_job_has_its_folders_name_in_the_sweeps_group_and_a_single_run_that_of_its_tags(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags = ("gpt2-large", "detox", "x" * 80, "detox")
+    alone = opened_as(run_folder, monkeypatch, tags=tags)
+    assert (alone["group"], alone["name"]) == (None, " ".join(tags))
+    assert alone["tags"] == ["gpt2-large", "detox", "x" * 64]
+    job = opened_as(run_folder, monkeypatch, tags=tags, sweep="seeds")
+    assert (job["group"], job["name"]) == ("seeds", "run")
+    assert opened_as(run_folder, monkeypatch, sweep="seeds", name="mine")["name"] == "mine"
 
 
 def test_a_key_appears_in_no_file(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,11 +265,16 @@ def test_a_key_in_netrc_counts_for_its_own_server(
 
 
 def test_disabled_writes_nothing_and_says_nothing(
-    run_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
+    steer, origin = fitted()
+    path = tmp_path / "steer.safetensors"
+    save_steer(path, steer, origin)
+    capfd.readouterr()
     with wandb_logger(run_folder, CONFIG) as logger:
         logger.log_metrics({"value": 1.0}, step=1)
+        track(logger, path, origin, None, step=4)
     assert [path for path in run_folder.rglob("*") if path.is_file()] == []
     assert capfd.readouterr() == ("", "")
 
@@ -249,7 +306,7 @@ def csv_rows(path: Path) -> list[dict[str, str]]:
 def test_csv_holds_the_curve_and_the_final_values_at_their_steps(run_folder: Path) -> None:
     with csv_logger(run_folder, CONFIG) as logger:
         curve = small_fit(logger)
-        log_metrics(logger, result(), step=4)
+        logger.log_metrics(final_values(result()), step=4)
     rows = csv_rows(run_folder / "csv/version_0/metrics.csv")
     logged = [[int(row["step"]) + 1, float(row["train/loss"])] for row in rows if row["train/loss"]]
     assert [step for step, _ in logged] == [step for step, _ in curve]

@@ -1,10 +1,15 @@
-"""Experiment loggers as context managers: opened with the configuration, always finished."""
+"""Experiment loggers as context managers: opened with the configuration, always finished.
+
+Each takes the run's folder, its configuration, and what tells it from other runs: its ``identity``, the name of the
+``sweep`` that it belongs to (empty: none), and ``tags``.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from netrc import NetrcParseError, netrc
 from pathlib import Path
@@ -26,15 +31,22 @@ MODES: dict[str, Mode] = {
 }
 """Values of ``WANDB_MODE`` and what they mean; the last two are W&B's older names."""
 
+TAG = 64
+"""Characters of a tag, at most."""
+
 
 @contextmanager
-def no_logger(folder: Path, config: dict[str, Any]) -> Iterator[None]:
+def no_logger(
+    folder: Path, config: dict[str, Any], *, identity: str = "", sweep: str = "", tags: Sequence[str] = ()
+) -> Iterator[None]:
     """Log nothing."""
     yield None
 
 
 @contextmanager
-def csv_logger(folder: Path, config: dict[str, Any]) -> Iterator[Logger]:
+def csv_logger(
+    folder: Path, config: dict[str, Any], *, identity: str = "", sweep: str = "", tags: Sequence[str] = ()
+) -> Iterator[Logger]:
     """Training curve and final values as ``csv/version_N/metrics.csv`` in the run folder, N counting the sessions."""
     logger = CSVLogger(str(folder), name="csv")
     try:
@@ -48,6 +60,9 @@ def wandb_logger(
     folder: Path,
     config: dict[str, Any],
     *,
+    identity: str = "",
+    sweep: str = "",
+    tags: Sequence[str] = (),
     project: str = "lmsteer",
     entity: str | None = None,
     name: str | None = None,
@@ -55,6 +70,13 @@ def wandb_logger(
     """A Weights & Biases run: online where a key is configured, else offline; never a prompt that blocks.
 
     ``WANDB_MODE`` decides if it is set. Config is logged once; the run is finished whatever happens inside.
+
+    Args:
+        identity: What makes the run this one, such as the configuration in its folder; the same with the same sweep and
+            name of the folder is the same W&B run, which goes on.
+        sweep: Group of the run.
+        tags: Cut to the 64 characters that W&B takes.
+        name: None: that of the folder in a sweep, which tells the settings; else the tags.
 
     Raises:
         InputError: If ``WANDB_MODE`` is unknown, or W&B refuses the run or cannot be reached.
@@ -66,7 +88,17 @@ def wandb_logger(
     settings = wandb.Settings(silent=True, console="off")
     try:
         run = wandb.init(
-            project=project, entity=entity, name=name, dir=str(folder), config=config, mode=mode, settings=settings
+            project=project,
+            entity=entity,
+            id=hashlib.sha256(f"{identity or folder.resolve()}\n{sweep}/{folder.name}".encode()).hexdigest()[:16],
+            resume="allow",
+            group=sweep or None,
+            name=name or (folder.name if sweep else " ".join(tags) or folder.name),
+            tags=list(dict.fromkeys(tag[:TAG] for tag in tags)),
+            dir=str(folder),
+            config=config,
+            mode=mode,
+            settings=settings,
         )
     except wandb.Error as error:
         reason = str(error).strip().split("\n")[0]

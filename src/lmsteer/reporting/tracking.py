@@ -1,0 +1,91 @@
+"""What a finished run tells an experiment logger: its values, and to W&B also texts, pictures and the steer."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from pytorch_lightning.loggers import Logger, WandbLogger
+
+from lmsteer.records import read_generations
+from lmsteer.reporting.figures import loss_curve, strength_curve, to_png
+from lmsteer.reporting.page import side_by_side
+from lmsteer.reporting.result import Result
+from lmsteer.steering.store import Origin
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a steer, and the file of the texts that it was measured on."""
+
+    result: Result
+    generations: Path
+
+
+def track(logger: Logger | None, steer: Path, origin: Origin, measured: Measured | None, *, step: int) -> None:
+    """Log the end of a run.
+
+    Args:
+        steer: The steer file.
+        measured: None if the steer was only fitted.
+        step: Optimizer steps of the fit, at which the values stand.
+    """
+    if logger is None:
+        return
+    if measured is not None:
+        logger.log_metrics(final_values(measured.result), step=step)
+    if isinstance(logger, WandbLogger):
+        shown = _shown(origin, measured)
+        if shown:
+            logger.experiment.log(shown | {"trainer/global_step": step})
+        logger.experiment.log_artifact(_artifact(f"steer-{logger.experiment.id}", steer, origin))
+
+
+def final_values(result: Result) -> dict[str, float]:
+    """Values by ``metric/setting``.
+
+    A setting is a strength or a budget with its direction, behind the prompt set where there are several.
+    """
+    several = len({row.prompts for row in result.rows}) > 1
+    values: dict[str, float] = {}
+    for row in result.rows:
+        sign = "-" if min(row.strength.values(), default=0.0) < 0 else "+"
+        given = ",".join(f"{name}{value:+g}" for name, value in row.strength.items()) or "plain"
+        setting = f"{sign} {row.budget}" if row.budget else given  # calibrated strengths differ from seed to seed
+        place = f"{row.prompts}/{setting}" if several else setting
+        values |= {f"{metric}/{place}": value.value for metric, value in row.metrics.items()}
+    return values
+
+
+def _shown(origin: Origin, measured: Measured | None) -> dict[str, Any]:
+    """Texts side by side and pictures, as W&B shows them."""
+    import wandb
+
+    figures = {"loss": loss_curve(origin.training.get("curve") or {})}
+    shown: dict[str, Any] = {}
+    if measured is not None:
+        figures["strength"] = strength_curve(measured.result)
+        strengths, continued = side_by_side(read_generations(measured.generations))
+        shown["generations"] = wandb.Table(
+            columns=["prompt", *strengths], data=[[row.prompt, *row.texts] for row in continued]
+        )
+    pictures = {name: Image.open(io.BytesIO(to_png(figure))) for name, figure in figures.items() if figure}
+    return shown | {name: wandb.Image(picture) for name, picture in pictures.items()}
+
+
+def _artifact(name: str, steer: Path, origin: Origin) -> Any:
+    """The steer file, with digests of what it came from: an offline run can declare no other lineage."""
+    import wandb
+
+    metadata = {
+        "steer": {"sha256": hashlib.sha256(steer.read_bytes()).hexdigest(), "seed": origin.seed},
+        "model": {"name": origin.model, "fingerprint": origin.fingerprint},
+        "corpus": {key: origin.corpus.get(key) for key in ("name", "digest", "source")},
+    }
+    artifact = wandb.Artifact(name, type="steer", metadata=metadata)
+    artifact.add_file(str(steer))
+    return artifact

@@ -44,6 +44,7 @@ GROUPS = {
     "stack": "train",
     "prompts": "generate",
     "experiment": "train",
+    "sweep": "train",
 }
 SCORERS = sorted(path.stem for path in (Path(CONF) / "scorer").glob("*.yaml"))
 CHOICES = sorted(f"{path.parent.name}/{path.stem}" for group in GROUPS for path in (Path(CONF) / group).glob("*.yaml"))
@@ -59,7 +60,7 @@ def test_every_choice_composes_into_keys_and_values_that_its_target_takes(choice
     group, name = choice.split("/")
     entry = GROUPS[group]
     config = resolved(composed(entry, f"{group}={name}", *NEEDED[entry], *NEEDED.get(choice, [])), ENTRIES[entry])
-    assert group in config or group == "experiment" or choice == "protocol/none"
+    assert group in config or group in ("experiment", "sweep") or choice == "protocol/none"
 
 
 @pytest.mark.parametrize("name", SCORERS)
@@ -94,7 +95,7 @@ def test_options_beside_a_target_are_checked_and_do_not_reach_it_or_what_refers_
 
 
 def test_every_group_is_chosen_from_and_has_two_members() -> None:
-    groups = {path.name for path in Path(CONF).iterdir() if path.is_dir()}
+    groups = {path.name for path in Path(CONF).iterdir() if path.is_dir() and path.name != "hydra"}
     assert groups == set(GROUPS) | {"scorer"}
     assert all(len(list((Path(CONF) / group).glob("*.yaml"))) >= 2 for group in groups)
 

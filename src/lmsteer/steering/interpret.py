@@ -23,9 +23,9 @@ class Directions:
     """``W = sum_i sizes_i u_i v_i^T``, one dimension of a steer, its largest singular value first.
 
     At strength s the logit of word w changes by ``s epsilon sum_i sizes_i (c . v_i) (u_i . e_w)`` in context c: ``v_i``
-    says where direction i acts, ``u_i`` which words it raises there. If both turn their signs, nothing changes. (Han et
-    al., 2024, take the singular value decomposition of ``P1 P2^T``, the transpose of W, and name words by its right
-    singular vectors: these are the ``u_i``.)
+    says where direction i acts, ``u_i`` which words it raises there. If both turn their signs, nothing changes. (The
+    reference implementation of Han et al., 2024, decomposes ``P1 P2^T``, the transpose of W, and names words by its
+    right singular vectors: these are the ``u_i``.)
 
     Attributes:
         output_DR: Orthonormal columns u_i.

@@ -122,10 +122,11 @@ def _mode() -> Mode:
         raise InputError(f"WANDB_MODE={told}: allowed are {', '.join(MODES)}")
     mode = MODES[told or "online"]
     # Online without a key, W&B would ask for one.
-    return mode if mode == "disabled" or _has_key() else "offline"
+    return mode if mode == "disabled" or has_key() else "offline"
 
 
-def _has_key() -> bool:
+def has_key() -> bool:
+    """Whether W&B would find a key for its server, without asking for one."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").netloc

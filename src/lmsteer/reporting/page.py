@@ -65,7 +65,7 @@ def report(
         headline=headline(result),
         table=table(result),
         reading=READING,
-        pictures=_pictures(result, curve),
+        pictures=pictures_of(result, curve),
         strengths=strengths,
         continued=continued,
         prompts=len({(g.prompts, g.prompt.id) for g in generations}),
@@ -113,7 +113,8 @@ def side_by_side(
     return order, continued
 
 
-def _pictures(result: Result, curve: Curve | None) -> list[Picture]:
+def pictures_of(result: Result, curve: Curve | None) -> list[Picture]:
+    """The effect along the strength and the loss of the fit, where there is something to draw."""
     pictures = []
     if (figure := strength_curve(result)) is not None:
         caption = "Effect along the strength, with 95 % intervals over prompts."

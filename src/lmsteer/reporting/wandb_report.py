@@ -1,0 +1,81 @@
+"""A W&B Report of a group of runs: the same tables as the page, and panels over what the runs logged."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lmsteer.errors import InputError
+from lmsteer.reporting.formats import markdown
+from lmsteer.reporting.layout import Block
+from lmsteer.reporting.loggers import has_key
+
+PACKAGE = "wandb_workspaces"
+STEP = "trainer/global_step"
+LONGEST_TITLE = 128
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a report goes, and which runs its panels are over.
+
+    Attributes:
+        entity: User or team; None: the key's own.
+        group: The runs' group, which is the name of a sweep's folder.
+    """
+
+    project: str
+    entity: str | None
+    group: str
+
+
+def why_not() -> str:
+    """What a report is missing on this machine; empty if nothing."""
+    if importlib.util.find_spec(PACKAGE) is None:
+        return "wandb-workspaces is not installed (pip install 'lmsteer[reports]')"
+    return "" if has_key() else "no key is configured (wandb login)"
+
+
+def save_report(blocks: Sequence[Block], finals: Sequence[str], *, title: str, place: Place) -> str:
+    """Save a report on the server and return its address.
+
+    Args:
+        blocks: Tables, which become text.
+        finals: Names of final values as they were logged, a bar chart each.
+
+    Raises:
+        InputError: If W&B refuses it or cannot be reached.
+    """
+    try:
+        report = _report(blocks, finals, title=title, place=place)
+        report.save()
+        return str(report.url)
+    except Exception as error:  # its own errors have no common base
+        reason = (str(error).strip() or type(error).__name__).split("\n")[0]
+        raise InputError(f"W&B report: {reason}; --wandb none leaves it out") from error
+
+
+def _report(blocks: Sequence[Block], finals: Sequence[str], *, title: str, place: Place) -> Any:
+    """The report, not yet saved."""
+    # By name, as it is optional and its types do not name what it exports.
+    expr: Any = importlib.import_module(f"{PACKAGE}.expr")
+    reports: Any = importlib.import_module(f"{PACKAGE}.reports.v2")
+    where = {"project": place.project} | ({"entity": place.entity} if place.entity else {})
+    runs = reports.Runset(**where, name=place.group, filters=expr.And(expr.Metric("Group") == place.group))
+    curves = [reports.LinePlot(title=name, x=STEP, y=[name]) for name in ("train/loss", "dev/loss")]
+    bars = [reports.BarPlot(title=name, metrics=[name]) for name in finals]
+    pictures = reports.MediaBrowser(title="Effect along the strength", media_keys=["strength"])
+    texts = reports.WeavePanelSummaryTable(table_name="generations")
+    return reports.Report(
+        **where,
+        title=title[:LONGEST_TITLE],
+        width="fluid",
+        blocks=[
+            reports.MarkdownBlock(markdown(blocks)),
+            reports.H2("Runs"),
+            reports.PanelGrid(runsets=[runs], panels=[*curves, *bars, pictures, texts]),
+        ],
+    )

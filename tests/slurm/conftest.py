@@ -18,7 +18,7 @@ RESULTS = ("config.yaml", "steer.safetensors", "generations.jsonl", "metrics.jso
 """Files of a run that are functions of its configuration alone."""
 SMALL = ("--mem=1G", "--cpus-per-task=1")
 """Options of sbatch that fit the cluster of the tests."""
-PATIENCE = 240.0
+PATIENCE = 600.0
 """Seconds after which something has gone wrong."""
 
 
@@ -68,6 +68,12 @@ class Job:
         ends = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY")
         until(lambda: self["JobState"] in ends, f"end of job {self.number}")
         assert self["JobState"] == state, self.log()
+
+    def limited_to(self, minutes: int) -> None:
+        """Change its time limit to so many minutes from now."""
+        hours, passed, seconds = (int(part) for part in self["RunTime"].split(":"))
+        limit = 60 * hours + passed + (seconds + 59) // 60 + minutes
+        call("scontrol", "update", f"JobId={self.number}", f"TimeLimit={limit}")
 
     def log(self) -> str:
         """What it wrote so far."""

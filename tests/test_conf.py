@@ -31,6 +31,7 @@ NEEDED = {
     "export": ["steer_file=s.safetensors"],
     "convert": ["checkpoint=c.pt"],
     "interpret": ["steer_file=s.safetensors"],
+    "transfer": ["steer_file=s.safetensors", "model@to=tiny"],
     "model/hf": ["model.id=some/model"],
     "data/file": ["data.path=some.tsv"],
 }

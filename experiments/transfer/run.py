@@ -1,0 +1,80 @@
+"""Transferred steers beside one that was fitted on the model itself, at equal cost, in both directions.
+
+python -m experiments.transfer.run 'steers={states: RUN/steer.safetensors, direct: RUN/steer.safetensors}'
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from omegaconf import DictConfig
+from pydantic import Field
+
+from experiments.transfer.budgets import AtBudgets
+from experiments.transfer.effects import effects
+from experiments.transfer.figure import effects_figure
+from experiments.transfer.report import markdown
+from lmsteer import stages
+from lmsteer.generation.plain import PlainTexts
+from lmsteer.protocol import Protocol
+from lmsteer.records import write_atomically
+from lmsteer.reporting.figures import to_png
+from lmsteer.reporting.measured import MeasuredRun, read_run
+from lmsteer.runs import Run
+from lmsteer.scoring.store import score_store
+from lmsteer.steering.model import LanguageModel
+from lmsteer.steering.store import load_steer, save_steer
+from src.configuration import Words, build, entry_point, record, resolved
+
+KEYS = {
+    *("stack", "run_dir", "seed", "device", "dtype", "model", "decoding", "protocol"),
+    *("steers", "direct", "scores"),
+}
+KINDS: dict[str, Any] = {"steers": Annotated[dict[Words, Words], Field(min_length=1)], "direct": Words}
+FIGURES, PICTURE, REPORT = "transfer.json", "transfer.png", "transfer.md"
+
+
+def transfer_study(cfg: DictConfig) -> dict[str, Any]:
+    """Measure every steer in a folder of its own; write ``transfer.json``, ``transfer.md`` and ``transfer.png``."""
+    config = resolved(cfg, KEYS, KINDS)
+    run, files = Run(Path(config["run_dir"]), record(config)), config["steers"]
+    model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
+    for file in files.values():
+        load_steer(Path(file), model)  # refused where it is of another model
+    run.begin()
+    runs = {
+        name: measured(Run(run.path(name), f"steer: {name}"), Path(file), model, config) for name, file in files.items()
+    }
+    found = effects(runs, config["direct"])
+    write_atomically(run.path(FIGURES), [json.dumps(found, indent=1, ensure_ascii=False)])
+    write_atomically(run.path(REPORT), [markdown(found)])
+    picture = run.path(PICTURE).with_suffix(".tmp")
+    picture.write_bytes(to_png(effects_figure(found)))
+    picture.replace(run.path(PICTURE))
+    print("\n".join(str(run.path(name)) for name in (FIGURES, PICTURE, REPORT)))
+    return found
+
+
+def measured(run: Run, file: Path, model: LanguageModel, config: dict[str, Any]) -> MeasuredRun:
+    """Calibrate, generate and evaluate with one steer."""
+    run.begin()
+    if not run.finished(stages.STEER):
+        save_steer(run.path(stages.STEER), *load_steer(file, model))
+    steer, origin = load_steer(run.path(stages.STEER), model)
+    protocol: Protocol = build(config["protocol"])
+    plan, scores = (
+        AtBudgets(model, steer.dimensions, protocol, build(config["decoding"])),
+        score_store(config["scores"]),
+    )
+    plain = stages.plain_stage(run, plan.generators, PlainTexts(scores.folder / "plain" if scores else None))
+    origin = stages.calibrate_stage(run, plan, plain, steer, origin)
+    generations = stages.generate_stage(run, plan, plain, steer, origin)
+    labels = plan.labels(origin.seed, stages.settings_of(steer, origin), config["decoding"])
+    stages.evaluate_stage(run, generations, protocol, lambda: plan.judge, labels, scores=scores)
+    return read_run(run.folder)
+
+
+if __name__ == "__main__":
+    entry_point("transfer_study")(transfer_study)()

@@ -1,0 +1,86 @@
+"""Linear maps from the vectors of one model to those of another, in closed form and by the paper's descent.
+
+Shapes: N pairs of vectors, D width of the source, E width of the target. A map (E, D) acts on row vectors of the
+target: ``y ≈ x T``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lmsteer.errors import InputError
+
+DAMPING = 1e-3
+LEGACY_WORDS = 4000
+LEGACY_STEPS = 1000
+LEGACY_LR = 1e-2
+
+
+def ridge(x_NE: Tensor, y_ND: Tensor, weight_N: Tensor | None = None, *, damping: float = DAMPING) -> Tensor:
+    """The map (E, D) of least squares ``sum_n weight_n |x_n T - y_n|²`` plus a ridge.
+
+    Args:
+        weight_N: Weights of the pairs, 0 or more; None: all alike.
+        damping: The ridge, as a share of the mean eigenvalue of the moments of ``x``; 0 or more.
+
+    Raises:
+        InputError: If the damping is negative or not finite, or without it the map is not determined.
+    """
+    if not 0 <= damping < float("inf"):
+        raise InputError(f"damping={damping}: 0 or a number above it expected")
+    x, y = _exact(x_NE), _exact(y_ND)
+    weighted = x if weight_N is None else x * weight_N.to(x)[:, None]
+    moments_EE, mixed_ED = (weighted.T @ x).double(), (weighted.T @ y).double()
+    moments_EE += damping * moments_EE.diagonal().mean() * torch.eye(len(moments_EE), dtype=moments_EE.dtype)
+    factor_EE, failed = torch.linalg.cholesky_ex(moments_EE)
+    if failed:
+        raise InputError(f"damping={damping}: {len(x)} pairs do not determine a map without more of it")
+    return torch.cholesky_solve(mixed_ED, factor_EE)
+
+
+def procrustes(x_NE: Tensor, y_ND: Tensor, weight_N: Tensor) -> Tensor:
+    """The map (E, D) of weighted least squares among multiples of (semi-)orthogonal ones (Schönemann, 1966)."""
+    x, y = _exact(x_NE), _exact(y_ND)
+    weight_N1 = weight_N.to(x)[:, None]
+    left, sizes, right = torch.linalg.svd(((x * weight_N1).T @ y).double(), full_matrices=False)
+    turn_ED = left @ right
+    return turn_ED * (sizes.sum() / ((x @ turn_ED.to(x.dtype)).square() * weight_N1).sum())
+
+
+def legacy_map(x_NE: Tensor, y_ND: Tensor, *, seed: int = 0) -> Tensor:
+    """The map (E, D) of the reference implementation: descent on the first 4000 words, rows set to length 1.
+
+    From normal noise Adam takes 1000 steps at 1e-2 on the mean squared error; "first" is by the target's token ids,
+    where the reference has the order of a hash table.
+    """
+    x, y = (vectors[:LEGACY_WORDS].detach().cpu().float() for vectors in (x_NE, y_ND))
+    noise = torch.Generator().manual_seed(seed)
+    map_ED = torch.randn(x.shape[1], y.shape[1], generator=noise, requires_grad=True)
+    optimizer = torch.optim.Adam([map_ED], lr=LEGACY_LR)
+    # The gradient is linear in the map, so the words themselves are gone through once.
+    moments_EE, mixed_ED = x.T @ x, x.T @ y
+    for _ in range(LEGACY_STEPS):
+        map_ED.grad = (2 / y.numel()) * (moments_EE @ map_ED.detach() - mixed_ED)
+        optimizer.step()
+    found = map_ED.detach().double()
+    return found / found.norm(dim=1, keepdim=True)
+
+
+def centered(x_ND: Tensor, weight_N: Tensor) -> Tensor:
+    """The vectors less their weighted mean; the weights sum to 1."""
+    x = _exact(x_ND)
+    return x - weight_N.to(x) @ x
+
+
+def explained(x_NE: Tensor, y_ND: Tensor, map_ED: Tensor, weight_N: Tensor) -> float:
+    """R²: the share of the variance of ``y`` around its mean that ``x T`` explains; the weights sum to 1."""
+    y = centered(y_ND, weight_N)
+    weight_N1 = weight_N.to(y)[:, None]
+    rest = y - centered(x_NE, weight_N) @ map_ED.to(y.dtype)
+    return float(1 - (rest.square() * weight_N1).sum() / (y.square() * weight_N1).sum())
+
+
+def _exact(x: Tensor) -> Tensor:
+    """In float32 at least, and on the CPU: what is solved there is small."""
+    return x.detach().to("cpu", torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,111 @@
+"""Maps between models, against what is known or computed in another way."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lmsteer.errors import InputError
+from lmsteer.steering.maps import centered, explained, legacy_map, procrustes, ridge
+
+RANDOM = torch.Generator().manual_seed(0)
+X = torch.randn(200, 6, generator=RANDOM, dtype=torch.float64)
+WEIGHT = torch.rand(200, generator=RANDOM, dtype=torch.float64)
+WEIGHT /= WEIGHT.sum()
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=RANDOM, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("width", [4, 9])
+def test_ridge_finds_a_linear_map_to_any_width(width: int) -> None:
+    known = noise(6, width)
+    torch.testing.assert_close(ridge(X, X @ known, WEIGHT, damping=1e-9), known, rtol=1e-6, atol=1e-6)
+
+
+def test_ridge_equals_least_squares_on_rows_scaled_by_the_root_of_their_weights_and_rows_of_the_ridge() -> None:
+    y, damping = noise(200, 3), 0.3
+    root = WEIGHT.sqrt()[:, None]
+    size = damping * ((X * root).square().sum() / 6)
+    rows = np.vstack([(X * root).numpy(), np.eye(6) * size.sqrt().item()])
+    naive, *_ = np.linalg.lstsq(rows, np.vstack([(y * root).numpy(), np.zeros((6, 3))]), rcond=None)
+    torch.testing.assert_close(ridge(X, y, WEIGHT, damping=damping), torch.from_numpy(naive))
+
+
+def test_ridge_without_weights_takes_all_alike() -> None:
+    y = noise(200, 3)
+    torch.testing.assert_close(ridge(X, y), ridge(X, y, torch.ones(200)))
+
+
+def test_pairs_of_weight_0_do_not_count() -> None:
+    y, weight = noise(200, 3), torch.cat([torch.ones(100), torch.zeros(100)])
+    torch.testing.assert_close(ridge(X, y, weight), ridge(X[:100], y[:100]))
+
+
+@pytest.mark.parametrize("damping", [-1.0, float("nan"), float("inf")])
+def test_a_damping_out_of_range_is_refused(damping: float) -> None:
+    with pytest.raises(InputError, match="damping=.*: 0 or a number above it"):
+        ridge(X, X, damping=damping)
+
+
+def test_too_few_pairs_without_damping_are_refused() -> None:
+    with pytest.raises(InputError, match="damping=0: 3 pairs do not determine a map"):
+        ridge(X[:3], X[:3], damping=0)
+
+
+@pytest.mark.parametrize("width", [4, 6, 9])
+def test_procrustes_finds_a_turn_and_its_scale_between_different_widths(width: int) -> None:
+    turn = torch.linalg.qr(noise(max(width, 6), min(width, 6)))[0]
+    known = turn if width <= 6 else turn.T
+    y = 2.5 * X @ known
+    found = procrustes(X, y, WEIGHT)
+    if width >= 6:  # a map to fewer dimensions has no inverse: the scale is that of least squares
+        torch.testing.assert_close(found, 2.5 * known)
+    gram = found @ found.T if width >= 6 else found.T @ found
+    torch.testing.assert_close(gram, gram[0, 0] * torch.eye(min(width, 6), dtype=gram.dtype), rtol=1e-6, atol=1e-9)
+
+
+def test_no_other_turn_is_nearer_than_that_of_procrustes() -> None:
+    y = noise(200, 6)
+    found = procrustes(X, y, WEIGHT)
+    scale = found.norm() / 6**0.5
+
+    def error(map_ED: Tensor) -> float:
+        return float(((X @ map_ED - y).square().sum(1) * WEIGHT).sum())
+
+    others = [scale * torch.linalg.qr(noise(6, 6))[0] for _ in range(50)]
+    assert min(error(other) for other in others) > error(found)
+    assert min(error(found * factor) for factor in (0.9, 1.1)) > error(found)
+
+
+def test_the_legacy_map_takes_the_first_words_alone_and_has_rows_of_length_1() -> None:
+    x, y = noise(4100, 3), noise(4100, 2)
+    found = legacy_map(x, y, seed=3)
+    changed = torch.cat([y[:4000], 100 + y[4000:]])
+    assert torch.equal(found, legacy_map(x, changed, seed=3))
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(3, dtype=found.dtype))
+
+
+def test_the_legacy_map_is_where_descent_through_autograd_comes_to() -> None:
+    x, y = noise(60, 3).float(), noise(60, 2).float()
+    plain = torch.randn(3, 2, generator=torch.Generator().manual_seed(5)).requires_grad_()
+    optimizer = torch.optim.Adam([plain], lr=1e-2)
+    for _ in range(1000):
+        optimizer.zero_grad()
+        (x @ plain - y).pow(2).mean().backward()
+        optimizer.step()
+    naive = plain.detach() / plain.detach().norm(dim=1)[:, None]
+    torch.testing.assert_close(legacy_map(x, y, seed=5).float(), naive, rtol=1e-3, atol=1e-3)
+
+
+def test_explained_is_1_for_the_true_map_0_for_none_and_a_hand_count_between() -> None:
+    known = noise(6, 3)
+    y = X @ known + 7.0  # what is common to all vectors is no variance
+    assert explained(X, y, known, WEIGHT) == pytest.approx(1)
+    assert explained(X, y, torch.zeros(6, 3), WEIGHT) == pytest.approx(0)
+    assert explained(X, y, 0.5 * known, WEIGHT) == pytest.approx(0.75)
+
+
+def test_centered_vectors_have_the_weighted_mean_0() -> None:
+    torch.testing.assert_close(WEIGHT @ centered(X, WEIGHT), torch.zeros(6, dtype=torch.float64))

@@ -28,8 +28,8 @@ def test_a_fresh_process_without_lmsteer_says_what_the_steered_model_does(
     found = exported(config)
     assert found["lmsteer_was_imported"] is False
     assert found["from_steered"] < 1e-4 < 0.1 < found["from_plain"]
-    assert found["same_continuations"] == found["prompts"] == 3
-    assert len(found["ratios"]) == 1
+    assert found["same_continuations"] == {"plain": 3, "exported": 3}
+    assert [len(times["pairs"]) for times in found["times"].values()] == [1, 1]
     assert markdown(found) in capsys.readouterr().out
     before = (tmp_path / "run/export.json").stat().st_mtime_ns
     assert exported(config) == found

@@ -9,7 +9,7 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 import torch
@@ -31,9 +31,10 @@ def comparison(
     logits = load_file(folder / "logits.safetensors")
     steered_PV = steered_logits(what, strength, prompts)
     generator = Generator(what.model, prompts, decoding=decoding)
-    ours = {g.prompt.id: g.texts[0] for batch in generator.run([strength], what.steer) for g in batch}
-    seconds = theirs["seconds"]
-    ratios = sorted(a / b for a, b in zip(seconds["exported"], seconds["plain"], strict=True))
+    ours = {
+        side: {g.prompt.id: g.texts[0] for batch in generator.run([given], what.steer) for g in batch}
+        for side, given in (("plain", {}), ("exported", strength))
+    }
     return {
         "model": what.model.name,
         "dtype": str(what.model.head.weight.dtype).removeprefix("torch."),
@@ -44,13 +45,11 @@ def comparison(
         "from_steered": _furthest(logits["exported"], steered_PV),
         "from_plain": _furthest(logits["exported"], logits["plain"]),
         "largest_logit": float(steered_PV.abs().max()),
-        "same_continuations": sum(
-            text == ours[prompt.id] for text, prompt in zip(theirs["texts"], prompts, strict=True)
-        ),
-        "seconds": {side: median(times) for side, times in seconds.items()},
-        "ratio": median(seconds["exported"]) / median(seconds["plain"]),
-        "ratio_of_pairs": median(ratios),
-        "ratios": ratios,
+        "same_continuations": {
+            side: sum(text == ours[side][prompt.id] for text, prompt in zip(texts, prompts, strict=True))
+            for side, texts in theirs["texts"].items()
+        },
+        "times": {kind: _race(times) for kind, times in theirs["times"].items()},
         "threads": torch.get_num_threads(),
         "machine": platform.processor() or platform.machine(),
     }
@@ -67,17 +66,29 @@ def steered_logits(what: Export, strength: Mapping[str, float], prompts: Sequenc
 
 def markdown(found: Mapping[str, Any]) -> str:
     """The figures as a table."""
-    seconds = found["seconds"]
+    same, total = found["same_continuations"], found["prompts"]
     rows = {
         "largest difference of a logit, exported − steered": f"{found['from_steered']:.2g}",
         "the same, exported − plain": f"{found['from_plain']:.3g}",
         "largest logit": f"{found['largest_logit']:.3g}",
-        "greedy continuations that are the same": f"{found['same_continuations']} of {found['prompts']}",
-        "seconds, plain and exported": f"{seconds['plain']:.3f}, {seconds['exported']:.3f}",
-        "ratio of medians; median of ratios": f"{found['ratio']:.3f}; {found['ratio_of_pairs']:.3f}",
+        "greedy continuations as ours: exported, plain": f"{same['exported']} of {total}, {same['plain']} of {total}",
     }
+    for kind, times in found["times"].items():
+        low, high = times["quartiles"]
+        rows |= {
+            f"seconds by the {kind}: exported, plain": f"{times['exported']:.2f}, {times['plain']:.2f}",
+            f"ratio by the {kind}, and quartiles of pairs": f"{times['ratio']:.3f} [{low:.3f}, {high:.3f}]",
+        }
     heading = f"| {found['model']}, {found['dtype']} | |\n| --- | --- |"
     return "\n".join([heading, *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
+def _race(times: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Medians, their ratio, and quartiles of the ratios of turns that stood side by side."""
+    pairs = [exported / plain for exported, plain in zip(times["exported"], times["plain"], strict=True)]
+    low, _, high = quantiles(pairs, n=4) if len(pairs) > 1 else pairs * 3
+    medians = {side: median(seconds) for side, seconds in times.items()}
+    return {**medians, "ratio": medians["exported"] / medians["plain"], "quartiles": [low, high], "pairs": pairs}
 
 
 def _furthest(one: Tensor, other: Tensor) -> float:

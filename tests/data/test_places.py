@@ -1,0 +1,66 @@
+"""Two models are compared where they have read the same beginning of a text."""
+
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from lmsteer.data.places import read_places
+from lmsteer.errors import InputError
+from lmsteer.models import tiny
+from lmsteer.steering.model import LanguageModel
+
+TEXTS = [
+    "The film is a warm and funny story about people.",
+    "Nobody came to help us — then, naïve as we were, we left.",
+    "No",
+    "",
+    "I would like to know where you were.",
+]
+OTHER = "We were warm and nobody left the story; to know people is funny, as the film is about us then. Where, naïve?"
+
+
+@pytest.fixture(scope="module")
+def other() -> LanguageModel:
+    """A model of another width whose tokens are other pieces of text, and which begins every text with a token."""
+    bpe = ByteLevelBPETokenizer(add_prefix_space=True)
+    bpe.train_from_iterator([OTHER], vocab_size=330, min_frequency=1, special_tokens=["<s>"], show_progress=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, bos_token="<s>")
+    config: Any = tiny().lm.config.to_dict() | {"hidden_size": 48, "vocab_size": 330}
+    torch.manual_seed(3)
+    return LanguageModel(LlamaForCausalLM(type(tiny().lm.config)(**config)), tokenizer, name="other")
+
+
+def boundaries(model: LanguageModel, text: str) -> dict[int, list[int]]:
+    """The tokens up to each place of a text where a token ends, found by decoding ever more of them."""
+    ids = model.tokenizer(text)["input_ids"]
+    found = {}
+    for n in range(1, len(ids)):
+        read = model.tokenizer.decode(ids[:n], skip_special_tokens=True)
+        if "\N{REPLACEMENT CHARACTER}" not in read:
+            found[len(read.lstrip() if text[:1] != " " else read)] = ids[:n]
+    return {end: ids for end, ids in found.items() if end}
+
+
+def test_states_are_those_of_the_same_beginnings_in_both_models(other: LanguageModel) -> None:
+    source = tiny()
+    places = read_places(source, other, TEXTS)
+    ours, theirs, texts = [], [], []
+    for number, text in enumerate(TEXTS):
+        ends = [boundaries(model, text) for model in (source, other)]
+        for end in sorted(ends[0].keys() & ends[1].keys()):
+            ours.append(source.hidden(torch.tensor([ends[0][end]]))[0, -1])
+            theirs.append(other.hidden(torch.tensor([ends[1][end]]))[0, -1])
+            texts.append(number)
+    assert places.text_N.tolist() == texts
+    assert len(texts) > 20
+    assert 3 not in texts
+    torch.testing.assert_close(places.source_ND, torch.stack(ours), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(places.target_NE, torch.stack(theirs), rtol=1e-4, atol=1e-4)
+
+
+def test_texts_in_which_nothing_is_behind_a_place_are_refused(other: LanguageModel) -> None:
+    with pytest.raises(InputError, match="2 texts: tiny-0 and other end no token at the same place"):
+        read_places(tiny(), other, ["N", ""])

@@ -22,7 +22,7 @@ def amazon(corpus: Corpus, most: int) -> list[Row]:
     """
     known = {text_key(row.text) for part in (corpus.train, corpus.dev, corpus.judge) for row in part}
     lines = embedded_file("amazonReviewSnippets_GroundTruth.txt").read_text(encoding="utf-8").split("\n")
-    rows = {}
+    rows: dict[str, Row] = {}
     for line in lines:
         if line.strip():
             _, rating, text = line.rstrip("\r").split("\t")

@@ -12,11 +12,11 @@ from lmsteer.reporting.figures import COLORS, STYLE
 
 LABELS = {
     "states": "two maps: hidden states, embeddings",
-    "ridge": "one map: ridge on embeddings",
     "procrustes": "one map: Procrustes on embeddings",
+    "ridge": "one map: ridge on embeddings",
     "legacy": "one map: the paper's descent",
 }
-"""Kinds of map in words."""
+"""Kinds of map in words, in the order in which they are told."""
 
 
 def markdown(model: str, derivation: dict[str, Any]) -> str:
@@ -42,10 +42,14 @@ def kinds_table(held_out: dict[str, Any]) -> str:
     head = ["map", "dimension", "R² hidden states", "R² embeddings", "correlation of effects", "gain"]
     rows = (
         [kind, name, *(f"{found['r2'][side]:.2f}" for side in ("states", "embeddings")), *_effect(effect)]
-        for kind, found in held_out.items()
+        for kind, found in _in_order(held_out).items()
         for name, effect in found["effect"].items()
     )
     return _table(head, rows)
+
+
+def _in_order(held_out: dict[str, Any]) -> dict[str, Any]:
+    return {kind: held_out[kind] for kind in LABELS if kind in held_out}
 
 
 def _effect(effect: dict[str, float]) -> list[str]:
@@ -58,7 +62,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def kinds_figure(derivation: dict[str, Any]) -> Figure:
     """Correlation of effects by kind of map, a bar for each dimension."""
-    held_out = derivation["held_out"]
+    held_out = _in_order(derivation["held_out"])
     names = list(next(iter(held_out.values()))["effect"])
     with style.context(["default", STYLE]):
         figure = Figure(figsize=(7.5, 0.9 + 0.55 * len(held_out)), layout="constrained")

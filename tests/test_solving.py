@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from lmsteer.data.corpus import Corpus
@@ -25,6 +26,8 @@ from lmsteer.steering.one_pass import Estimate
 from lmsteer.steering.residuals import Residuals
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.store import load_steer, save_steer
+from src.configuration import CONF
+from src.train import train
 
 WHAT = SteerSettings(name="tone", rank=8, solver="one_pass")
 TONES = {1.0: "warm and funny", -1.0: "dull, slow and far too long"}
@@ -269,3 +272,31 @@ def test_permutations_reach_the_null_of_every_attribute(tiny_model: LanguageMode
         expected = Estimate.of(other, k)
         got = Estimate.of(replace(sums, context_KDD=other.context_KDD), k)
         assert float(got.null_P[11]) == pytest.approx(float(expected.sizes_R[0]), rel=1e-4)
+
+
+def test_the_train_command_does_the_whole_job_with_this_solver(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    numbers = [" ".join(str(n * k % 17) for k in range(1, 9)) for n in range(150)]
+    lines = [
+        "text\tlabel",
+        *(f"story {n} {words} is {tone}\t{label}" for n, words in enumerate(numbers) for label, tone in TONES.items()),
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    options = ["model=tiny", "dtype=float32", "data=file", f"data.path={path}", "data.store=off", "scores=off"]
+    options += [
+        "steer.name=tone",
+        "steer.rank=8",
+        "steer.solver=one_pass",
+        "logger=none",
+        "protocol.samples=2",
+        "protocol.prompts.own.n=3",
+    ]
+    with initialize_config_dir(CONF, version_base="1.3"):
+        result = train(compose("train", overrides=[f"run_dir={tmp_path / 'run'}", *options]))
+    assert result is not None
+    assert [row.strength for row in result.rows] == [{}, {"tone": -5.0}, {"tone": 5.0}]
+    assert result.rows[1].settings["solver"] == "one_pass"
+    _, origin = load_steer(tmp_path / "run" / "steer.safetensors")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert f"directions {origin.training['found']['rank']}" in page
+    assert "Loss while the steer was fitted" not in page

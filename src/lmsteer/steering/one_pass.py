@@ -203,9 +203,11 @@ def whitener(matrix_DD: Tensor, damping: float) -> Tensor:
     """``(matrix + damping * mean eigenvalue * I)^-1/2`` of a symmetric positive semidefinite matrix."""
     values_D, vectors_DD = torch.linalg.eigh(matrix_DD)
     values_D = values_D.clamp(min=0.0)
-    return vectors_DD * (values_D + damping * values_D.mean()).rsqrt() @ vectors_DD.T
+    found: Tensor = vectors_DD * (values_D + damping * values_D.mean()).rsqrt() @ vectors_DD.T
+    return found
 
 
 def _largest(square_DD: Tensor) -> Tensor:
     """The largest singular value; through the Gram matrix, as that is several times faster."""
-    return torch.linalg.eigvalsh(square_DD.T @ square_DD)[-1].clamp(min=0.0).sqrt()
+    largest: Tensor = torch.linalg.eigvalsh(square_DD.T @ square_DD)[-1]
+    return largest.clamp(min=0.0).sqrt()

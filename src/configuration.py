@@ -57,8 +57,11 @@ SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_"}
 
 def folder_name(overrides: str) -> str:
     """The overrides of a job as the name of one folder, which a command line can hold; where it had to be changed or
-    cut, with a digest behind it."""
-    name = re.sub(r"[^\w.+-]+", "-", overrides).strip("-.")[:LONGEST]
+    cut, with a digest behind it.
+
+    Its end is kept, as what jobs differ by, seed and steer, comes last in the alphabet.
+    """
+    name = re.sub(r"[^\w.+-]+", "-", overrides)[-LONGEST:].strip("-._")
     if name == overrides:
         return name
     return f"{name}-{hashlib.sha256(overrides.encode()).hexdigest()[:6]}".lstrip("-")

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from lmsteer.runs import CONFIG
 from lmsteer.steering.model import LanguageModel, SteeredLM
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.store import Origin, load_steer, save_steer
-from src.configuration import CONF
+from src.configuration import CONF, entry_point
 from src.convert import convert
 from src.export import export
 
@@ -73,6 +74,21 @@ def test_a_checkpoint_is_the_steered_model_and_its_card_loads_it(
     with SteeredLM(tiny_model.lm, steer).at(torch.tensor([[3.0, 1.0]])) as lm:
         torch.testing.assert_close(logits(found["model"]), logits(lm), rtol=0, atol=1e-4)
     assert found["tokenizer"]("The film")["input_ids"] == tiny_model.tokenizer("The film")["input_ids"]
+
+
+@pytest.mark.parametrize("option", ["out", "hydra.run.dir"])
+def test_the_command_takes_the_folder_by_either_name(
+    steer_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    given = ["model=tiny", "device=cpu", f"steer_file={steer_file}", "form=factors", f"{option}={tmp_path / 'out'}"]
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # put back afterwards
+    monkeypatch.setattr(sys, "argv", ["export", *given])
+    entry_point("export")(export)()
+    assert set(content(tmp_path / "out")) == {"README.md", "config.yaml", "steer.safetensors"}
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+    monkeypatch.setattr(sys, "argv", ["export", *given, "form=checkpoint"])
+    with pytest.raises(SystemExit, match=r"^Error: a checkpoint needs a strength other than 0[^\n]*$"):
+        entry_point("export")(export)()
 
 
 def test_a_bare_strength_is_that_of_the_first_dimension(steer_file: Path, tmp_path: Path) -> None:

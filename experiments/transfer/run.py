@@ -45,7 +45,8 @@ def transfer_study(cfg: DictConfig) -> dict[str, Any]:
         load_steer(Path(file), model)  # refused where it is of another model
     run.begin()
     runs = {
-        name: measured(Run(run.path(name), f"steer: {name}"), Path(file), model, config) for name, file in files.items()
+        name: measured(Run(run.path(name), f"steer: {name}\n"), Path(file), model, config)
+        for name, file in files.items()
     }
     found = effects(runs, config["direct"])
     write_atomically(run.path(FIGURES), [json.dumps(found, indent=1, ensure_ascii=False)])

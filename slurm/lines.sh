@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# lines.sh GRID COMMAND [OVERRIDE…]: run the command with this task's lines of a grid. A task of an array has the line of its
-# number; the tasks of srun share the lines in turn, and one that fails does not keep the next from running.
+# lines.sh GRID COMMAND [OVERRIDE…]: run the command with this task's lines of a grid. A task of an array has the line of
+# its number; the tasks of srun share the lines in turn, and one that fails does not keep the next from running.
 set -uo pipefail
 
 grid=$1 command=$2
@@ -11,7 +11,8 @@ if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
 else
   first=$SLURM_PROCID step=$SLURM_NTASKS
 fi
-unset SLURM_NTASKS SLURM_NTASKS_PER_NODE SLURM_PROCID SLURM_LOCALID  # else Lightning takes the tasks for ranks of one fit
+# Else Lightning takes the tasks for ranks of one fit.
+unset SLURM_NTASKS SLURM_NTASKS_PER_NODE SLURM_PROCID SLURM_LOCALID
 
 failed=0
 for ((number = first; number < ${#lines[@]}; number += step)); do

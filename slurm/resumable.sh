@@ -1,8 +1,8 @@
 # What the templates share; sourced in the repository by the script of a job.
 #
-# The one way back into the queue: SLURM sends USR1 to this script before the time limit (#SBATCH --signal), and the script
-# asks for a requeue, which ends the command. After a preemption or a lost node SLURM requeues by itself (#SBATCH --requeue).
-# Either way the job starts again from its first line, and the command goes on in its run folder from its own files.
+# The one way back into the queue: SLURM sends USR1 to this script before the time limit (#SBATCH --signal), and the
+# script asks for a requeue, which ends the command. After a preemption or a lost node SLURM requeues by itself (#SBATCH
+# --requeue). Either way the job starts again from its first line, and the command goes on in its run folder.
 
 export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
 export PYTHONWARNINGS='ignore:The `srun` command is available'  # Lightning's advice; each program here is alone
@@ -18,8 +18,8 @@ requeue() {
   fi
 }
 
-# resumable COMMAND ARGUMENT...: run it and end with its status. In the background: bash sees no signal while it waits for a
-# command in front.
+# resumable COMMAND ARGUMENT...: run it and end with its status. In the background: bash sees no signal while it waits for
+# a command in front.
 resumable() {
   local command status interrupted=$((128 + $(kill -l USR1)))
   trap requeue USR1

@@ -5,7 +5,7 @@
 #   slurm/submit.sh [--dry-run] [--SBATCH-OPTION=VALUE…] TEMPLATE GRID COMMAND [OVERRIDE…]
 #
 # COMMAND is train, generate, evaluate, …; GRID a file with the overrides of one run in each line, for array.sbatch and
-# pack.sbatch. --dry-run prints what would be submitted, and submits nothing. Options for sbatch win over the template's.
+# pack.sbatch. --dry-run prints what would be submitted, and submits nothing. Options of sbatch win over the template's.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly PYTHON=.venv/bin/python LOGS=runs/slurm
@@ -46,7 +46,8 @@ if grep -q lines.sh "$template"; then
   [ $# -ge 2 ] || fail "a command such as train expected behind $1"
   grid=("$(kept_grid "$1")")
   shift
-  ! grep -q '^#SBATCH --array' "$template" || options=("--array=0-$(($(wc -l <"${grid[0]}") - 1))" ${options[@]+"${options[@]}"})
+  last=$(($(wc -l <"${grid[0]}") - 1))
+  ! grep -q '^#SBATCH --array' "$template" || options=("--array=0-$last" ${options[@]+"${options[@]}"})
 fi
 "$PYTHON" -m slurm.check ${grid[@]+"--grid=${grid[0]}"} "$@"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A SLURM cluster of one node, this machine: controller, node and accounting, all on the loopback address.
 #
-#   tests/slurm/cluster.sh up     install Debian's packages where they are missing, start everything, wait until it is idle
+#   tests/slurm/cluster.sh up     install Debian's packages where they are missing, start all, wait until it is idle
 #   tests/slurm/cluster.sh down   stop it and remove its configuration and state
 #
 # For containers and machines to throw away: needs root, and refuses a machine that has a SLURM of its own.
@@ -63,7 +63,8 @@ start_database() {
   install -d -o mysql -g mysql "$1/mysql"
   mariadb-install-db --user=mysql --datadir="$1/mysql" --skip-test-db >"$1/mariadb.log" 2>&1
   setsid mariadbd --no-defaults --user=mysql --datadir="$1/mysql" --socket="$1/mysql/socket" \
-    --pid-file="$1/mysql/mariadbd.pid" --bind-address=127.0.0.1 --port=13306 --innodb-buffer-pool-size=64M >>"$1/mariadb.log" 2>&1 </dev/null &
+    --pid-file="$1/mysql/mariadbd.pid" --bind-address=127.0.0.1 --port=13306 --innodb-buffer-pool-size=64M \
+    >>"$1/mariadb.log" 2>&1 </dev/null &
   wait_for mariadbd "${mysql[@]}" -e 'select 1'
   "${mysql[@]}" -e "create user slurm@localhost identified by 'slurm'; create database slurm;
     grant all on slurm.* to slurm@localhost"

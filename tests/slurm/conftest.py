@@ -69,6 +69,10 @@ class Job:
         until(lambda: self["JobState"] in ends, f"end of job {self.number}")
         assert self["JobState"] == state, self.log()
 
+    def comes_back(self) -> None:
+        """Wait for its first restart."""
+        until(lambda: self["Restarts"] == "1", f"restart of job {self.number}")
+
     def limited_to(self, minutes: int) -> None:
         """Change its time limit to so many minutes from now."""
         hours, passed, seconds = (int(part) for part in self["RunTime"].split(":"))

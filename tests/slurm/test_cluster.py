@@ -119,7 +119,7 @@ def test_a_job_at_its_time_limit_requeues_itself_and_goes_on(
     until(lambda: waits_for_signal(program, signal.SIGUSR2), "submitit's signal")
     program.resume()
     for each in (job, task):
-        until(lambda each=each: each["Restarts"] == "1", "the requeue")  # type: ignore[misc]
+        each.comes_back()
         each.limited_to(minutes=9)
         each.ends_as("COMPLETED")
     assert launcher.wait(PATIENCE) == 0

@@ -49,7 +49,7 @@ def effects(runs: Mapping[str, MeasuredRun], direct: str) -> dict[str, Any]:
 
 
 def _effect(run: MeasuredRun, whole: MeasuredRun | None, budget: str, metric: str) -> dict[str, Any]:
-    """The effect of one steer, and its share of the whole one's if that is above 0, both with intervals over prompts."""
+    """The effect of a steer, and its share of the whole one's if that is above 0, both with intervals over prompts."""
     own, other = _both(run, budget, metric), _both(whole, budget, metric) if whole else None
     assert own is not None
     share: Interval | None = None

@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -98,7 +97,7 @@ class Job:
         return None
 
     def frozen(self, at: Path, unfinished: Path) -> psutil.Process:
-        """Stop its program, as ctrl-z would, once a file is there and another one is not yet."""
+        """Stop its program, as ctrl-z would, once one file is there and another is not yet; SLURM's signals wake it."""
         until(at.exists, f"{at} of job {self.number}: {self.log()[-2000:]}", every=0.005)
         program = self.program()
         assert program is not None, self.log()
@@ -111,13 +110,6 @@ def submitted(*arguments: str | Path) -> Job:
     """Give a script to sbatch without further ado."""
     said = call("sbatch", f"--chdir={ROOT}", *SMALL, *arguments).stdout
     return Job(said.split()[-1])
-
-
-def waits_for_signal(program: psutil.Process, number: signal.Signals) -> bool:
-    """Whether a signal has been sent to a frozen program."""
-    status = Path(f"/proc/{program.pid}/status").read_text()
-    pending = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd", "ShdPnd"))]
-    return any(mask >> (number - 1) & 1 for mask in pending)
 
 
 def assert_same_run(folder: Path, expected: Path) -> None:

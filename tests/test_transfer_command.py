@@ -21,6 +21,7 @@ from lmsteer.errors import InputError
 from lmsteer.models import load_model, tiny
 from lmsteer.records import Row
 from lmsteer.reporting.transfer import kinds_figure, markdown
+from lmsteer.steering.maps import legacy_map
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.store import Origin, load_steer, save_steer
 from lmsteer.steering.vocabulary import shared_tokens
@@ -233,3 +234,14 @@ def test_a_derived_steer_keeps_its_own_derivation(steer_file: Path, target: Path
     ran(tmp_path / "run", tmp_path / "s.safetensors", target, texts, "beside=[]")
     derivation = load_steer(tmp_path / "run" / "steer.safetensors")[1].derivation
     assert derivation["derivation"] == {"kind": "composition"}
+
+
+def test_the_papers_transfer_is_used_at_a_tenth_of_the_strength(
+    steer_file: Path, target: Path, texts: Path, tmp_path: Path
+) -> None:
+    model = load_model(str(target), device="cpu", dtype="float32")
+    made = ran(tmp_path / "run", steer_file, target, texts, "kind=legacy", "beside=[]")
+    ours, theirs = shared_tokens(tiny(), model)
+    h = legacy_map(model.head.weight[theirs], tiny().head.weight[ours]).T
+    w = load_steer(steer_file)[0].matrix(0).detach().double()
+    torch.testing.assert_close(made.matrix(0).detach().double(), 0.1 * h.T @ w @ h, rtol=1e-3, atol=1e-6)

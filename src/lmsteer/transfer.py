@@ -92,9 +92,8 @@ def transfer(
         The steer without its dummy, and its origin, whose ``derivation`` says how it was made and holds the measures of
         each kind on held-out texts and tokens. Calibrated strengths are not taken over.
     """
-    scale = pair.source.head.scale / pair.target.head.scale
     maps = fit_maps(kind, pair.anchors, pair.places, damping=damping, seed=seed)
-    made = moved(steer, maps, scale=scale * (LEGACY_STRENGTH if kind == "legacy" else 1.0))
+    made = moved(steer, maps, scale=_scale(pair, kind))
     derivation = {
         "kind": "transfer",
         "map": kind,
@@ -127,8 +126,13 @@ def measured(pair: Pair, steer: Steer, kind: Kind, *, damping: float = DAMPING, 
     held_S = torch.arange(len(pair.anchors.weight_S)) % HELD_OUT == 0
     anchors, places = pair.anchors, pair.places.where(held_N).at_most(MEASURED)
     maps = fit_maps(kind, anchors.where(~held_S), pair.places.where(~held_N), damping=damping, seed=seed)
-    made = moved(steer, maps, scale=pair.source.head.scale / pair.target.head.scale)
+    made = moved(steer, maps, scale=_scale(pair, kind))
     return {
         "r2": reconstruction(maps, anchors.where(held_S), places),
         "effect": {name: asdict(agreement(*pair.heads, steer, made, places, name=name)) for name in made.dimensions},
     }
+
+
+def _scale(pair: Pair, kind: Kind) -> float:
+    """What an effect is multiplied by: one head may scale its logits, and the paper takes less of the strength."""
+    return pair.source.head.scale / pair.target.head.scale * (LEGACY_STRENGTH if kind == "legacy" else 1.0)

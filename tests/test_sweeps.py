@@ -1,5 +1,6 @@
 """Promises of sweeps, as a user starts them, on a tiny model and a corpus of their own."""
 
+import functools
 import hashlib
 import json
 import math
@@ -17,9 +18,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
+from lmsteer.models import tiny
 from lmsteer.reporting.result import read_result
 from lmsteer.reporting.tracking import final_values
 from lmsteer.steering.store import load_steer
+from src import configuration
 from src.configuration import CONF, entry_point, sweep_folder
 from src.train import train
 
@@ -29,6 +32,7 @@ from wandb_file import configs, exit_codes, history, records
 ROOT = Path(__file__).parents[1]
 GRID = ["steer.rank=4,16", "steer.epsilon=1e-3,1e-2", "seed=0,1"]
 QUICK = ["fit.steps=4", "fit.batch_size=4", "fit.dev_every=2", "protocol.samples=2", "protocol.prompts.own.n=3"]
+KEY = "0123456789abcdef" * 2 + "deadbeef"
 RESULTS = ("steer.safetensors", "generations.jsonl", "metrics.json", "values.safetensors", "config.yaml")
 
 
@@ -60,9 +64,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _no_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("WANDB_API_KEY", KEY)
         for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
             patch.setenv(name, str(tmp_path_factory.getbasetemp() / "wandb"))
         yield
@@ -188,6 +193,12 @@ def test_each_wandb_run_has_its_steer_with_the_digests_of_what_it_came_from(swee
         assert [(entry.path, entry.size) for entry in found.manifest.contents] == [(path.name, path.stat().st_size)]
 
 
+def test_a_key_stands_in_no_file_of_the_sweep(sweep: Started) -> None:
+    files = [path for path in sweep.folder.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".wandb" for path in files)
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+
+
 def test_a_second_start_runs_nothing_and_does_not_even_read_the_corpus(
     sweep: Started, corpus: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,10 +220,15 @@ def test_a_sweep_killed_in_the_middle_and_started_again_ends_as_an_unbroken_one(
     sweep: Started, corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "grid"
-    given = arguments(corpus, folder, "logger=none")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    given = arguments(corpus, folder, "logger=wandb")
+    # Not the W&B service of this process, which would live on when the child is killed.
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     child = subprocess.Popen(
-        [sys.executable, "-m", "src.train", *given], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=-3
+        [sys.executable, "-m", "src.train", *given],
+        cwd=ROOT,
+        env=environment | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=-3,
     )
     try:
         while len(list(folder.glob("*/steer.safetensors"))) < 3:
@@ -221,13 +237,17 @@ def test_a_sweep_killed_in_the_middle_and_started_again_ends_as_an_unbroken_one(
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
-    assert len(list(folder.glob("*/report.html"))) in (2, 3)
+    finished = len(list(folder.glob("*/report.html")))
+    assert 0 < finished < 8
     again = start(given, folder, capfd)
     assert again.status == 0, again.err
-    assert again.out.count("finished already") in (2, 3)
+    assert again.out.count("finished already") == finished
     for job in sweep.jobs:
         for name in RESULTS:
             assert (folder / job.name / name).read_bytes() == (job / name).read_bytes(), f"{job.name}/{name}"
+        sessions = (folder / job.name / "wandb").glob("offline-run-*")
+        ids = {path.name.rpartition("-")[2] for path in sessions}
+        assert ids == {logged(job).name.rpartition("-")[2]}, "a job that is resumed goes on with its W&B run"
     assert {path.name for path in folder.iterdir()} == {path.name for path in sweep.folder.iterdir()}
 
 
@@ -276,6 +296,24 @@ def test_a_sweep_of_fits_alone_has_no_tables_and_misses_none(
         ["config.yaml", "steer.safetensors", "timing.json"]
     ] * 2
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"multirun.yaml"}
+
+
+def test_jobs_in_one_process_share_the_model(
+    corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[int] = []
+
+    @functools.wraps(tiny)
+    def counted(*args: Any, **options: Any) -> Any:
+        built.append(1)
+        return tiny(*args, **options)
+
+    monkeypatch.setattr("lmsteer.models.tiny", counted)
+    configuration._built.clear()
+    given = arguments(corpus, tmp_path, "protocol=none", "logger=none", grid=["seed=0,1,2", "steer.rank=4"])
+    start([item for item in given if not item.startswith("protocol.")], tmp_path, capfd)
+    assert len(list(tmp_path.glob("*/steer.safetensors"))) == 3
+    assert len(built) == 1
 
 
 def in_sweep(*overrides: str) -> Any:

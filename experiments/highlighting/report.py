@@ -31,7 +31,8 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 def _name(one: dict[str, Any]) -> str:
-    return f"{one['steps']} steps, rank {one['rank']}" if one["steps"] else f"rank {one['rank']}"
+    how = "one pass" if one["solver"] == "one_pass" else f"{one['steps'] or 'unknown'} steps"
+    return f"{how}, rank {one['rank']}"
 
 
 def _sizes(by_group: dict[str, Any]) -> str:

@@ -83,6 +83,7 @@ def measure(
         steer, origin = load_steer(file, model)
         compute = partial(classified, model, steer, dev, sets, seed=config["seed"])
         steers[str(file)] = {
+            "solver": origin.training.get("solver", "paper"),
             "steps": origin.training.get("steps"),
             "rank": steer.rank,
             **kept(run, f"steer-{number}.json", compute),

@@ -112,14 +112,14 @@ def test_sentences_say_what_was_found_and_on_what() -> None:
     assert "the first direction alone has .75 [.70, .80]" in evidence
     assert "would have .70 [.65, .75]" in evidence
     assert chance == "Random matrices of the same singular values have .43 to .59 in 20 draws."
-    assert source == "The texts are test rows of snippets, which the steer was not trained on."
+    assert source == "The texts are test rows of snippets, on which the steer was not trained."
     assert len(sentences(handmade(chance=None))) == 3
 
 
 @pytest.mark.parametrize(
     ("part", "fitted_on", "said"),
     [
-        ("dev", "snippets", "not trained on; by the loss of some of them the best step was chosen."),
+        ("dev", "snippets", "on which the steer was not trained, though by dev rows it may have been chosen."),
         ("test", "sst5", "The texts are test rows of snippets; the steer was fitted on sst5."),
         ("test", None, "the steer was fitted on other texts."),
     ],

@@ -80,8 +80,8 @@ def _source(found: Interpretation) -> str:
         return ""
     if corpus != fitted_on:
         return f"The texts are {part} rows of {corpus}; the steer was fitted on {fitted_on or 'other texts'}."
-    chosen = "; by the loss of some of them the best step was chosen" if part == "dev" else ""
-    return f"The texts are {part} rows of {corpus}, which the steer was not trained on{chosen}."
+    chosen = ", though by dev rows it may have been chosen" if part == "dev" else ""
+    return f"The texts are {part} rows of {corpus}, on which the steer was not trained{chosen}."
 
 
 def table(found: Interpretation) -> list[list[str]]:

@@ -136,6 +136,6 @@ def test_a_study_without_a_null_is_refused(options: list[str], tmp_path: Path, m
     monkeypatch.setenv("HYDRA_FULL_ERROR", "")
     arguments = [*options, "steer.permutations=0", f"hydra.run.dir={tmp_path / 'out'}"]
     monkeypatch.setattr(sys, "argv", ["one_pass", *arguments])
-    with pytest.raises(SystemExit, match="steer.permutations=0"):
+    with pytest.raises(SystemExit, match=r"steer\.permutations=0"):
         entry_point("one_pass")(one_pass)()
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())

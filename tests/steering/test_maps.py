@@ -45,7 +45,7 @@ def test_pairs_of_weight_0_do_not_count() -> None:
 
 @pytest.mark.parametrize("damping", [-1.0, float("nan"), float("inf")])
 def test_a_damping_out_of_range_is_refused(damping: float) -> None:
-    with pytest.raises(InputError, match="damping=.*: 0 or a number above it"):
+    with pytest.raises(InputError, match=r"damping=.*: 0 or a number above it"):
         ridge(X, X, damping=damping)
 
 

@@ -73,7 +73,7 @@ def test_few_directions_of_the_estimate_are_nearer_than_all_of_them() -> None:
 
 def test_preconditioning_is_what_finds_the_direction() -> None:
     statistics, matrix = sums(3000, strength=0.5)
-    left, sizes, right = torch.linalg.svd(statistics.pull_KDD[0])
+    left, _, right = torch.linalg.svd(statistics.pull_KDD[0])
     first, second = Estimate.of(statistics, damping=0.01).factors(1)
     assert cosine(first @ second.T, matrix) > cosine(torch.outer(left[:, 0], right[0]), matrix) + 0.05
 

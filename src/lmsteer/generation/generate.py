@@ -70,7 +70,7 @@ class Generator:
         self.batches = [order[start : start + size] for start in range(0, len(order), size)]
 
     def identity(self) -> str:
-        """What the plain model's texts depend on: model, prompts, decoding, batches, noise, and the code of the loop."""
+        """What the plain model's texts depend on: model, prompts, decoding, batches, noise, and this package's code."""
         prompts = [(prompt.id, prompt.text) for prompt in self.prompts]
         how = [self.samples, self.seed, len(self.batches[0]), self.prompts_name, self.likelihoods]
         parts = json.dumps([self.model.fingerprint(), repr(self.decoding), how, prompts, _code()])

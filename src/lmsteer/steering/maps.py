@@ -36,7 +36,8 @@ def ridge(x_NE: Tensor, y_ND: Tensor, weight_N: Tensor | None = None, *, damping
     factor_EE, failed = torch.linalg.cholesky_ex(moments_EE)
     if failed:
         raise InputError(f"damping={damping}: {len(x)} pairs do not determine a map without more of it")
-    return torch.cholesky_solve(mixed_ED, factor_EE)
+    solved_ED: Tensor = torch.cholesky_solve(mixed_ED, factor_EE)
+    return solved_ED
 
 
 def procrustes(x_NE: Tensor, y_ND: Tensor, weight_N: Tensor) -> Tensor:
@@ -64,7 +65,8 @@ def legacy_map(x_NE: Tensor, y_ND: Tensor, *, seed: int = 0) -> Tensor:
         map_ED.grad = (2 / y.numel()) * (moments_EE @ map_ED.detach() - mixed_ED)
         optimizer.step()
     found = map_ED.detach().double()
-    return found / found.norm(dim=1, keepdim=True)
+    unit_ED: Tensor = found / found.norm(dim=1, keepdim=True)
+    return unit_ED
 
 
 def centered(x_ND: Tensor, weight_N: Tensor) -> Tensor:

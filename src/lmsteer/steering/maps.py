@@ -36,8 +36,8 @@ def ridge(x_NE: Tensor, y_ND: Tensor, weight_N: Tensor | None = None, *, damping
     factor_EE, failed = torch.linalg.cholesky_ex(moments_EE)
     if failed:
         raise InputError(f"damping={damping}: {len(x)} pairs do not determine a map without more of it")
-    solved_ED: Tensor = torch.cholesky_solve(mixed_ED, factor_EE)
-    return solved_ED
+    map_ED: Tensor = torch.cholesky_solve(mixed_ED, factor_EE)
+    return map_ED
 
 
 def procrustes(x_NE: Tensor, y_ND: Tensor, weight_N: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ def procrustes(x_NE: Tensor, y_ND: Tensor, weight_N: Tensor) -> Tensor:
     x, y = _exact(x_NE), _exact(y_ND)
     weight_N1 = weight_N.to(x)[:, None]
     left, sizes, right = torch.linalg.svd(((x * weight_N1).T @ y).double(), full_matrices=False)
-    turn_ED = left @ right
+    turn_ED: Tensor = left @ right
     return turn_ED * (sizes.sum() / ((x @ turn_ED.to(x.dtype)).square() * weight_N1).sum())
 
 

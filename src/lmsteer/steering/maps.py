@@ -45,8 +45,9 @@ def procrustes(x_NE: Tensor, y_ND: Tensor, weight_N: Tensor) -> Tensor:
     x, y = _exact(x_NE), _exact(y_ND)
     weight_N1 = weight_N.to(x)[:, None]
     left, sizes, right = torch.linalg.svd(((x * weight_N1).T @ y).double(), full_matrices=False)
-    turn_ED: Tensor = left @ right
-    return turn_ED * (sizes.sum() / ((x @ turn_ED.to(x.dtype)).square() * weight_N1).sum())
+    turn_ED = left @ right
+    scaled_ED: Tensor = turn_ED * (sizes.sum() / ((x @ turn_ED.to(x.dtype)).square() * weight_N1).sum())
+    return scaled_ED
 
 
 def legacy_map(x_NE: Tensor, y_ND: Tensor, *, seed: int = 0) -> Tensor:

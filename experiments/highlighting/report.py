@@ -15,7 +15,7 @@ def markdown(found: dict[str, Any]) -> str:
     parts = []
     for place in next(iter(found["steers"].values()))["sets"]:
         rows = [
-            [f"{names[file]}: {title}", *_cells(figures)]
+            [f"{names[file]}: {title} ({figures['variant']})", *_cells(figures)]
             for file, one in found["steers"].items()
             for title, figures in one["sets"][place].items()
         ]

@@ -124,7 +124,9 @@ class Highlighter:
         if self.dimension in settings.fixed:
             raise InputError(f"fixed: {self.dimension} is the dimension whose strength varies; others expected")
         self.grid = sorted(map(float, settings.grid))
-        self._strengths = [*self.grid, float(settings.strength), float(settings.other)]
+        pair = float(settings.strength), float(settings.other)
+        self._strengths = list(dict.fromkeys([*self.grid, *pair]))  # none is read twice
+        self._pair = tuple(map(self._strengths.index, pair))
         for strength in self._strengths:
             steer.strengths(self._named(strength))
 
@@ -160,7 +162,7 @@ class Highlighter:
 
     def _highlight(self, text: Text, reading: Reading, threshold: float) -> Highlight:
         nats_S = reading.nats_S[: len(self.grid)].tolist()
-        evidence_T = reading.evidence(-2, -1)
+        evidence_T = reading.evidence(*self._pair)
         shares_S = posterior(nats_S)
         scores = {"ratio": evidence_T.sum().item(), "mean": mean_strength(self.grid, shares_S)}
         scores["rate"] = scores["ratio"] / len(reading.ids)

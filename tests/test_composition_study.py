@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from experiments.composition.figure import PANELS, grid_figure, surface
-from experiments.composition.grid import BOTH, FACTORS_ADDED, study_steer
+from experiments.composition.grid import BOTH, FACTORS_ADDED, cross_terms, study_steer
 from experiments.composition.report import are_apart, at_once, is_wanted
 from experiments.composition.run import KEYS, KINDS, composition
 from lmsteer.budget import Budget
@@ -97,7 +97,19 @@ def test_both_attributes_is_the_sum_of_the_matrices_and_factors_added_is_not() -
     torch.testing.assert_close(both, joy + calm, rtol=1e-5, atol=1e-6)
     assert pair.second is not None
     torch.testing.assert_close(wrong, pair.second.sum(0) @ pair.first.sum(0).T, rtol=1e-5, atol=1e-6)
-    assert (wrong - both).norm() > 0.5 * both.norm()
+    assert cross_terms(steer) == pytest.approx(((wrong - both).norm() / both.norm()).item())
+    assert cross_terms(steer) > 0.5
+
+
+def test_the_sum_of_matrices_knows_nothing_of_their_factors_but_added_factors_depend_on_them() -> None:
+    joy, calm = made("joy"), made("calm", seed=1)
+    turned, turn = made("calm", seed=1), torch.linalg.qr(torch.randn(4, 4)).Q
+    with torch.no_grad():  # the same matrix in other factors
+        for factor in turned.parameters():
+            factor.copy_(factor @ turn)
+    one, other = (study_steer(composed([joy, second], dummy="none")) for second in (calm, turned))
+    torch.testing.assert_close(one.matrix(2), other.matrix(2), rtol=1e-4, atol=1e-5)
+    assert (one.matrix(3) - other.matrix(3)).norm() > 0.3 * one.matrix(3).norm()
 
 
 def test_steers_without_factors_or_with_other_attributes_than_two_are_refused() -> None:
@@ -191,7 +203,7 @@ def test_the_surface_holds_every_cell_once(run: MeasuredRun) -> None:
 
 def test_the_picture_has_three_panels_a_prompt_set_with_the_values_in_them(run: MeasuredRun) -> None:
     figure = grid_figure(run.result, PAIR)
-    panels = [axes for axes in figure.axes if axes.get_title()]
+    panels = [axes for axes in figure.axes if axes.texts]
     assert len(panels) == 6
     rows = [row for row in run.result.rows if row.prompts == "neutral"]
     _, values = surface(rows, PAIR, PANELS[0])
@@ -252,6 +264,7 @@ def test_intervals_that_touch_are_not_apart() -> None:
         (["protocol=null"], "Config group override must be a string"),
         (["steer_files=[SAME,SAME]"], "attributes joy, joy: distinct names expected"),
         (["protocol.strengths=[0]"], "protocol.strengths=[0]"),
+        (["rank=9"], "rank=9: an integer in [1, 4]"),
         (["+protocol.prompts.third=5"], "protocol.prompts"),
         (["model.seed=1"], "fitted for model tiny-0 (width 32), not for tiny-1"),
         (["decoding.max_new_tokens=126"], "exceeds the context of tiny-0, 128"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,13 +37,13 @@ PANELS = (
 
 
 def grid_figure(result: Result, pair: Sequence[str]) -> Figure:
-    """A line of panels for each prompt set; the values of the grid stand in them, a star where both were calibrated."""
+    """A line of panels for each prompt set; the values of the grid stand in them."""
     sets = {
         prompts: [row for row in result.rows if row.prompts == prompts]
         for prompts in dict.fromkeys(row.prompts for row in result.rows)
     }
     with style.context(["default", STYLE]):
-        figure = Figure(figsize=(11.0, 0.5 + 3.3 * len(sets)), layout="constrained")
+        figure = Figure(figsize=(10.5, 0.4 + 2.9 * len(sets)), layout="constrained")
         places = figure.subplots(len(sets), len(PANELS), squeeze=False)
         for column, panel in enumerate(PANELS):
             shown = {prompts: surface(rows, pair, panel) for prompts, rows in sets.items()}
@@ -50,11 +51,11 @@ def grid_figure(result: Result, pair: Sequence[str]) -> Figure:
             for axes, (prompts, (strengths, values)) in zip(places[:, column], shown.items(), strict=True):
                 drawn = axes.contourf(strengths, strengths, values.T, levels=levels, cmap=panel.colors)
                 _label(axes, strengths, values, middle=(levels[0] + levels[-1]) / 2)
-                _mark(axes, sets[prompts], pair)
                 axes.set_xlabel(f"strength of {short(pair[0], 20)}")
-                axes.set_ylabel(f"strength of {short(pair[1], 20)}")
-                axes.set_title(f"{panel.title}, {short(prompts, 24)}", fontsize=10.5)
-            figure.colorbar(drawn, ax=list(places[:, column]), shrink=0.8, format="%.2f")
+                first = f"{short(prompts, 24)}\n\n" if column == 0 else ""
+                axes.set_ylabel(f"{first}strength of {short(pair[1], 20)}")
+            places[0, column].set_title(panel.title, fontsize=11)
+            figure.colorbar(drawn, ax=list(places[:, column]), aspect=40, format="%.2f")
     return figure
 
 
@@ -75,32 +76,19 @@ def _levels(surfaces: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def _label(axes: Axes, strengths: Sequence[float], values: NDArray[np.float64], *, middle: float) -> None:
-    """The values themselves, moved inward at the edges."""
-    for i, x in enumerate(strengths):
-        for j, y in enumerate(strengths):
-            aligned = {0: "left", len(strengths) - 1: "right"}.get(i, "center")
-            raised = {0: "bottom", len(strengths) - 1: "top"}.get(j, "center")
-            color = "white" if values[i, j] > middle else "black"
-            words = f"{values[i, j]:.2f}".removeprefix("0")
-            axes.annotate(
-                words,
-                (x, y),
-                ha=aligned,
-                va=raised,
-                color=color,
-                fontsize=8.5,
-                xytext=(0, 0),
-                textcoords="offset points",
-            )
+    """The values themselves, at the edges moved inward."""
+    places = [("left", "bottom", 4), *[("center", "center", 0)] * (len(strengths) - 2), ("right", "top", -4)]
+    for (i, x), (j, y) in itertools.product(enumerate(strengths), repeat=2):
+        axes.annotate(
+            f"{values[i, j]:.2f}".removeprefix("0"),
+            (x, y),
+            ha=places[i][0],
+            va=places[j][1],
+            xytext=(places[i][2], places[j][2]),
+            textcoords="offset points",
+            color="white" if values[i, j] > middle else "black",
+            fontsize=9,
+        )
     axes.set_xticks(strengths, [f"{x:+g}" if x else "0" for x in strengths])
     axes.set_yticks(strengths, [f"{y:+g}" if y else "0" for y in strengths])
     axes.grid(visible=False)
-
-
-def _mark(axes: Axes, rows: Sequence[ResultRow], pair: Sequence[str]) -> None:
-    """A star at each calibrated pair that lies within the grid."""
-    low, high = axes.get_xlim()
-    for row in rows:
-        x, y = (row.strength.get(name, 0.0) for name in pair)
-        if row.budget and low <= min(x, y) and max(x, y) <= high:
-            axes.plot(x, y, marker="*", markersize=12, color="#009E73", markeredgecolor="white", linestyle="none")

@@ -36,6 +36,12 @@ def study_steer(pair: Steer) -> Steer:
     return steer_of(parts | {BOTH: both, FACTORS_ADDED: wrong}, epsilon=pair.epsilon)
 
 
+def cross_terms(steer: Steer) -> float:
+    """Size of what adding factors brings in beside the sum of the matrices, over the size of that sum (Frobenius)."""
+    both, wrong = (steer.matrix(steer.dimensions.index(name)).detach() for name in (BOTH, FACTORS_ADDED))
+    return float((wrong - both).norm() / both.norm())
+
+
 class Grid(Plan):
     """Every pair of the protocol's strengths and 0, both attributes at a calibrated strength, and factors added.
 

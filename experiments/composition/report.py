@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiments.composition.grid import FACTORS_ADDED
+from experiments.composition.grid import FACTORS_ADDED, cross_terms
 from lmsteer.errors import InputError
 from lmsteer.metrics.comparison import Comparison
 from lmsteer.reporting.formats import markdown as tables
@@ -14,6 +14,7 @@ from lmsteer.reporting.layout import blocks
 from lmsteer.reporting.measured import MeasuredRun, read_run
 from lmsteer.reporting.metric import Metric
 from lmsteer.reporting.study import Measurement, Study, study
+from lmsteer.stages import STEER
 from lmsteer.steering.interference import Interference
 from lmsteer.steering.store import load_steer
 
@@ -26,11 +27,17 @@ READING = (
 )
 
 
-def markdown(run: MeasuredRun, interference: Interference) -> str:
+def markdown(run: MeasuredRun) -> str:
     """Interference, both attributes at once, then every cell with its intervals and changes."""
-    found = study([run])
-    parts = ["## Interference", interference.markdown(), "## Both at once", at_once(found, interference.dimensions)]
-    return "\n\n".join([*parts, READING, "## All cells", tables(blocks(found, None))])
+    steer, origin = load_steer(run.folder / STEER)
+    interference, found = Interference(**origin.derivation["interference"]), study([run])
+    cross = (
+        f"Adding the factors (of {steer.first.shape[2] // 2} columns) instead of the matrices brings in products "
+        f"whose size is {cross_terms(steer):.2f} of that of the sum."
+    )
+    parts = ["## Interference", interference.markdown(), cross]
+    parts += ["## Both at once", at_once(found, interference.dimensions), READING]
+    return "\n\n".join([*parts, "## All cells", tables(blocks(found, None))])
 
 
 def at_once(found: Study, pair: Sequence[str]) -> str:
@@ -45,15 +52,13 @@ def at_once(found: Study, pair: Sequence[str]) -> str:
             continue
         label = f"{row.strength_label} ({row.budget})" if row.budget else row.strength_label
         cells = [_cell(m, plain.metrics[m.name], row.metrics[m.name], found.changes[place, m.name]) for m in metrics]
-        ratio = found.changes[place, "perplexity"]
-        cost = f"×{ratio.change:.2f}{_bounds('×', ratio, '.2f')}"
-        rows.append([row.prompts, label, *cells, cost])
+        rows.append([row.prompts, label, *cells, _words(found.changes[place, "perplexity"], "×{:.2f}".format)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _cell(metric: Metric, plain: Measurement, steered: Measurement, change: Comparison) -> str:
     before, after = (metric.format(one.interval.value) for one in (plain, steered))
-    words = f"{before} → {after}, {_number(change.change)}{_bounds('', change, '+.2f')}"
+    words = f"{before} → {after}, {_words(change, _signed)}"
     if not is_wanted(metric, change):
         return f"({words})"
     return f"**{words}**" if are_apart(plain, steered) else words
@@ -72,22 +77,21 @@ def are_apart(one: Measurement, other: Measurement) -> bool:
     return None not in (a, b, c, d) and bool(b < c or d < a)  # type: ignore[operator]
 
 
-def _bounds(sign: str, change: Comparison, form: str) -> str:
+def _words(change: Comparison, form: Callable[[float], str]) -> str:
+    """A change with its interval, if it has one."""
     if change.low is None or change.high is None:
-        return ""
-    return f" [{sign}{_number(change.low, form)}, {sign}{_number(change.high, form)}]"
+        return form(change.change)
+    return f"{form(change.change)} [{form(change.low)}, {form(change.high)}]"
 
 
-def _number(value: float, form: str = "+.2f") -> str:
-    return f"{value:{form}}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:{form}}"
+def _signed(difference: float) -> str:
+    return f"{difference:+.2f}".replace("0.", ".", 1)
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m experiments.composition.report RUN")
     try:
-        folder = Path(sys.argv[1])
-        origin = load_steer(folder / "steer.safetensors")[1]
-        print(markdown(read_run(folder), Interference(**origin.derivation["interference"])))
+        print(markdown(read_run(Path(sys.argv[1]))))
     except InputError as error:
         sys.exit(f"Error: {error}")

@@ -5,6 +5,7 @@ python -m experiments.composition.run 'steer_files=[RUN/steer.safetensors,RUN/st
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -25,16 +26,15 @@ from lmsteer.reporting.values import write_values
 from lmsteer.runs import Run
 from lmsteer.scoring.store import score_store
 from lmsteer.steering.compose import compose_files
-from lmsteer.steering.interference import Interference
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.store import load_steer, save_steer
 from src.configuration import Words, build, entry_point, record, resolved
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "decoding", "protocol"),
-    *("steer_files", "toxicity", "scores"),
+    *("steer_files", "rank", "toxicity", "scores"),
 }
-KINDS = {"steer_files": Annotated[list[Words], Field(min_length=2, max_length=2)]}
+KINDS = {"steer_files": Annotated[list[Words], Field(min_length=2, max_length=2)], "rank": int | None}
 PICTURE, REPORT = "composition.png", "composition.md"
 
 
@@ -42,7 +42,7 @@ def composition(cfg: DictConfig) -> MeasuredRun:
     """Generate and measure every cell in the run folder; write ``composition.md`` and ``composition.png``."""
     config = resolved(cfg, KEYS, KINDS)
     run, files = Run(Path(config["run_dir"]), record(config)), [Path(file) for file in config["steer_files"]]
-    pair, origin = compose_files(files, dummy="none")
+    pair, origin = compose_files(files, dummy="none", rank=config["rank"])
     steer, scores = study_steer(pair), score_store(config["scores"])
     protocols = protocols_of(config)
     model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
@@ -61,15 +61,15 @@ def composition(cfg: DictConfig) -> MeasuredRun:
             result, values = measure(read_generations(generations), protocols, grid.judge, labels, scores)
         write_values(run.path(stages.VALUES), values)
         write_result(run.path(stages.METRICS), result)
-    return report(run, Interference(**origin.derivation["interference"]))
+    return report(run, pair.dimensions)
 
 
-def report(run: Run, interference: Interference) -> MeasuredRun:
+def report(run: Run, pair: Sequence[str]) -> MeasuredRun:
     """Write table and picture of a measured run, and say where they are."""
     measured = read_run(run.folder)
-    write_atomically(run.path(REPORT), [markdown(measured, interference)])
+    write_atomically(run.path(REPORT), [markdown(measured)])
     picture = run.path(PICTURE).with_suffix(".tmp")
-    picture.write_bytes(to_png(grid_figure(measured.result, interference.dimensions)))
+    picture.write_bytes(to_png(grid_figure(measured.result, pair)))
     picture.replace(run.path(PICTURE))
     print("\n".join(str(run.path(name)) for name in (REPORT, PICTURE)))
     return measured

@@ -23,6 +23,8 @@ from lmsteer.steering.store import Origin
 TAGS = ("lm-steer", "steering", "controlled-text-generation")
 UNSTATED = {DUMMY: "the style of the corpus itself: it was always on while the steer was learned"}
 CORPUS = ("name", "train_rows", "dev_rows", "digest")
+UNTOLD = ("curve", "found", "unused")
+"""Entries of a steer's training that are too long for a card, or were not used."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def _front_matter(base: Base, folded: Folded | None, license: str) -> str:
 
 def _facts(steer: Steer, origin: Origin, digest: str) -> dict[str, str]:
     """How the steer was made, by name; what is not known is left out."""
-    training = {name: value for name, value in origin.training.items() if name != "curve"}
+    training = {name: value for name, value in origin.training.items() if name not in UNTOLD}
     found = {
         "corpus": {name: origin.corpus[name] for name in CORPUS if name in origin.corpus},
         "rank, ε": f"{steer.rank}, {steer.epsilon:g}",

@@ -17,17 +17,18 @@ from lmsteer.protocol import Protocol
 from lmsteer.runs import Run
 from lmsteer.scoring.store import score_store
 from lmsteer.steering.store import load_steer, save_steer
-from src.configuration import build, entry_point, record, resolved
+from src.configuration import Words, build, entry_point, record, resolved
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol", "decoding"),
     *("steer_file", "scores"),
 }
+KINDS: dict[str, Any] = {"steer_file": Words}
 
 
 def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
     """Write the steer file anew and print the strengths."""
-    config = resolved(cfg, KEYS)
+    config = resolved(cfg, KEYS, KINDS)
     run, path = Run(Path(config["run_dir"]), record(config)), Path(config["steer_file"])
     scores = score_store(config["scores"])
     if not config.get("protocol"):

@@ -76,7 +76,7 @@ def calibrate(measure: Measure, budget: Budget, *, direction: int, start: float,
     if low_error >= 0:
         raise Unreachable(f"budget {budget.label}: strength 0 costs {at_zero:.3g} already, as the dummy is on")
     high, high_error = start, error(start)
-    while high_error < 0:
+    while high_error < 0 and not _reached(tried[-1][1], budget):
         low, low_error = high, high_error
         if low >= LARGEST:
             raise Unreachable(f"budget {budget.label}: strength {direction * low:+g} costs {tried[-1][1]:.3g} only")

@@ -11,8 +11,8 @@ if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
 else
   first=$SLURM_PROCID step=$SLURM_NTASKS
 fi
-# Else Lightning takes the tasks for ranks of one fit.
-unset SLURM_NTASKS SLURM_NTASKS_PER_NODE SLURM_PROCID SLURM_LOCALID
+# Else the tasks are taken for ranks of one fit.
+unset SLURM_NTASKS SLURM_NTASKS_PER_NODE SLURM_PROCID SLURM_LOCALID SLURM_STEP_NUM_TASKS
 
 failed=0
 for ((number = first; number < ${#lines[@]}; number += step)); do

@@ -49,7 +49,9 @@ if grep -q lines.sh "$template"; then
   last=$(($(wc -l <"${grid[0]}") - 1))
   ! grep -q '^#SBATCH --array' "$template" || options=("--array=0-$last" ${options[@]+"${options[@]}"})
 fi
-"$PYTHON" -m slurm.check ${grid[@]+"--grid=${grid[0]}"} "$@"
+checked=("$@")
+! grep -q trainer=ddp "$template" || checked+=(trainer=ddp trainer.devices=1)
+"$PYTHON" -m slurm.check ${grid[@]+"--grid=${grid[0]}"} "${checked[@]}"
 
 submission=(sbatch --chdir="$PWD" ${options[@]+"${options[@]}"} "$template" ${grid[@]+"${grid[@]}"} "$@")
 if "$dry_run"; then

@@ -41,11 +41,11 @@ COMMON: dict[str, Any] = {
     "store_gib": Annotated[float, Field(gt=0)],
     "scores": Words,
 }
-TARGETS = {"model", "steer", "data", "fit", "decoding", "prompts", "logger"}
+TARGETS = {"model", "steer", "data", "fit", "decoding", "prompts", "logger", "trainer"}
 """Options that a target is built of; the protocol too, but it may be none."""
 MOVED = {"data": ("store", "store_gib")}
 """Options that stand with a target on the command line, but are for the program and not for the target."""
-INCIDENTAL = ("run_dir", "store", "store_gib", "scores", "logger")
+INCIDENTAL = ("run_dir", "store", "store_gib", "scores", "logger", "trainer")
 """Options that do not change what a run computes."""
 LONGEST = 120
 """Characters of a folder's name."""

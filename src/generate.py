@@ -5,6 +5,7 @@ python -m src.generate steer_file=RUN/steer.safetensors strength=5 prompts.path=
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -16,18 +17,25 @@ from lmsteer.records import Generation, read_generations
 from lmsteer.runs import Run
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.store import load_steer
+from lmsteer.world import World
 from src.configuration import build, entry_point, record, resolved
+from src.launch import launch
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "prompts", "decoding"),
-    *("steer_file", "strength", "samples", "batch_size"),
+    *("steer_file", "strength", "samples", "batch_size", "trainer"),
 }
 
 
-def generate(cfg: DictConfig) -> list[Generation]:
+def generate(cfg: DictConfig) -> list[Generation] | None:
     """Write ``generations.jsonl`` in the run folder and print a few of them."""
-    config = resolved(cfg, KEYS)
-    run = Run(Path(config["run_dir"]), record(config))
+    found: list[Generation] | None = launch(job, resolved(cfg, KEYS))
+    return found
+
+
+def job(config: dict[str, Any], sweep: str, world: World) -> list[Generation]:
+    """The same in one of the processes that do it."""
+    run = Run(Path(config["run_dir"]), record(config), world)
     prompts: PromptSet = build(config["prompts"])()
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     steer = load_steer(Path(config["steer_file"]), model)[0] if config["steer_file"] is not None else None
@@ -46,7 +54,7 @@ def generate(cfg: DictConfig) -> list[Generation]:
     path = run.path(stages.GENERATIONS)
     if not run.finished(stages.GENERATIONS):
         with run.timed("generate"):
-            generator.write(path, [strength], steer)
+            generator.write(path, [strength], steer, world=world)
     generations = read_generations(path)
     for generation in generations[:5]:
         print(f"{generation.prompt.text} |{generation.texts[0]}")

@@ -4,6 +4,7 @@ python -m src.train model=gpt2-large steer=detox
 """
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -14,29 +15,37 @@ from lmsteer.fitting import FitSettings, SteerSettings
 from lmsteer.generation.plain import PlainTexts
 from lmsteer.plan import Plan
 from lmsteer.protocol import Protocol
+from lmsteer.reporting.loggers import no_logger
 from lmsteer.reporting.result import Result
 from lmsteer.reporting.tracking import Measured, track
 from lmsteer.runs import Run
 from lmsteer.scoring.store import score_store
 from lmsteer.steering.model import LanguageModel
-from src.configuration import build, entry_point, in_multirun, record, resolved, shared, sweep_name
+from lmsteer.world import World
+from src.configuration import build, entry_point, record, resolved, shared
+from src.launch import launch
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol", "decoding", "logger", "fit"),
-    *("store", "store_gib", "scores"),
+    *("store", "store_gib", "scores", "trainer"),
 }
 
 
 def train(cfg: DictConfig) -> Result | None:
     """Do the whole job of one run folder; ``protocol=none`` only fits."""
-    config = resolved(cfg, KEYS)
-    run, seed = Run(Path(config["run_dir"]), record(config)), config["seed"]
+    found: Result | None = launch(job, resolved(cfg, KEYS))
+    return found
+
+
+def job(config: dict[str, Any], sweep: str, world: World) -> Result | None:
+    """The same in one of the processes that do it; the result is the first one's."""
+    run, seed = Run(Path(config["run_dir"]), record(config), world), config["seed"]
     if run.finished(stages.REPORT if config.get("protocol") else stages.STEER):
-        return stages.show_finished(run, table=not in_multirun())
+        return stages.show_finished(run, table=not sweep)
     scores = score_store(config["scores"])
     what: SteerSettings = build(config["steer"])
     how: FitSettings = build(config["fit"])
-    store = StoreSettings(where=config["store"], gib=config["store_gib"], store_all=in_multirun())
+    store = StoreSettings(where=config["store"], gib=config["store_gib"], store_all=bool(sweep))
     protocol: Protocol | None = build(config["protocol"]) if config.get("protocol") else None
     corpus: Corpus = build(config["data"])
     model: LanguageModel = shared(config["model"], device=config["device"], dtype=config["dtype"])
@@ -44,8 +53,8 @@ def train(cfg: DictConfig) -> Result | None:
     plan = Plan(model, blank.dimensions, protocol, build(config["decoding"])) if protocol else None
     corpus = corpus.without(plan.reserved if plan else frozenset())
     run.begin()
-    opened, tags = build(config["logger"]), (model.name, what.name, corpus.name)
-    with opened(run.folder, config, identity=run.config, sweep=sweep_name(), tags=tags) as logger:
+    opened, tags = build(config["logger"]) if world.first else no_logger, (model.name, what.name, corpus.name)
+    with opened(run.folder, config, identity=run.config, sweep=sweep, tags=tags) as logger:
         steer, origin = stages.fit_stage(run, model, corpus, what, how, seed=seed, store=store, logger=logger)
         if protocol is None or plan is None:
             track(logger, run.path(stages.STEER), origin, None, step=how.steps)
@@ -54,6 +63,9 @@ def train(cfg: DictConfig) -> Result | None:
         plain = stages.plain_stage(run, plan.generators, PlainTexts(scores.folder / "plain" if scores else None))
         origin = stages.calibrate_stage(run, plan, plain, steer, origin)
         generations = stages.generate_stage(run, plan, plain, steer, origin)
+        run = Run(run.folder, run.config, world.leave())
+        if not world.first:
+            return None
         labels = plan.labels(seed, stages.settings_of(steer, origin), config["decoding"])
         result = stages.evaluate_stage(run, generations, protocol, lambda: plan.judge, labels, scores=scores)
         track(logger, run.path(stages.STEER), origin, Measured(result, generations), step=how.steps)

@@ -42,6 +42,7 @@ GROUPS = {
     "protocol": "train",
     "decoding": "train",
     "logger": "train",
+    "trainer": "train",
     "stack": "train",
     "prompts": "generate",
     "experiment": "train",

@@ -13,7 +13,7 @@ from experiments.data_efficiency.report import cell
 from experiments.speed.report import table
 from lmsteer.errors import InputError
 from lmsteer.metrics.intervals import Interval
-from lmsteer.reporting.figures import COLORS, DODGE, MARKERS, STYLE, to_png, widened
+from lmsteer.reporting.figures import COLORS, DODGE, MARKERS, STYLE, to_png
 from lmsteer.reporting.measured import find_runs, read_run
 from lmsteer.reporting.metric import Metric
 from lmsteer.reporting.study import Study, StudyRow, study
@@ -111,12 +111,15 @@ def _panel(axes: Axes, known: list[Point], metric: Metric, ranks: list[int | str
                 axes.vlines(at, interval.low, interval.high, color=color, alpha=0.4, linewidth=2.5, transform=place)
         values += intervals
     for row in plain:
-        axes.axhline(row.metrics[metric.name].interval.value, color="#444444", linestyle=":", linewidth=1.2)
+        values.append(row.metrics[metric.name].interval)
+        axes.axhline(values[-1].value, color="#444444", linestyle=":", linewidth=1.2)
     axes.set_xticks(range(len(ranks)), [str(rank) for rank in ranks])
-    if metric.is_fraction:
-        axes.set_ylim(0, 1)
-    elif not widened(axes, "y", values):
-        axes.set_ylim(bottom=0)
+    axes.set_xlim(-0.4, len(ranks) - 0.6)  # shifted marks do not count for matplotlib's own limits
+    axes.set_ylim(0, 1.03 if metric.is_fraction else 1.05 * max(_top(interval) for interval in values))
+
+
+def _top(interval: Interval) -> float:
+    return interval.value if interval.high is None else interval.high
 
 
 def main(folder: Path, picture: Path | None) -> None:

@@ -22,6 +22,7 @@ from lmsteer.steering.divergence import divergence
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.store import Origin
+from lmsteer.world import World
 
 Measure = Callable[[float], float]
 """Cost of a strength."""
@@ -129,15 +130,19 @@ class DivergenceMeter:
         return value
 
 
-def calibrations(plan: Plan, plain: Sequence[Generation], steer: Steer) -> list[dict[str, Any]]:
+def calibrations(
+    plan: Plan, plain: Sequence[Generation], steer: Steer, world: World | None = None
+) -> list[dict[str, Any]]:
     """Strengths that reach the budgets of a protocol, in each of its directions, with what they were measured on.
 
     A budget that is out of reach has the strength None, and a line is printed that says why.
 
     Args:
         plain: What the plain model wrote for the prompts of the plan.
+        world: The processes that look for the same strengths, all of which call this; None: one.
     """
     protocol, start = plan.protocol, max(abs(value) for value in plan.protocol.strengths)
+    world = world or World()
     found = []
     for direction in protocol.directions():
         few = list(plan.few_for(direction))
@@ -145,7 +150,7 @@ def calibrations(plan: Plan, plain: Sequence[Generation], steer: Steer) -> list[
         texts = [g for g in plain if (g.prompts, g.prompt.id) in known]
         for budget in protocol.budgets():
             costs = _divergences if budget.kind == "kl" else _ratios
-            measure, at_zero = costs(plan, few, texts, steer)
+            measure, at_zero = costs(plan, few, texts, steer, world)
             entry: dict[str, Any] = {
                 "budget": budget.label,
                 "direction": direction,
@@ -174,24 +179,27 @@ def noted(origin: Origin, found: Sequence[dict[str, Any]]) -> Origin:
 
 
 def _divergences(
-    plan: Plan, few: Sequence[Generator], texts: Sequence[Generation], steer: Steer
+    plan: Plan, few: Sequence[Generator], texts: Sequence[Generation], steer: Steer, world: World
 ) -> tuple[Measure, float]:
     meter = DivergenceMeter(plan.model, texts)
 
     def measure(strength: float) -> float:
-        return meter(steer, {plan.dimension: strength} | plan.always)
+        return world.agreed(meter(steer, {plan.dimension: strength} | plan.always))
 
     return measure, measure(0.0) if plan.always else 0.0
 
 
-def _ratios(plan: Plan, few: Sequence[Generator], texts: Sequence[Generation], steer: Steer) -> tuple[Measure, float]:
+def _ratios(
+    plan: Plan, few: Sequence[Generator], texts: Sequence[Generation], steer: Steer, world: World
+) -> tuple[Measure, float]:
     limit = plan.protocol.legacy_perplexity_limit
     plain = _perplexity(plan.judge, texts, limit)
 
     def measure(strength: float) -> float:
         named = {plan.dimension: strength} | plan.always
-        written = [g for generator in few for batch in generator.run([named], steer) for g in batch]
-        return _perplexity(plan.judge, written, limit) / plain
+        batches = [world.merged(list(generator.run([named], steer, world))) for generator in few]
+        written = [generation for some in batches for batch in some for generation in batch]
+        return world.agreed(_perplexity(plan.judge, written, limit) / plain)
 
     return measure, measure(0.0) if plan.always else 1.0
 

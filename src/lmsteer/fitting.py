@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 
@@ -26,6 +27,7 @@ from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import DUMMY, Steer
 from lmsteer.steering.store import Origin
 from lmsteer.task import SteerTask, Stop
+from lmsteer.world import World
 
 VERSIONS_OF = ("lmsteer", "torch", "transformers", "pytorch-lightning")
 
@@ -128,6 +130,7 @@ def fit(
     folder: Path | None = None,
     logger: Logger | None = None,
     store: StoreSettings | None = None,
+    world: World | None = None,
 ) -> tuple[Steer, Origin]:
     """Fit a steer on a corpus and return it with its origin: by the paper's recipe the best on dev, or in one pass.
 
@@ -135,15 +138,16 @@ def fit(
         seed: Fixes the initial weights, with the step the batches, which rows are used if not all, and permutations.
         store: Where hidden states are kept for later steps and runs; None: nowhere.
         folder: Where checkpoints go; a fit that was stopped there goes on from the last one. None: no checkpoints.
+        world: The processes that fit together, all of which call this; None: one.
     """
-    how, store = how or FitSettings(), store or StoreSettings(where="off")
+    how, store, world = how or FitSettings(), store or StoreSettings(where="off"), world or World()
     steer = what.build(model.width, seed)
     source = corpus.digest()  # which texts the rows are a choice of, whatever the seed
     corpus = corpus if how.rows is None else corpus.subset(how.rows, seed)
     if what.solver == "one_pass":
         found, training = _solved(model, corpus, what, how, seed, store)
     else:
-        found, training = _learned(model, corpus, steer, what, how, seed, store, folder, logger)
+        found, training = _learned(model, corpus, steer, what, how, seed, store, folder, logger, world)
     sizes = {"train_rows": len(corpus.train), "dev_rows": len(corpus.dev[: how.dev_rows])}
     removed = dict(corpus.removed)
     origin = Origin(
@@ -194,6 +198,7 @@ def _learned(
     store: StoreSettings,
     folder: Path | None,
     logger: Logger | None,
+    world: World,
 ) -> tuple[Steer, dict[str, Any]]:
     """By the paper's recipe."""
     extract = FeatureExtractor(model, max_length=how.max_length)
@@ -207,8 +212,9 @@ def _learned(
         seed=seed,
         store_all=store.everything,
         by_batch=extract.padded if how.legacy_padding else None,
+        world=world,
     )
-    task = SteerTask(steer, model.head, lr=how.lr, regularization=what.regularization, stop=how.stop)
+    task = SteerTask(steer, model.head, lr=how.lr, regularization=what.regularization, stop=how.stop, world=world)
     _train(task, data, how, model.device, folder, logger)
     options = {"regularization": what.regularization, "init_std": what.init_std, "solver": what.solver}
     return task.chosen(), {**asdict(how), **options, "curve": task.curve}
@@ -239,7 +245,11 @@ def _train(
     quiet_lightning()
     trainer = pl.Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
-        devices=1,
+        devices=task.world.local_size,
+        num_nodes=task.world.nodes,
+        strategy="ddp" if task.world.size > 1 else "auto",
+        plugins=TorchElasticEnvironment() if task.world.size > 1 else None,  # reads what World.join sets
+        use_distributed_sampler=False,
         max_steps=settings.steps,
         limit_val_batches=1.0 if data.dev else 0,
         val_check_interval=min(settings.dev_every, settings.steps),
@@ -270,3 +280,4 @@ def quiet_lightning() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message="The `srun` command is available")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lmsteer.errors import InputError
 from lmsteer.records import write_atomically
+from lmsteer.world import World
 
 CONFIG = "config.yaml"
 
@@ -21,17 +22,25 @@ class Run:
     """A folder for one configuration (its resolved YAML text).
 
     A new or empty folder is taken; one with the same configuration goes on where it stopped. Nothing is written before
-    ``begin``.
+    ``begin``. Of several processes the first writes, and the others see what it sees.
+
+    Args:
+        world: The processes that do this run; all of them call its methods.
 
     Raises:
         InputError: If the folder holds anything else; it is left untouched.
     """
 
-    def __init__(self, folder: Path, config: str) -> None:
-        self.folder, self.config = folder, config
+    def __init__(self, folder: Path, config: str, world: World | None = None) -> None:
+        self.folder, self.config, self.world = folder, config, world or World()
+        if self.world.first:
+            self._check()
+
+    def _check(self) -> None:
+        folder, config = self.folder, self.config
         if folder.exists() and not folder.is_dir():
             raise InputError(f"run folder {folder}: a file has that name; choose another hydra.run.dir")
-        if self.finished(CONFIG):
+        if self.path(CONFIG).is_file():
             if self.path(CONFIG).read_text(encoding="utf-8", errors="replace") != config:
                 raise InputError(
                     f"run folder {folder}: holds a run with another configuration; choose another hydra.run.dir"
@@ -47,6 +56,11 @@ class Run:
         Raises:
             InputError: If it cannot be written to.
         """
+        if self.world.first:
+            self._take()
+        self.world.wait()
+
+    def _take(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path(CONFIG), [self.config.rstrip("\n")])
@@ -60,13 +74,15 @@ class Run:
 
     def finished(self, name: str) -> bool:
         """Whether the stage that writes ``name`` is finished."""
-        return self.path(name).is_file()
+        return self.world.agreed(self.path(name).is_file())
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add the wall-clock seconds of a stage to ``timing.json``; an interrupted part of it is not counted."""
         start = time.perf_counter()
         yield
+        if not self.world.first:
+            return
         path = self.path("timing.json")
         timing = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         timing[stage] = round(time.perf_counter() - start, 3)

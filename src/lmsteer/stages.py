@@ -1,4 +1,7 @@
-"""The stages of a run. Each is skipped when its file is there, and goes on where an interrupted one stopped."""
+"""The stages of a run. Each is skipped when its file is there, and goes on where an interrupted one stopped.
+
+All up to the generations are done by all processes of the run together; what is read of them is the first one's.
+"""
 
 from __future__ import annotations
 
@@ -51,9 +54,13 @@ def fit_stage(
     if not run.finished(STEER):
         checkpoints = run.path("checkpoints")
         with run.timed("fit"):
-            steer, origin = fit(model, corpus, what, how, seed=seed, folder=checkpoints, logger=logger, store=store)
-        save_steer(run.path(STEER), steer, origin)
-        shutil.rmtree(checkpoints, ignore_errors=True)
+            steer, origin = fit(
+                model, corpus, what, how, seed=seed, folder=checkpoints, logger=logger, store=store, world=run.world
+            )
+        if run.world.first:
+            save_steer(run.path(STEER), steer, origin)
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        run.world.wait()
     return load_steer(run.path(STEER), model)
 
 
@@ -66,8 +73,9 @@ def plain_stage(run: Run, generators: Mapping[str, Generator], kept: PlainTexts)
     if not run.finished(GENERATIONS):
         with run.timed("plain"):
             for key, path in paths.items():
-                if not path.is_file():
-                    kept.write(generators[key], path)
+                if not run.finished(path.name):
+                    kept.write(generators[key], path, run.world)
+        run.world.wait()
     return paths
 
 
@@ -77,8 +85,9 @@ def calibrate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, 
     if run.finished(GENERATIONS) or len(plan.calibrated(origin.calibration)) == wanted:
         return origin
     with run.timed("calibrate"):
-        origin = noted(origin, calibrations(plan, texts_of(plain), steer))
-    save_steer(run.path(STEER), steer, origin)
+        origin = noted(origin, calibrations(plan, texts_of(plain), steer, run.world))
+    if run.world.first:
+        save_steer(run.path(STEER), steer, origin)
     return origin
 
 
@@ -95,13 +104,15 @@ def generate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, o
         with run.timed("generate"):
             for part, (key, generator) in zip(parts, plan.generators.items(), strict=True):
                 settings = plan.settings(key, origin.calibration)
-                if settings and not part.is_file():
+                if settings and not run.finished(part.name):
                     strengths, budgets = [own for own, _ in settings], [name for _, name in settings]
-                    generator.write(part, strengths, steer, budgets)
-        there = [part for part in both if part.is_file()]
-        write_atomically(path, (generation.to_json() for part in there for generation in read_generations(part)))
-    for part in both:
-        part.unlink(missing_ok=True)
+                    generator.write(part, strengths, steer, budgets, run.world)
+        if run.world.first:
+            there = [part for part in both if part.is_file()]
+            write_atomically(path, (generation.to_json() for part in there for generation in read_generations(part)))
+    if run.world.first:
+        for part in both:
+            part.unlink(missing_ok=True)
     return path
 
 

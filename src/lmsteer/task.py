@@ -20,6 +20,7 @@ from lmsteer.errors import InputError
 from lmsteer.metrics.auc import auc
 from lmsteer.steering.head import Head
 from lmsteer.steering.steer import Steer
+from lmsteer.world import World
 
 NOTHING = "no text is longer than one token, so there is nothing to predict; give longer texts"
 
@@ -30,13 +31,14 @@ Stop = Literal["loss", "control", "none"]
 class SteerTask(pl.LightningModule):
     """Fit a steer by the language model's own loss on labelled text (paper, section 3).
 
-    Loss is nats per token over the whole batch; padding does not exist here. The best steer on dev is kept in ``best``
-    and, like the curve, travels with the checkpoint.
+    Loss is nats per token over the whole batch, of all processes; padding does not exist here. The best steer on dev is
+    kept in ``best`` and, like the curve, travels with the checkpoint.
 
     Args:
         lr: Adam's learning rate.
         regularization: Weight of the sum of squared parameters.
         stop: By what it is the best: the dev "loss", or the "control"; "none": the last one is taken.
+        world: The processes that fit together, each on a share of every batch.
 
     Raises:
         InputError: From ``training_step``, when the loss is not finite.
@@ -46,7 +48,14 @@ class SteerTask(pl.LightningModule):
     """The dev loss of the best, or 1 less its control."""
 
     def __init__(
-        self, steer: Steer, head: Head, *, lr: float = 1e-2, regularization: float = 0.0, stop: Stop = "loss"
+        self,
+        steer: Steer,
+        head: Head,
+        *,
+        lr: float = 1e-2,
+        regularization: float = 0.0,
+        stop: Stop = "loss",
+        world: World | None = None,
     ) -> None:
         super().__init__()
         if not lr > 0:
@@ -58,6 +67,7 @@ class SteerTask(pl.LightningModule):
         self.register_buffer("best_loss", torch.tensor(float("inf")))
         self._head = [head]  # in a list: not a submodule, so no checkpoint holds the embeddings
         self.lr, self.regularization, self.stop = lr, regularization, stop
+        self.world = world or World()
         self.curve: Curve = {"train": [], "dev": []}
         self._dev_sums: list[tuple[float, int]] = []
         self._judged: list[tuple[float, float]] = []
@@ -68,20 +78,22 @@ class SteerTask(pl.LightningModule):
         return self._head[0].nats(self.steer(batch.hidden_ND, batch.strength_NK), batch.targets_N)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean nats per token of one batch, plus the regularization."""
-        if not len(batch.targets_N):
+        """Mean nats per token of one batch, plus the regularization: a share whose mean over processes is the loss."""
+        nats_N = self.nats(batch)
+        total, tokens = self.world.summed(nats_N.detach().sum().item(), len(nats_N))
+        if not tokens:
             raise InputError(f"step {self.global_step}: {NOTHING}, or take a larger fit.batch_size")
-        loss = self.nats(batch).mean()
-        if not torch.isfinite(loss):
+        if not math.isfinite(total):
             raise InputError(
-                f"training loss is {loss.item()} at step {self.global_step}: try a lower fit.lr (now {self.lr}) "
+                f"training loss is {total / tokens} at step {self.global_step}: try a lower fit.lr (now {self.lr}) "
                 f"or steer.epsilon (now {self.steer.epsilon})"
             )
-        self.curve["train"].append([self.global_step + 1, loss.item()])
+        self.curve["train"].append([self.global_step + 1, total / tokens])
         now = time.perf_counter()
-        self.log("train/loss", loss.detach(), prog_bar=True)
-        self.log("tokens/s", len(batch.targets_N) / (now - self._clock), prog_bar=True)
+        self.log("train/loss", total / tokens, prog_bar=True)
+        self.log("tokens/s", tokens / (now - self._clock), prog_bar=True)
         self._clock = now
+        loss = nats_N.sum() * (self.world.size / tokens)  # processes' gradients are averaged
         if self.regularization:
             loss = loss + self.regularization * sum(p.square().sum() for p in self.steer.parameters())
         return loss
@@ -108,22 +120,25 @@ class SteerTask(pl.LightningModule):
     def control(self) -> float:
         """AUC of the steer as a classifier of the dev texts seen since the last look, those with label 0 left out.
 
+        Texts that other processes have seen count too.
+
         Evidence for a positive label is how much likelier a text's tokens are at strength 1 than at -1, on average.
 
         Raises:
             InputError: If the labels are not of both signs.
         """
-        scores, labels = (np.array(column) for column in zip(*((e, y) for e, y in self._judged if y), strict=True))
+        judged = [pair for part in self.world.gathered(self._judged) for pair in part]
+        scores, labels = (np.array(column) for column in zip(*((e, y) for e, y in judged if y), strict=True))
         if not 0 < (labels > 0).sum() < len(labels):
             raise InputError("fit.stop=control: dev rows with labels above 0 and below 0 are needed")
         return float(auc(scores, (labels > 0).astype(float), axis=-1))
 
     def on_validation_epoch_end(self) -> None:
         """Keep the steer if it is the best so far."""
-        tokens = sum(count for _, count in self._dev_sums)
+        total, tokens = self.world.summed(*(sum(column) for column in zip((0.0, 0), *self._dev_sums, strict=True)))
         if not tokens:
             raise InputError(f"dev rows: {NOTHING}")
-        loss = sum(total for total, _ in self._dev_sums) / tokens
+        loss = total / tokens
         self._dev_sums.clear()
         self._clock = time.perf_counter()
         self.curve["dev"].append([self.global_step, loss])

@@ -1,11 +1,14 @@
 """Promises of runs on a SLURM cluster, kept on a real one: ``make test-slurm``."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from tests.slurm.conftest import (
     ENVIRONMENT,
     PATIENCE,
@@ -142,3 +145,26 @@ def test_a_refused_option_of_a_multirun_is_the_one_line_that_it_is_elsewhere(
     done = train("-m", *options, "seed=0", "fit.rows=1", *LAUNCHER, where, expect=1)
     assert len(re.findall("fit.rows=1: 2 rows or more expected, or null for all", done.stderr)) == 1
     assert "Traceback" not in done.stderr
+
+
+def test_two_tasks_do_one_run_and_a_killed_one_ends_both_which_go_on_when_requeued(
+    unbroken: list[Path], options: list[str], tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    said = call("slurm/submit.sh", *SMALL, "slurm/ddp.sbatch", "train", *options, f"hydra.run.dir={whole}")
+    Job(said.stdout.split("Submitted batch job ")[1].split()[0]).ends_as("COMPLETED")
+    job = submitted("slurm/ddp.sbatch", "train", *options, f"hydra.run.dir={broken}")
+    job.frozen(at=broken / "checkpoints/last.ckpt", unfinished=broken / "steer.safetensors").kill()
+    job.ends_as("FAILED")
+    before = len(job.log())
+    call("scontrol", "requeue", job.number)
+    job.ends_as("COMPLETED")
+    assert min(counts(job.log()[before:], "Training", "Epoch 0")) > 5, "the fit did not begin anew"
+    assert job.log()[before:].count("report: ") == 1, "one of them prints"
+    assert_same_run(broken, whole)
+    alone, together = (load_file(folder / "steer.safetensors") for folder in (unbroken[0], whole))
+    for name, weights in alone.items():
+        torch.testing.assert_close(together[name], weights, rtol=0, atol=1e-4)
+    lines = [[json.loads(line) for line in (run / "generations.jsonl").open()] for run in (unbroken[0], whole)]
+    places = [[(line["prompts"], line["id"], line["strength"]) for line in own] for own in lines]
+    assert places[0] == places[1], "none is lost or doubled"

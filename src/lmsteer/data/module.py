@@ -20,6 +20,7 @@ from lmsteer.data.features import FeatureExtractor, Features
 from lmsteer.data.store import FeatureStore
 from lmsteer.errors import InputError
 from lmsteer.records import Row
+from lmsteer.world import World
 
 AHEAD = 25
 """Training batches whose hidden states are computed together: among more texts there are more of like length."""
@@ -49,9 +50,10 @@ class CorpusData(pl.LightningDataModule):
         store_all: Put in the store every row that the run sees, not only those it sees more than once.
         by_batch: Computes the hidden states of one training batch alone, where they depend on the texts beside them;
             None: ``extract`` computes those of many batches together.
+        world: The processes that fit together: each gets its share of the rows of every batch.
 
     Raises:
-        InputError: If the corpus has no training rows or a number is below 1.
+        InputError: If the corpus has no training rows or a number is below 1, or there are fewer rows than processes.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class CorpusData(pl.LightningDataModule):
         seed: int = 0,
         store_all: bool = False,
         by_batch: Callable[[Sequence[str]], Features] | None = None,
+        world: World | None = None,
     ) -> None:
         super().__init__()
         if not corpus.train:
@@ -75,7 +78,18 @@ class CorpusData(pl.LightningDataModule):
                 raise InputError(f"fit.{name}={value}: an integer of 1 or more expected")
         self.corpus, self.extract, self.store_all, self.by_batch = corpus, extract, store_all, by_batch
         self.dimensions, self.batch_size, self.steps, self.seed = dimensions, batch_size, steps, seed
-        self.dev = corpus.dev[:dev_rows]
+        self.dev, self.world = corpus.dev[:dev_rows], world or World()
+        for name, rows in (
+            ("fit.batch_size", batch_size),
+            ("train rows", len(corpus.train)),
+            ("dev rows", len(self.dev)),
+        ):
+            if 0 < rows < self.world.size:
+                raise InputError(f"{name}: {rows}, but {self.world.size} processes; one for each is needed")
+        if by_batch is not None and self.world.size > 1:
+            raise InputError(
+                "fit.legacy_padding: one process expected, as padding depends on the batch; trainer=single"
+            )
         self._dev_batches: list[Batch] | None = None
 
     def prepare_data(self) -> None:
@@ -84,6 +98,11 @@ class CorpusData(pl.LightningDataModule):
             seen = Counter(row.text for t in range(self.steps) for row in self.rows(t))
             again = [row.text for row in self.dev]  # looked at many times
             self.extract.add([*again, *(text for text, times in seen.items() if self.store_all or times > 1)])
+
+    def setup(self, stage: str) -> None:
+        """Take up what the process that filled the store has written."""
+        if isinstance(self.extract, FeatureStore):
+            self.extract.shards.refresh()
 
     def rows(self, t: int) -> list[Row]:
         """The rows of training batch ``t``."""
@@ -100,8 +119,8 @@ class CorpusData(pl.LightningDataModule):
         return self._split(self.extract([row.text for part in parts for row in part]), parts)
 
     def train_batches(self, steps: Iterable[int]) -> list[Batch]:
-        """The training batches of some steps."""
-        parts = [self.rows(t) for t in steps]
+        """This process' share of the training batches of some steps."""
+        parts = [self.world.share(self.rows(t)) for t in steps]
         if self.by_batch is None:
             return self.batches(parts)
         return [self._split(self.by_batch([row.text for row in part]), [part])[0] for part in parts]
@@ -122,10 +141,11 @@ class CorpusData(pl.LightningDataModule):
         return DataLoader(_TrainBatches(self, start), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The dev rows in fixed order; their features are computed once."""
+        """This process' dev rows in fixed order; their features are computed once."""
         if self._dev_batches is None:
-            starts = range(0, len(self.dev), self.batch_size)
-            self._dev_batches = self.batches([self.dev[start : start + self.batch_size] for start in starts])
+            own = self.world.share(self.dev)
+            starts = range(0, len(own), self.batch_size)
+            self._dev_batches = self.batches([own[start : start + self.batch_size] for start in starts])
         return DataLoader(self._dev_batches, batch_size=None)  # type: ignore[arg-type]
 
 

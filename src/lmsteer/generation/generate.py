@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from lmsteer.records import Generation, Likelihood, Prompt, read_generations, wr
 from lmsteer.steering.fold import SteeredHead, fold
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
+from lmsteer.world import World
 
 Strength = Mapping[str, float]
 
@@ -119,27 +121,39 @@ class Generator:
     def _decoded(self, ids: list[int]) -> str:
         return str(self.model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def run(self, strengths: Sequence[Strength], steer: Steer | None = None) -> Iterator[list[Generation]]:
+    def run(
+        self, strengths: Sequence[Strength], steer: Steer | None = None, world: World | None = None
+    ) -> Iterator[list[Generation]]:
         """Batches of generations, strength by strength, with a progress bar.
+
+        Args:
+            world: The processes that generate together; each gets its share of the batches.
 
         Raises:
             InputError: If a strength names a dimension that the steer does not have.
         """
-        yield from self._run([(strength, strength_vector(strength, steer)) for strength in strengths], steer, skip=0)
+        settings = [(strength, strength_vector(strength, steer)) for strength in strengths]
+        yield from self._run(settings, steer, skip=0, world=world or World())
 
     def _run(
-        self, settings: Sequence[tuple[Strength, Tensor | None]], steer: Steer | None, skip: int
+        self, settings: Sequence[tuple[Strength, Tensor | None]], steer: Steer | None, skip: int, world: World
     ) -> Iterator[list[Generation]]:
-        per_strength = len(self.batches)
-        total = len(settings) * per_strength
-        with tqdm(total=total, initial=skip, desc="generate", unit="batch", leave=total > 1) as progress:
-            for number, (strength, vector) in enumerate(settings):
-                missing = self.batches[max(0, skip - number * per_strength) :]
-                folds = steer is not None and vector is not None and missing
+        own = world.share(self._places(len(settings)))
+        bar = tqdm(
+            total=len(own), initial=skip, desc="generate", unit="batch", leave=len(own) > 1, disable=not world.first
+        )
+        with bar as progress:
+            for number, places in itertools.groupby(own[skip:], key=lambda place: place[0]):
+                strength, vector = settings[number]
+                folds = steer is not None and vector is not None
                 head = fold(self.model.head, steer, vector) if folds else self.model.head  # type: ignore[arg-type]
-                for batch in missing:
+                for _, batch in places:
                     yield self.batch(head, [strength] * len(batch), batch)
                     progress.update()
+
+    def _places(self, strengths: int) -> list[tuple[int, list[int]]]:
+        """Number of the strength and batch of prompts, in the order in which they are generated."""
+        return [(number, batch) for number in range(strengths) for batch in self.batches]
 
     def run_rows(self, strengths: Sequence[Strength], steer: Steer) -> Iterator[list[Generation]]:
         """Batches of generations, each prompt at a strength of its own, with a progress bar.
@@ -156,34 +170,53 @@ class Generator:
             yield self.batch(readout, [strengths[index] for index in batch], batch)
 
     def write(
-        self, path: Path, strengths: Sequence[Strength], steer: Steer | None = None, budgets: Sequence[str] = ()
+        self,
+        path: Path,
+        strengths: Sequence[Strength],
+        steer: Steer | None = None,
+        budgets: Sequence[str] = (),
+        world: World | None = None,
     ) -> None:
         """Write ``path`` (JSONL, in the order strength, prompt), going on where an interrupted run stopped.
 
-        Finished batches wait in a file beside it that ends in ``.part``.
+        Finished batches wait in a file beside it that ends in ``.part``, one for each process. What another number of
+        processes left there is written anew.
 
         Args:
             budgets: What each strength was calibrated to; none: they were all given.
+            world: The processes that generate together, all of which call this; None: one.
         """
+        world = world or World()
         settings = [(strength, strength_vector(strength, steer)) for strength in strengths]
-        part = path.with_name(path.name + ".part")
-        skip = self._keep_whole_batches(part)
+        part = _part(path, world.rank, world.size)
+        skip = self._keep_whole_batches(part, world.share(self._places(len(settings))))
         with part.open("ab") as file:
-            for batch in self._run(settings, steer, skip):
+            for batch in self._run(settings, steer, skip, world):
                 file.write("".join(generation.to_json() + "\n" for generation in batch).encode())
                 file.flush()
-        written = read_generations(part)
-        place = [(number, index) for number in range(len(strengths)) for batch in self.batches for index in batch]
-        ordered = sorted(zip(place, written, strict=True), key=lambda pair: pair[0])
-        named = budgets or [""] * len(strengths)
-        write_atomically(path, (replace(g, budget=named[number]).to_json() for (number, _), g in ordered))
-        part.unlink()
+        world.wait()
+        if world.first:
+            self._merge(path, world.size, budgets or [""] * len(strengths))
+        world.wait()
 
-    def _keep_whole_batches(self, part: Path) -> int:
+    def _merge(self, path: Path, processes: int, budgets: Sequence[str]) -> None:
+        """Write ``path`` of the parts of all processes."""
+        places, found = self._places(len(budgets)), []
+        busy = min(processes, len(places))
+        parts = [iter(read_generations(_part(path, rank, processes))) for rank in range(busy)]
+        for turn, (number, batch) in enumerate(places):
+            found += [((number, index), next(parts[turn % processes])) for index in batch]
+        found.sort(key=lambda pair: pair[0])
+        write_atomically(path, (replace(g, budget=budgets[number]).to_json() for (number, _), g in found))
+        for part in path.parent.glob(f"{path.name}.*part"):
+            part.unlink()
+
+    @staticmethod
+    def _keep_whole_batches(part: Path, places: Sequence[tuple[int, list[int]]]) -> int:
         """Cut an interrupted file after its last whole batch; return how many batches it holds."""
         lines = part.read_bytes().split(b"\n")[:-1] if part.exists() else []
         batches, kept = 0, 0
-        while kept + (size := len(self.batches[batches % len(self.batches)])) <= len(lines):
+        while batches < len(places) and kept + (size := len(places[batches][1])) <= len(lines):
             batches, kept = batches + 1, kept + size
         temporary = part.with_name(part.name + ".tmp")
         temporary.write_bytes(b"".join(line + b"\n" for line in lines[:kept]))
@@ -236,6 +269,12 @@ def strength_vector(strength: Strength, steer: Steer | None) -> Tensor | None:
     if any(strength.values()):
         raise InputError(f"strength {dict(strength)}: there is no steer; name one with steer_file=FILE")
     return None
+
+
+def _part(path: Path, rank: int, processes: int) -> Path:
+    """Where the finished batches of a process wait."""
+    place = f".{rank}-of-{processes}" if processes > 1 else ""
+    return path.with_name(f"{path.name}{place}.part")
 
 
 @cache

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 from filelock import FileLock
 
 from lmsteer.errors import InputError
 from lmsteer.generation.generate import Generator
+from lmsteer.world import World
 
 
 class PlainTexts:
@@ -21,21 +23,27 @@ class PlainTexts:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
-    def write(self, generator: Generator, path: Path) -> None:
+    def write(self, generator: Generator, path: Path, world: World | None = None) -> None:
         """Write the plain model's generations to ``path``: copied where they are kept, else generated and kept.
+
+        Args:
+            world: The processes that generate together, all of which call this; None: one.
 
         Raises:
             InputError: If the folder cannot be written to.
         """
+        world = world or World()
         if self.folder is None:
-            generator.write(path, [{}])
+            generator.write(path, [{}], world=world)
             return
         kept = self.folder / f"{generator.identity()}.jsonl"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(kept.with_suffix(".lock")):
-                if not kept.is_file():
-                    generator.write(kept, [{}])
+            with FileLock(kept.with_suffix(".lock")) if world.first else nullcontext():
+                if not world.agreed(kept.is_file()):
+                    generator.write(kept, [{}], world=world)
+            if not world.first:
+                return
             temporary = path.with_name(path.name + ".tmp")
             shutil.copyfile(kept, temporary)
         except OSError as error:

@@ -75,7 +75,7 @@ class Steer(nn.Module):
         Returns:
             Steered hidden states, shape and dtype of ``hidden``; ``hidden`` bit for bit where all strengths are 0.
         """
-        strength = strength_BK.float().reshape(strength_BK.shape[0], *[1] * (hidden.dim() - 2), -1, 1)
+        strength = strength_BK.float().reshape(strength_BK.shape[0], *[1] * (hidden.dim() - 2), strength_BK.shape[1], 1)
         code = torch.einsum("b...d,kdr->b...kr", hidden.float(), self.first) * strength
         shift = code.sum(-2) if self.second is None else torch.einsum("b...kr,kdr->b...d", code, self.second)
         return (hidden.float() + self.epsilon * shift).to(hidden.dtype)

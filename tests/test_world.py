@@ -1,0 +1,282 @@
+"""Promises of several processes that do one run together."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lmsteer.data.corpus import Corpus
+from lmsteer.data.store import StoreSettings
+from lmsteer.errors import InputError
+from lmsteer.fitting import FitSettings, SteerSettings, fit
+from lmsteer.generation.generate import Generator
+from lmsteer.generation.sampling import Nucleus
+from lmsteer.models import tiny
+from lmsteer.records import Prompt, Row
+from lmsteer.runs import Run
+from lmsteer.steering.steer import Steer
+from lmsteer.world import TrainerSettings, World
+from src.launch import first_host, launch, started_outside
+
+WHAT = SteerSettings(name="tone", rank=4, epsilon=0.05, regularization=1e-3)
+FITS = {
+    "loss": FitSettings(steps=20, batch_size=8, dev_every=5, dev_rows=20),
+    "control": FitSettings(steps=20, batch_size=3, dev_every=5, dev_rows=19, stop="control"),
+    "stored": FitSettings(steps=20, batch_size=8, dev_every=5, dev_rows=20),
+}
+STRENGTHS = [{}, {"tone": -3.0}, {"tone": 3.0, "dummy": 1.0}]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+TEXTS = ["The film is", "This is not the worst thing that", "I would", "people who learn to live with what they", "and"]
+
+
+def corpus() -> Corpus:
+    """Texts of very different lengths, some of one token, of which nothing can be learned."""
+    told = {1.0: "warm and funny", -1.0: "dull, slow and far too long"}
+    rows = [
+        Row(f"{'the story ' * (n % 7)}number {n} is {told[label]}" if n % 9 else "a" * (label > 0) or "b", label)
+        for n in range(40)
+        for label in (1.0, -1.0)
+    ]
+    return Corpus("toy", tuple(rows[:60]), tuple(rows[60:]))
+
+
+def generator(batch_size: int = 6) -> Generator:
+    prompts = [Prompt(f"id-{number}", text) for number, text in enumerate(TEXTS)]
+    how = Nucleus(max_new_tokens=6)
+    return Generator(tiny(), prompts, decoding=how, samples=3, batch_size=batch_size, prompts_name="test")
+
+
+def steer() -> Steer:
+    return Steer(32, dimensions=["tone", "dummy"], rank=4, epsilon=0.1, init_std=0.5, seed=1)
+
+
+def everything(config: dict[str, Any], sweep: str, world: World) -> None:
+    """Fit in several ways, then write generations into the folder of the configuration."""
+    torch.set_num_threads(1)
+    folder = Path(config["folder"])
+    assert world.merged(world.share(range(11))) == list(range(11))
+    assert world.agreed(world.rank) == 0
+    assert world.gathered(world.rank) == list(range(world.size))
+    assert world.summed(world.rank, 0.5) == [sum(range(world.size)), world.size / 2]
+    for name, how in FITS.items():
+        store = StoreSettings(where=str(folder / f"store-{world.size}") if name == "stored" else "off")
+        found, origin = fit(tiny(), corpus(), WHAT, how, store=store, world=world)
+        mine = folder / f"{name}-{world.rank}-of-{world.size}"
+        save_file(dict(found.state_dict()), mine.with_suffix(".safetensors"))
+        mine.with_suffix(".json").write_text(json.dumps(origin.training["curve"]))
+    run = Run(folder / "run", "seed: 0\n", world)
+    run.begin()
+    for size in (6, 15):  # nine batches, and one of each strength
+        generator(size).write(folder / f"{size}-{world.size}.jsonl", STRENGTHS, steer(), world=world)
+    generator(15).write(folder / f"one-{world.size}.jsonl", STRENGTHS[2:], steer(), world=world)
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """What one process and several have made of the same."""
+    place = tmp_path_factory.mktemp("world")
+    threads = torch.get_num_threads()
+    everything({"folder": str(place)}, "", World())
+    torch.set_num_threads(threads)
+    launch(everything, settings(request.param) | {"folder": str(place)})
+    return place, request.param
+
+
+def settings(devices: int) -> dict[str, Any]:
+    target = {"_target_": "lmsteer.world.TrainerSettings", "strategy": "ddp", "devices": devices}
+    return {"trainer": target, "device": "cpu"}
+
+
+@pytest.mark.parametrize("name", list(FITS))
+def test_several_processes_fit_the_weights_of_one(folder: tuple[Path, int], name: str) -> None:
+    place, size = folder
+    alone = load_file(place / f"{name}-0-of-1.safetensors")
+    for rank in range(size):
+        together = load_file(place / f"{name}-{rank}-of-{size}.safetensors")
+        for key, weights in alone.items():
+            torch.testing.assert_close(together[key], weights, rtol=0, atol=1e-5)
+    assert len({(place / f"{name}-{rank}-of-{size}.safetensors").read_bytes() for rank in range(size)}) == 1
+
+
+@pytest.mark.parametrize("name", list(FITS))
+def test_losses_and_dev_figures_are_those_of_the_whole_batch(folder: tuple[Path, int], name: str) -> None:
+    place, size = folder
+    alone, together = (json.loads((place / f"{name}-0-of-{n}.json").read_text()) for n in (1, size))
+    assert set(alone) == set(together) >= {"train", "dev"}
+    for key, curve in alone.items():
+        torch.testing.assert_close(torch.tensor(together[key]), torch.tensor(curve), rtol=1e-5, atol=1e-5)
+
+
+def test_generations_of_several_processes_are_those_of_one(folder: tuple[Path, int]) -> None:
+    place, size = folder
+    for name in ("6", "15", "one"):
+        assert (place / f"{name}-{size}.jsonl").read_bytes() == (place / f"{name}-1.jsonl").read_bytes()
+    assert not list(place.glob("*.part"))
+
+
+def interrupted(config: dict[str, Any], sweep: str, world: World) -> None:
+    """Die in the middle: the first after two of its batches, the other after one and half a line."""
+    torch.set_num_threads(1)
+    path = Path(config["folder"]) / "cut.jsonl"
+    writing = generator()
+    original, written = writing.batch, []
+
+    def batch(*given: Any) -> Any:
+        if config["die"] and len(written) == 2 - world.rank:
+            part = path.with_name(f"{path.name}.{world.rank}-of-{world.size}.part")
+            part.write_bytes(part.read_bytes() + b'{"id": "ha')
+            raise InputError(f"died after {len(written)}")
+        written.append(given)
+        return original(*given)
+
+    writing.batch = batch  # type: ignore[method-assign]
+    writing.write(path, STRENGTHS, steer(), world=world)
+    (Path(config["folder"]) / f"batches-{world.rank}").write_text(str(len(written)))
+
+
+def test_generation_of_several_processes_goes_on_where_each_stopped(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    generator().write(tmp_path / "whole.jsonl", STRENGTHS, steer())
+    torch.set_num_threads(threads)
+    with pytest.raises(InputError, match="died after"):
+        launch(interrupted, settings(2) | {"folder": str(tmp_path), "die": True})
+    (tmp_path / "cut.jsonl.0-of-3.part").write_text("of another number of processes\n")
+    launch(interrupted, settings(2) | {"folder": str(tmp_path), "die": False})
+    assert (tmp_path / "cut.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    batches = sum(int((tmp_path / f"batches-{rank}").read_text()) for rank in range(2))
+    assert batches < 9, "some were there"
+    assert not list(tmp_path.glob("*.part"))
+
+
+def failing(config: dict[str, Any], sweep: str, world: World) -> None:
+    """One process fails while the other waits for it."""
+    if world.rank == 1:
+        if config["how"] == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise {"refused": InputError("fit.lr=0: no"), "broken": ZeroDivisionError("a defect")}[config["how"]]
+    world.wait()
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "message"),
+    [
+        ("refused", InputError, r"^fit\.lr=0: no$"),
+        ("broken", RuntimeError, "(?s)process 1.*ZeroDivisionError: a defect"),
+        ("killed", InputError, "SIGKILL.*the same command goes on where it stopped"),
+    ],
+)
+def test_what_one_process_ends_with_ends_all(how: str, error: type[Exception], message: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(error, match=message):
+        launch(failing, settings(2) | {"how": how})
+    assert time.monotonic() - begun < 120, "nobody waits for the dead"
+
+
+def test_one_process_starts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.launch._started", lambda *_: pytest.fail("a process was started"))
+    for trainer in (settings(1), {"trainer": {"_target_": "lmsteer.world.TrainerSettings"}}):
+        assert launch(lambda config, sweep, world: world, trainer | {"device": "cpu"}) == World()
+
+
+SRUN = {
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_PROCID": "3",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "1",
+    "SLURM_STEP_NODELIST": "gpu[07-08]",
+    "SLURM_JOB_ID": "1234567",
+}
+
+
+def test_tasks_of_srun_find_one_another() -> None:
+    assert started_outside(SRUN) == (World(3, 4, 1, 2), "tcp://gpu07:19567")
+    assert started_outside(SRUN | {"MASTER_ADDR": "a", "MASTER_PORT": "7"}) == (World(3, 4, 1, 2), "tcp://a:7")
+    torchrun = {"TORCHELASTIC_RUN_ID": "none", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
+    torchrun |= {"LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "host", "MASTER_PORT": "29500"}
+    assert started_outside(torchrun) == (World(5, 8, 1, 2), "tcp://host:29500")
+
+
+def test_a_job_script_and_a_single_task_are_no_world() -> None:
+    assert started_outside({}) is None
+    assert started_outside({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}) is None, "the script of a job of four tasks"
+    assert started_outside(SRUN | {"SLURM_STEP_NUM_TASKS": "1"}) is None
+
+
+@pytest.mark.parametrize("changed", [{"SLURM_STEP_NUM_TASKS": "5"}, {"SLURM_PROCID": "1"}])
+def test_uneven_tasks_of_srun_are_refused(changed: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="ntasks-per-node"):
+        started_outside(SRUN | changed)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [("gpu7", "gpu7"), ("gpu[07-09,12],login", "gpu07"), ("a-3,b[1-2]", "a-3"), ("n[5,9]", "n5"), ("x[3]-ib", "x3-ib")],
+)
+def test_the_first_host_of_a_list(nodes: str, first: str) -> None:
+    assert first_host(nodes) == first
+
+
+def test_numbers_of_processes() -> None:
+    assert TrainerSettings(strategy="ddp", devices=3).processes(gpus=0) == 3
+    assert TrainerSettings(strategy="ddp", devices="auto").processes(gpus=4) == 4
+    with pytest.raises(InputError, match="no GPU is used here"):
+        TrainerSettings(strategy="ddp", devices="auto").processes(gpus=0)
+    with pytest.raises(InputError, match="shows 2 GPU"):
+        TrainerSettings(strategy="ddp", devices=3).processes(gpus=2)
+    with pytest.raises(InputError, match=r"trainer\.devices=0"):
+        TrainerSettings(strategy="ddp", devices=0)
+    with pytest.raises(InputError, match="trainer=ddp takes more"):
+        TrainerSettings(devices=2)
+
+
+def test_fewer_rows_than_processes_and_padded_batches_are_refused() -> None:
+    world = World(rank=0, size=9)
+    for how in (FITS["loss"], replace(FITS["control"], dev_rows=8, batch_size=9)):
+        with pytest.raises(InputError, match=r"(batch_size|dev rows): 8, but 9 processes"):
+            fit(tiny(), corpus(), WHAT, how, world=world)
+    with pytest.raises(InputError, match="legacy_padding: one process"):
+        fit(tiny(), corpus(), WHAT, replace(FITS["loss"], legacy_padding=True), world=World(rank=0, size=2))
+
+
+def test_a_whole_run_of_two_processes_generates_and_measures_what_one_does(tmp_path: Path) -> None:
+    """From one steer on, as the weights agree to 1e-5 only."""
+    words = [f"{kind}{number}" for kind in ("film", "story", "night", "storm") for number in range(4)]
+    rows = (
+        f"{' '.join(words[(n * k) % 16] for k in range(1, 8))} number {n} is {tone}\t{label}"
+        for n in range(200)
+        for tone, label in (("warm and funny", 0.8), ("dull and slow", -0.8))
+    )
+    (tmp_path / "tone.tsv").write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    fitted = ["fit.steps=6", "fit.batch_size=4", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05"]
+    small = ["protocol.samples=2", "protocol.prompts.own.n=5", "protocol.batch_size=4", "protocol.perplexity=1.2"]
+    kept = ["logger=none", "scores=off", "data.store=off", "data=file", f"data.path={tmp_path / 'tone.tsv'}"]
+    command = [sys.executable, "-m", "src.train", "model=tiny", *fitted, *small, *kept]
+    two, one = tmp_path / "two", tmp_path / "one"
+
+    def train(*overrides: str) -> str:
+        done = subprocess.run([*command, *overrides], capture_output=True, text=True, env=ENVIRONMENT, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    said = train("trainer=ddp", "trainer.devices=2", f"hydra.run.dir={two}")
+    assert said.count("report: ") == 1, "one process prints"
+    one.mkdir()
+    for name in ("config.yaml", "steer.safetensors"):
+        shutil.copy(two / name, one / name)
+    train(f"hydra.run.dir={one}")
+    for name in ("steer.safetensors", "generations.jsonl", "metrics.json", "values.safetensors"):
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
+    assert "finished already" in train("trainer=ddp", "trainer.devices=2", f"hydra.run.dir={two}")

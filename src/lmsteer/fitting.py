@@ -21,7 +21,7 @@ from lmsteer.data.features import FeatureExtractor
 from lmsteer.data.module import CorpusData
 from lmsteer.data.store import StoreSettings
 from lmsteer.errors import InputError
-from lmsteer.solving import OnePassSettings, solve
+from lmsteer.solving import Form, OnePassSettings, solve
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import DUMMY, Steer
 from lmsteer.steering.store import Origin
@@ -84,6 +84,8 @@ class SteerSettings:
         solver: "paper": gradient descent on the loss. "one_pass": one natural-gradient step, from sums over the
             corpus (docs/one_pass.md), without initial weights, dummy or regularization. Its rank is ``rank`` at most:
             as many directions as stand above the null.
+        form: "matrix": what the paper learns. "add": a constant vector, added to the hidden state whatever the context.
+            "both": their sum. The dummy has the same form.
         damping: Of the one-pass solver: share of the mean eigenvalue that is added to both covariances.
         permutations: Of the one-pass solver: permutations of the labels that make the null; 0: no null.
     """
@@ -96,8 +98,9 @@ class SteerSettings:
     dummy: bool = True
     regularization: float = 0.0
     solver: Literal["paper", "one_pass"] = "paper"
+    form: Form = "matrix"
     damping: float = 1.0
-    permutations: int = 39
+    permutations: int = 199
 
     def __post_init__(self) -> None:
         if not 0 <= self.regularization < math.inf:
@@ -107,14 +110,24 @@ class SteerSettings:
     def one_pass(self) -> OnePassSettings:
         """The part that is for the one-pass solver."""
         return OnePassSettings(
-            rank=self.rank, epsilon=self.epsilon, damping=self.damping, permutations=self.permutations
+            rank=self.rank,
+            epsilon=self.epsilon,
+            damping=self.damping,
+            permutations=self.permutations,
+            form=self.form,
         )
 
     def build(self, width: int, seed: int) -> Steer:
         """A fresh steer for hidden states of size ``width``, the attribute's dimension first."""
         dimensions = (self.name, DUMMY) if self.dummy and self.solver == "paper" else (self.name,)
         return Steer(
-            width, dimensions=dimensions, rank=self.rank, epsilon=self.epsilon, init_std=self.init_std, seed=seed
+            width,
+            dimensions=dimensions,
+            rank=0 if self.form == "add" else self.rank,
+            epsilon=self.epsilon,
+            init_std=self.init_std,
+            seed=seed,
+            constant=self.form != "matrix",
         )
 
 
@@ -144,6 +157,8 @@ def fit(
         found, training = _solved(model, corpus, what, how, seed, store)
     else:
         found, training = _learned(model, corpus, steer, what, how, seed, store, folder, logger)
+    if what.form != "matrix":  # the rows of a table that was made before there were forms name none
+        training["form"] = what.form
     sizes = {"train_rows": len(corpus.train), "dev_rows": len(corpus.dev[: how.dev_rows])}
     removed = dict(corpus.removed)
     origin = Origin(

@@ -41,8 +41,8 @@ class Protocol:
             above 1e4; for measuring the effect of that.
 
     Raises:
-        InputError: If there are no strengths or samples, a strength is 0, repeated or not finite, a budget is out of its
-            range or repeated, or a name is not one.
+        InputError: If there are no strengths or samples, a strength is 0, repeated or not finite, a budget out of range
+            or repeated, or a name is not one.
     """
 
     name: str

@@ -56,7 +56,10 @@ def statistics(
         null = None if null_BKP is None else null_BKP[some].to(residual_ND.device)
         label = label_BK[some].to(residual_ND.device)
         found = Statistics.of(features.hidden_ND, residual_ND, features.lengths, label, null_BKP=null)
-        total = found if total is None else total + found
+        if total is None:
+            total = found
+        else:
+            total.add_(found)
     if total is None or not total.tokens:
         raise InputError("no text is longer than one token, so there is nothing to predict; give longer texts")
     if store is not None and spread_DD is None:

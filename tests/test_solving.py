@@ -130,14 +130,14 @@ def test_permutations_that_do_not_fit_at_once_take_further_passes_to_the_same_nu
 def test_a_constant_part_is_learned_by_either_solver(
     tiny_model: LanguageModel, tmp_path: Path, form: Any, solver: Any
 ) -> None:
-    what = replace(WHAT, form=form, solver=solver, dummy=False, epsilon=0.1)
+    what = replace(WHAT, form=form, solver=solver, dummy=False, epsilon=0.05)
     steer, origin = fit(tiny_model, corpus(), what, FitSettings(steps=20, batch_size=8, dev_every=10))
     assert steer.constant is not None
     assert (steer.rank == 0) == (form == "add")
     assert steer.constant.detach().abs().max() > 0
-    for label in (1.0, -1.0):
-        with_it, plain, against = (mean_nats(tiny_model, steer, v * label, label) for v in (2.0, 0.0, -2.0))
-        assert with_it < plain < against
+    signs = (1.0, -1.0)
+    with_it, plain, against = (sum(mean_nats(tiny_model, steer, v * y, y) for y in signs) for v in (1.0, 0.0, -1.0))
+    assert with_it < plain < against
     save_steer(tmp_path / "steer.safetensors", steer, origin)
     loaded, again = load_steer(tmp_path / "steer.safetensors", tiny_model)
     assert torch.equal(loaded.constant, steer.constant)  # type: ignore[arg-type]

@@ -190,8 +190,8 @@ def _damped(matrix_DD: Tensor, damping: float) -> Tensor:
 def _built(parts: Sequence[Factors], names: Sequence[str], epsilon: float, constants: Sequence[Tensor] | None) -> Steer:
     """A low-rank steer of factors, padded with zero columns to one rank; a full one where that is not lower."""
     width, rank = parts[0][0].shape[0], max(first.shape[1] for first, _ in parts)
-    whole = rank if rank < width else "full"
-    steer = Steer(width, dimensions=names, rank=whole, epsilon=epsilon, constant=constants is not None)
+    constant = constants is not None
+    steer = Steer(width, dimensions=names, rank=rank if rank < width else "full", epsilon=epsilon, constant=constant)
     with torch.no_grad():
         if steer.constant is not None and constants is not None:
             steer.constant.copy_(torch.stack(list(constants)) / epsilon)

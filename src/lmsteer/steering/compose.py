@@ -131,8 +131,9 @@ def steer_of(
         constants: Constant parts; dimensions without one have 0. None: the steer has no such part.
     """
     width = next(iter(parts.values()))[0].shape[0]
-    rank: int | Literal["full"] = max(first.shape[1] for first, _ in parts.values())
-    if rank > width or any(second is None for _, second in parts.values()):
+    columns = max(first.shape[1] for first, _ in parts.values())
+    rank: int | Literal["full"] = columns
+    if columns > width or any(second is None for _, second in parts.values()):
         rank, state = "full", {"first": [_product(part) for part in parts.values()]}
     else:
         both = [(first, second) for first, second in parts.values() if second is not None]

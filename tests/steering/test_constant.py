@@ -166,12 +166,18 @@ def test_a_checkpoint_keeps_it_where_the_head_has_a_bias_and_is_refused_elsewher
     save_steer(tmp_path / "s.safetensors", made(), origin)
     export = Export(model, tmp_path / "s.safetensors")
     if model.head.bias is not None:
-        export.checkpoint(tmp_path / "out", {"tone": 2.0})
-        return  # which compares what transformers reads with what was written
+        export.checkpoint(
+            tmp_path / "out", {"tone": 2.0}
+        )  # which compares what transformers reads with what was written
+        assert "*e* *W*, and its bias grew by ε Σ *v* *e* *b*." in (tmp_path / "out/README.md").read_text(
+            encoding="utf-8"
+        )
+        return
     with pytest.raises(InputError, match=r"reads back other output bias.* no checkpoint is left; form=factors keeps"):
         export.checkpoint(tmp_path / "out", {"tone": 2.0})
     assert [path.name for path in tmp_path.iterdir()] == ["s.safetensors"]
     export.factors(tmp_path / "out")
+    assert "*c* + ε Σ *v* (*W* *c* + *b*)." in (tmp_path / "out/README.md").read_text(encoding="utf-8")
 
 
 def test_what_has_no_directions_is_not_read(tiny_model: LanguageModel) -> None:

@@ -106,6 +106,18 @@ def test_the_calibrated_strength_has_the_divergence_that_a_naive_count_gives(pla
         assert entry["reached"] == pytest.approx(0.2, rel=TOLERANCE["kl"])
 
 
+def test_each_budget_of_a_list_has_its_strength_and_its_row(plan: Plan, steer: Steer) -> None:
+    plan.protocol = replace(plan.protocol, kl=[0.3, 0.1, 0.2], perplexity=None, strengths=(3.0,))
+    found = calibrations(plan, plain_texts(plan), steer)
+    assert [entry["budget"] for entry in found] == ["kl 0.3", "kl 0.1", "kl 0.2"]
+    assert [entry["reached"] for entry in found] == [pytest.approx(value, rel=0.01) for value in (0.3, 0.1, 0.2)]
+    assert found[1]["strength"] < found[2]["strength"] < found[0]["strength"]
+    assert plan.calibrated(found) == found
+    rows = plan.settings("a", found)
+    assert [budget for _, budget in rows] == ["", "kl 0.3", "kl 0.1", "kl 0.2"]
+    assert [strength["sentiment"] for strength, _ in rows] == [3.0, *(entry["strength"] for entry in found)]
+
+
 def test_the_calibrated_strength_has_the_perplexity_it_says(plan: Plan, steer: Steer) -> None:
     plan.protocol = replace(plan.protocol, kl=None, strengths=(3.0,))
     (entry,) = calibrations(plan, plain_texts(plan), steer)

@@ -132,7 +132,7 @@ def test_an_experiment_is_a_sweep_over_seeds_that_ends_in_tables_and_is_not_done
     corpus_file: Path, tmp_path: Path
 ) -> None:
     small = [item for item in SMALL if item != "logger=none"]
-    budget = ["protocol.kl=1e-4", "protocol.strengths=[5]", "protocol.calibration_prompts=2"]
+    budget = ["protocol.kl=[1e-4,4e-4]", "protocol.strengths=[5]", "protocol.calibration_prompts=2"]
     options = [*small, *QUICK, *budget, f"data.path={corpus_file}", f"hydra.sweep.dir={tmp_path / 'study'}"]
     options += ["experiment=detox-offline", "protocol=attribute", "seed=0,1", f"scores={tmp_path / 'scores'}"]
     done = run("train", *options, "logger=none")
@@ -142,10 +142,13 @@ def test_an_experiment_is_a_sweep_over_seeds_that_ends_in_tables_and_is_not_done
     assert [g.texts for g in first if not g.strength] == [g.texts for g in second if not g.strength]
     assert [g.texts for g in first if g.strength] != [g.texts for g in second if g.strength]
     assert len(list((tmp_path / "scores/plain").glob("*.jsonl"))) == 1
-    assert {g.budget for g in first if g.strength} == {"", "kl 0.0001"}
+    assert {g.budget for g in first if g.strength} == {"", "kl 0.0001", "kl 0.0004"}
     assert "±" in done.stdout
     names = ("table.md", "table.html", "table.tex", "table.csv", "pareto.png")
     assert all((tmp_path / "study" / name).is_file() for name in names)
+    table = (tmp_path / "study/table.md").read_text(encoding="utf-8")
+    sections = [table.index(f"Equal KL: {value} nats per token") for value in ("0.0001", "0.0004")]
+    assert sections == sorted(sections)
     files = [path for folder in folders for path in folder.iterdir() if path.name != "config.yaml"]
     before = [path.stat().st_mtime_ns for path in files]
     again = run("train", *options, "logger=csv")
@@ -232,6 +235,8 @@ def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
         ("train", ["protocol.strengths=[0]"], "protocol.strengths=[0]"),
         ("train", ["decoding.p=2"], "decoding.p=2"),
         ("train", ["protocol.kl=0"], "protocol.kl=0: a finite number above 0"),
+        ("train", ["protocol.kl=[0.3,0.30]"], "protocol.kl=[0.3, 0.3]: distinct numbers expected"),
+        ("train", ["protocol.perplexity=[2,high]"], "protocol.perplexity=[2, 'high']: Input should be a valid number"),
         ("train", ["fit.rows=1"], "fit.rows=1: 2 rows or more"),
         ("train", ["+protocol.one_way.x=up"], "protocol.one_way={'x': 'up'}"),
         ("calibrate", ["steer_file=missing.safetensors"], "protocol.kl and protocol.perplexity are null"),

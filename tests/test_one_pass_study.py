@@ -13,7 +13,7 @@ from experiments.one_pass.choice import TimedExtractor, best, nested_sums
 from experiments.one_pass.figure import one_pass_figure
 from experiments.one_pass.held_out import HeldOut
 from experiments.one_pass.report import markdown
-from experiments.one_pass.run import KEYS, KINDS, nested, one_pass
+from experiments.one_pass.run import KEYS, KINDS, nested, one_pass, whole
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.errors import InputError
@@ -71,10 +71,11 @@ def test_the_run_leaves_its_files_and_nothing_else(run: Path) -> None:
 
 
 def test_tones_that_differ_are_told_apart_and_stand_above_the_null(found: dict[str, Any]) -> None:
-    whole = found["sizes"][-1]
-    assert whole["above"] >= 1
-    assert whole["rules"]["null"]["figures"]["value"] > 0.9
-    assert found["steers"]["paper"]["value"] < whole["rules"]["null"]["figures"]["value"]
+    largest = found["sizes"][-1]
+    assert largest["above"] >= 1
+    assert largest["rules"]["null"]["figures"]["value"] > 0.9
+    assert found["steers"]["paper"]["value"] < largest["rules"]["null"]["figures"]["value"]
+    assert largest["rules"]["add"]["rank"] == 0
     assert [one["rows"] for one in found["sizes"]][:2] == [20, 60]
     tokens = [one["tokens"] for one in found["sizes"]]
     assert tokens == sorted(tokens)
@@ -94,8 +95,9 @@ def test_damping_and_rank_are_chosen_by_the_texts_for_choosing_alone(found: dict
 def test_table_and_picture_name_every_rule_and_steer(found: dict[str, Any]) -> None:
     words = markdown(found)
     assert all(name in words for name in ("rank by the null", "rank 2", "full rank", "paper", "statistics, s"))
+    assert all(name in words for name in ("constant alone", "rank by the null and constant", "full rank and constant"))
     legend = [text.get_text() for axes in one_pass_figure(found).axes for text in axes.get_legend().get_texts()]
-    assert {"rank by the null", "full rank", "paper", "threshold"} <= set(legend)
+    assert {"rank by the null", "full rank", "constant alone", "paper", "threshold"} <= set(legend)
 
 
 def test_nested_sums_are_those_of_a_pass_each(tiny_model: LanguageModel) -> None:
@@ -105,18 +107,24 @@ def test_nested_sums_are_those_of_a_pass_each(tiny_model: LanguageModel) -> None
     assert [len(part) for part in parts] == [20, 30, 30]
     assert {row.text for row in parts[0]} == {row.text for row in corpus.subset(20, 3).train}
     several = nested_sums(extract, parts, 0, 3)
-    (whole, cost), *_ = nested_sums(extract, [[row for part in parts[:2] for row in part]], 0, 3)
-    for name, value in vars(whole).items():
+    (all_of_them, cost), *_ = nested_sums(extract, [[row for part in parts[:2] for row in part]], 0, 3)
+    for name, value in vars(all_of_them).items():
         torch.testing.assert_close(getattr(several[1][0], name), value, rtol=1e-5, atol=1e-5 * float(value.abs().sum()))
     assert cost["hidden_states"] > 0
 
 
-def test_the_evidence_of_a_matrix_is_the_derivative_of_the_mean_log_likelihood(tiny_model: LanguageModel) -> None:
+@pytest.mark.parametrize("constant", [False, True])
+def test_the_evidence_of_a_steer_is_the_derivative_of_the_mean_log_likelihood(
+    tiny_model: LanguageModel, constant: bool
+) -> None:
     extract, some = FeatureExtractor(tiny_model), [*ROWS[:6], Row("neutral words", 0.0), Row("I", 1.0)]
     held = HeldOut.of(extract, some)
     assert len(held.lengths) == 6, "no label and no second token"
-    steer = Steer(32, dimensions=["tone"], rank=2, seed=2, epsilon=1e-3)
+    steer = Steer(32, dimensions=["tone"], rank=2, seed=2, epsilon=1e-3, constant=constant)
     evidence = ((held.hidden_ND @ steer.first[0]) * (held.residual_ND @ steer.second[0])).sum(-1)  # type: ignore[index]
+    if steer.constant is not None:
+        steer.constant.data = torch.randn(1, 32, generator=torch.Generator().manual_seed(3)) / 100
+        evidence = evidence + held.residual_ND @ steer.constant[0]
     evidence = torch.stack([part.mean() for part in evidence.split(list(held.lengths))])
     scores = []
     for row in ROWS[:6]:
@@ -127,7 +135,7 @@ def test_the_evidence_of_a_matrix_is_the_derivative_of_the_mean_log_likelihood(t
         scores.append(float((down - up).detach().mean()) / 100 / 1e-3)
     torch.testing.assert_close(evidence.detach(), torch.tensor(scores), rtol=1e-2, atol=1e-3)
     pairs = [(scores[a] > scores[b]) for a in range(6) for b in range(6) if ROWS[a].label > 0 > ROWS[b].label]
-    assert held.auc(steer.first[0], steer.second[0]).value == pytest.approx(sum(pairs) / len(pairs))  # type: ignore[index]
+    assert held.auc(*whole(steer)).value == pytest.approx(sum(pairs) / len(pairs))
     with pytest.raises(InputError, match="1 held-out rows with 1 labels above 0"):
         HeldOut.of(extract, ROWS[:1])
 

@@ -63,6 +63,9 @@ def test_prompt_sets_of_one_name_are_refused() -> None:
     "wrong",
     [
         {"kl": 0.0},
+        {"kl": [0.3, 0.0]},
+        {"kl": [0.3, 0.1, 0.3]},
+        {"perplexity": [1.0, 2.0]},
         {"perplexity": 1.0},
         {"samples": 0},
         {"calibration_prompts": 0},
@@ -81,3 +84,13 @@ def test_budgets_are_named_by_kind_and_value() -> None:
     protocol = Protocol(name="p", metric="tone", kl=0.3, perplexity=2)
     assert [budget.label for budget in protocol.budgets()] == ["kl 0.3", "perplexity ×2"]
     assert Protocol(name="p", metric="tone").budgets() == []
+
+
+def test_a_list_of_budgets_is_a_budget_for_each_value() -> None:
+    protocol = Protocol(name="p", metric="tone", kl=[0.1, 0.3, 0.6], perplexity=[1.5, 2])
+    assert [budget.label for budget in protocol.budgets()] == [
+        *("kl 0.1", "kl 0.3", "kl 0.6"),
+        *("perplexity ×1.5", "perplexity ×2"),
+    ]
+    assert Protocol(name="p", metric="tone", kl=[0.3]).budgets() == Protocol(name="p", metric="tone", kl=0.3).budgets()
+    assert Protocol(name="p", metric="tone", kl=[]).budgets() == []

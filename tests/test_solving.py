@@ -86,7 +86,7 @@ def test_the_file_holds_the_steer_and_what_was_found(tmp_path: Path, tiny_model:
     assert again == origin
     found = origin.training["found"]
     assert found["rank"] == loaded.rank == min(8, found["null"]["above"])
-    assert found["null"]["permutations"] == 39
+    assert found["null"]["permutations"] == 199
     assert sum(size > found["null"]["threshold"] for size in found["spectrum"]) == found["null"]["above"] >= 1
 
 
@@ -107,6 +107,54 @@ def test_without_a_null_the_rank_is_the_one_given(tiny_model: LanguageModel) -> 
         steer, origin = fit(tiny_model, corpus(), replace(WHAT, rank=rank, permutations=0))  # type: ignore[arg-type]
         assert steer.rank == expected
         assert origin.training["found"]["null"] == {}
+
+
+def test_permutations_that_do_not_fit_at_once_take_further_passes_to_the_same_null(
+    tiny_model: LanguageModel, solved: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmsteer.solving.NULL_NUMBERS", 60 * tiny_model.width**2)
+    most = []
+    monkeypatch.setattr(
+        "lmsteer.solving.statistics",
+        lambda *args, null_BKP, **more: most.append(null_BKP.shape[2]) or statistics(*args, null_BKP=null_BKP, **more),
+    )
+    steer, origin = fit(tiny_model, corpus(), WHAT)
+    assert most == [60, 60, 60, 19]
+    torch.testing.assert_close(steer.first, solved[0].first)
+    null, before = origin.training["found"]["null"], solved[1].training["found"]["null"]
+    assert null == before | {"threshold": pytest.approx(before["threshold"], rel=1e-5)}
+
+
+@pytest.mark.parametrize("form", ["add", "both"])
+@pytest.mark.parametrize("solver", ["one_pass", "paper"])
+def test_a_constant_part_is_learned_by_either_solver(
+    tiny_model: LanguageModel, tmp_path: Path, form: Any, solver: Any
+) -> None:
+    what = replace(WHAT, form=form, solver=solver, dummy=False, epsilon=0.05)
+    steer, origin = fit(tiny_model, corpus(), what, FitSettings(steps=20, batch_size=8, dev_every=10))
+    assert steer.constant is not None
+    assert (steer.rank == 0) == (form == "add")
+    assert steer.constant.detach().abs().max() > 0
+    signs = (1.0, -1.0)
+    with_it, plain, against = (sum(mean_nats(tiny_model, steer, v * y, y) for y in signs) for v in (1.0, 0.0, -1.0))
+    assert with_it < plain < against
+    save_steer(tmp_path / "steer.safetensors", steer, origin)
+    loaded, again = load_steer(tmp_path / "steer.safetensors", tiny_model)
+    assert torch.equal(loaded.constant, steer.constant)  # type: ignore[arg-type]
+    assert settings_of(loaded, again)["form"] == form
+
+
+def test_the_unit_of_strength_is_that_of_the_sum(tiny_model: LanguageModel) -> None:
+    hidden = FeatureExtractor(tiny_model)([row.text for row in corpus().dev]).hidden_ND
+    found = {form: fit(tiny_model, corpus(), replace(WHAT, form=form)) for form in ("matrix", "add", "both")}
+    for steer, origin in found.values():
+        both = [divergence(tiny_model.head, steer, torch.tensor([v]), hidden).mean() for v in (5.0, -5.0)]
+        assert float(sum(both)) / 2 == pytest.approx(UNIT_KL, rel=0.02)
+        assert origin.training["found"]["unit"]["kl"] == pytest.approx(UNIT_KL, rel=0.01)
+    (matrix, _), (add, with_add), (both, _) = found.values()
+    for one, other in ((both.matrix(0), matrix.matrix(0)), (both.constant, add.constant)):
+        assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.9999, "directions are kept"  # type: ignore[union-attr]
+    assert with_add.training["found"]["null"] == {}, "no permutations where no rank is sought"
 
 
 def test_labels_that_mean_nothing_keep_one_direction_and_say_so(
@@ -253,6 +301,11 @@ def test_steers_that_are_set_apart_are_orthogonal_in_the_whitened_space_and_stay
     assert abs(cosine(*before)) > 0.3
     assert abs(cosine(*after)) < 1e-4
     assert all(cosine(old, new) > 0.8 for old, new in zip(before, after, strict=True))
+
+
+def test_constants_are_not_set_apart() -> None:
+    with pytest.raises(InputError, match="form=both, apart=True: only matrices"):
+        OnePassSettings(form="both", apart=True)
 
 
 def test_attributes_that_are_one_cannot_be_set_apart(tiny_model: LanguageModel) -> None:

@@ -60,6 +60,14 @@ def steer() -> Steer:
     return Steer(32, dimensions=["tone", "dummy"], rank=4, epsilon=0.1, init_std=0.5, seed=1)
 
 
+def in_one_pass(world: World, folder: Path) -> None:
+    """A steer of one pass, its residuals kept."""
+    what = replace(WHAT, solver="one_pass", rank=2, permutations=39)
+    found, origin = fit(tiny(), corpus(), what, store=StoreSettings(where=str(folder / "kept")), world=world)
+    save_file(dict(found.state_dict()), folder / f"one_pass-{world.rank}-of-{world.size}.safetensors")
+    (folder / f"found-{world.rank}-of-{world.size}.json").write_text(json.dumps(origin.training["found"]))
+
+
 def everything(config: dict[str, Any], sweep: str, world: World) -> None:
     """Fit in several ways, then write generations into the folder of the configuration."""
     torch.set_num_threads(1)
@@ -74,6 +82,7 @@ def everything(config: dict[str, Any], sweep: str, world: World) -> None:
         mine = folder / f"{name}-{world.rank}-of-{world.size}"
         save_file(dict(found.state_dict()), mine.with_suffix(".safetensors"))
         mine.with_suffix(".json").write_text(json.dumps(origin.training["curve"]))
+    in_one_pass(world, folder)
     run = Run(folder / "run", "seed: 0\n", world)
     run.begin()
     for size in (6, 15):  # nine batches, and one of each strength
@@ -115,6 +124,18 @@ def test_losses_and_dev_figures_are_those_of_the_whole_batch(folder: tuple[Path,
     assert set(alone) == set(together) >= {"train", "dev"}
     for key, curve in alone.items():
         torch.testing.assert_close(torch.tensor(together[key]), torch.tensor(curve), rtol=1e-5, atol=1e-5)
+
+
+def test_sums_of_several_processes_give_the_one_pass_steer_of_one(folder: tuple[Path, int]) -> None:
+    place, size = folder
+    alone = load_file(place / "one_pass-0-of-1.safetensors")
+    matrix = alone["first"][0] @ alone["second"][0].T
+    for rank in range(size):
+        together = load_file(place / f"one_pass-{rank}-of-{size}.safetensors")
+        torch.testing.assert_close(together["first"][0] @ together["second"][0].T, matrix, rtol=1e-3, atol=1e-4)
+    one, several = (json.loads((place / f"found-0-of-{n}.json").read_text()) for n in (1, size))
+    torch.testing.assert_close(torch.tensor(several["spectrum"]), torch.tensor(one["spectrum"]), rtol=1e-5, atol=1e-7)
+    assert several["null"]["above"] == one["null"]["above"]
 
 
 def test_generations_of_several_processes_are_those_of_one(folder: tuple[Path, int]) -> None:

@@ -30,6 +30,8 @@ def study_steer(pair: Steer) -> Steer:
         raise InputError(f"steer_files: attributes {', '.join(pair.dimensions)}; two expected, one of each file")
     if pair.second is None:
         raise InputError("steer_files: a full steer has no factors to add; low-rank ones expected")
+    if pair.constant is not None:
+        raise InputError("steer_files: a steer with a constant part; matrices alone expected")
     parts = {name: factors(pair, k, pair.epsilon) for k, name in enumerate(pair.dimensions)}
     both = added(list(parts.values()))
     wrong = pair.first.detach().sum(0), pair.second.detach().sum(0)

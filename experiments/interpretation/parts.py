@@ -19,6 +19,8 @@ from lmsteer.steering.store import load_steer, save_steer
 
 def parted(steer: Steer) -> Steer:
     """Three dimensions: the steer's first one as it is, its first direction, and its other directions."""
+    if steer.constant is not None:
+        raise InputError("the steer has a constant part, which has no directions; one of form=matrix can be parted")
     whole, found = factors(steer, 0, steer.epsilon), directions(steer, 0)
     context_DR, output_DR = (found.context_DR * found.sizes_R).float(), found.output_DR.float()
     one, others = slice(0, 1), slice(1, None)

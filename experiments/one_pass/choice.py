@@ -1,4 +1,4 @@
-"""Estimates of several dampings and ranks, chosen on some held-out texts and measured on others."""
+"""Estimates of several dampings, ranks and forms, chosen on some held-out texts and measured on others."""
 
 from __future__ import annotations
 
@@ -58,20 +58,25 @@ def nested_sums(
 
 
 def judged(estimate: Estimate, ranks: Sequence[int], choice: HeldOut, figures: HeldOut, seed: int) -> dict[str, Any]:
-    """What stands above the null, and the AUC of the estimate at that rank, at others and at full rank."""
-    standing = above(estimate.sizes_R, estimate.null_P)
-    rules = {"null": max(1, standing), **{f"rank {rank}": rank for rank in ranks}, "full": len(estimate.sizes_R)}
+    """What stands above the null, and the AUC of the estimate at that rank, at others and at full rank.
+
+    Rules with "add" have the constant part: alone, or beside a matrix.
+    """
+    standing, full = above(estimate.sizes_R, estimate.null_P), len(estimate.sizes_R)
+    rules = {"null": max(1, standing), **{f"rank {rank}": rank for rank in ranks}, "full": full}
+    rules |= {"add": 0, "null + add": max(1, standing), "full + add": full}
+
+    def auc(held: HeldOut, rule: str) -> dict[str, Any]:
+        constant_D = estimate.constant_D if "add" in rule else None
+        return asdict(held.auc(*estimate.factors(rules[rule]), constant_D, seed=seed))
+
     return {
         "above": standing,
         "threshold": threshold(estimate.null_P),
         "spectrum": estimate.sizes_R[:SHOWN].tolist(),
         "null": sorted(estimate.null_P.tolist()),
         "rules": {
-            rule: {
-                "rank": rank,
-                "choice": asdict(choice.auc(*estimate.factors(rank), seed=seed)),
-                "figures": asdict(figures.auc(*estimate.factors(rank), seed=seed)),
-            }
+            rule: {"rank": rank, "choice": auc(choice, rule), "figures": auc(figures, rule)}
             for rule, rank in rules.items()
         },
     }

@@ -38,7 +38,7 @@ def _spectrum(axes: Axes, one: dict[str, Any], damping: float) -> None:
 
 def _growth(axes: Axes, found: dict[str, Any]) -> None:
     sizes = found["sizes"]
-    names = {"null": "rank by the null", "full": "full rank"}
+    names = {"null": "rank by the null", "full": "full rank", "add": "constant alone"}
     for place, (rule, name) in enumerate(names.items()):
         rows, color = [one["rows"] for one in sizes], COLORS[place * 2]
         values = [one["rules"][rule]["figures"] for one in sizes]

@@ -57,12 +57,15 @@ class HeldOut:
             )
         return cls(torch.cat(hidden), torch.cat(residual), tuple(filter(None, lengths)), positive)
 
-    def auc(self, first_DR: Tensor, second_DR: Tensor, *, seed: int = 0) -> Interval:
-        """AUC of ``P1 P2^T`` as a classifier, with its bootstrap interval over texts.
+    def auc(self, first_DR: Tensor, second_DR: Tensor, constant_D: Tensor | None = None, *, seed: int = 0) -> Interval:
+        """AUC of ``P1 P2^T``, with a constant part b if given, as a classifier; its bootstrap interval over texts.
 
-        Evidence is the derivative of a text's mean log-likelihood in the strength, at strength 0: the mean c M d.
+        Evidence is the derivative of a text's mean log-likelihood in the strength, at strength 0: the mean
+        ``(c M + b) d``.
         """
         first_DR, second_DR = (factor.detach().to(self.hidden_ND) for factor in (first_DR, second_DR))
         evidence_N = ((self.hidden_ND @ first_DR) * (self.residual_ND @ second_DR)).sum(-1)
+        if constant_D is not None:
+            evidence_N += self.residual_ND @ constant_D.detach().to(self.residual_ND)
         scores = np.array([part.mean().item() for part in evidence_N.split(list(self.lengths))])
         return bootstrap_interval([scores, np.array(self.positive_B, dtype=float)], auc, seed=seed)

@@ -13,10 +13,10 @@ def markdown(found: dict[str, Any]) -> str:
     rules = list(found["sizes"][-1]["rules"])
     held, chosen = found["held_out"], found["chosen"]
     parts = [
-        f"{found['corpus']}: damping and rank chosen on {held['choice']:,} held-out texts (damping "
+        f"{found['corpus']}: damping, rank and form chosen on {held['choice']:,} held-out texts (damping "
         f"{chosen['damping']:g}, {_rule(chosen['rule'])}), figures on {held['figures']:,} others. AUC of the evidence "
         "for a positive label, with 95 % bootstrap intervals over texts.",
-        "### AUC by damping and rank, all rows\n\n"
+        "### AUC by damping, rank and form, all rows\n\n"
         + table(
             [
                 "damping",
@@ -54,7 +54,12 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 def _rule(rule: str) -> str:
-    return "rank by the null" if rule == "null" else "full rank" if rule == "full" else rule
+    """A rule in words."""
+    if rule == "add":
+        return "constant alone"
+    rank, _, more = rule.partition(" + ")
+    words = {"null": "rank by the null", "full": "full rank"}.get(rank, rank)
+    return f"{words} and constant" if more else words
 
 
 def interval(value: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Look into the one-pass estimator: its spectrum beside the null, damping and rank, how many texts it needs, its time.
+"""Look into the one-pass estimator: its spectrum beside the null, damping, rank and form, its need of texts and time.
 
 python -m experiments.one_pass.run steer=detox data=toxic-snippets
 """
@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import torch
 from omegaconf import DictConfig
 from pydantic import Field
+from torch import Tensor
 
 from experiments.one_pass.choice import TimedExtractor, best, judged, nested_sums
 from experiments.one_pass.figure import one_pass_figure
@@ -27,6 +28,7 @@ from lmsteer.reporting.figures import to_png
 from lmsteer.runs import Run
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.one_pass import Estimate
+from lmsteer.steering.steer import Steer
 from lmsteer.steering.store import load_steer
 from src.configuration import Words, build, entry_point, record, resolved
 
@@ -68,7 +70,7 @@ def one_pass(cfg: DictConfig) -> dict[str, Any]:
 
 
 def measure(model: LanguageModel, corpus: Corpus, what: SteerSettings, config: dict[str, Any]) -> dict[str, Any]:
-    """Sums of ever more rows; on all of them the choice of damping and rank; then figures on other texts."""
+    """Sums of ever more rows; on all of them the choice of damping, rank and form; then figures on other texts."""
     seed, ranks = config["seed"], [rank for rank in config["ranks"] if rank < model.width]
     steers = {file: load_steer(Path(file), model)[0] for file in config["steer_files"]}
     extract = TimedExtractor(model, max_length=config["max_length"])
@@ -97,10 +99,15 @@ def measure(model: LanguageModel, corpus: Corpus, what: SteerSettings, config: d
             for place in range(len(sums))
         ],
         "steers": {
-            Path(file).parent.name: asdict(figures.auc(steer.matrix(0).T, torch.eye(model.width), seed=seed))
-            for file, steer in steers.items()
+            Path(file).parent.name: asdict(figures.auc(*whole(steer), seed=seed)) for file, steer in steers.items()
         },
     }
+
+
+def whole(steer: Steer) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Factors and constant part of a steer's first dimension."""
+    constant_D = None if steer.constant is None else steer.constant[0]
+    return steer.matrix(0).T, torch.eye(steer.width), constant_D
 
 
 def nested(corpus: Corpus, sizes: Sequence[int], seed: int) -> list[list[Row]]:

@@ -28,7 +28,9 @@ class Budget:
     def __post_init__(self) -> None:
         lowest = 0 if self.kind == "kl" else 1
         if not lowest < self.value < math.inf:
-            raise InputError(f"protocol.{self.kind}={self.value}: a finite number above {lowest} expected, or null")
+            raise InputError(
+                f"protocol.{self.kind}={self.value}: a finite number above {lowest} expected, a list of them, or null"
+            )
 
     @property
     def label(self) -> str:

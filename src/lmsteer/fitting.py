@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 import math
-import pickle
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 
 from lmsteer.data.corpus import Corpus
@@ -22,11 +16,12 @@ from lmsteer.data.features import FeatureExtractor
 from lmsteer.data.module import CorpusData
 from lmsteer.data.store import StoreSettings
 from lmsteer.errors import InputError
-from lmsteer.solving import OnePassSettings, solve
+from lmsteer.solving import Form, OnePassSettings, solve
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import DUMMY, Steer
 from lmsteer.steering.store import Origin
 from lmsteer.task import SteerTask, Stop
+from lmsteer.trainer import train
 from lmsteer.world import World
 
 VERSIONS_OF = ("lmsteer", "torch", "transformers", "pytorch-lightning")
@@ -86,6 +81,8 @@ class SteerSettings:
         solver: "paper": gradient descent on the loss. "one_pass": one natural-gradient step, from sums over the
             corpus (docs/one_pass.md), without initial weights, dummy or regularization. Its rank is ``rank`` at most:
             as many directions as stand above the null.
+        form: "matrix": what the paper learns. "add": a constant vector, added to the hidden state whatever the context.
+            "both": their sum. The dummy has the same form.
         damping: Of the one-pass solver: share of the mean eigenvalue that is added to both covariances.
         permutations: Of the one-pass solver: permutations of the labels that make the null; 0: no null.
     """
@@ -98,8 +95,9 @@ class SteerSettings:
     dummy: bool = True
     regularization: float = 0.0
     solver: Literal["paper", "one_pass"] = "paper"
+    form: Form = "matrix"
     damping: float = 1.0
-    permutations: int = 39
+    permutations: int = 199
 
     def __post_init__(self) -> None:
         if not 0 <= self.regularization < math.inf:
@@ -109,14 +107,24 @@ class SteerSettings:
     def one_pass(self) -> OnePassSettings:
         """The part that is for the one-pass solver."""
         return OnePassSettings(
-            rank=self.rank, epsilon=self.epsilon, damping=self.damping, permutations=self.permutations
+            rank=self.rank,
+            epsilon=self.epsilon,
+            damping=self.damping,
+            permutations=self.permutations,
+            form=self.form,
         )
 
     def build(self, width: int, seed: int) -> Steer:
         """A fresh steer for hidden states of size ``width``, the attribute's dimension first."""
         dimensions = (self.name, DUMMY) if self.dummy and self.solver == "paper" else (self.name,)
         return Steer(
-            width, dimensions=dimensions, rank=self.rank, epsilon=self.epsilon, init_std=self.init_std, seed=seed
+            width,
+            dimensions=dimensions,
+            rank=0 if self.form == "add" else self.rank,
+            epsilon=self.epsilon,
+            init_std=self.init_std,
+            seed=seed,
+            constant=self.form != "matrix",
         )
 
 
@@ -145,9 +153,11 @@ def fit(
     source = corpus.digest()  # which texts the rows are a choice of, whatever the seed
     corpus = corpus if how.rows is None else corpus.subset(how.rows, seed)
     if what.solver == "one_pass":
-        found, training = _solved(model, corpus, what, how, seed, store)
+        found, training = _solved(model, corpus, what, how, seed, store, world)
     else:
         found, training = _learned(model, corpus, steer, what, how, seed, store, folder, logger, world)
+    if what.form != "matrix":  # the rows of a table that was made before there were forms name none
+        training["form"] = what.form
     sizes = {"train_rows": len(corpus.train), "dev_rows": len(corpus.dev[: how.dev_rows])}
     removed = dict(corpus.removed)
     origin = Origin(
@@ -163,7 +173,13 @@ def fit(
 
 
 def _solved(
-    model: LanguageModel, corpus: Corpus, what: SteerSettings, how: FitSettings, seed: int, store: StoreSettings
+    model: LanguageModel,
+    corpus: Corpus,
+    what: SteerSettings,
+    how: FitSettings,
+    seed: int,
+    store: StoreSettings,
+    world: World,
 ) -> tuple[Steer, dict[str, Any]]:
     """By the one-pass solver; options of the other one are noted as unused."""
     if not corpus.train:
@@ -180,6 +196,7 @@ def _solved(
         max_length=how.max_length,
         seed=seed,
         store=store,
+        world=world,
     )
     used = {"max_length": how.max_length, "dev_rows": how.dev_rows, "rows": how.rows}
     options = {"solver": what.solver, "rank": what.rank, "damping": what.damping, "permutations": what.permutations}
@@ -215,69 +232,6 @@ def _learned(
         world=world,
     )
     task = SteerTask(steer, model.head, lr=how.lr, regularization=what.regularization, stop=how.stop, world=world)
-    _train(task, data, how, model.device, folder, logger)
+    train(task, data, steps=how.steps, dev_every=how.dev_every, device=model.device, folder=folder, logger=logger)
     options = {"regularization": what.regularization, "init_std": what.init_std, "solver": what.solver}
     return task.chosen(), {**asdict(how), **options, "curve": task.curve}
-
-
-def _train(
-    task: SteerTask,
-    data: CorpusData,
-    settings: FitSettings,
-    device: torch.device,
-    folder: Path | None,
-    logger: Logger | None,
-) -> None:
-    checkpoint = None if folder is None else folder / "last.ckpt"
-    callbacks: list[pl.Callback] = [TQDMProgressBar(refresh_rate=1)]
-    if checkpoint is not None:
-        # Saved after the dev loss is known, so that a resumed fit has it; without dev rows every so many steps.
-        every = None if data.dev else settings.dev_every
-        callbacks.append(
-            ModelCheckpoint(
-                checkpoint.parent,
-                filename=checkpoint.stem,
-                every_n_train_steps=every,
-                save_on_train_epoch_end=False,
-                enable_version_counter=False,
-            )
-        )
-    quiet_lightning()
-    trainer = pl.Trainer(
-        accelerator={"cuda": "gpu"}.get(device.type, device.type),
-        devices=task.world.local_size,
-        num_nodes=task.world.nodes,
-        strategy="ddp" if task.world.size > 1 else "auto",
-        plugins=TorchElasticEnvironment() if task.world.size > 1 else None,  # reads what World.join sets
-        use_distributed_sampler=False,
-        max_steps=settings.steps,
-        limit_val_batches=1.0 if data.dev else 0,
-        val_check_interval=min(settings.dev_every, settings.steps),
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        logger=logger or False,
-        log_every_n_steps=1,
-        callbacks=callbacks,
-        enable_checkpointing=checkpoint is not None,
-        enable_model_summary=False,
-        default_root_dir=str(folder) if folder else None,
-    )
-    resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
-    if resume is not None:
-        _check_readable(resume)
-    trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
-
-
-def _check_readable(checkpoint: Path) -> None:
-    try:
-        torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{checkpoint}: damaged checkpoint; delete its folder to fit from the beginning") from error
-
-
-def quiet_lightning() -> None:
-    """Keep Lightning's notices on hardware, workers and other products out of the run's output."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message="The `srun` command is available")

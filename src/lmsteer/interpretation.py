@@ -53,12 +53,14 @@ def interpret(
         seed: Of the random matrices, and of the bootstrap over texts.
 
     Raises:
-        InputError: If the steer has no such dimension or it is zero, no text has two tokens, or the labels are not of
-            both signs.
+        InputError: If the steer has no such dimension, it is zero or has a constant part, no text has two tokens, or
+            the labels are not of both signs.
     """
     shown, texts, labels = shown or Shown(), [row.text for row in rows], [row.label for row in rows]
     if dimension not in steer.dimensions:
         raise InputError(f"dimension={dimension}: the steer's dimensions are {', '.join(steer.dimensions)}")
+    if steer.constant is not None:
+        raise InputError("the steer has a constant part, which has no directions; one of form=matrix can be read")
     found = directions(steer, steer.dimensions.index(dimension))
     Judged(torch.zeros(len(rows), 1), labels)  # refuses the labels before the long work
     draws = [randomized(found, seed + draw) for draw in range(shown.draws)]

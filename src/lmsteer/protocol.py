@@ -29,8 +29,8 @@ class Protocol:
         strengths: Strengths of the steer's first dimension; the plain model is always measured too.
         one_way: Keys of prompt sets that are steered in one direction only, such as negative prompts to positive.
         kl: Nats per token between steered and plain model to which a further row is calibrated in each direction of
-            ``strengths``; None: no such row.
-        perplexity: The same for a multiple of the plain model's perplexity.
+            ``strengths``; a list: a row for each of its values; None: no such row.
+        perplexity: The same for multiples of the plain model's perplexity.
         calibration_prompts: Prompts of each set on which strengths are calibrated, at most.
         dummy: Strength of the dummy dimension in the steered rows, for steers that have one; 0 is off, the paper leaves
             it on at 1.
@@ -41,7 +41,8 @@ class Protocol:
             above 1e4; for measuring the effect of that.
 
     Raises:
-        InputError: If there are no strengths or samples, a strength is 0, repeated or not finite, or a name is not one.
+        InputError: If there are no strengths or samples, a strength is 0, repeated or not finite, a budget out of range
+            or repeated, or a name is not one.
     """
 
     name: str
@@ -49,8 +50,8 @@ class Protocol:
     prompts: Mapping[str, Callable[[], PromptSet]] = field(default_factory=dict)
     strengths: Sequence[float] = (-5.0, 5.0)
     one_way: Mapping[str, Direction] = field(default_factory=dict)
-    kl: float | None = None
-    perplexity: float | None = None
+    kl: float | Sequence[float] | None = None
+    perplexity: float | Sequence[float] | None = None
     calibration_prompts: int = 50
     samples: int = 5
     dummy: float = 0.0
@@ -96,8 +97,7 @@ class Protocol:
 
     def budgets(self) -> list[Budget]:
         """What strengths are calibrated to."""
-        kinds: dict[Literal["kl", "perplexity"], float | None] = {"kl": self.kl, "perplexity": self.perplexity}
-        return [Budget(kind, value) for kind, value in kinds.items() if value is not None]
+        return [*_budgets("kl", self.kl), *_budgets("perplexity", self.perplexity)]
 
     def goes(self, key: str, strength: float) -> bool:
         """Whether a prompt set is steered in the direction of a strength."""
@@ -128,3 +128,11 @@ class Protocol:
         if len(set(names)) != len(names):
             raise InputError(f"protocol {self.name}: prompt sets have the names {names}; distinct ones expected")
         return sets
+
+
+def _budgets(kind: Literal["kl", "perplexity"], values: float | Sequence[float] | None) -> list[Budget]:
+    given = [] if values is None else list(values) if isinstance(values, Sequence) else [values]
+    found = [Budget(kind, value) for value in given]
+    if len({budget.label for budget in found}) != len(found):
+        raise InputError(f"protocol.{kind}={given}: distinct numbers expected")
+    return found

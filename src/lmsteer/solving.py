@@ -25,8 +25,9 @@ from lmsteer.steering.divergence import divergence
 from lmsteer.steering.head import Head
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.null import above, check_permutations, permuted, threshold
-from lmsteer.steering.one_pass import Estimate, Statistics
+from lmsteer.steering.one_pass import Estimate, Statistics, null_of, whiteners
 from lmsteer.steering.steer import Steer
+from lmsteer.world import World
 
 UNIT_STRENGTH, UNIT_KL = 5.0, 0.3
 """The unit of strength: ±5, the strengths of the paper's protocols, cost 0.3 nats per token on average."""
@@ -34,6 +35,9 @@ UNIT_TOKENS = 1024
 """Contexts on which the cost is measured, at most."""
 START = 0.3
 """Where the search for the unit begins: the shift at that strength as a share of the hidden state."""
+NULL_NUMBERS = 2**29
+"""Numbers of the null's sums that are held at once, 2 GiB; permutations beyond take further passes."""
+Form = Literal["matrix", "add", "both"]
 Factors = tuple[Tensor, Tensor]
 """P1 and P2 (D, R), float64."""
 
@@ -47,16 +51,20 @@ class OnePassSettings:
         damping: Share of the mean eigenvalue that is added to both covariances.
         permutations: Permutations of the labels that make the null; 0: no null, ``rank`` directions are kept.
         apart: Make the steers of several attributes orthogonal to one another, see ``orthogonal``.
+        form: "matrix": a matrix, as in the paper. "add": a constant vector, added to every hidden state alike. "both":
+            their sum.
 
     Raises:
-        InputError: If the damping is not above 0, or the permutations are few but not 0.
+        InputError: If the damping is not above 0, the permutations are few but not 0, or more than matrices shall be
+            made orthogonal.
     """
 
     rank: int | Literal["full"] = 64
     epsilon: float = 1e-3
     damping: float = 1.0
-    permutations: int = 39
+    permutations: int = 199
     apart: bool = False
+    form: Form = "matrix"
 
     def __post_init__(self) -> None:
         if not 0 < self.damping < math.inf:
@@ -64,6 +72,8 @@ class OnePassSettings:
         if self.permutations < 0:
             raise InputError(f"steer.permutations={self.permutations}: 0 or a number above it expected")
         check_permutations(self.permutations)
+        if self.apart and self.form != "matrix":
+            raise InputError(f"form={self.form}, apart=True: only matrices are made orthogonal; form=matrix expected")
 
 
 def solve(
@@ -77,6 +87,7 @@ def solve(
     max_length: int = 256,
     seed: int = 0,
     store: StoreSettings | None = None,
+    world: World | None = None,
 ) -> tuple[Steer, dict[str, Any]]:
     """Make one steer of one pass over texts, with a dimension for each of K attributes.
 
@@ -85,6 +96,7 @@ def solve(
         unit_texts: Other texts, on which the unit of strength is measured.
         seed: Of the permutations; nothing else is random.
         store: Where hidden states and residuals are kept for later runs; None: nowhere.
+        world: The processes that share the texts, all of which call this; None: one.
 
     Returns:
         The steer, on the CPU, and by attribute the spectrum with its null, the rank and the unit.
@@ -98,35 +110,54 @@ def solve(
     if isinstance(extract, FeatureStore) and store.everything:
         extract.add([*texts, *unit_texts])
         kept = ResidualStore(extract)
-    null_BKP = permuted(label_BK, settings.permutations, seed=seed)
-    sums = statistics(extract, texts, label_BK, null_BKP=null_BKP, store=kept)
-    steer, found = steer_of(sums, names, settings)
+    null_BKP = permuted(label_BK, 0 if settings.form == "add" else settings.permutations, seed=seed)
+    first_BKP, *further = null_BKP.split(max(1, NULL_NUMBERS // (len(names) * model.width**2)), dim=-1)
+    sums = statistics(extract, texts, label_BK, null_BKP=first_BKP, store=kept, world=world)
+    rest_KP = torch.empty(len(names), 0, dtype=torch.double)
+    for some_BKP in further:
+        again = statistics(extract, texts, label_BK, null_BKP=some_BKP, store=kept, world=world)
+        own = [null_of(again, k, *whiteners(again, k, damping=settings.damping)) for k in range(len(names))]
+        rest_KP = torch.cat([rest_KP, torch.stack(own)], dim=1)
+    steer, found = steer_of(sums, names, settings, null_KP=rest_KP)
     states_ND = contexts(extract, unit_texts, most=UNIT_TOKENS)
     for k, name in enumerate(steer.dimensions):
         found[name]["unit"] = set_unit(steer, k, model.head, states_ND)
     return steer, found
 
 
-def steer_of(sums: Statistics, names: Sequence[str], settings: OnePassSettings) -> tuple[Steer, dict[str, Any]]:
-    """The steer of some statistics, in no unit of strength yet, and by attribute what is known of its spectrum."""
-    parts, found = list[Factors](), dict[str, Any]()
-    width = sums.spread_DD.shape[0]
-    most = width if settings.rank == "full" else min(settings.rank, width)
+def steer_of(
+    sums: Statistics, names: Sequence[str], settings: OnePassSettings, *, null_KP: Tensor | None = None
+) -> tuple[Steer, dict[str, Any]]:
+    """The steer of some statistics, in no unit of strength yet, and by attribute what is known of its spectrum.
+
+    Args:
+        null_KP: ``Estimate.null_P`` of further permutations, that are not among the sums.
+    """
+    parts, constants, found = list[Factors](), list[Tensor](), dict[str, Any]()
     for k, name in enumerate(names):
         estimate = Estimate.of(sums, k, damping=settings.damping)
-        rank = most
-        null: dict[str, Any] = {}
-        if settings.permutations:
-            standing = above(estimate.sizes_R, estimate.null_P)
-            null = {"permutations": len(estimate.null_P), "above": standing, "threshold": threshold(estimate.null_P)}
-            rank = max(1, min(most, standing))
-            if not standing:
-                print(f"{name}: no direction stands above the label-permutation null; the largest is kept", flush=True)
+        null_P = estimate.null_P if null_KP is None else torch.cat([estimate.null_P, null_KP[k]])
+        rank, null = _rank(name, estimate.sizes_R, null_P, settings)
         parts.append(estimate.factors(rank))
+        constants.append(estimate.constant_D)
         found[name] = {"rank": rank, "spectrum": estimate.sizes_R[: rank + 8].tolist(), "null": null}
     if settings.apart:
         parts = orthogonal(parts, sums, settings.damping)
-    return _built(parts, names, settings.epsilon), found
+    return _built(parts, names, settings.epsilon, None if settings.form == "matrix" else constants), found
+
+
+def _rank(name: str, sizes_R: Tensor, null_P: Tensor, settings: OnePassSettings) -> tuple[int, dict[str, Any]]:
+    """How many directions are kept, and what the null says of them."""
+    if settings.form == "add":
+        return 0, {}
+    most = len(sizes_R) if settings.rank == "full" else min(settings.rank, len(sizes_R))
+    if not len(null_P):
+        return most, {}
+    standing = above(sizes_R, null_P)
+    if not standing:
+        print(f"{name}: no direction stands above the label-permutation null; the largest is kept", flush=True)
+    null = {"permutations": len(null_P), "above": standing, "threshold": threshold(null_P)}
+    return max(1, min(most, standing)), null
 
 
 def orthogonal(parts: Sequence[Factors], sums: Statistics, damping: float) -> list[Factors]:
@@ -159,11 +190,14 @@ def _damped(matrix_DD: Tensor, damping: float) -> Tensor:
     return matrix_DD + damping * matrix_DD.diagonal().mean() * torch.eye(len(matrix_DD), dtype=matrix_DD.dtype)
 
 
-def _built(parts: Sequence[Factors], names: Sequence[str], epsilon: float) -> Steer:
+def _built(parts: Sequence[Factors], names: Sequence[str], epsilon: float, constants: Sequence[Tensor] | None) -> Steer:
     """A low-rank steer of factors, padded with zero columns to one rank; a full one where that is not lower."""
     width, rank = parts[0][0].shape[0], max(first.shape[1] for first, _ in parts)
-    steer = Steer(width, dimensions=names, rank=rank if rank < width else "full", epsilon=epsilon)
+    constant = constants is not None
+    steer = Steer(width, dimensions=names, rank=rank if rank < width else "full", epsilon=epsilon, constant=constant)
     with torch.no_grad():
+        if steer.constant is not None and constants is not None:
+            steer.constant.copy_(torch.stack(list(constants)) / epsilon)
         for k, (first, second) in enumerate(parts):
             if steer.second is None:
                 steer.first[k] = (first @ second.T / epsilon).float()
@@ -182,9 +216,11 @@ def set_unit(steer: Steer, dimension: int, head: Head, states_ND: Tensor) -> dic
     if not len(states_ND):
         raise InputError("dev rows: no text is longer than one token; the unit of strength is measured on them")
     place_K = F.one_hot(torch.tensor(dimension), len(steer.dimensions)).float()
-    matrix_DD = steer.matrix(dimension).detach()
     states = states_ND.cpu().float()
-    gain = float((states @ matrix_DD.T).norm() / states.norm()) * steer.epsilon * UNIT_STRENGTH
+    shift = states @ steer.matrix(dimension).detach().T
+    if steer.constant is not None:
+        shift += steer.constant[dimension].detach()
+    gain = float(shift.norm() / states.norm()) * steer.epsilon * UNIT_STRENGTH
     _scale(steer, dimension, START / gain)
 
     def cost(strength: float) -> float:
@@ -199,8 +235,12 @@ def set_unit(steer: Steer, dimension: int, head: Head, states_ND: Tensor) -> dic
 
 @torch.no_grad()
 def _scale(steer: Steer, dimension: int, factor: float) -> None:
+    if steer.constant is not None:
+        steer.constant[dimension] *= factor
     if steer.second is None:
         steer.first[dimension] *= factor
+        return
+    if not steer.rank:
         return
     # Evenly between the factors, however unlike their sizes were.
     first, second = steer.first[dimension], steer.second[dimension]

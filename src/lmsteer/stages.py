@@ -188,7 +188,8 @@ def _facts(origin: Origin | None) -> dict[str, str]:
 def _spectrum(found: Mapping[str, Any]) -> dict[str, Any]:
     """What a one-pass solver found, in a few numbers."""
     null = {name: found["null"][name] for name in ("above", "threshold") if name in found["null"]}
-    return {"directions": found["rank"], "largest": found["spectrum"][0], **null, "unit": found["unit"]}
+    largest = {"largest": found["spectrum"][0]} if found["rank"] else {}
+    return {"directions": found["rank"], **largest, **null, "unit": found["unit"]}
 
 
 def _words(value: object) -> str:

@@ -131,6 +131,12 @@ class World:
         """Sums over the processes, which are equal in all of them to the last bit."""
         return [sum(column) for column in zip(*self.gathered(values), strict=True)]
 
+    def total(self, own: torch.Tensor) -> torch.Tensor:
+        """Sum of a tensor on the CPU over the processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(own)
+        return own
+
     def wait(self) -> None:
         """Go on when all are here."""
         self.agreed(None)

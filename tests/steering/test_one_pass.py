@@ -13,10 +13,13 @@ from lmsteer.steering.one_pass import Estimate, Statistics, whitener
 from lmsteer.steering.residuals import Residuals
 
 WIDTH, VOCABULARY, LENGTH = 12, 60, 10
+CONSTANT = torch.linspace(1, -1, WIDTH) / 4
 
 
-def language(texts: int, *, strength: float = 0.25, seed: int = 0) -> tuple[Head, Tensor, Tensor, Tensor, Tensor]:
-    """Texts of one label each, whose tokens are drawn from the model steered by ``label * M``.
+def language(
+    texts: int, *, strength: float = 0.25, constant: float = 0.0, seed: int = 0
+) -> tuple[Head, Tensor, Tensor, Tensor, Tensor]:
+    """Texts of one label each, whose tokens are drawn from the model steered by ``label * (h M + constant * b)``.
 
     Returns:
         The head, hidden states and targets by token, labels by text, and M (rank 1, as it acts on row vectors): the
@@ -29,7 +32,7 @@ def language(texts: int, *, strength: float = 0.25, seed: int = 0) -> tuple[Head
     label_B = 2.0 * torch.randint(2, (texts,), generator=noise) - 1
     hidden_ND = torch.randn(texts * LENGTH, WIDTH, generator=noise) * torch.linspace(1.2, 0.4, WIDTH)
     label_N = label_B.repeat_interleave(LENGTH)
-    chances = head(hidden_ND + label_N[:, None] * hidden_ND @ matrix).softmax(-1)
+    chances = head(hidden_ND + label_N[:, None] * (hidden_ND @ matrix + constant * CONSTANT)).softmax(-1)
     targets_N = torch.multinomial(chances, 1, generator=noise)[:, 0]
     return head, hidden_ND, targets_N, label_B, matrix
 
@@ -91,6 +94,36 @@ def test_without_truncation_the_estimate_is_its_formula() -> None:
     )
 
 
+def test_the_constant_nears_the_true_one_as_texts_grow() -> None:
+    found = []
+    for texts in (30, 300, 3000):
+        head, hidden, targets, label_B, _ = language(texts, strength=0.0, constant=1.0)
+        residuals = Residuals(head)
+        each = residuals(hidden, targets)
+        spread = residuals.spread()
+        sums = Statistics.of(hidden, each, lengths(label_B), label_B[:, None], spread_DD=spread)
+        found.append(Estimate.of(sums, damping=0.01).constant_D.float())
+    distances = [float((b - CONSTANT).norm() / CONSTANT.norm()) for b in found]
+    assert distances == sorted(distances, reverse=True)
+    assert distances[-1] < 0.15, "its size too, as one step reaches an optimum that is near"
+
+
+def test_the_constant_is_the_gradient_of_the_log_likelihood_through_the_spread() -> None:
+    head, hidden, targets, label_B, _ = language(60)
+    labels = (label_B * torch.linspace(0.2, 1, 60))[:, None]
+    residuals, label_N = Residuals(head), labels[:, 0].repeat_interleave(LENGTH)
+    each = residuals(hidden, targets)
+    sums = Statistics.of(hidden, each, lengths(label_B), labels, spread_DD=residuals.spread())
+    b = torch.zeros(WIDTH, requires_grad=True)
+    centered = label_N - label_N.mean()
+    log_p = head(hidden + centered[:, None] * b).log_softmax(-1)[range(len(targets)), targets]
+    (gradient,) = torch.autograd.grad(log_p.mean(), b)
+    spread = residuals.spread() / len(targets)
+    spread += 0.3 * spread.diagonal().mean() * torch.eye(WIDTH)
+    expected = torch.linalg.solve(spread, gradient.double()) / label_N.square().mean()
+    torch.testing.assert_close(Estimate.of(sums, damping=0.3).constant_D, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_sums_of_shards_are_those_of_the_whole() -> None:
     head, hidden, targets, label_B, _ = language(60)
     labels = torch.stack([label_B, label_B.roll(1)], dim=1)
@@ -104,8 +137,13 @@ def test_sums_of_shards_are_those_of_the_whole() -> None:
         return Statistics.of(hidden[tokens], found, count, labels[texts], **options)
 
     whole, shards = of(0, 60), of(0, 13) + of(13, 40) + of(40, 60)
+    added = of(0, 13)
+    added.add_(of(13, 60))
     for name, value in vars(whole).items():
-        torch.testing.assert_close(getattr(shards, name), value, rtol=1e-5, atol=1e-5 * float(value.abs().max()))
+        for parts in (shards, added):
+            torch.testing.assert_close(getattr(parts, name), value, rtol=1e-5, atol=1e-5 * float(value.abs().max()))
+    with pytest.raises(InputError, match="do not add up"):
+        added.add_(Statistics.of(hidden, hidden, lengths(label_B), label_B[:, None]))
 
 
 def test_sums_are_those_of_their_definition_token_by_token(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +167,10 @@ def test_sums_are_those_of_their_definition_token_by_token(monkeypatch: pytest.M
             "context_KDD": sum(y[b] ** 2 * torch.outer(c[t], c[t]) for t, b in known),
         }.items():
             torch.testing.assert_close(getattr(found, name)[k].float(), expected, rtol=1e-5, atol=1e-5)
+        plainly = {"pull_KD": sum(y[b] * d[t] for t, b in known), "drift_KD": sum(d[t] for t, _ in known)}
+        for name, vector in plainly.items():
+            torch.testing.assert_close(getattr(found, name)[k].float(), vector, rtol=1e-5, atol=1e-5)
+        assert found.square_K[k] == pytest.approx(sum(y[b] ** 2 for _, b in known))
         moved = sum(null[b, k, 1].item() * torch.outer(c[t], d[t]) for t, b in enumerate(owner))
         torch.testing.assert_close(found.null_pull_KPDD[k, 1], moved, rtol=1e-5, atol=1e-5)
         assert found.null_label_KP[k, 1] == pytest.approx(sum(null[b, k, 1].item() for b in owner), rel=1e-6)
@@ -142,7 +184,7 @@ def test_texts_without_a_label_count_for_the_spread_alone() -> None:
     residuals, count = Residuals(head)(hidden, targets), lengths(label_B)
     some = Statistics.of(hidden, residuals, count, labels)
     few = Statistics.of(hidden[:100], residuals[:100], count[:10], labels[:10])
-    for name in ("known_K", "label_K", "context_KDD", "pull_KDD", "drift_KDD"):
+    for name in ("known_K", "label_K", "square_K", "context_KDD", "pull_KDD", "drift_KDD", "pull_KD", "drift_KD"):
         torch.testing.assert_close(getattr(some, name), getattr(few, name))
     assert some.tokens == 400
 

@@ -57,8 +57,8 @@ def agreement(source: Head, target: Head, steer: Steer, made: Steer, places: Pla
     for source_CD, target_CE in zip(places.source_ND.split(CHUNK), places.target_NE.split(CHUNK), strict=True):
         p_CS = target(target_CE).softmax(-1)
         wanted_CS, got_CS = (
-            _centered(p_CS, hidden.float() @ first @ second.T)
-            for hidden, (first, second) in ((source_CD, ours), (target_CE, theirs))
+            _centered(p_CS, hidden.float() @ first @ second.T + constant_S)
+            for hidden, (first, second, constant_S) in ((source_CD, ours), (target_CE, theirs))
         )
         pairs = ((wanted_CS, wanted_CS), (got_CS, got_CS), (wanted_CS, got_CS))
         products += torch.stack([(p_CS * a * b).sum() for a, b in pairs]).cpu()
@@ -66,12 +66,14 @@ def agreement(source: Head, target: Head, steer: Steer, made: Steer, places: Pla
     return Agreement(both / (wanted * got) ** 0.5 if wanted * got else 0.0, both / got if got else 0.0)
 
 
-def _code(steer: Steer, name: str, head: Head) -> tuple[Tensor, Tensor]:
-    """Two factors of ``Δlogits = h F Gᵀ``: the steer's first, and the embeddings through its second."""
+def _code(steer: Steer, name: str, head: Head) -> tuple[Tensor, Tensor, Tensor]:
+    """``Δlogits = h F Gᵀ + g``: the steer's first, the embeddings through its second, and through its constant part."""
     k = steer.dimensions.index(name)
     weight_SD, first = head.weight.float(), steer.first[k].to(head.weight.device)
     second = weight_SD if steer.second is None else weight_SD @ steer.second[k].to(head.weight.device)
-    return first, second * (head.scale * steer.epsilon)
+    constant_D = first.new_zeros(steer.width) if steer.constant is None else steer.constant[k].to(first.device)
+    factor = head.scale * steer.epsilon
+    return first, second * factor, weight_SD @ constant_D * factor
 
 
 def _centered(p_CS: Tensor, shift_CS: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from lmsteer.errors import InputError
@@ -45,7 +45,10 @@ def _with_head(lm: PreTrainedModel, head: Head) -> PreTrainedModel:
     copied = deepcopy(lm, {id(tensor): tensor for tensor in (*lm.parameters(), *lm.buffers())})
     for config in (copied.config, copied.config.get_text_config()):
         config.tie_word_embeddings = False
-    copied.get_output_embeddings().weight = nn.Parameter(head.weight, requires_grad=False)
+    output = copied.get_output_embeddings()
+    output.weight = nn.Parameter(head.weight, requires_grad=False)
+    if head.bias is not None:
+        output.bias = nn.Parameter(head.bias, requires_grad=False)
     copied.all_tied_weights_keys = copied.get_expanded_tied_weights_keys(all_submodels=True)
     return copied
 
@@ -58,8 +61,9 @@ def _check_checkpoint(folder: Path, model: LanguageModel, head: Head) -> None:
     pairs = {
         "input embeddings": (loaded.get_input_embeddings().weight, model.lm.get_input_embeddings().weight),
         "output embeddings": (loaded.get_output_embeddings().weight, head.weight),
+        "output bias": (loaded.get_output_embeddings().bias, head.bias),
     }
-    wrong = [name for name, (read, meant) in pairs.items() if read.dtype != meant.dtype or not torch.equal(read, meant)]
+    wrong = [name for name, (read, meant) in pairs.items() if not _same(read, meant)]
     ids = torch.linspace(0, head.vocabulary - 1, PROBE, device=model.device).long()[None]
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     logits = loaded(**inputs, use_cache=False).logits.float()
@@ -72,6 +76,12 @@ def _check_checkpoint(folder: Path, model: LanguageModel, head: Head) -> None:
             f"model {model.name} ({type(model.lm).__name__}): transformers reads back other {', '.join(wrong)} "
             "than were written, so no checkpoint is left; form=factors keeps the steer beside the model"
         )
+
+
+def _same(read: Tensor | None, meant: Tensor | None) -> bool:
+    if read is None or meant is None:
+        return read is meant
+    return read.dtype == meant.dtype and torch.equal(read, meant)
 
 
 @dataclass(frozen=True)

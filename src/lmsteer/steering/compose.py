@@ -10,7 +10,7 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -55,10 +55,15 @@ def compose(steers: Sequence[Steer], *, names: Sequence[str] | None = None, dumm
     found = new_names([steers[place].dimensions[k] for place, k in owners], names)
     epsilon = steers[0].epsilon
     parts = {name: factors(steers[place], k, epsilon) for name, (place, k) in zip(found, owners, strict=True)}
+    constants = {name: constant(steers[place], k, epsilon) for name, (place, k) in zip(found, owners, strict=True)}
     kept = _dummies(steers, {name: place for name, (place, _) in zip(found, owners, strict=True)}, dummy)
     if kept:
-        parts[DUMMY] = added([factors(steer, steer.dimensions.index(DUMMY), epsilon) for steer in kept])
-    return steer_of(parts, epsilon=epsilon)
+        places = [steer.dimensions.index(DUMMY) for steer in kept]
+        parts[DUMMY] = added([factors(steer, k, epsilon) for steer, k in zip(kept, places, strict=True)])
+        both = [constant(steer, k, epsilon) for steer, k in zip(kept, places, strict=True)]
+        constants[DUMMY] = sum((b for b in both if b is not None), torch.zeros(steers[0].width))
+    some = any(steer.constant is not None for steer in steers)
+    return steer_of(parts, epsilon=epsilon, constants=constants if some else None)
 
 
 def attributes(steer: Steer) -> list[int]:
@@ -104,6 +109,11 @@ def factors(steer: Steer, dimension: int, epsilon: float) -> Factors:
     return first, None if steer.second is None else steer.second[dimension].detach().cpu()
 
 
+def constant(steer: Steer, dimension: int, epsilon: float) -> Tensor | None:
+    """The constant part (D,) of one dimension for a steer of another epsilon; None where the steer has none."""
+    return None if steer.constant is None else steer.constant[dimension].detach().cpu() * (steer.epsilon / epsilon)
+
+
 def added(parts: Sequence[Factors]) -> Factors:
     """Factors of the sum of matrices: columns side by side, ``[P1 P1'] [P2 P2']^T = P1 P2^T + P1' P2'^T``."""
     seconds = [second for _, second in parts if second is not None]
@@ -112,18 +122,27 @@ def added(parts: Sequence[Factors]) -> Factors:
     return torch.cat([first for first, _ in parts], dim=1), torch.cat(seconds, dim=1)
 
 
-def steer_of(parts: Mapping[str, Factors], *, epsilon: float) -> Steer:
-    """A steer of given matrices, by dimension; full where one is, or where there are more columns than D."""
+def steer_of(
+    parts: Mapping[str, Factors], *, epsilon: float, constants: Mapping[str, Tensor | None] | None = None
+) -> Steer:
+    """A steer of given matrices, by dimension; full where one is, or where there are more columns than D.
+
+    Args:
+        constants: Constant parts; dimensions without one have 0. None: the steer has no such part.
+    """
     width = next(iter(parts.values()))[0].shape[0]
-    rank = max(first.shape[1] for first, _ in parts.values())
-    if rank > width or any(second is None for _, second in parts.values()):
-        steer = Steer(width, dimensions=list(parts), rank="full", epsilon=epsilon)
-        state = {"first": [_product(part) for part in parts.values()]}
+    columns = max(first.shape[1] for first, _ in parts.values())
+    rank: int | Literal["full"] = columns
+    if columns > width or any(second is None for _, second in parts.values()):
+        rank, state = "full", {"first": [_product(part) for part in parts.values()]}
     else:
-        steer = Steer(width, dimensions=list(parts), rank=rank, epsilon=epsilon)
         both = [(first, second) for first, second in parts.values() if second is not None]
         state = {"first": [first for first, _ in both], "second": [second for _, second in both]}
+    steer = Steer(width, dimensions=list(parts), rank=rank, epsilon=epsilon, constant=constants is not None)
     padded = {name: [F.pad(x, (0, steer.first.shape[2] - x.shape[1])) for x in found] for name, found in state.items()}
+    if constants is not None:
+        known = [constants.get(name) for name in parts]
+        padded["constant"] = [torch.zeros(width) if b_D is None else b_D for b_D in known]
     steer.load_state_dict({name: torch.stack(found) for name, found in padded.items()})
     return steer
 
@@ -134,7 +153,7 @@ def _product(part: Factors) -> Tensor:
 
 
 def truncated(steer: Steer, *, rank: int | None = None, energy: float | None = None) -> Steer:
-    """The nearest steer of a lower rank: of each matrix the largest singular values.
+    """The nearest steer of a lower rank: of each matrix the largest singular values; constant parts stay.
 
     Args:
         rank: How many are kept, at most; in [1, R].
@@ -159,7 +178,8 @@ def truncated(steer: Steer, *, rank: int | None = None, energy: float | None = N
     for name, part in zip(steer.dimensions, found, strict=True):
         root_R = part.sizes_R[:rank].sqrt()
         parts[name] = ((part.context_DR[:, :rank] * root_R).float(), (part.output_DR[:, :rank] * root_R).float())
-    return steer_of(parts, epsilon=steer.epsilon)
+    kept = {name: constant(steer, k, steer.epsilon) for k, name in enumerate(steer.dimensions)}
+    return steer_of(parts, epsilon=steer.epsilon, constants=None if steer.constant is None else kept)
 
 
 def kept_energy(steer: Steer, reduced: Steer) -> dict[str, float]:

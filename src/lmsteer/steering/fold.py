@@ -16,8 +16,9 @@ from lmsteer.steering.steer import Steer
 def fold(head: Head, steer: Steer, strength_K: Tensor) -> Head:
     """The head whose logits on plain hidden states are those of ``head`` on steered ones.
 
-    Each embedding row ``e`` becomes ``e + epsilon * sum_k v_k e W_k`` (paper, section 3). The sum is taken in float32
-    and stored in the head's dtype; the input embeddings of a tied model stay as they are.
+    Each embedding row ``e`` becomes ``e + epsilon * sum_k v_k e W_k`` (paper, section 3); a constant part adds
+    ``epsilon * sum_k v_k e . b_k`` to the bias of the row. Sums are taken in float32 and stored in the head's dtype;
+    the input embeddings of a tied model stay as they are.
     """
     weight = head.weight.float()
     folded = weight.clone()
@@ -26,7 +27,7 @@ def fold(head: Head, steer: Steer, strength_K: Tensor) -> Head:
             folded += steer.epsilon * value * _times_matrix(weight, steer, k)
     return Head(
         folded.to(head.weight.dtype),
-        bias=head.bias,
+        bias=_bias(head, steer, strength_K),
         scale=head.scale,
         softcap=head.softcap,
         vocabulary=head.vocabulary,
@@ -54,3 +55,11 @@ def _times_matrix(weight_VD: Tensor, steer: Steer, k: int) -> Tensor:
     if steer.second is None:
         return weight_VD @ first.T
     return (weight_VD @ steer.second[k].to(weight_VD.device)) @ first.T
+
+
+def _bias(head: Head, steer: Steer, strength_K: Tensor) -> Tensor | None:
+    if steer.constant is None or not strength_K.any():
+        return head.bias
+    shift_D = steer.epsilon * strength_K.float().cpu() @ steer.constant.cpu()
+    bias_V = head.weight.float() @ shift_D.to(head.weight.device)
+    return (bias_V if head.bias is None else head.bias.float() + bias_V).to(head.weight.dtype)

@@ -86,7 +86,7 @@ def directions(steer: Steer, dimension: int) -> Directions:
         first, second = (torch.linalg.qr(x) for x in (first_DR, steer.second[dimension].detach().cpu().double()))
         left_RR, sizes_R, right_RR = torch.linalg.svd(first.R @ second.R.T)
         context_DR, output_DR = first.Q @ left_RR, second.Q @ right_RR.T
-    rank = int((sizes_R > NEGLIGIBLE * sizes_R[0]).sum())
+    rank = int((sizes_R > NEGLIGIBLE * sizes_R[:1]).sum())
     if not rank:
         raise InputError(f"dimension {steer.dimensions[dimension]}: its matrix is zero, there is nothing to read")
     return Directions(output_DR[:, :rank], sizes_R[:rank], context_DR[:, :rank], steer.epsilon)

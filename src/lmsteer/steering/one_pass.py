@@ -27,16 +27,19 @@ class Statistics:
     """Sums over labelled tokens; those of several parts of a corpus add up to those of the whole.
 
     ``c`` is a hidden state, ``d`` the residual of the token behind it, ``y`` a label in [-1, 1], NaN where a text has
-    none for an attribute: such tokens count for the spread alone.
+    none for an attribute: such tokens count for the spread alone. Sums over ``d`` alone are for a constant part.
 
     Attributes:
         tokens: All tokens, as a number without axes.
         spread_DD: Sum of ``Cov_p(j)`` (see ``Residuals``).
         known_K: Labelled tokens by attribute.
         label_K: Sum of y.
+        square_K: Sum of y^2.
         context_KDD: Sum of ``y^2 c c^T``.
         pull_KDD: Sum of ``y c d^T``.
         drift_KDD: Sum of ``c d^T`` over labelled tokens: what the corpus' own style pulls at, whatever the label.
+        pull_KD: Sum of ``y d``.
+        drift_KD: Sum of ``d`` over labelled tokens.
         null_label_KP: As ``label_K``, for labels that have changed places between texts.
         null_pull_KPDD: As ``pull_KDD``, for these; float32.
     """
@@ -45,9 +48,12 @@ class Statistics:
     spread_DD: Tensor
     known_K: Tensor
     label_K: Tensor
+    square_K: Tensor
     context_KDD: Tensor
     pull_KDD: Tensor
     drift_KDD: Tensor
+    pull_KD: Tensor
+    drift_KD: Tensor
     null_label_KP: Tensor
     null_pull_KPDD: Tensor
 
@@ -75,10 +81,11 @@ class Statistics:
         known_BK = (~label_BK.isnan()).to(exact)
         label_BK, null_BKP = (labels.nan_to_num(0.0).to(exact) for labels in (label_BK, null_BKP))
         square_NK = label_BK.square().repeat_interleave(lengths_B, dim=0)
-        c_ND, tokens_B = hidden_ND.to(exact), lengths_B.cpu().double()
+        c_ND, d_ND, tokens_B = hidden_ND.to(exact), residual_ND.to(exact), lengths_B.cpu().double()
         context_KDD = torch.stack([(c_ND * square_N[:, None]).T @ c_ND for square_N in square_NK.unbind(-1)])
         weight_BQ = torch.cat([label_BK, known_BK, null_BKP.flatten(1)], dim=1)
-        pulls_QDD = _pulls(c_ND, residual_ND.to(exact), lengths_B, weight_BQ).cpu()
+        pulls_QDD = _pulls(c_ND, d_ND, lengths_B, weight_BQ).cpu()
+        pull_KD, drift_KD = (each_BK.repeat_interleave(lengths_B, dim=0).T @ d_ND for each_BK in (label_BK, known_BK))
         sizes = [label_BK.shape[1], label_BK.shape[1], null_BKP[0].numel()]
         pull_KDD, drift_KDD, null_QDD = pulls_QDD.split(sizes)
         return cls(
@@ -86,9 +93,12 @@ class Statistics:
             spread_DD=torch.zeros(width, width, dtype=torch.double) if spread_DD is None else spread_DD,
             known_K=tokens_B @ known_BK.cpu().double(),
             label_K=tokens_B @ label_BK.cpu().double(),
+            square_K=tokens_B @ label_BK.cpu().double().square(),
             context_KDD=context_KDD.cpu().double(),
             pull_KDD=pull_KDD.double(),
             drift_KDD=drift_KDD.double(),
+            pull_KD=pull_KD.cpu().double(),
+            drift_KD=drift_KD.cpu().double(),
             null_label_KP=(tokens_B @ null_BKP.cpu().double().flatten(1)).reshape(null_BKP.shape[1:]),
             null_pull_KPDD=null_QDD.float().reshape(*null_BKP.shape[1:], width, width),
         )
@@ -99,11 +109,22 @@ class Statistics:
         Raises:
             InputError: If they are of another width, or of other numbers of attributes or permutations.
         """
+        self._check(other)
         pairs = {field.name: (getattr(self, field.name), getattr(other, field.name)) for field in fields(self)}
-        for name, (one, two) in pairs.items():
-            if one.shape != two.shape:
-                raise InputError(f"statistics of {name}: {tuple(one.shape)} and {tuple(two.shape)} do not add up")
         return Statistics(**{name: one + two for name, (one, two) in pairs.items()})
+
+    @torch.inference_mode()
+    def add_(self, other: Statistics) -> None:
+        """Add another part in place, as ``+`` does: the sums of the null are large."""
+        self._check(other)
+        for field in fields(self):
+            getattr(self, field.name).add_(getattr(other, field.name))
+
+    def _check(self, other: Statistics) -> None:
+        for field in fields(self):
+            one, two = getattr(self, field.name), getattr(other, field.name)
+            if one.shape != two.shape:
+                raise InputError(f"statistics of {field.name}: {tuple(one.shape)} and {tuple(two.shape)} do not add up")
 
     def save(self, path: Path) -> None:
         """Write a safetensors file, under a temporary name first."""
@@ -155,12 +176,14 @@ class Estimate:
         context_DR: ``A^-1/2 U``, float64.
         sizes_R: Whitened singular values, falling.
         output_DR: ``S^-1/2 V``.
+        constant_D: ``b = S^-1 g / mean y^2``, the same step for a constant part alone, ``h + s b``; g is G without c.
         null_P: The largest whitened singular value under each permutation of the labels.
     """
 
     context_DR: Tensor
     sizes_R: Tensor
     output_DR: Tensor
+    constant_D: Tensor
     null_P: Tensor
 
     @classmethod
@@ -173,30 +196,52 @@ class Estimate:
         Raises:
             InputError: If the labels are all alike, or the damping is not above 0.
         """
-        if not 0 < damping < torch.inf:
-            raise InputError(f"steer.damping={damping}: a number above 0 expected")
         known, k = statistics.known_K[attribute], attribute
-        if not known:
-            raise InputError("no labelled token; texts of two tokens or more with labels are needed")
+        left_DD, right_DD = whiteners(statistics, k, damping=damping)
         mean = statistics.label_K[k] / known
         square = statistics.pull_KDD[k] - mean * statistics.drift_KDD[k]
         if not square.abs().sum() > 1e-5 * statistics.drift_KDD[k].abs().sum():
             raise InputError("the labels are all alike, so there is nothing to learn from them")
-        left_DD = whitener(statistics.context_KDD[k] / known, damping)
-        right_DD = whitener(statistics.spread_DD / statistics.tokens, damping)
         context_DR, sizes_R, output_RD = torch.linalg.svd(left_DD @ (square / known) @ right_DD)
-        drift_DD = left_DD @ (statistics.drift_KDD[k] / known) @ right_DD
-        null_P = [
-            _largest(left_DD @ (pull_DD.double() / known) @ right_DD - label / known * drift_DD)
-            for pull_DD, label in zip(statistics.null_pull_KPDD[k], statistics.null_label_KP[k], strict=True)
-        ]
-        null = torch.stack(null_P) if null_P else torch.zeros(0, dtype=torch.double)
-        return cls(left_DD @ context_DR, sizes_R, right_DD @ output_RD.T, null)
+        constant_D = (statistics.pull_KD[k] - mean * statistics.drift_KD[k]) / statistics.square_K[k]
+        return cls(
+            left_DD @ context_DR,
+            sizes_R,
+            right_DD @ output_RD.T,
+            right_DD @ (right_DD @ constant_D),
+            null_of(statistics, k, left_DD, right_DD),
+        )
 
     def factors(self, rank: int | None = None) -> tuple[Tensor, Tensor]:
         """``P1`` and ``P2`` (D, R) with ``P1 P2^T = M``, of the largest ``rank`` directions; float64."""
         root_R = self.sizes_R[:rank].sqrt()
         return self.context_DR[:, :rank] * root_R, self.output_DR[:, :rank] * root_R
+
+
+def whiteners(statistics: Statistics, attribute: int, *, damping: float) -> tuple[Tensor, Tensor]:
+    """``A^-1/2`` and ``S^-1/2`` of an attribute; float64.
+
+    Raises:
+        InputError: If no token has a label, or the damping is not above 0.
+    """
+    if not 0 < damping < torch.inf:
+        raise InputError(f"steer.damping={damping}: a number above 0 expected")
+    known = statistics.known_K[attribute]
+    if not known:
+        raise InputError("no labelled token; texts of two tokens or more with labels are needed")
+    context_DD, spread_DD = statistics.context_KDD[attribute] / known, statistics.spread_DD / statistics.tokens
+    return whitener(context_DD, damping), whitener(spread_DD, damping)
+
+
+def null_of(statistics: Statistics, attribute: int, left_DD: Tensor, right_DD: Tensor) -> Tensor:
+    """The largest singular value of ``left G right`` under each permutation (P,); through float32, as the sums are."""
+    known, k = statistics.known_K[attribute], attribute
+    left_DD, right_DD, drift_DD = (matrix.float() for matrix in (left_DD, right_DD, statistics.drift_KDD[k] / known))
+    found = [
+        _largest(left_DD @ (pull_DD / known.float() - (label / known).float() * drift_DD) @ right_DD).double()
+        for pull_DD, label in zip(statistics.null_pull_KPDD[k], statistics.null_label_KP[k], strict=True)
+    ]
+    return torch.stack(found) if found else torch.zeros(0, dtype=torch.double)
 
 
 def whitener(matrix_DD: Tensor, damping: float) -> Tensor:

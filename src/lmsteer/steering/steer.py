@@ -1,4 +1,4 @@
-"""The steer: K low-rank matrices that move a hidden state.
+"""The steer: K low-rank matrices that move a hidden state, with a constant vector beside each if wanted.
 
 Shapes: B batch rows, T tokens, D width, K dimensions, R rank (D for a full steer).
 """
@@ -30,10 +30,13 @@ class Steer(nn.Module):
     """``h + epsilon * sum_k v_k h P1_k P2_k^T`` on row vectors ``h`` (Han et al., 2024, equation 2).
 
     Parameters are float32 whatever the language model's dtype. ``first`` is P1 (K, D, R), ``second`` is P2
-    (K, D, R); a full steer holds the product itself in ``first`` (K, D, D) and has no ``second``.
+    (K, D, R); a full steer holds the product itself in ``first`` (K, D, D) and has no ``second``. A steer with a
+    constant part moves by ``epsilon * v_k b_k`` too, whatever the context: ``constant`` is b (K, D), 0 at first, and
+    None for a steer without. One of rank 0 is that part alone.
 
     Raises:
-        InputError: If the rank is not in [1, width] or "full", epsilon is not positive, or names repeat.
+        InputError: If the rank is not in [1, width] or "full" (nor 0 with a constant part), epsilon is not positive, or
+            names repeat.
     """
 
     def __init__(
@@ -45,9 +48,10 @@ class Steer(nn.Module):
         epsilon: float = 1e-3,
         init_std: float = 1e-2,
         seed: int = 0,
+        constant: bool = False,
     ) -> None:
         super().__init__()
-        if rank != "full" and not 1 <= rank <= width:
+        if rank != "full" and not (0 if constant else 1) <= rank <= width:
             raise InputError(f"steer.rank={rank}: an integer in [1, {width}] or 'full' expected")
         if not (epsilon > 0 and math.isfinite(epsilon)):
             raise InputError(f"steer.epsilon={epsilon}: a positive number expected")
@@ -59,6 +63,7 @@ class Steer(nn.Module):
         shape = (len(self.dimensions), width, width if rank == "full" else rank)
         self.first = nn.Parameter(torch.randn(shape, generator=noise) * init_std)
         self.second = None if rank == "full" else nn.Parameter(torch.randn(shape, generator=noise) * init_std)
+        self.constant = nn.Parameter(torch.zeros(shape[:2])) if constant else None
 
     @property
     def width(self) -> int:
@@ -78,6 +83,8 @@ class Steer(nn.Module):
         strength = strength_BK.float().reshape(strength_BK.shape[0], *[1] * (hidden.dim() - 2), strength_BK.shape[1], 1)
         code = torch.einsum("b...d,kdr->b...kr", hidden.float(), self.first) * strength
         shift = code.sum(-2) if self.second is None else torch.einsum("b...kr,kdr->b...d", code, self.second)
+        if self.constant is not None:
+            shift = shift + strength[..., 0] @ self.constant
         return (hidden.float() + self.epsilon * shift).to(hidden.dtype)
 
     def matrix(self, dimension: int) -> Tensor:

@@ -15,7 +15,8 @@ from lmsteer.errors import InputError
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
 
-FORMAT = 1
+FORMAT, WITH_CONSTANT = 1, 2
+"""Of a file of matrices alone, and of one with constant parts, which older versions refuse."""
 KEY = "lmsteer"
 
 
@@ -48,7 +49,7 @@ class Origin:
 def save_steer(path: Path, steer: Steer, origin: Origin) -> None:
     """Write a steer file, under a temporary name first."""
     metadata = {
-        "format": FORMAT,
+        "format": FORMAT if steer.constant is None else WITH_CONSTANT,
         "width": steer.width,
         "dimensions": list(steer.dimensions),
         "rank": steer.rank,
@@ -70,14 +71,16 @@ def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, O
     """
     metadata, tensors = _read(path)
     try:
-        if metadata["format"] != FORMAT:
-            raise InputError(f"{path}: steer file of format {metadata['format']}; this version reads format {FORMAT}")
+        if metadata["format"] not in (FORMAT, WITH_CONSTANT):
+            known = f"formats {FORMAT} and {WITH_CONSTANT}"
+            raise InputError(f"{path}: steer file of format {metadata['format']}; this version reads {known}")
         origin = Origin(**{name: metadata[name] for name in Origin.__dataclass_fields__ if name in metadata})
         steer = Steer(
             metadata["width"],
             dimensions=metadata["dimensions"],
             rank=metadata["rank"],
             epsilon=metadata["epsilon"],
+            constant=metadata["format"] == WITH_CONSTANT,
         )
         steer.load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError) as error:

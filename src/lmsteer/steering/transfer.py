@@ -95,7 +95,7 @@ def fit_maps(kind: Kind, anchors: Anchors, places: Places, *, damping: float = D
 
 
 def moved(steer: Steer, maps: Maps, *, scale: float = 1.0) -> Steer:
-    """The steer of the target, ``P1' = A P1`` and ``P2' = scale B P2``, without the dummy.
+    """The steer of the target, ``P1' = A P1``, ``P2' = scale B P2`` and ``b' = scale B b``, without the dummy.
 
     The dummy holds the style of the source's corpus as far as the source lacked it, which says nothing of the target.
 
@@ -105,18 +105,22 @@ def moved(steer: Steer, maps: Maps, *, scale: float = 1.0) -> Steer:
     Raises:
         InputError: If the steer has no attribute.
     """
-    if not attributes(steer):
+    own = attributes(steer)
+    if not own:
         raise InputError(f"steer of {', '.join(steer.dimensions)}: nothing to transfer; an attribute expected")
     context_ED, output_ED = maps.context_ED, scale * maps.output_ED
     parts: dict[str, tuple[Tensor, Tensor | None]] = {}
-    for k in attributes(steer):
+    for k in own:
         first, second = factors(steer, k, steer.epsilon)
         if second is None:
             parts[steer.dimensions[k]] = ((context_ED @ first.double() @ output_ED.T).float(), None)
         else:
             both = (context_ED @ first.double()).float(), (output_ED @ second.double()).float()
             parts[steer.dimensions[k]] = both
-    return steer_of(parts, epsilon=steer.epsilon)
+    constants = None
+    if steer.constant is not None:
+        constants = {steer.dimensions[k]: (output_ED @ steer.constant[k].detach().cpu().double()).float() for k in own}
+    return steer_of(parts, epsilon=steer.epsilon, constants=constants)
 
 
 def reconstruction(maps: Maps, anchors: Anchors, places: Places) -> dict[str, float]:

@@ -239,7 +239,7 @@ def _train(
     quiet_lightning()
     trainer = pl.Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
-        devices=1,
+        devices=[device.index] if device.index else 1,  # where the head stands
         max_steps=settings.steps,
         limit_val_batches=1.0 if data.dev else 0,
         val_check_interval=min(settings.dev_every, settings.steps),

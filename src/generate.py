@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from lmsteer import stages
+from lmsteer import resources, stages
 from lmsteer.data.prompts import PromptSet
 from lmsteer.errors import InputError
 from lmsteer.generation.generate import Generator, strength_vector
@@ -42,8 +42,10 @@ def generate(cfg: DictConfig) -> list[Generation]:
         batch_size=config["batch_size"],
         prompts_name=prompts.name,
     )
-    run.begin()
     path = run.path(stages.GENERATIONS)
+    if not run.finished(stages.GENERATIONS):
+        resources.before_generation(run.folder, generator, steered=steer is not None)
+    run.begin()
     if not run.finished(stages.GENERATIONS):
         with run.timed("generate"):
             generator.write(path, [strength], steer)

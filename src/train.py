@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from lmsteer import stages
+from lmsteer import resources, stages
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.store import StoreSettings
 from lmsteer.fitting import FitSettings, SteerSettings
@@ -43,6 +43,9 @@ def train(cfg: DictConfig) -> Result | None:
     blank = what.build(model.width, seed)  # an impossible rank is refused before the folder is taken
     plan = Plan(model, blank.dimensions, protocol, build(config["decoding"])) if protocol else None
     corpus = corpus.without(plan.reserved if plan else frozenset())
+    kept = scores.folder / "plain" if scores else None
+    done = [stage for stage, file in (("fit", stages.STEER), ("generate", stages.GENERATIONS)) if run.finished(file)]
+    resources.before_training(run.folder, model, corpus, what, how, plan, seed=seed, store=store, plain=kept, done=done)
     run.begin()
     opened, tags = build(config["logger"]), (model.name, what.name, corpus.name)
     with opened(run.folder, config, identity=run.config, sweep=sweep_name(), tags=tags) as logger:
@@ -51,7 +54,7 @@ def train(cfg: DictConfig) -> Result | None:
             track(logger, run.path(stages.STEER), origin, None, step=how.steps)
             print(f"steer: {run.path(stages.STEER)}")
             return None
-        plain = stages.plain_stage(run, plan.generators, PlainTexts(scores.folder / "plain" if scores else None))
+        plain = stages.plain_stage(run, plan.generators, PlainTexts(kept))
         origin = stages.calibrate_stage(run, plan, plain, steer, origin)
         generations = stages.generate_stage(run, plan, plain, steer, origin)
         labels = plan.labels(seed, stages.settings_of(steer, origin), config["decoding"])

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from tokenizers import ByteLevelBPETokenizer
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GPT2Config,
@@ -25,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 from lmsteer.data.embedded import smollm2_folder
 from lmsteer.data.gemma import gemma_folder
 from lmsteer.errors import InputError
+from lmsteer.memory import check_weights, weight_bytes
 from lmsteer.steering.model import (
     AUTOMATIC,
     Device,
@@ -72,8 +74,13 @@ def load_model(
     if max_memory is not None and device_map not in AUTOMATIC:
         raise InputError(f"model.max_memory={max_memory}: only for a map that is made by itself; model.device_map=auto")
     try:
+        config = AutoConfig.from_pretrained(place, revision=revision)
+        needed = weight_bytes(config, precision) if device_map is None else 0
+        check_weights(needed, precision, where, name=name or id)
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
         lm = AutoModelForCausalLM.from_pretrained(place, revision=revision, dtype=precision, **placing)
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(

@@ -7,9 +7,11 @@ was put on disk, or beside a GPU into main memory, brings its weights there for 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.integrations.accelerate import get_device, load_offloaded_parameter
 
 
@@ -35,10 +37,14 @@ def torn(lm: nn.Module) -> tuple[str, str] | None:
 
 def held(module: nn.Module, tensor: Tensor, name: str) -> Tensor:
     """A parameter of a module on the device on which it computes: itself, or read if it is kept elsewhere."""
-    return load_offloaded_parameter(module, name).to(computes_on(module)) if tensor.is_meta else tensor
+    return _read(module, name).to(computes_on(module)) if tensor.is_meta else tensor
 
 
 def state_of(lm: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Names and tensors of a model's state by name; those kept elsewhere are read one after the other."""
     for name, tensor in sorted(lm.state_dict().items()):
-        yield name, load_offloaded_parameter(lm, name) if tensor.is_meta else tensor
+        yield name, _read(lm, name) if tensor.is_meta else tensor
+
+
+def _read(module: nn.Module, name: str) -> Tensor:
+    return load_offloaded_parameter(cast(PreTrainedModel, module), name)

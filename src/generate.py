@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer import stages
+from lmsteer import resources, stages
 from lmsteer.data.prompts import PromptSet
 from lmsteer.errors import InputError
 from lmsteer.generation.generate import Generator, strength_vector
@@ -50,8 +50,10 @@ def job(config: dict[str, Any], sweep: str, world: World) -> list[Generation]:
         batch_size=config["batch_size"],
         prompts_name=prompts.name,
     )
-    run.begin()
     path = run.path(stages.GENERATIONS)
+    if not run.finished(stages.GENERATIONS):
+        resources.before_generation(run.folder, generator, steered=steer is not None)
+    run.begin()
     if not run.finished(stages.GENERATIONS):
         with run.timed("generate"):
             generator.write(path, [strength], steer, world=world)

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer import stages
+from lmsteer import resources, stages
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.store import StoreSettings
 from lmsteer.fitting import FitSettings, SteerSettings
@@ -52,6 +52,9 @@ def job(config: dict[str, Any], sweep: str, world: World) -> Result | None:
     blank = what.build(model.width, seed)  # an impossible rank is refused before the folder is taken
     plan = Plan(model, blank.dimensions, protocol, build(config["decoding"])) if protocol else None
     corpus = corpus.without(plan.reserved if plan else frozenset())
+    kept = scores.folder / "plain" if scores else None
+    done = [stage for stage, file in (("fit", stages.STEER), ("generate", stages.GENERATIONS)) if run.finished(file)]
+    resources.before_training(run.folder, model, corpus, what, how, plan, seed=seed, store=store, plain=kept, done=done)
     run.begin()
     opened, tags = build(config["logger"]) if world.first else no_logger, (model.name, what.name, corpus.name)
     with opened(run.folder, config, identity=run.config, sweep=sweep, tags=tags) as logger:
@@ -60,7 +63,7 @@ def job(config: dict[str, Any], sweep: str, world: World) -> Result | None:
             track(logger, run.path(stages.STEER), origin, None, step=how.steps)
             print(f"steer: {run.path(stages.STEER)}")
             return None
-        plain = stages.plain_stage(run, plan.generators, PlainTexts(scores.folder / "plain" if scores else None))
+        plain = stages.plain_stage(run, plan.generators, PlainTexts(kept))
         origin = stages.calibrate_stage(run, plan, plain, steer, origin)
         generations = stages.generate_stage(run, plan, plain, steer, origin)
         run = Run(run.folder, run.config, world.leave())

@@ -52,12 +52,13 @@ def train(
             )
         )
     quiet_lightning()
+    several = task.world.size > 1
     trainer = pl.Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
-        devices=task.world.local_size,
+        devices=task.world.local_size if several else [device.index] if device.index else 1,
         num_nodes=task.world.nodes,
-        strategy="ddp" if task.world.size > 1 else "auto",
-        plugins=TorchElasticEnvironment() if task.world.size > 1 else None,  # reads what World.join sets
+        strategy="ddp" if several else "auto",
+        plugins=TorchElasticEnvironment() if several else None,  # reads what World.join sets
         use_distributed_sampler=False,
         max_steps=steps,
         limit_val_batches=1.0 if data.dev else 0,

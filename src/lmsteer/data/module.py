@@ -95,9 +95,13 @@ class CorpusData(pl.LightningDataModule):
     def prepare_data(self) -> None:
         """Fill the store; other processes that need it wait meanwhile."""
         if isinstance(self.extract, FeatureStore):
-            seen = Counter(row.text for t in range(self.steps) for row in self.rows(t))
-            again = [row.text for row in self.dev]  # looked at many times
-            self.extract.add([*again, *(text for text, times in seen.items() if self.store_all or times > 1)])
+            self.extract.add(self.stored())
+
+    def stored(self) -> list[str]:
+        """Texts whose hidden states are put in the store."""
+        seen = Counter(row.text for t in range(self.steps) for row in self.rows(t))
+        again = [row.text for row in self.dev]  # looked at many times
+        return [*again, *(text for text, times in seen.items() if self.store_all or times > 1)]
 
     def setup(self, stage: str) -> None:
         """Take up what the process that filled the store has written."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,12 +100,21 @@ class FeatureStore:
         if all(key_of(text) in self.shards for text in texts):
             return
         with self.shards.locked(waiting=f"another process is filling {self.shards.folder}; waiting for it"):
-            missing = sorted({text for text in texts if key_of(text) not in self.shards})
+            missing = self.missing(texts)
             encoded = self.extract.encode(missing)
             if not self._has_room(sum(max(len(ids) - 1, 0) for ids in encoded)):
                 return
             write_atomically(self.shards.folder / "origin.json", [json.dumps(self.origin)])
             self._fill(missing, encoded)
+
+    def missing(self, texts: Sequence[str]) -> list[str]:
+        """Those of the texts that the store lacks, each once."""
+        return sorted({text for text in texts if key_of(text) not in self.shards})
+
+    def bytes_of(self, tokens: int) -> int:
+        """Bytes that the hidden states and targets of so many tokens take."""
+        weight = self.extract.model.head.weight
+        return tokens * (weight.shape[1] * weight.element_size() + 4)
 
     def _fill(self, texts: list[str], encoded: list[list[int]]) -> None:
         """Whole groups, shortest texts first: after an interruption the groups that are left are the same."""
@@ -147,15 +157,19 @@ class FeatureStore:
         return list(zip(features.hidden_ND.split(sizes), features.targets_N.split(sizes), strict=True))
 
     def _has_room(self, tokens: int) -> bool:
-        weight = self.extract.model.head.weight
-        needed = tokens * (weight.shape[1] * weight.element_size() + 4)
+        needed = self.bytes_of(tokens)
         held = sum(path.stat().st_size for path in self.folder.rglob("*.safetensors"))
-        if held + needed <= self.limit * GIB:
+        free = shutil.disk_usage(self.folder).free
+        if held + needed <= self.limit * GIB and needed <= free:
             return True
-        full = (
-            f"data.store: {needed / GIB:.2f} GiB of hidden states to keep, but {self.folder} holds {held / GIB:.2f} "
-            f"and may hold {self.limit:g}: raise data.store_gib, delete that folder, or set data.store=off"
-        )
+        full = f"data.store: {needed / GIB:.2f} GiB of hidden states to keep, but "
+        if needed > free:
+            full += f"{free / GIB:.2f} are free on the disk of {self.folder}: data.store=FOLDER on another, or off"
+        else:
+            full += (
+                f"{self.folder} holds {held / GIB:.2f} and may hold {self.limit:g}: raise data.store_gib, delete that "
+                "folder, or set data.store=off"
+            )
         if self.strict:
             raise InputError(full)
         print(f"{full}; going on without", flush=True)

@@ -109,7 +109,7 @@ def _steps(
     samples = len(keys_B) // len(prompts)
     barred = _barred(model)
     position = mask.cumsum(-1).sub(1).clamp(min=0)
-    output = model.lm.base_model(input_ids=ids_PT, attention_mask=mask, position_ids=position, use_cache=True)
+    output = model.body(input_ids=ids_PT, attention_mask=mask, position_ids=position, use_cache=True)
     cache = output.past_key_values
     cache.batch_repeat_interleave(samples)
     mask, position = (x.repeat_interleave(samples, dim=0) for x in (mask, position[:, -1:]))
@@ -124,7 +124,7 @@ def _steps(
             return
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         position = position + 1
-        output = model.lm.base_model(
+        output = model.body(
             input_ids=token[:, None],
             attention_mask=mask,
             position_ids=position,

@@ -71,6 +71,10 @@ class Generator:
         size = max(1, batch_size // samples)
         self.batches = [order[start : start + size] for start in range(0, len(order), size)]
 
+    def lengths(self) -> list[int]:
+        """Tokens of each prompt."""
+        return [len(ids) for ids in self._ids]
+
     def identity(self) -> str:
         """What the plain model's texts depend on: model, prompts, decoding, batches, noise, and this package's code."""
         prompts = [(prompt.id, prompt.text) for prompt in self.prompts]

@@ -192,16 +192,16 @@ def _read_shared(model: LanguageModel, prompts: Sequence[tuple[int, ...]], batch
     ids_PT = _padded(prompts, "left").to(model.device)
     mask_PT = _padded([(1,) * len(prompt) for prompt in prompts], "left").to(model.device)
     position_PT = mask_PT.cumsum(-1).sub(1).clamp(min=0)
-    output = model.lm.base_model(input_ids=ids_PT, attention_mask=mask_PT, position_ids=position_PT, use_cache=True)
+    output = model.body(input_ids=ids_PT, attention_mask=mask_PT, position_ids=position_PT, use_cache=True)
     place = {prompt: row for row, prompt in enumerate(prompts)}
-    rows = torch.tensor([place[text.before] for text in batch], device=model.device)
+    rows = torch.tensor([place[text.before] for text in batch])  # not on a device: the layers' caches may be on several
     states_BTD = output.last_hidden_state[:, -1:][rows]
     ids_BT = _padded([text.after[:-1] for text in batch], "right").to(model.device)
     if ids_BT.shape[1]:
         output.past_key_values.batch_select_indices(rows)
         further = torch.arange(1, ids_BT.shape[1] + 1, device=model.device)
         # No mask is needed for padding behind the texts: a causal model never looks ahead.
-        output = model.lm.base_model(
+        output = model.body(
             input_ids=ids_BT,
             attention_mask=torch.cat([mask_PT[rows], torch.ones_like(ids_BT)], dim=1),
             position_ids=position_PT[rows, -1:] + further,

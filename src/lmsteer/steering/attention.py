@@ -15,6 +15,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from lmsteer.steering.placement import computes_on
+
 NAME = "lmsteer_products"
 LARGEST = 2**24
 """Scores held at once; where there would be more, torch's own attention, which holds none, is used."""
@@ -64,7 +66,7 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 @contextmanager
 def fast_attention(lm: PreTrainedModel) -> Iterator[None]:
     """Let a model on a processor use ``attention_by_products`` inside; one without ``sdpa`` stays as it is."""
-    if lm.device.type != "cpu" or lm.config._attn_implementation != "sdpa":
+    if computes_on(lm.get_input_embeddings()).type != "cpu" or lm.config._attn_implementation != "sdpa":
         yield
         return
     lm.set_attn_implementation(NAME)

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from lmsteer.errors import InputError
 from lmsteer.steering.head import Head
 from lmsteer.steering.model import LanguageModel
+from lmsteer.steering.placement import is_spread
 
 PROBE = 16
 """Tokens, evenly from the vocabulary, on which a written checkpoint is compared with the model in memory."""
@@ -29,8 +30,11 @@ def write_checkpoint(folder: Path, model: LanguageModel, head: Head) -> None:
     The model in memory stays as it is.
 
     Raises:
-        InputError: If transformers cannot write the model, or does not read back the same one.
+        InputError: If transformers cannot write the model, or does not read back the same one, or parts of it are kept
+            elsewhere.
     """
+    if is_spread(model.lm):
+        raise InputError(f"model {model.name}: spread by a device map; to write it leave model.device_map out")
     try:
         _with_head(model.lm, head).save_pretrained(folder)
         model.tokenizer.save_pretrained(folder)

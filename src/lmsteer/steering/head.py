@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from lmsteer.errors import InputError
 from lmsteer.steering.cross_entropy import blocked_cross_entropy
+from lmsteer.steering.placement import held
 
 
 class Head(nn.Module):
@@ -43,7 +44,7 @@ class Head(nn.Module):
 
     @classmethod
     def of(cls, lm: PreTrainedModel, *, vocabulary: int | None = None) -> Head:
-        """Build the head of a model, sharing its tensors.
+        """Build the head of a model, sharing its tensors; a weight that is kept on disk or off a GPU is read into it.
 
         Raises:
             InputError: If the model has no linear output embeddings.
@@ -55,7 +56,9 @@ class Head(nn.Module):
         scale = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere multiplies,
         scale /= float(getattr(config, "logits_scaling", None) or 1.0)  # Granite divides
         softcap = getattr(config, "final_logit_softcapping", None)  # Gemma
-        return cls(output.weight, bias=output.bias, scale=scale, softcap=softcap, vocabulary=vocabulary)
+        weight = held(output, output.weight, "weight")
+        bias = None if output.bias is None else held(output, output.bias, "bias")
+        return cls(weight, bias=bias, scale=scale, softcap=softcap, vocabulary=vocabulary)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of hidden states (..., D), in float32 (in float64 where the head is)."""

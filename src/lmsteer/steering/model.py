@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lmsteer.errors import InputError
 from lmsteer.steering.attention import fast_attention
 from lmsteer.steering.head import Head
+from lmsteer.steering.placement import computes_on, state_of
 from lmsteer.steering.steer import Steer
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16"]
+DeviceMap = str | dict[str, int | str] | None
+"""One of ``AUTOMATIC``, or the place of all or of each module: cpu, disk, or a GPU by name or number."""
+AUTOMATIC = ("auto", "balanced", "balanced_low_0", "sequential")
 INCIDENTAL = ("_name_or_path", "transformers_version", "dtype", "architectures")
 """Entries of a model's configuration on which its hidden states do not depend."""
 
@@ -39,6 +43,26 @@ def resolve_device(device: Device) -> torch.device:
         found = ", ".join(name for name, found in there.items() if found)
         raise InputError(f"device={device}: this machine has {found}; use one of these or device=auto")
     return torch.device(device)
+
+
+def resolve_map(device_map: str | dict[str, int | str], device: Device) -> torch.device:
+    """The device that computes under a device map, the first if there are several.
+
+    Raises:
+        InputError: If a place in the map is not on this machine, or a device is named beside it.
+    """
+    if device != "auto":
+        raise InputError(f"model.device_map={device_map}: it says where everything runs, so leave device={device} out")
+    if device_map in AUTOMATIC:
+        return resolve_device("auto")
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    there = ["cpu", "disk", *gpus, *["cuda"][: len(gpus)], *["mps"][: torch.backends.mps.is_available()]]
+    places = list(device_map.values()) if isinstance(device_map, dict) else [device_map]
+    names = [f"cuda:{place}" if isinstance(place, int) else place for place in places]
+    if wrong := [str(place) for place, name in zip(places, names, strict=True) if name not in there]:
+        one_word = "" if isinstance(device_map, dict) else f"{', '.join(AUTOMATIC)}, "
+        raise InputError(f"model.device_map: {wrong[0]} is no place here; {one_word}{', '.join(there)} are")
+    return torch.device(next((name for name in names if name not in ("cpu", "disk")), "cpu"))
 
 
 def resolve_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
@@ -59,6 +83,9 @@ class LanguageModel:
         name: What the model is called in files and tables.
         context: The longest sequence the model takes, in tokens.
 
+    Args:
+        device: Where to move the whole model; None: it stays where it is, on one device or spread by a device map.
+
     Raises:
         InputError: If the head does not reproduce the model's logits, or the tokenizer is not a fast one.
     """
@@ -68,7 +95,8 @@ class LanguageModel:
     ) -> None:
         if not tokenizer.is_fast:
             raise InputError(f"model {name}: a tokenizer with character offsets (a fast one) is needed")
-        nn.Module.to(lm, device)
+        if device is not None:
+            nn.Module.to(lm, device)
         self.lm = lm.requires_grad_(False).eval()
         self.tokenizer, self.name = tokenizer, name
         self.head = Head.of(lm, vocabulary=max(tokenizer.get_vocab().values()) + 1)
@@ -93,8 +121,19 @@ class LanguageModel:
         No mask is needed where padding, if any, stands behind the texts: a causal model never looks ahead.
         """
         with torch.inference_mode(), fast_attention(self.lm):
-            output = self.lm.base_model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+            output = self.body(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
         return cast(Tensor, output.last_hidden_state)
+
+    def body(self, **inputs: Any) -> Any:
+        """What the model's body makes of inputs on any device; its last hidden state comes out where the head stands.
+
+        The two differ where a device map puts the embeddings on another device than the last layer.
+        """
+        entrance = computes_on(self.lm.get_input_embeddings())
+        there = {name: value.to(entrance) if isinstance(value, Tensor) else value for name, value in inputs.items()}
+        output = self.lm.base_model(**there)
+        output.last_hidden_state = output.last_hidden_state.to(self.device)
+        return output
 
     def fingerprint(self) -> str:
         """sha256 of all that hidden states and logits depend on: weights, their dtype, configuration and tokenizer."""
@@ -104,7 +143,7 @@ class LanguageModel:
             tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
             parts = {name: part for name, part in tokenizer.items() if name not in ("truncation", "padding")}
             state = hashlib.sha256(json.dumps([kept, parts], sort_keys=True, default=str).encode())
-            for name, tensor in sorted(self.lm.state_dict().items()):
+            for name, tensor in state_of(self.lm):
                 state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
                 state.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
             self._fingerprint = state.hexdigest()
@@ -137,7 +176,7 @@ class SteeredLM(nn.Module):
         if steer.width != width:
             raise InputError(f"the steer has width {steer.width}, the model {lm.name_or_path} {width}; they must agree")
         self.lm = lm.requires_grad_(False).eval()
-        self.steer = steer.to(lm.device)
+        self.steer = steer.to(computes_on(lm.get_output_embeddings()))
 
     def train(self, mode: bool = True) -> SteeredLM:
         """Switch the steer's mode; the language model stays in eval mode, its dropout off."""
@@ -153,7 +192,8 @@ class SteeredLM(nn.Module):
         """
 
         def shift(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return (self.steer(args[0], strength_BK.to(args[0].device)), *args[1:])
+            hidden = args[0].to(self.steer.first.device)
+            return (self.steer(hidden, strength_BK.to(hidden.device)), *args[1:])
 
         hook = self.lm.get_output_embeddings().register_forward_pre_hook(shift)
         try:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lmsteer.errors import InputError
+from lmsteer.files import finished
 from lmsteer.records import write_atomically
 
 CONFIG = "config.yaml"
@@ -60,7 +61,7 @@ class Run:
 
     def finished(self, name: str) -> bool:
         """Whether the stage that writes ``name`` is finished."""
-        return self.path(name).is_file()
+        return finished(self.path(name))
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

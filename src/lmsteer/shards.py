@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lmsteer.errors import InputError
+from lmsteer.files import whole
 
 KEY_BYTES = 16
 KEYS = "keys"
@@ -94,9 +95,8 @@ class Shards:
         """Add a file of entries; call it inside ``locked``."""
         name = f"{len(self._seen):06d}-{os.urandom(4).hex()}.safetensors"
         packed = torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8).view(-1, KEY_BYTES)
-        temporary = self.folder / f"{name}.tmp"
-        temporary.write_bytes(save({KEYS: packed, **tensors}))
-        temporary.replace(self.folder / name)
+        with whole(self.folder / name) as temporary:
+            temporary.write_bytes(save({KEYS: packed, **tensors}))
         self.refresh()
 
     def size(self) -> int:

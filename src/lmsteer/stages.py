@@ -48,12 +48,12 @@ def fit_stage(
     logger: Logger | None,
 ) -> tuple[Steer, Origin]:
     """Fit the steer and save it; its checkpoints are deleted when it is saved."""
+    checkpoints = run.path("checkpoints")
     if not run.finished(STEER):
-        checkpoints = run.path("checkpoints")
         with run.timed("fit"):
             steer, origin = fit(model, corpus, what, how, seed=seed, folder=checkpoints, logger=logger, store=store)
         save_steer(run.path(STEER), steer, origin)
-        shutil.rmtree(checkpoints, ignore_errors=True)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return load_steer(run.path(STEER), model)
 
 
@@ -66,7 +66,7 @@ def plain_stage(run: Run, generators: Mapping[str, Generator], kept: PlainTexts)
     if not run.finished(GENERATIONS):
         with run.timed("plain"):
             for key, path in paths.items():
-                if not path.is_file():
+                if not run.finished(path.name):
                     kept.write(generators[key], path)
     return paths
 
@@ -95,7 +95,7 @@ def generate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, o
         with run.timed("generate"):
             for part, (key, generator) in zip(parts, plan.generators.items(), strict=True):
                 settings = plan.settings(key, origin.calibration)
-                if settings and not part.is_file():
+                if settings and not run.finished(part.name):
                     strengths, budgets = [own for own, _ in settings], [name for _, name in settings]
                     generator.write(part, strengths, steer, budgets)
         there = [part for part in both if part.is_file()]

@@ -100,6 +100,8 @@ class FeatureStore:
             return
         with self.shards.locked(waiting=f"another process is filling {self.shards.folder}; waiting for it"):
             missing = sorted({text for text in texts if key_of(text) not in self.shards})
+            if not missing:  # another process has stored them meanwhile
+                return
             encoded = self.extract.encode(missing)
             if not self._has_room(sum(max(len(ids) - 1, 0) for ids in encoded)):
                 return

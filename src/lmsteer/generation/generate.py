@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lmsteer.errors import InputError
+from lmsteer.files import appending, whole
 from lmsteer.generation.decoding import Decoding, Readout, decode, encode
 from lmsteer.generation.noise import sample_key
 from lmsteer.generation.sampling import Nucleus
@@ -168,7 +169,7 @@ class Generator:
         settings = [(strength, strength_vector(strength, steer)) for strength in strengths]
         part = path.with_name(path.name + ".part")
         skip = self._keep_whole_batches(part)
-        with part.open("ab") as file:
+        with appending(part) as file:
             for batch in self._run(settings, steer, skip):
                 file.write("".join(generation.to_json() + "\n" for generation in batch).encode())
                 file.flush()
@@ -185,9 +186,8 @@ class Generator:
         batches, kept = 0, 0
         while kept + (size := len(self.batches[batches % len(self.batches)])) <= len(lines):
             batches, kept = batches + 1, kept + size
-        temporary = part.with_name(part.name + ".tmp")
-        temporary.write_bytes(b"".join(line + b"\n" for line in lines[:kept]))
-        temporary.replace(part)
+        with whole(part) as temporary:
+            temporary.write_bytes(b"".join(line + b"\n" for line in lines[:kept]))
         return batches
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from lmsteer.errors import InputError
+from lmsteer.files import finished, whole
 from lmsteer.generation.generate import Generator
 
 
@@ -34,11 +35,10 @@ class PlainTexts:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(kept.with_suffix(".lock")):
-                if not kept.is_file():
+                if not finished(kept):
                     generator.write(kept, [{}])
-            temporary = path.with_name(path.name + ".tmp")
-            shutil.copyfile(kept, temporary)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise InputError(f"scores={self.folder.parent}: {reason}; another folder or off expected") from error
-        temporary.replace(path)
+        with whole(path) as temporary:
+            shutil.copyfile(kept, temporary)

@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lmsteer.errors import InputError
+from lmsteer.files import whole
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
 
@@ -57,9 +58,8 @@ def save_steer(path: Path, steer: Steer, origin: Origin) -> None:
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in steer.state_dict().items()}
     data = save(tensors, metadata={KEY: json.dumps(metadata, sort_keys=True, ensure_ascii=False)})
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    with whole(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, Origin]:

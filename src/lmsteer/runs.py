@@ -69,6 +69,15 @@ class Run:
         start = time.perf_counter()
         yield
         path = self.path("timing.json")
-        timing = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        timing = _timing(path)
         timing[stage] = round(time.perf_counter() - start, 3)
         write_atomically(path, [json.dumps(timing, indent=1)])
+
+
+def _timing(path: Path) -> dict[str, float]:
+    """Seconds by stage; none where the file is missing or damaged, as no result hangs on it."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

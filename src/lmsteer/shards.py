@@ -34,12 +34,15 @@ class Shards:
 
     The tensors of a file are mapped into memory, not read, until they are used.
 
+    Args:
+        columns: Names of the tensors that a file holds beside the keys; none: any.
+
     Raises:
         InputError: If the folder cannot be made, or a file in it is damaged; names it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, columns: Sequence[str] = ()) -> None:
+        self.folder, self.columns = folder, columns
         self._places: dict[bytes, tuple[dict[str, Tensor], int]] = {}
         self._seen: set[str] = set()
         try:
@@ -63,6 +66,8 @@ class Shards:
             try:
                 tensors = load_file(path)
                 keys = tensors[KEYS].numpy().tobytes()
+                if tensors.keys() != {KEYS, *(self.columns or tensors)}:
+                    raise KeyError
             except (SafetensorError, KeyError, OSError) as error:
                 raise InputError(f"{path}: damaged; delete this file, what it held is computed again") from error
             for number in range(len(keys) // KEY_BYTES):

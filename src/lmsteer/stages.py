@@ -17,6 +17,7 @@ from lmsteer.evaluation import Labels, evaluate
 from lmsteer.fitting import FitSettings, SteerSettings, fit
 from lmsteer.generation.generate import Generator
 from lmsteer.generation.plain import PlainTexts
+from lmsteer.generation.written import read_written, wanted
 from lmsteer.plan import Plan
 from lmsteer.protocol import Protocol
 from lmsteer.records import Generation, read_generations, write_atomically
@@ -68,6 +69,7 @@ def plain_stage(run: Run, generators: Mapping[str, Generator], kept: PlainTexts)
             for key, path in paths.items():
                 if not run.finished(path.name):
                     kept.write(generators[key], path)
+                read_written(path, wanted(generators[key].prompts, [({}, "")]), samples=generators[key].samples)
     return paths
 
 
@@ -98,8 +100,11 @@ def generate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, o
                 if settings and not run.finished(part.name):
                     strengths, budgets = [own for own, _ in settings], [name for _, name in settings]
                     generator.write(part, strengths, steer, budgets)
+                if settings:
+                    read_written(part, wanted(generator.prompts, settings), samples=generator.samples)
         there = [part for part in both if part.is_file()]
         write_atomically(path, (generation.to_json() for part in there for generation in read_generations(part)))
+    read_written(path, plan.wanted(origin.calibration), samples=plan.protocol.samples)
     for part in both:
         part.unlink(missing_ok=True)
     return path

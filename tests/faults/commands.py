@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[2]
-LOADED = ["src.train", "src.generate", "src.evaluate", "src.calibrate", "tests.faults.faulty"]
+LOADED = ["src.train", "src.generate", "src.evaluate", "lmsteer.scoring.tfidf", "tests.faults.faulty"]
 Fault = Callable[[], None]
 """What is done in the process before the command starts; it can be pickled."""
 

@@ -25,7 +25,7 @@ class ResidualStore:
 
     def __init__(self, features: FeatureStore) -> None:
         self.features = features
-        self.shards = Shards(features.shards.folder / "residuals")
+        self.shards = Shards(features.shards.folder / "residuals", ("residuals", "starts"))
 
     def spread(self, texts: Sequence[str]) -> Tensor | None:
         """The sum (D, D) for exactly these texts, if it is known and the residuals of all are there."""

@@ -79,7 +79,7 @@ class FeatureStore:
             "max_length": extract.max_length,
         }
         key = hashlib.sha256(json.dumps([self.origin["fingerprint"], extract.max_length]).encode()).hexdigest()[:16]
-        self.shards = Shards(folder / key)
+        self.shards = Shards(folder / key, ("hidden", "targets", "starts"))
 
     def __call__(self, texts: Sequence[str]) -> Features:
         """Features of texts, read where they are stored, computed where they are not."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import count
@@ -182,7 +183,7 @@ class Generator:
 
     def _keep_whole_batches(self, part: Path) -> int:
         """Cut an interrupted file after its last whole batch; return how many batches it holds."""
-        lines = part.read_bytes().split(b"\n")[:-1] if part.exists() else []
+        lines = _sound_lines(part, itertools.cycle(self.prompts[index] for batch in self.batches for index in batch))
         batches, kept = 0, 0
         while kept + (size := len(self.batches[batches % len(self.batches)])) <= len(lines):
             batches, kept = batches + 1, kept + size
@@ -236,6 +237,21 @@ def strength_vector(strength: Strength, steer: Steer | None) -> Tensor | None:
     if any(strength.values()):
         raise InputError(f"strength {dict(strength)}: there is no steer; name one with steer_file=FILE")
     return None
+
+
+def _sound_lines(part: Path, prompts: Iterable[Prompt]) -> list[bytes]:
+    """The lines of a file, one for each prompt, up to the first that is cut or damaged."""
+    lines = part.read_bytes().split(b"\n")[:-1] if part.exists() else []
+    sound = itertools.takewhile(lambda pair: _is_of(pair[1], pair[0]), zip(lines, prompts, strict=False))
+    return [line for line, _ in sound]
+
+
+def _is_of(prompt: Prompt, line: bytes) -> bool:
+    try:
+        found = json.loads(line)
+        return (found["id"], found["prompt"]["text"]) == (prompt.id, prompt.text)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 @cache

@@ -10,6 +10,7 @@ from filelock import FileLock
 from lmsteer.errors import InputError
 from lmsteer.files import finished, whole
 from lmsteer.generation.generate import Generator
+from lmsteer.generation.written import read_written, wanted
 
 
 class PlainTexts:
@@ -37,6 +38,7 @@ class PlainTexts:
             with FileLock(kept.with_suffix(".lock")):
                 if not finished(kept):
                     generator.write(kept, [{}])
+            read_written(kept, wanted(generator.prompts, [({}, "")]), samples=generator.samples)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise InputError(f"scores={self.folder.parent}: {reason}; another folder or off expected") from error

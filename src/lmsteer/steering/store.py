@@ -18,6 +18,7 @@ from lmsteer.steering.steer import Steer
 
 FORMAT = 1
 KEY = "lmsteer"
+REMEDY = "delete it, and the command that made it makes it again"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, O
         )
         steer.load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"{path}: damaged steer file ({type(error).__name__}: {_first_line(error)})") from error
+        raise InputError(
+            f"{path}: damaged steer file ({type(error).__name__}: {_first_line(error)}); {REMEDY}"
+        ) from error
     if model is not None and origin.fingerprint != model.head.fingerprint():
         raise InputError(
             f"{path}: fitted for model {origin.model} (width {steer.width}), not for {model.name} "
@@ -98,13 +101,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             text = (file.metadata() or {}).get(KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise InputError(f"{path}: not a whole safetensors file ({_first_line(error)})") from error
+        raise InputError(f"{path}: not a whole safetensors file ({_first_line(error)}); {REMEDY}") from error
     if text is None:
         raise InputError(f"{path}: a safetensors file, but not a steer: it has no {KEY!r} metadata")
     try:
         return json.loads(text), tensors
     except ValueError as error:
-        raise InputError(f"{path}: damaged steer file (its {KEY!r} metadata is not JSON)") from error
+        raise InputError(f"{path}: damaged steer file (its {KEY!r} metadata is not JSON); {REMEDY}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -5,9 +5,12 @@ import inspect
 import json
 import os
 import re
+import signal
 import sys
+import threading
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import GenericAlias
 from typing import Annotated, Any
@@ -94,7 +97,8 @@ def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
             asked = os.environ.get(FULL_ERROR)
             os.environ[FULL_ERROR] = "1"  # Hydra hands errors on, which it would print over many lines
             try:
-                run()
+                with terminable():
+                    run()
             except Exception as error:
                 if asked or (started and not isinstance(error, EXPECTED)):
                     raise
@@ -103,6 +107,25 @@ def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
         return main
 
     return decorate
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """End with a line and status 143 on SIGTERM, which Lightning would take for the end of the fit."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever is impatient sends it again
+        os.write(2, b"\nTerminated: the same command with the same folder goes on where it stopped\n")
+        raise SystemExit(128 + signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def one_line(error: Exception) -> str:

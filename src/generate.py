@@ -13,7 +13,8 @@ from lmsteer import resources, stages
 from lmsteer.data.prompts import PromptSet
 from lmsteer.errors import InputError
 from lmsteer.generation.generate import Generator, strength_vector
-from lmsteer.records import Generation, read_generations
+from lmsteer.generation.written import read_written, wanted
+from lmsteer.records import Generation
 from lmsteer.runs import Run
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.store import load_steer
@@ -57,7 +58,7 @@ def job(config: dict[str, Any], sweep: str, world: World) -> list[Generation]:
     if not run.finished(stages.GENERATIONS):
         with run.timed("generate"):
             generator.write(path, [strength], steer, world=world)
-    generations = read_generations(path)
+    generations = read_written(path, wanted(prompts.prompts, [(strength, "")]), samples=config["samples"])
     for generation in generations[:5]:
         print(f"{generation.prompt.text} |{generation.texts[0]}")
     print(f"\n{len(generations)} prompts × {config['samples']} samples: {path}")

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from lmsteer.data.corpus import Corpus
 from lmsteer.description import Shown
+from lmsteer.files import whole
 from lmsteer.interpretation import interpret as read_with
 from lmsteer.interpretation import unseen
 from lmsteer.records import write_atomically
@@ -54,9 +55,8 @@ def interpret(cfg: DictConfig) -> Interpretation:
     figure = spectrum(found)
     write_atomically(run.path(REPORT), [markdown(found)])
     write_atomically(run.path(PAGE), [html(found, figure)])
-    picture = run.path(PICTURE).with_suffix(".tmp")
-    picture.write_bytes(to_png(figure))
-    picture.replace(run.path(PICTURE))
+    with whole(run.path(PICTURE)) as picture:
+        picture.write_bytes(to_png(figure))
     print(f"\n{text(found)}\n\n{run.path(PAGE)}")
     return found
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from hydra.errors import HydraException
 
 from lmsteer.errors import InputError
+from lmsteer.files import whole
 from lmsteer.records import write_atomically
 from lmsteer.reporting.figures import to_png
 from lmsteer.reporting.formats import html, latex, long_csv, markdown
@@ -58,9 +59,8 @@ def write(out: Path, found: Study, *, with_published: bool) -> str:
     for name, content in zip(FILES, (text, latex(laid_out), page, long_csv(found)), strict=False):
         write_atomically(out / name, content.rstrip("\n").split("\n"))
     if picture is not None:
-        temporary = out / "pareto.png.tmp"
-        temporary.write_bytes(to_png(picture))
-        temporary.replace(out / "pareto.png")
+        with whole(out / "pareto.png") as temporary:
+            temporary.write_bytes(to_png(picture))
     else:
         (out / "pareto.png").unlink(missing_ok=True)
     return f"{text}\n\ntables: {out.resolve() / 'table.html'}"

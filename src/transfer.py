@@ -11,6 +11,7 @@ from pydantic import Field
 
 from lmsteer import stages
 from lmsteer.data.unlabelled import unlabelled
+from lmsteer.files import whole
 from lmsteer.records import write_atomically
 from lmsteer.reporting.figures import to_png
 from lmsteer.reporting.transfer import kinds_figure, markdown
@@ -47,9 +48,8 @@ def move(cfg: DictConfig) -> Steer:
     steer, origin = load_steer(run.path(stages.STEER))
     report = markdown(origin.model, origin.derivation)
     write_atomically(run.path(REPORT), [report])
-    picture = run.path(PICTURE).with_suffix(".tmp")
-    picture.write_bytes(to_png(kinds_figure(origin.derivation)))
-    picture.replace(run.path(PICTURE))
+    with whole(run.path(PICTURE)) as picture:
+        picture.write_bytes(to_png(kinds_figure(origin.derivation)))
     print(f"\n{report}\n\n{run.path(stages.STEER)}")
     print("strengths mean something else to another model; find those of equal cost with")
     print(f"python -m src.calibrate steer_file={run.path(stages.STEER)} model=…")

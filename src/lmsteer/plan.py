@@ -9,6 +9,7 @@ from typing import Any
 from lmsteer.evaluation import Labels
 from lmsteer.generation.decoding import Decoding
 from lmsteer.generation.generate import Generator
+from lmsteer.generation.written import Wanted, wanted
 from lmsteer.protocol import Protocol
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import DUMMY
@@ -93,3 +94,8 @@ class Plan:
         return [
             ({self.dimension: value} | self.always, budget) for value, budget in found if self.protocol.goes(key, value)
         ]
+
+    def wanted(self, calibration: Sequence[Mapping[str, Any]]) -> list[Wanted]:
+        """All generations, in the order of the file: of each prompt set the plain ones first."""
+        each = ((found.prompts, [({}, ""), *self.settings(key, calibration)]) for key, found in self.generators.items())
+        return [one for prompts, settings in each for one in wanted(prompts, settings)]

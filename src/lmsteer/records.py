@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lmsteer.errors import InputError
+from lmsteer.files import whole
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,5 @@ def read_generations(path: Path) -> list[Generation]:
 
 def write_atomically(path: Path, lines: Iterable[str]) -> None:
     """Write lines to a temporary name beside ``path``, then rename: the file is whole or absent."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+    with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(line + "\n" for line in lines)
-    temporary.replace(path)

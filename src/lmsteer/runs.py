@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lmsteer.errors import InputError
+from lmsteer.files import finished
 from lmsteer.records import write_atomically
 from lmsteer.world import World
 
@@ -74,7 +75,7 @@ class Run:
 
     def finished(self, name: str) -> bool:
         """Whether the stage that writes ``name`` is finished."""
-        return self.world.agreed(self.path(name).is_file())
+        return self.world.agreed(finished(self.path(name)))
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -84,6 +85,15 @@ class Run:
         if not self.world.first:
             return
         path = self.path("timing.json")
-        timing = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        timing = _timing(path)
         timing[stage] = round(time.perf_counter() - start, 3)
         write_atomically(path, [json.dumps(timing, indent=1)])
+
+
+def _timing(path: Path) -> dict[str, float]:
+    """Seconds by stage; none where the file is missing or damaged, as no result hangs on it."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

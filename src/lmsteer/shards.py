@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lmsteer.errors import InputError
+from lmsteer.files import whole
 
 KEY_BYTES = 16
 KEYS = "keys"
@@ -33,12 +34,15 @@ class Shards:
 
     The tensors of a file are mapped into memory, not read, until they are used.
 
+    Args:
+        columns: Names of the tensors that a file holds beside the keys; none: any.
+
     Raises:
         InputError: If the folder cannot be made, or a file in it is damaged; names it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, columns: Sequence[str] = ()) -> None:
+        self.folder, self.columns = folder, columns
         self._places: dict[bytes, tuple[dict[str, Tensor], int]] = {}
         self._seen: set[str] = set()
         try:
@@ -62,6 +66,8 @@ class Shards:
             try:
                 tensors = load_file(path)
                 keys = tensors[KEYS].numpy().tobytes()
+                if tensors.keys() != {KEYS, *(self.columns or tensors)}:
+                    raise KeyError
             except (SafetensorError, KeyError, OSError) as error:
                 raise InputError(f"{path}: damaged; delete this file, what it held is computed again") from error
             for number in range(len(keys) // KEY_BYTES):
@@ -94,9 +100,8 @@ class Shards:
         """Add a file of entries; call it inside ``locked``."""
         name = f"{len(self._seen):06d}-{os.urandom(4).hex()}.safetensors"
         packed = torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8).view(-1, KEY_BYTES)
-        temporary = self.folder / f"{name}.tmp"
-        temporary.write_bytes(save({KEYS: packed, **tensors}))
-        temporary.replace(self.folder / name)
+        with whole(self.folder / name) as temporary:
+            temporary.write_bytes(save({KEYS: packed, **tensors}))
         self.refresh()
 
     def size(self) -> int:

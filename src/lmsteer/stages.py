@@ -20,6 +20,7 @@ from lmsteer.evaluation import Labels, evaluate
 from lmsteer.fitting import FitSettings, SteerSettings, fit
 from lmsteer.generation.generate import Generator
 from lmsteer.generation.plain import PlainTexts
+from lmsteer.generation.written import read_written, wanted
 from lmsteer.plan import Plan
 from lmsteer.protocol import Protocol
 from lmsteer.records import Generation, read_generations, write_atomically
@@ -51,16 +52,17 @@ def fit_stage(
     logger: Logger | None,
 ) -> tuple[Steer, Origin]:
     """Fit the steer and save it; its checkpoints are deleted when it is saved."""
+    checkpoints = run.path("checkpoints")
     if not run.finished(STEER):
-        checkpoints = run.path("checkpoints")
         with run.timed("fit"):
             steer, origin = fit(
                 model, corpus, what, how, seed=seed, folder=checkpoints, logger=logger, store=store, world=run.world
             )
         if run.world.first:
             save_steer(run.path(STEER), steer, origin)
-            shutil.rmtree(checkpoints, ignore_errors=True)
         run.world.wait()
+    if run.world.first:
+        shutil.rmtree(checkpoints, ignore_errors=True)
     return load_steer(run.path(STEER), model)
 
 
@@ -75,7 +77,8 @@ def plain_stage(run: Run, generators: Mapping[str, Generator], kept: PlainTexts)
             for key, path in paths.items():
                 if not run.finished(path.name):
                     kept.write(generators[key], path, run.world)
-        run.world.wait()
+                run.world.wait()
+                read_written(path, wanted(generators[key].prompts, [({}, "")]), samples=generators[key].samples)
     return paths
 
 
@@ -107,10 +110,13 @@ def generate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, o
                 if settings and not run.finished(part.name):
                     strengths, budgets = [own for own, _ in settings], [name for _, name in settings]
                     generator.write(part, strengths, steer, budgets, run.world)
+                if settings:
+                    read_written(part, wanted(generator.prompts, settings), samples=generator.samples)
         if run.world.first:
             there = [part for part in both if part.is_file()]
             write_atomically(path, (generation.to_json() for part in there for generation in read_generations(part)))
     if run.world.first:
+        read_written(path, plan.wanted(origin.calibration), samples=plan.protocol.samples)
         for part in both:
             part.unlink(missing_ok=True)
     return path

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import pickle
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lmsteer.data.module import CorpusData
 from lmsteer.errors import InputError
+from lmsteer.files import whole
 from lmsteer.task import SteerTask
 
 
@@ -72,10 +76,27 @@ def train(
         enable_model_summary=False,
         default_root_dir=str(folder) if folder else None,
     )
+    trainer.strategy.checkpoint_io = WholeCheckpoints()
     resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
     if resume is not None:
         _check_readable(resume)
     trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole or absent.
+
+    Lightning's own are written to the system's temporary folder first, which is often on another disk: then they are
+    copied from there, and a process that is killed meanwhile leaves half of one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint beside its place, then rename it."""
+        data = io.BytesIO()
+        torch.save(checkpoint, data)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with whole(Path(path)) as temporary:
+            temporary.write_bytes(data.getbuffer())
 
 
 def _check_readable(checkpoint: Path) -> None:

@@ -9,11 +9,13 @@ import hashlib
 from collections.abc import Sequence
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lmsteer.data.features import Features
 from lmsteer.data.store import GIB, FeatureStore
+from lmsteer.files import whole
 from lmsteer.shards import Shards, key_of
 from lmsteer.steering.residuals import Residuals
 
@@ -23,13 +25,16 @@ class ResidualStore:
 
     def __init__(self, features: FeatureStore) -> None:
         self.features = features
-        self.shards = Shards(features.shards.folder / "residuals")
+        self.shards = Shards(features.shards.folder / "residuals", ("residuals", "starts"))
 
     def spread(self, texts: Sequence[str]) -> Tensor | None:
         """The sum (D, D) for exactly these texts, if it is known and the residuals of all are there."""
-        path = self.shards.folder / f"{_digest(texts)}.spread"
-        there = path.is_file() and all(key_of(text) in self.shards for text in texts)
-        return load_file(path)["spread"] if there else None
+        if not all(key_of(text) in self.shards for text in texts):
+            return None
+        try:
+            return load_file(self.shards.folder / f"{_digest(texts)}.spread")["spread"]
+        except (SafetensorError, KeyError, OSError):
+            return None  # missing or damaged: it is summed again
 
     def read(self, texts: Sequence[str]) -> Tensor:
         """Residuals (N, D) of texts that are there, in order."""
@@ -56,9 +61,8 @@ class ResidualStore:
     def keep_spread(self, texts: Sequence[str], residuals: Residuals) -> None:
         """Remember the spread of a set of texts."""
         path = self.shards.folder / f"{_digest(texts)}.spread"
-        temporary = path.with_suffix(f".{id(residuals)}.part")
-        temporary.write_bytes(save({"spread": residuals.spread()}))
-        temporary.replace(path)
+        with self.shards.locked(), whole(path) as temporary:
+            temporary.write_bytes(save({"spread": residuals.spread()}))
 
 
 def _digest(texts: Sequence[str]) -> str:

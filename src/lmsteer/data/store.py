@@ -80,7 +80,7 @@ class FeatureStore:
             "max_length": extract.max_length,
         }
         key = hashlib.sha256(json.dumps([self.origin["fingerprint"], extract.max_length]).encode()).hexdigest()[:16]
-        self.shards = Shards(folder / key)
+        self.shards = Shards(folder / key, ("hidden", "targets", "starts"))
 
     def __call__(self, texts: Sequence[str]) -> Features:
         """Features of texts, read where they are stored, computed where they are not."""
@@ -101,6 +101,8 @@ class FeatureStore:
             return
         with self.shards.locked(waiting=f"another process is filling {self.shards.folder}; waiting for it"):
             missing = self.missing(texts)
+            if not missing:  # another process has stored them meanwhile
+                return
             encoded = self.extract.encode(missing)
             if not self._has_room(sum(max(len(ids) - 1, 0) for ids in encoded)):
                 return

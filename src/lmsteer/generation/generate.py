@@ -17,9 +17,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lmsteer.errors import InputError
+from lmsteer.files import appending, whole
 from lmsteer.generation.decoding import Decoding, Readout, decode, encode
 from lmsteer.generation.noise import sample_key
 from lmsteer.generation.sampling import Nucleus
+from lmsteer.generation.written import sound_lines
 from lmsteer.records import Generation, Likelihood, Prompt, read_generations, write_atomically
 from lmsteer.steering.fold import SteeredHead, fold
 from lmsteer.steering.model import LanguageModel
@@ -194,7 +196,7 @@ class Generator:
         settings = [(strength, strength_vector(strength, steer)) for strength in strengths]
         part = _part(path, world.rank, world.size)
         skip = self._keep_whole_batches(part, world.share(self._places(len(settings))))
-        with part.open("ab") as file:
+        with appending(part) as file:
             for batch in self._run(settings, steer, skip, world):
                 file.write("".join(generation.to_json() + "\n" for generation in batch).encode())
                 file.flush()
@@ -215,16 +217,14 @@ class Generator:
         for part in path.parent.glob(f"{path.name}.*part"):
             part.unlink()
 
-    @staticmethod
-    def _keep_whole_batches(part: Path, places: Sequence[tuple[int, list[int]]]) -> int:
+    def _keep_whole_batches(self, part: Path, places: Sequence[tuple[int, list[int]]]) -> int:
         """Cut an interrupted file after its last whole batch; return how many batches it holds."""
-        lines = part.read_bytes().split(b"\n")[:-1] if part.exists() else []
+        lines = sound_lines(part, (self.prompts[index] for _, batch in places for index in batch))
         batches, kept = 0, 0
         while batches < len(places) and kept + (size := len(places[batches][1])) <= len(lines):
             batches, kept = batches + 1, kept + size
-        temporary = part.with_name(part.name + ".tmp")
-        temporary.write_bytes(b"".join(line + b"\n" for line in lines[:kept]))
-        temporary.replace(part)
+        with whole(part) as temporary:
+            temporary.write_bytes(b"".join(line + b"\n" for line in lines[:kept]))
         return batches
 
 

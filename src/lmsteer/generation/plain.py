@@ -9,7 +9,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from lmsteer.errors import InputError
+from lmsteer.files import finished, whole
 from lmsteer.generation.generate import Generator
+from lmsteer.generation.written import read_written, wanted
 from lmsteer.world import World
 
 
@@ -40,13 +42,13 @@ class PlainTexts:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(kept.with_suffix(".lock")) if world.first else nullcontext():
-                if not world.agreed(kept.is_file()):
+                if not world.agreed(finished(kept)):
                     generator.write(kept, [{}], world=world)
             if not world.first:
                 return
-            temporary = path.with_name(path.name + ".tmp")
-            shutil.copyfile(kept, temporary)
+            read_written(kept, wanted(generator.prompts, [({}, "")]), samples=generator.samples)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise InputError(f"scores={self.folder.parent}: {reason}; another folder or off expected") from error
-        temporary.replace(path)
+        with whole(path) as temporary:
+            shutil.copyfile(kept, temporary)

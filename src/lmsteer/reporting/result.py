@@ -149,7 +149,8 @@ def read_result(path: Path) -> Result:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
         reason = " ".join(first["msg"].split())
-        raise InputError(f"{path}, {where}: {reason}; a metrics.json of schema 1 is expected") from error
+        remedy = "a metrics.json of schema 1 is expected; delete a damaged one, its command writes it again"
+        raise InputError(f"{path}, {where}: {reason}; {remedy}") from error
     return Result(protocol=file.protocol, rows=file.rows)
 
 

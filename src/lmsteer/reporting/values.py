@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lmsteer.errors import InputError
+from lmsteer.files import whole
 
 KEY = "lmsteer"
 
@@ -35,9 +36,8 @@ def write_values(path: Path, rows: Sequence[RowValues]) -> None:
     sets = list(dict.fromkeys(row.prompts for row in rows))
     known = {"prompts": sets, "rows": [sets.index(row.prompts) for row in rows]}
     data = save(tensors, metadata={KEY: json.dumps(known, ensure_ascii=False)})
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    with whole(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def read_values(path: Path) -> list[RowValues]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.embedded import MINILM, cache_folder, minilm_folder
 from lmsteer.errors import InputError
+from lmsteer.files import whole
 from lmsteer.scoring.encoder import MAX_TOKENS, SentenceEncoder
 from lmsteer.scoring.examples import Examples
 from lmsteer.scoring.scorer import checked
@@ -81,9 +82,9 @@ class EmbeddingScorer:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():
-                temporary = path.with_suffix(".tmp")
-                temporary.write_bytes(save(self._fit()))
-                temporary.replace(path)
+                fitted = save(self._fit())
+                with whole(path) as temporary:
+                    temporary.write_bytes(fitted)
         return _read(path)
 
     def _fit(self) -> dict[str, Tensor]:

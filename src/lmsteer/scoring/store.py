@@ -64,7 +64,7 @@ class ScoreStore:
             return {"scores": checked(scorer(part), part, scorer=scorer.name)}
 
         kind = type(scorer)
-        shards = self._shards(f"{kind.__module__}.{kind.__qualname__}", scorer.revision)
+        shards = self._shards(f"{kind.__module__}.{kind.__qualname__}", scorer.revision, ("scores",))
         items = [(text,) for text in texts]
         _fill(shards, items, compute)
         return _read(shards, items, "scores")
@@ -83,14 +83,14 @@ class ScoreStore:
             return {"nats": nats, "tokens": tokens}
 
         kind = f"{conditional_nats.__module__}.{conditional_nats.__qualname__}"
-        shards = self._shards(kind, judge.fingerprint())
+        shards = self._shards(kind, judge.fingerprint(), ("nats", "tokens"))
         items = list(zip(prompts, continuations, strict=True))
         _fill(shards, items, compute)
         return _read(shards, items, "nats"), _read(shards, items, "tokens")
 
-    def _shards(self, scorer: str, revision: str) -> Shards:
+    def _shards(self, scorer: str, revision: str, columns: Sequence[str]) -> Shards:
         origin = json.dumps({"scorer": scorer, "revision": revision, "lmsteer": version("lmsteer")})
-        shards = Shards(self.folder / hashlib.sha256(origin.encode()).hexdigest()[:16])
+        shards = Shards(self.folder / hashlib.sha256(origin.encode()).hexdigest()[:16], columns)
         described = shards.folder / "origin.json"
         if not described.exists():
             with shards.locked():

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from lmsteer.errors import InputError
+from lmsteer.files import whole
 
 BLOCK = 2**25
 """Numbers of the matrices of texts that are held at once."""
@@ -129,9 +130,8 @@ class Statistics:
     def save(self, path: Path) -> None:
         """Write a safetensors file, under a temporary name first."""
         tensors = {field.name: getattr(self, field.name).contiguous() for field in fields(self)}
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_bytes(save(tensors))
-        temporary.replace(path)
+        with whole(path) as temporary:
+            temporary.write_bytes(save(tensors))
 
     @classmethod
     def load(cls, path: Path) -> Statistics:

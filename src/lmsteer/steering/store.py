@@ -12,12 +12,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lmsteer.errors import InputError
+from lmsteer.files import whole
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
 
 FORMAT, WITH_CONSTANT = 1, 2
 """Of a file of matrices alone, and of one with constant parts, which older versions refuse."""
 KEY = "lmsteer"
+REMEDY = "delete it, and the command that made it makes it again"
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,8 @@ def save_steer(path: Path, steer: Steer, origin: Origin) -> None:
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in steer.state_dict().items()}
     data = save(tensors, metadata={KEY: json.dumps(metadata, sort_keys=True, ensure_ascii=False)})
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    with whole(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, Origin]:
@@ -84,7 +85,9 @@ def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, O
         )
         steer.load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"{path}: damaged steer file ({type(error).__name__}: {_first_line(error)})") from error
+        raise InputError(
+            f"{path}: damaged steer file ({type(error).__name__}: {_first_line(error)}); {REMEDY}"
+        ) from error
     if model is not None and origin.fingerprint != model.head.fingerprint():
         raise InputError(
             f"{path}: fitted for model {origin.model} (width {steer.width}), not for {model.name} "
@@ -101,13 +104,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             text = (file.metadata() or {}).get(KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise InputError(f"{path}: not a whole safetensors file ({_first_line(error)})") from error
+        raise InputError(f"{path}: not a whole safetensors file ({_first_line(error)}); {REMEDY}") from error
     if text is None:
         raise InputError(f"{path}: a safetensors file, but not a steer: it has no {KEY!r} metadata")
     try:
         return json.loads(text), tensors
     except ValueError as error:
-        raise InputError(f"{path}: damaged steer file (its {KEY!r} metadata is not JSON)") from error
+        raise InputError(f"{path}: damaged steer file (its {KEY!r} metadata is not JSON); {REMEDY}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,90 @@
+"""A small run by the command, unbroken, and what an interrupted one must have in common with it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from tests.faults.commands import run
+from tests.faults.faulty import Snapshots
+
+from lmsteer.shards import KEY_BYTES, KEYS
+
+RESULTS = ("config.yaml", "steer.safetensors", "generations.jsonl", "metrics.json", "values.safetensors", "report.html")
+"""Files of a run that are functions of its configuration alone."""
+LEFT = (".tmp", ".part", ".ckpt")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("PYTHONPATH", os.pathsep.join(["src", ".", os.environ.get("PYTHONPATH", "")]))
+        yield
+
+
+@pytest.fixture(scope="session")
+def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Those of a run with every stage: 6 steps, 3 looks at the dev loss, 3 batches of the plain model, 12 steered."""
+    path = tmp_path_factory.mktemp("corpus") / "tone.tsv"
+    words = [f"{kind}{number}" for kind in ("film", "story", "night", "storm") for number in range(4)]
+    rows = (
+        f"{' '.join(words[(n * k) % 16] for k in range(1, 8))} number {n} is {tone}\t{label}"
+        for n in range(300)
+        for tone, label in (("warm and funny", 0.8), ("dull and slow", -0.8))
+    )
+    path.write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    model = ["model=tiny", "data=file", f"data.path={path}", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05"]
+    fit = ["fit.steps=6", "fit.batch_size=4", "fit.dev_every=2", "fit.dev_rows=16", "logger=none"]
+    protocol = ["protocol.samples=2", "protocol.prompts.own.n=6", "protocol.batch_size=4", "decoding.max_new_tokens=8"]
+    return [*model, *fit, *protocol, "protocol.kl=1e-3", "protocol.calibration_prompts=2"]
+
+
+def places(folder: Path, run: str = "run") -> list[str]:
+    """Options that put the run and all that it keeps for others into one folder."""
+    return [f"hydra.run.dir={folder / run}", f"scores={folder / 'scores'}", f"data.store={folder / 'store'}"]
+
+
+@pytest.fixture(scope="session")
+def unbroken(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing happened to."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    done = run("train", [*options, *places(folder)], folder / "log")
+    assert done.status == 0, done.said
+    assert {path.name for path in (folder / "run").iterdir()} == {*RESULTS, "timing.json"}
+    return folder
+
+
+@pytest.fixture(scope="session")
+def states(options: list[str], unbroken: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that such a run can leave when it is killed, each in a folder of its own, in order."""
+    folder = tmp_path_factory.mktemp("watched")
+    (folder / "all").mkdir()
+    watching = Snapshots(folder / "all", folder / "states")
+    done = run("train", [*options, *places(folder / "all")], folder / "log", watching)
+    assert done.status == 0, done.said
+    assert_same(folder / "all", unbroken)
+    return folder / "states"
+
+
+def entries(folder: Path) -> list[bytes]:
+    """The keys of all entries in the stores below a folder, sorted."""
+    found = []
+    for path in folder.rglob("*.safetensors"):
+        if path.parent.parent != folder:
+            packed = load_file(path)[KEYS].numpy().tobytes()
+            found += [packed[start : start + KEY_BYTES] for start in range(0, len(packed), KEY_BYTES)]
+    return sorted(found)
+
+
+def assert_same(folder: Path, expected: Path, run: str = "run") -> None:
+    """The results have the same bytes, the stores hold the same entries once each, and nothing else is left."""
+    for name in RESULTS:
+        assert (folder / run / name).read_bytes() == (expected / "run" / name).read_bytes(), f"{folder}: {name}"
+    assert {path.name for path in (folder / run).iterdir()} == {*RESULTS, "timing.json"}
+    assert entries(folder) == entries(expected)
+    assert len(set(entries(folder))) == len(entries(folder))
+    plain = [sorted(path.read_bytes() for path in place.glob("scores/plain/*.jsonl")) for place in (folder, expected)]
+    assert plain[0] == plain[1] != []
+    assert [path for path in folder.rglob("*") if path.suffix in LEFT] == []

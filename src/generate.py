@@ -52,8 +52,8 @@ def job(config: dict[str, Any], sweep: str, world: World) -> list[Generation]:
         prompts_name=prompts.name,
     )
     path = run.path(stages.GENERATIONS)
-    if not run.finished(stages.GENERATIONS):
-        resources.before_generation(run.folder, generator, steered=steer is not None)
+    if not run.finished(stages.GENERATIONS) and world.first:
+        resources.before_generation(run.folder, generator, steered=steer is not None, processes=world.size)
     run.begin()
     if not run.finished(stages.GENERATIONS):
         with run.timed("generate"):

@@ -34,6 +34,8 @@ def launch(job: Job, config: dict[str, Any]) -> Any:
     settings: TrainerSettings = build(config["trainer"])
     if settings.strategy == "single":
         return job(config, sweep_name(), World())
+    if config.get("model", {}).get("device_map") is not None:
+        raise InputError("trainer=ddp: each process has the whole model; model.device_map is for trainer=single")
     on_gpu = resolve_device(config["device"]).type == "cuda"
     here = settings.processes(gpus=torch.cuda.device_count() if on_gpu else 0)
     if (met := started_outside(os.environ)) is not None:

@@ -54,7 +54,20 @@ def job(config: dict[str, Any], sweep: str, world: World) -> Result | None:
     corpus = corpus.without(plan.reserved if plan else frozenset())
     kept = scores.folder / "plain" if scores else None
     done = [stage for stage, file in (("fit", stages.STEER), ("generate", stages.GENERATIONS)) if run.finished(file)]
-    resources.before_training(run.folder, model, corpus, what, how, plan, seed=seed, store=store, plain=kept, done=done)
+    if world.first:
+        resources.before_training(
+            run.folder,
+            model,
+            corpus,
+            what,
+            how,
+            plan,
+            seed=seed,
+            store=store,
+            plain=kept,
+            done=done,
+            processes=world.size,
+        )
     run.begin()
     opened, tags = build(config["logger"]) if world.first else no_logger, (model.name, what.name, corpus.name)
     with opened(run.folder, config, identity=run.config, sweep=sweep, tags=tags) as logger:

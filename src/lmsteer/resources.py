@@ -65,6 +65,7 @@ def before_training(
     store: StoreSettings,
     plain: Path | None,
     done: Sequence[str] = (),
+    processes: int = 1,
 ) -> None:
     """Check the memory and disk of a run and, if it is long, print what it will take. Scoring is not counted.
 
@@ -72,6 +73,7 @@ def before_training(
         folder: Where results go.
         plain: Where texts of the plain model are kept, if they are.
         done: Which of "fit" and "generate" are done already.
+        processes: Among how many the work is shared.
 
     Raises:
         InputError: If it cannot fit; says what would.
@@ -95,10 +97,10 @@ def before_training(
         disk = store_bytes(data)
         if how.steps >= LONG_FIT:
             seconds["fit"] = fit_seconds(data, extract, what.build(model.width, seed), dev_every=how.dev_every)
-    _tell("train", model, load, seconds, memory, disk)
+    _tell("train", model, load, seconds, memory, disk, processes)
 
 
-def before_generation(folder: Path, generator: Generator, *, steered: bool) -> None:
+def before_generation(folder: Path, generator: Generator, *, steered: bool, processes: int = 1) -> None:
     """The same for one prompt set at one strength.
 
     Raises:
@@ -107,10 +109,18 @@ def before_generation(folder: Path, generator: Generator, *, steered: bool) -> N
     load = [(generator, 1)]
     memory = check_decoding(load, steered=steered)
     check_outputs(folder, load)
-    _tell("generate", generator.model, load, {}, memory, 0)
+    _tell("generate", generator.model, load, {}, memory, 0, processes)
 
 
-def _tell(command: str, model: LanguageModel, load: Load, seconds: dict[str, float], memory: int, disk: int) -> None:
+def _tell(
+    command: str,
+    model: LanguageModel,
+    load: Load,
+    seconds: dict[str, float],
+    memory: int,
+    disk: int,
+    processes: int,
+) -> None:
     rate = None
     if sum(len(generator.batches) * times * generator.decoding.max_new_tokens for generator, times in load) >= (
         LONG_DECODING
@@ -118,9 +128,10 @@ def _tell(command: str, model: LanguageModel, load: Load, seconds: dict[str, flo
         found = {id(generator): batch_seconds(generator) for generator, times in load if times}
         seconds["generate"] = sum(found[id(g)] * len(g.batches) * times for g, times in load if times)
         written = sum(len(g.prompts) * g.samples * g.decoding.max_new_tokens * times for g, times in load)
-        rate = written / seconds["generate"]
+        rate = processes * written / seconds["generate"]
     if seconds:
-        print(f"{command}: {words(Need(seconds, rate, memory, disk), model)}", flush=True)
+        shared = {stage: value / processes for stage, value in seconds.items()}
+        print(f"{command}: {words(Need(shared, rate, memory, disk), model)}", flush=True)
 
 
 def words(need: Need, model: LanguageModel) -> str:

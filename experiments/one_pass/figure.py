@@ -53,6 +53,7 @@ def _growth(axes: Axes, found: dict[str, Any]) -> None:
     axes.set_xscale("log")
     axes.set_xticks([one["rows"] for one in sizes], [f"{one['rows']:,}" for one in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
+    axes.tick_params(axis="x", labelrotation=45)
     axes.set_xlabel("training rows")
     axes.set_ylabel("AUC on texts held out")
     axes.legend(loc="lower right")

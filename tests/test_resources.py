@@ -15,13 +15,16 @@ from lmsteer.data import store as store_module
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.data.module import CorpusData
-from lmsteer.data.store import FeatureStore
+from lmsteer.data.prompts import PromptSet
+from lmsteer.data.store import FeatureStore, StoreSettings
 from lmsteer.errors import InputError
-from lmsteer.fitting import SteerSettings
+from lmsteer.fitting import FitSettings, SteerSettings
 from lmsteer.generation.generate import Generator
 from lmsteer.generation.sampling import Noise, Nucleus
 from lmsteer.memory import CacheSize, free_memory, weight_bytes
 from lmsteer.models import load_model, tiny
+from lmsteer.plan import Plan
+from lmsteer.protocol import Protocol
 from lmsteer.records import Prompt, Row
 from lmsteer.resources import Need
 from lmsteer.steering.fold import fold
@@ -261,10 +264,21 @@ def test_the_time_of_a_fit_counts_hidden_states_steps_and_looks(
     bare = FeatureExtractor(tiny_model)
     steps, looks = 20, 4 * 2  # of two batches of dev rows, at half the price of a step
     texts = 20 * 4 + 8
-    assert resources.fit_seconds(data(bare), bare, steer, dev_every=5) == texts / 4 + steps + looks / 2
+    # Four texts are padded to the longest of them; twenty batches in order of length, a hundred or so a pass.
+    lengths = [[len(ids) - 1 for ids in bare.encode([row.text for row in data(bare).rows(t)])] for t in range(20)]
+    together = sorted(length for batch in lengths for length in batch)
+    passes, group = 0, list[int]()
+    for length in [*together, 10**6]:
+        if group and length * (len(group) + 1) > bare.tokens:
+            passes, group = passes + len(group) * group[-1], []
+        group.append(length)
+    alone = passes / len(together) / (4 * max(lengths[0]))
+    assert resources.fit_seconds(data(bare), bare, steer, dev_every=5) == pytest.approx(
+        texts * alone + steps + looks / 2
+    )
     kept = data(FeatureStore(bare, tmp_path))
     unique = 32 + 8
-    assert resources.fit_seconds(kept, bare, steer, dev_every=5) == unique / 4 + steps + looks / 2
+    assert resources.fit_seconds(kept, bare, steer, dev_every=5) == pytest.approx(unique * alone + steps + looks / 2)
     kept.prepare_data()
     assert resources.fit_seconds(kept, bare, steer, dev_every=5) == steps + looks / 2
 
@@ -287,3 +301,58 @@ def test_a_need_is_worded_for_people(tiny_model: LanguageModel, monkeypatch: pyt
         "about 10 min (fit 60 s, generate 9 min, 2,100 tokens/s), 3.1 of 22 GiB memory, 0.40 GiB disk for hidden states"
     )
     assert resources.words(Need({"fit": 9000.0}, None, 0, 0), tiny_model).startswith("about 2.5 h (fit 2.5 h), 0.00 of")
+
+
+def plan(model: LanguageModel) -> Plan:
+    """Two prompt sets, of which one is steered up only; budgets of both kinds."""
+    sets = {
+        "both": lambda: PromptSet("both", tuple(prompts(40))),
+        "up": lambda: PromptSet("up", tuple(Prompt(f"up-{prompt.id}", prompt.text) for prompt in prompts(6))),
+    }
+    options = {"one_way": {"up": "positive"}, "kl": 0.3, "perplexity": 2.0, "calibration_prompts": 4}
+    protocol = Protocol(name="p", metric="tone", prompts=sets, strengths=(-5, 2, 5), samples=2, batch_size=4, **options)
+    return Plan(model, ["tone"], protocol, Nucleus(max_new_tokens=5))
+
+
+def test_a_run_counts_what_it_generates(tiny_model: LanguageModel, tmp_path: Path) -> None:
+    own = plan(tiny_model)
+    # Plain; three strengths or two; two budgets in each direction; a calibration for perplexity in each direction.
+    both, up = own.generators["both"], own.generators["up"]
+    few_both, few_up = own.few["both"], own.few["up"]
+    tries = resources.TRIES
+    expected = [(both, 1 + 3 + 4), (few_both, 2 * tries), (up, 1 + 2 + 2), (few_up, tries)]
+    assert resources._load(own, None) == expected
+    (tmp_path / f"{both.identity()}.jsonl").touch()
+    assert resources._load(own, tmp_path)[0] == (both, 7), "texts that are kept are not written again"
+
+
+def test_training_is_told_with_all_its_parts_and_less_what_is_done(
+    tiny_model: LanguageModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = StoreSettings(where=str(tmp_path / "store"))
+
+    def told(steps: int, *done: str) -> str:
+        resources.before_training(
+            tmp_path / "run",
+            tiny_model,
+            corpus(),
+            SteerSettings(name="tone", rank=4),
+            FitSettings(steps=steps, batch_size=4, dev_rows=8),
+            plan(tiny_model),
+            seed=0,
+            store=store,
+            plain=None,
+            done=done,
+        )
+        return capsys.readouterr().out
+
+    assert re.fullmatch(
+        r"train: about \d+ s \(fit \d+ s, generate \d+ s, [\d,]+ tokens/s\), [\d.]+ of [\d,.]+ GiB memory, "
+        r"0\.00 GiB disk for hidden states\n",
+        told(60),
+    )
+    assert "fit" not in told(49)
+    assert "fit" not in told(60, "fit")
+    assert "generate" not in told(60, "generate")
+    assert told(60, "fit", "generate") == ""
+    assert not (tmp_path / "run").exists()

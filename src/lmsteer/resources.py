@@ -17,7 +17,7 @@ import torch
 
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.features import FeatureExtractor
-from lmsteer.data.module import CorpusData
+from lmsteer.data.module import AHEAD, CorpusData
 from lmsteer.data.store import FeatureStore, StoreSettings
 from lmsteer.errors import InputError
 from lmsteer.fitting import FitSettings, SteerSettings
@@ -93,6 +93,7 @@ def before_training(
             dev_rows=how.dev_rows,
             seed=seed,
             store_all=store.everything,
+            by_batch=extract.padded if how.legacy_padding else None,
         )
         disk = store_bytes(data)
         if how.steps >= LONG_FIT:
@@ -263,13 +264,16 @@ def store_bytes(data: CorpusData) -> int:
 
 
 def fit_seconds(data: CorpusData, extract: FeatureExtractor, steer: Steer, *, dev_every: int) -> float:
-    """Seconds of a fit, from its first batch: hidden states that are not stored, steps, and looks at the dev loss."""
+    """Seconds of a fit, from its first batch: hidden states that are not stored, steps, and looks at the dev loss.
+
+    A batch alone is padded more than many together, so hidden states are reckoned by tokens with padding.
+    """
     rows, head = [row.text for row in data.rows(0)], extract.model.head
     steer = steer.to(extract.model.device)
     start = time.perf_counter()
-    features = extract(rows)
+    features = (data.by_batch or extract)(rows)
     _ = features.hidden_ND.sum().item()  # waits for a GPU
-    extraction, start = (time.perf_counter() - start) / len(rows), time.perf_counter()
+    extraction, start = time.perf_counter() - start, time.perf_counter()
     strength_1K = torch.ones(1, len(steer.dimensions), device=features.hidden_ND.device)
     loss = head.nats(steer(features.hidden_ND, strength_1K), features.targets_N).sum()
     loss.backward()
@@ -278,7 +282,15 @@ def fit_seconds(data: CorpusData, extract: FeatureExtractor, steer: Steer, *, de
     seen: list[str] = [row.text for t in range(data.steps) for row in data.rows(t)] + [row.text for row in data.dev]
     texts = len(data.extract.missing(seen)) if isinstance(data.extract, FeatureStore) else len(seen)
     looks = data.steps // dev_every * len(data.dev) / data.batch_size
-    return texts * extraction + (data.steps + looks / 2) * step  # a look has no gradient
+    together = rows if data.by_batch else [row.text for t in range(min(AHEAD, data.steps)) for row in data.rows(t)]
+    share = padded(extract, together) / len(together) / padded(extract, rows)
+    return texts * share * extraction + (data.steps + looks / 2) * step  # a look has no gradient
+
+
+def padded(extract: FeatureExtractor, texts: Sequence[str]) -> int:
+    """Tokens that go through the model for some texts together, padding included."""
+    encoded = extract.encode(texts)
+    return sum(len(group) * max(1, *(len(encoded[index]) - 1 for index in group)) for group in extract.groups(encoded))
 
 
 def batch_seconds(generator: Generator) -> float:

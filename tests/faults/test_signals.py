@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from tests.faults.commands import ROOT, run, start, until
 from tests.faults.conftest import assert_same, places
 from tests.faults.faulty import StopsAt
@@ -21,19 +20,18 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_terminated_command_says_so_and_goes_on(
-    moment: str, options: list[str], unbroken: Path, tmp_path: Path
-) -> None:
+def test_a_terminated_command_says_so_and_goes_on(options: list[str], unbroken: Path, tmp_path: Path) -> None:
+    """One run, terminated in each of its stages."""
     given = [*options, *places(tmp_path)]
-    started = start("train", given, tmp_path / "log", StopsAt(tmp_path, MOMENTS[moment]))
-    started.wait_until_stopped()
-    started.send(signal.SIGTERM, signal.SIGCONT)
-    done = started.end()
-    assert done.status == 143, done.said
-    assert done.said.splitlines().count(LINE) == 1, done.said
-    assert "Traceback" not in done.said
-    assert not (tmp_path / "run" / "report.html").exists()
+    for moment, file in MOMENTS.items():
+        started = start("train", given, tmp_path / "log", StopsAt(tmp_path, file))
+        started.wait_until_stopped()
+        started.send(signal.SIGTERM, signal.SIGCONT)
+        done = started.end()
+        assert done.status == 143, f"{moment}: {done.said}"
+        assert done.said.splitlines().count(LINE) == 1, f"{moment}: {done.said}"
+        assert "Traceback" not in done.said
+        assert not (tmp_path / "run" / "report.html").exists()
     done = run("train", given, tmp_path / "log")
     assert done.status == 0, done.said
     assert_same(tmp_path, unbroken)

@@ -5,12 +5,9 @@ import inspect
 import json
 import os
 import re
-import signal
 import sys
-import threading
 import typing
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import GenericAlias
 from typing import Annotated, Any
@@ -26,6 +23,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from lmsteer.errors import InputError
 from lmsteer.steering.model import Device, Dtype
+from src.signals import terminable
 
 CONF = str(Path(__file__).resolve().parents[1] / "conf")
 Words = Annotated[str, Field(min_length=1)]
@@ -107,25 +105,6 @@ def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
         return main
 
     return decorate
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """End with a line and status 143 on SIGTERM, which Lightning would take for the end of the fit."""
-
-    def end(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever is impatient sends it again
-        os.write(2, b"\nTerminated: the same command with the same folder goes on where it stopped\n")
-        raise SystemExit(128 + signal.SIGTERM)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def one_line(error: Exception) -> str:

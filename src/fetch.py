@@ -9,6 +9,7 @@ import sys
 from lmsteer.data.embedded import cache_folder, fetch
 from lmsteer.data.gemma import TERMS, fetch_gemma
 from lmsteer.errors import InputError
+from src.signals import terminable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.gemma != options.accept_gemma_terms:
             raise InputError(f"Gemma needs --gemma and --accept-gemma-terms, that is its terms accepted: {TERMS}")
-        what(force=options.force, say=lambda line: print(line, flush=True))
+        with terminable():
+            what(force=options.force, say=lambda line: print(line, flush=True))
     except InputError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

@@ -18,13 +18,15 @@ from lmsteer.reporting.study import study
 from lmsteer.reporting.tracking import final_values
 from lmsteer.reporting.wandb_report import Place, save_report, why_not
 from src.configuration import one_line
+from src.signals import terminable
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status is 0, or 1 after one line on what is wrong."""
     options = _parser().parse_args(arguments)
     try:
-        report(options)
+        with terminable():
+            report(options)
     except (InputError, OSError) as error:
         print(f"Error: {one_line(error)}", file=sys.stderr)
         return 1

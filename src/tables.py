@@ -22,6 +22,7 @@ from lmsteer.reporting.published import published
 from lmsteer.reporting.study import Study, study
 from src.configuration import one_line
 from src.rescore import rescore
+from src.signals import terminable
 
 FILES = ("table.md", "table.tex", "table.html", "table.csv", "pareto.png")
 
@@ -30,7 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status is 0, or 1 after one line on what is wrong."""
     options = _parser().parse_args(arguments)
     try:
-        print(tables(options))
+        with terminable():
+            print(tables(options))
     except (InputError, HydraException, OSError) as error:
         print(f"Error: {one_line(error)}", file=sys.stderr)
         return 1

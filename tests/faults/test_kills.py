@@ -105,9 +105,10 @@ def test_three_commands_each_killed_twice_end_with_the_same_files(options: list[
         model, common = ["model=tiny"], [item for item in options if item.startswith(("data", "steer.name"))]
         asked = [f"prompts.path={prompts}", "strength=5", "batch_size=5", "decoding.max_new_tokens=16"]
         steer, texts = folder / "fit/steer.safetensors", folder / "texts/generations.jsonl"
+        none = ["protocol=none", "data.store=off"]
         jobs = {
             "train": (
-                [*fit, "fit.steps=30", "protocol=none", "data.store=off", "scores=off"],
+                [*fit, "fit.steps=30", *none, "scores=off"],
                 "fit",
                 "fit/checkpoints",
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from matplotlib import style
@@ -51,7 +52,9 @@ def _growth(axes: Axes, found: dict[str, Any]) -> None:
         axes.axhline(value["value"], color=color, linestyle=":", linewidth=1.6, label=name)
     axes.axhline(0.5, color="black", linewidth=0.8)
     axes.set_xscale("log")
-    axes.set_xticks([one["rows"] for one in sizes], [f"{one['rows']:,}" for one in sizes])
+    rows = [one["rows"] for one in sizes]
+    ticks = [size for size, larger in zip(rows, [*rows[1:], math.inf], strict=True) if larger > 1.1 * size]
+    axes.set_xticks(ticks, [f"{size:,}" for size in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.tick_params(axis="x", labelrotation=45)
     axes.set_xlabel("training rows")

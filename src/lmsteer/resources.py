@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -215,7 +216,7 @@ def check_decoding(load: Load, *, steered: bool, option: str = "") -> int:
     smaller = [rows // 2**power for power in range(1, 32) if rows // 2**power >= first.samples]
     if fits := next((size for size in smaller if needed(size) <= free), None):
         would = f"{option}batch_size={fits} would fit"
-    elif fits := next((n for n in range(first.samples - 1, 0, -1) if needed(1, n) <= free), None):
+    elif fits := bisect_right(range(1, first.samples), free, key=lambda samples: needed(1, samples)):
         would = f"{option}samples={fits} {option}batch_size={fits} would fit"
     else:
         would = "one alone does not fit either; take a smaller model"

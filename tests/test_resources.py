@@ -10,7 +10,7 @@ from tests.conftest import ARCHITECTURES, build_lm
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from lmsteer import memory, resources
+from lmsteer import memory, probe, resources
 from lmsteer.data import store as store_module
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.features import FeatureExtractor
@@ -229,10 +229,8 @@ def test_probes_change_neither_results_nor_random_state_nor_files(
 
     before, state = results("before"), torch.get_rng_state()
     one, weights = generator(tiny_model), steer.first.clone()
-    assert resources.batch_seconds(one) > 0
-    assert (
-        resources.fit_seconds(data(FeatureExtractor(tiny_model)), FeatureExtractor(tiny_model), steer, dev_every=5) > 0
-    )
+    assert probe.batch_seconds(one) > 0
+    assert probe.fit_seconds(data(FeatureExtractor(tiny_model)), FeatureExtractor(tiny_model), steer, dev_every=5) > 0
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(steer.first, weights)
     assert one.decoding == generator(tiny_model).decoding
@@ -251,16 +249,16 @@ def test_the_time_of_decoding_is_that_of_reading_and_of_all_steps(
         nonlocal clock
         clock += 7.0 + 2.0 * own.decoding.max_new_tokens
 
-    monkeypatch.setattr(resources.time, "perf_counter", lambda: clock)
+    monkeypatch.setattr(probe.time, "perf_counter", lambda: clock)
     monkeypatch.setattr(Generator, "batch", batch)
-    assert resources.batch_seconds(generator(tiny_model, new=20)) == 7.0 + 2.0 * 20
+    assert probe.batch_seconds(generator(tiny_model, new=20)) == 7.0 + 2.0 * 20
 
 
 def test_the_time_of_a_fit_counts_hidden_states_steps_and_looks(
     tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, steer: Steer
 ) -> None:
     ticks = iter(range(100))
-    monkeypatch.setattr(resources.time, "perf_counter", lambda: float(next(ticks)))  # every part takes a second
+    monkeypatch.setattr(probe.time, "perf_counter", lambda: float(next(ticks)))  # every part takes a second
     bare = FeatureExtractor(tiny_model)
     steps, looks = 20, 4 * 2  # of two batches of dev rows, at half the price of a step
     texts = 20 * 4 + 8
@@ -273,14 +271,12 @@ def test_the_time_of_a_fit_counts_hidden_states_steps_and_looks(
             passes, group = passes + len(group) * group[-1], []
         group.append(length)
     alone = passes / len(together) / (4 * max(lengths[0]))
-    assert resources.fit_seconds(data(bare), bare, steer, dev_every=5) == pytest.approx(
-        texts * alone + steps + looks / 2
-    )
+    assert probe.fit_seconds(data(bare), bare, steer, dev_every=5) == pytest.approx(texts * alone + steps + looks / 2)
     kept = data(FeatureStore(bare, tmp_path))
     unique = 32 + 8
-    assert resources.fit_seconds(kept, bare, steer, dev_every=5) == pytest.approx(unique * alone + steps + looks / 2)
+    assert probe.fit_seconds(kept, bare, steer, dev_every=5) == pytest.approx(unique * alone + steps + looks / 2)
     kept.prepare_data()
-    assert resources.fit_seconds(kept, bare, steer, dev_every=5) == steps + looks / 2
+    assert probe.fit_seconds(kept, bare, steer, dev_every=5) == steps + looks / 2
 
 
 def test_long_jobs_are_told_in_one_line_and_short_ones_are_not(

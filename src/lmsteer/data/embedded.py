@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
+from lmsteer.data.conversion import convert_gguf
 from lmsteer.data.sums import check_sum, write_sums
 from lmsteer.errors import InputError
 
@@ -287,17 +287,3 @@ def _read_member(path: Path, member: str) -> bytes:
             return file.read()
     except (KeyError, zipfile.BadZipFile, tarfile.TarError) as error:
         raise InputError(f"{path.name}: {member} cannot be taken out of it ({error}); nothing of it is kept") from error
-
-
-def convert_gguf(gguf: Path, target: Path) -> None:
-    """Fill a folder with a GGUF file's model, in float32 safetensors, and its tokenizer."""
-    # Slow to import, and only this needs it.
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    name = gguf.name
-    with contextlib.redirect_stderr(io.StringIO()):  # progress bars; one of them has no switch
-        dequantized = GgufConfig(dequantize=True)
-        lm = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=name, quantization_config=dequantized)
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=name, padding_side="left")
-        lm.float().save_pretrained(target)
-        tokenizer.save_pretrained(target)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from lmsteer.data.embedded import Archive, cache_folder, convert_gguf, fill_cache
+from lmsteer.data.conversion import convert_gguf
+from lmsteer.data.embedded import Archive, cache_folder, fill_cache
 from lmsteer.errors import InputError
 
 TERMS = "https://ai.google.dev/gemma/terms"

@@ -166,7 +166,7 @@ def test_every_template_comes_back_and_keeps_its_log(template: Path) -> None:
     for option in ("--requeue", "--signal=B:USR1@", "--open-mode=append", "--output=runs/slurm/", "--time="):
         assert f"\n#SBATCH {option}" in text
     assert "\nresumable " in text
-    assert "\n##SBATCH --gres=gpu:1 " in text or "\n##SBATCH --gpus-per-task=1 " in text
+    assert "\n##SBATCH --gres=gpu:" in text or "\n##SBATCH --gpus-per-task=1 " in text
 
 
 def test_the_launcher_is_submitits_with_requeues() -> None:

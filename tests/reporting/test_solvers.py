@@ -1,0 +1,95 @@
+"""Promises of the comparison of solvers."""
+
+from pathlib import Path
+
+import pytest
+from handmade_runs import made, write_run
+
+from experiments.one_pass.solvers import budgets, figure, main, markdown, places, solver
+from lmsteer.reporting.measured import read_run
+from lmsteer.reporting.study import Study, study
+
+PAPER = {"solver": "paper", "steps": 200, "rank": 64}
+ONE_PASS = {"solver": "one_pass", "rank": "full"}
+BUDGETS = ("kl 0.3", "perplexity ×2", "kl 0.1")
+
+
+def values(*shares: float) -> dict[str, list[float]]:
+    return {"positivity": list(shares), "positivity@other": [0.5] * 4, "perplexity": [20.0] * 4, "dist_1": [0.8] * 4}
+
+
+def folder(place: Path) -> Path:
+    """Two seeds of the paper's recipe and one run of one pass, steered in both directions at three budgets."""
+    plain = made(values(0.5, 0.5, 0.5, 0.5))
+    for name, settings, seed, own in (
+        ("paper-0", PAPER, 0, values(0.6, 0.7, 0.8, 0.5)),
+        ("paper-1", PAPER, 1, values(0.8, 0.7, 0.6, 0.7)),
+        ("one", ONE_PASS, 0, values(0.9, 0.8, 0.9, 0.8)),
+    ):
+        rows = [plain]
+        for budget in BUDGETS:
+            for strength in (5.0 + seed, -5.0):
+                rows.append(made(own, {"tone": strength}, budget=budget, settings=settings, seed=seed))
+        write_run(place / name, rows, metric="positivity")
+    return place
+
+
+def found(place: Path) -> Study:
+    return study([read_run(run) for run in sorted(folder(place).iterdir())])
+
+
+def test_budgets_rise_divergences_first_and_directions_are_apart(tmp_path: Path) -> None:
+    own = found(tmp_path)
+    assert budgets(own) == ["kl 0.1", "kl 0.3", "perplexity ×2"]
+    assert sorted(map(str, places(own))) == ["toxic-leaning, +", "toxic-leaning, -"]
+
+
+def test_the_change_from_the_papers_row_is_that_of_the_same_prompts(tmp_path: Path) -> None:
+    own = found(tmp_path)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown(own, places(own)[0]).splitlines()]
+    assert [line[:3] for line in lines[2:5]] == [
+        ["", "plain", ""],
+        ["kl 0.1", "paper, 200 steps", "2"],
+        ["kl 0.1", "one pass, full rank", "1"],
+    ]
+    # By prompt the paper's seeds have .7, .7, .7 and .6 on average, one pass .2, .1, .2 and .2 more.
+    assert lines[4][3].startswith(".85 [")
+    assert "(+0.175 [" in lines[4][3]
+    assert lines[4][3].endswith("p 0.125)"), "two of sixteen ways to exchange are as large"
+    assert "(+0.000 [+0.000, +0.000] p 1.000)" in lines[4][4]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"solver": "paper", "steps": 1000}, "paper, 1000 steps"),
+        ({"solver": "one_pass", "rank": 64}, "one pass, rank by the null"),
+        ({"solver": "one_pass", "rank": "full", "form": "both"}, "one pass, full rank and constant"),
+        ({"solver": "one_pass", "rank": 64, "form": "add"}, "one pass, constant alone"),
+    ],
+)
+def test_a_solver_is_named_by_its_settings(tmp_path: Path, settings: dict[str, object], name: str) -> None:
+    row = made(values(0.5, 0.5, 0.5, 0.5), {"tone": 1.0}, settings=settings)
+    run = write_run(tmp_path / "run", [row], metric="positivity")
+    assert solver(study([read_run(run)]).rows[0]) == name
+
+
+def test_every_place_has_two_panels_a_judge_with_a_line_for_each_solver(tmp_path: Path) -> None:
+    drawn = figure(found(tmp_path))
+    assert len(drawn.axes) == 2 * 2 * 2
+    assert all(len(axes.get_lines()) == 2 for axes in drawn.axes)
+    kl, cost = drawn.axes[0].get_lines()[0], drawn.axes[1].get_lines()[0]
+    assert list(kl.get_xdata()) == [0.1, 0.3]
+    assert list(cost.get_xdata()) == [20.0, 20.0, 20.0]
+
+
+def test_the_command_prints_tables_writes_the_picture_and_names_what_is_unfinished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder(tmp_path / "runs") / "open").mkdir()
+    (tmp_path / "runs" / "open" / "config.yaml").write_text("seed: 0\n")
+    main([tmp_path / "runs"], tmp_path / "picture.png")
+    printed = capsys.readouterr()
+    assert printed.out.count("| plain |") == 2
+    assert "open" in printed.err
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")

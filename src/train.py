@@ -19,8 +19,10 @@ from lmsteer.reporting.loggers import no_logger
 from lmsteer.reporting.result import Result
 from lmsteer.reporting.tracking import Measured, track
 from lmsteer.runs import Run
-from lmsteer.scoring.store import score_store
+from lmsteer.scoring.store import ScoreStore, score_store
 from lmsteer.steering.model import LanguageModel
+from lmsteer.steering.steer import Steer
+from lmsteer.steering.store import Origin
 from lmsteer.world import World
 from src.configuration import build, entry_point, record, resolved, shared
 from src.launch import launch
@@ -55,38 +57,34 @@ def job(config: dict[str, Any], sweep: str, world: World) -> Result | None:
     kept = scores.folder / "plain" if scores else None
     done = [stage for stage, file in (("fit", stages.STEER), ("generate", stages.GENERATIONS)) if run.finished(file)]
     if world.first:
-        resources.before_training(
-            run.folder,
-            model,
-            corpus,
-            what,
-            how,
-            plan,
-            seed=seed,
-            store=store,
-            plain=kept,
-            done=done,
-            processes=world.size,
-        )
+        size: dict[str, Any] = {"seed": seed, "store": store, "plain": kept, "done": done, "processes": world.size}
+        resources.before_training(run.folder, model, corpus, what, how, plan, **size)
     run.begin()
     opened, tags = build(config["logger"]) if world.first else no_logger, (model.name, what.name, corpus.name)
     with opened(run.folder, config, identity=run.config, sweep=sweep, tags=tags) as logger:
         steer, origin = stages.fit_stage(run, model, corpus, what, how, seed=seed, store=store, logger=logger)
-        if protocol is None or plan is None:
-            track(logger, run.path(stages.STEER), origin, None, step=how.steps)
-            print(f"steer: {run.path(stages.STEER)}")
-            return None
-        plain = stages.plain_stage(run, plan.generators, PlainTexts(kept))
-        origin = stages.calibrate_stage(run, plan, plain, steer, origin)
-        generations = stages.generate_stage(run, plan, plain, steer, origin)
-        run = Run(run.folder, run.config, world.leave())
-        if not world.first:
-            return None
-        labels = plan.labels(seed, stages.settings_of(steer, origin), config["decoding"])
-        result = stages.evaluate_stage(run, generations, protocol, lambda: plan.judge, labels, scores=scores)
-        track(logger, run.path(stages.STEER), origin, Measured(result, generations), step=how.steps)
-    stages.report_stage(run, generations, result, origin)
-    return result
+        origin, found = measure(run, plan, steer, origin, config, scores) if plan else (origin, None)
+        track(logger, run.path(stages.STEER), origin, found, step=how.steps)
+    if found is None:
+        print(f"steer: {run.path(stages.STEER)}")
+        return None
+    stages.report_stage(Run(run.folder, run.config), found.generations, found.result, origin)
+    return found.result
+
+
+def measure(
+    run: Run, plan: Plan, steer: Steer, origin: Origin, config: dict[str, Any], scores: ScoreStore | None
+) -> tuple[Origin, Measured | None]:
+    """Calibrate and generate together, then score in the first process, which alone has something to return."""
+    plain = stages.plain_stage(run, plan.generators, PlainTexts(scores.folder / "plain" if scores else None))
+    origin = stages.calibrate_stage(run, plan, plain, steer, origin)
+    generations = stages.generate_stage(run, plan, plain, steer, origin)
+    alone = Run(run.folder, run.config, run.world.leave())
+    if not run.world.first:
+        return origin, None
+    labels = plan.labels(config["seed"], stages.settings_of(steer, origin), config["decoding"])
+    result = stages.evaluate_stage(alone, generations, plan.protocol, lambda: plan.judge, labels, scores=scores)
+    return origin, Measured(result, generations)
 
 
 if __name__ == "__main__":

@@ -16,41 +16,37 @@ def markdown(found: dict[str, Any]) -> str:
         f"{found['corpus']}: damping, rank and form chosen on {held['choice']:,} held-out texts (damping "
         f"{chosen['damping']:g}, {_rule(chosen['rule'])}), figures on {held['figures']:,} others. AUC of the evidence "
         "for a positive label, with 95 % bootstrap intervals over texts.",
-        "### AUC by damping, rank and form, all rows\n\n"
-        + table(
-            [
-                "damping",
-                "above the null",
-                *(f"{_rule(rule)}, {part}" for rule in rules for part in ("choice", "figures")),
-            ],
-            [
-                [
-                    f"{one['damping']:g}",
-                    str(one["above"]),
-                    *(interval(one["rules"][rule][part]) for rule in rules for part in ("choice", "figures")),
-                ]
-                for one in found["dampings"]
-            ],
-        ),
-        "### AUC, rank and time by the number of rows, at that damping\n\n"
-        + table(
-            ["rows", "tokens", "above the null", *map(_rule, rules), "hidden states, s", "statistics, s"],
-            [
-                [
-                    f"{one['rows']:,}",
-                    f"{one['tokens']:,}",
-                    str(one["above"]),
-                    *(interval(one["rules"][rule]["figures"]) for rule in rules),
-                    *(f"{one['seconds'][name]:.1f}" for name in ("hidden_states", "statistics")),
-                ]
-                for one in found["sizes"]
-            ],
-        ),
+        "### AUC by damping, rank and form, all rows\n\n" + _by_damping(found["dampings"], rules),
+        "### AUC, rank and time by the number of rows, at that damping\n\n" + _by_size(found["sizes"], rules),
     ]
     if found["steers"]:
         rows = [[name, interval(one)] for name, one in found["steers"].items()]
         parts.append("### Other steers, the same texts\n\n" + table(["steer", "AUC"], rows))
     return "\n\n".join(parts)
+
+
+def _by_damping(found: list[dict[str, Any]], rules: list[str]) -> str:
+    both = [(rule, part) for rule in rules for part in ("choice", "figures")]
+    rows = [
+        [f"{one['damping']:g}", str(one["above"]), *(interval(one["rules"][rule][part]) for rule, part in both)]
+        for one in found
+    ]
+    return table(["damping", "above the null", *(f"{_rule(rule)}, {part}" for rule, part in both)], rows)
+
+
+def _by_size(found: list[dict[str, Any]], rules: list[str]) -> str:
+    rows = [
+        [
+            f"{one['rows']:,}",
+            f"{one['tokens']:,}",
+            str(one["above"]),
+            *(interval(one["rules"][rule]["figures"]) for rule in rules),
+            *(f"{one['seconds'][name]:.1f}" for name in ("hidden_states", "statistics")),
+        ]
+        for one in found
+    ]
+    head = ["rows", "tokens", "above the null", *map(_rule, rules), "hidden states, s", "statistics, s"]
+    return table(head, rows)
 
 
 def _rule(rule: str) -> str:

@@ -218,11 +218,29 @@ def _learned(
     world: World,
 ) -> tuple[Steer, dict[str, Any]]:
     """By the paper's recipe."""
+    data = training_data(model, corpus, how, dimensions=len(steer.dimensions), seed=seed, store=store, world=world)
+    task = SteerTask(steer, model.head, lr=how.lr, regularization=what.regularization, stop=how.stop, world=world)
+    train(task, data, steps=how.steps, dev_every=how.dev_every, device=model.device, folder=folder, logger=logger)
+    options = {"regularization": what.regularization, "init_std": what.init_std, "solver": what.solver}
+    return task.chosen(), {**asdict(how), **options, "curve": task.curve}
+
+
+def training_data(
+    model: LanguageModel,
+    corpus: Corpus,
+    how: FitSettings,
+    *,
+    dimensions: int,
+    seed: int,
+    store: StoreSettings,
+    world: World | None = None,
+) -> CorpusData:
+    """The batches from which the paper's recipe learns a steer of so many dimensions."""
     extract = FeatureExtractor(model, max_length=how.max_length)
-    data = CorpusData(
+    return CorpusData(
         corpus,
         extract if how.legacy_padding else store.wrap(extract),
-        dimensions=len(steer.dimensions),
+        dimensions=dimensions,
         batch_size=how.batch_size,
         steps=how.steps,
         dev_rows=how.dev_rows,
@@ -231,7 +249,3 @@ def _learned(
         by_batch=extract.padded if how.legacy_padding else None,
         world=world,
     )
-    task = SteerTask(steer, model.head, lr=how.lr, regularization=what.regularization, stop=how.stop, world=world)
-    train(task, data, steps=how.steps, dev_every=how.dev_every, device=model.device, folder=folder, logger=logger)
-    options = {"regularization": what.regularization, "init_std": what.init_std, "solver": what.solver}
-    return task.chosen(), {**asdict(how), **options, "curve": task.curve}

@@ -16,7 +16,7 @@ from lmsteer.data.features import FeatureExtractor
 from lmsteer.data.module import CorpusData
 from lmsteer.data.store import FeatureStore, StoreSettings
 from lmsteer.errors import InputError
-from lmsteer.fitting import FitSettings, SteerSettings
+from lmsteer.fitting import FitSettings, SteerSettings, training_data
 from lmsteer.generation.generate import Generator
 from lmsteer.memory import CacheSize, free_memory, in_gib
 from lmsteer.plan import Plan
@@ -77,21 +77,13 @@ def before_training(
     check_outputs(folder, load)
     seconds, disk = {}, 0
     if "fit" not in done and what.solver == "paper":
-        extract = FeatureExtractor(model, max_length=how.max_length)
-        data = CorpusData(
-            corpus if how.rows is None else corpus.subset(how.rows, seed),
-            extract if how.legacy_padding else store.wrap(extract),
-            dimensions=len(what.build(model.width, seed).dimensions),
-            batch_size=how.batch_size,
-            steps=how.steps,
-            dev_rows=how.dev_rows,
-            seed=seed,
-            store_all=store.everything,
-            by_batch=extract.padded if how.legacy_padding else None,
-        )
+        steer = what.build(model.width, seed)
+        rows = corpus if how.rows is None else corpus.subset(how.rows, seed)
+        data = training_data(model, rows, how, dimensions=len(steer.dimensions), seed=seed, store=store)
         disk = store_bytes(data)
         if how.steps >= LONG_FIT:
-            seconds["fit"] = fit_seconds(data, extract, what.build(model.width, seed), dev_every=how.dev_every)
+            extract = FeatureExtractor(model, max_length=how.max_length)
+            seconds["fit"] = fit_seconds(data, extract, steer, dev_every=how.dev_every)
     _tell("train", model, load, seconds, memory, disk, processes)
 
 

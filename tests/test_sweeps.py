@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from tests.tone import write_tone
 
 from lmsteer.models import tiny
 from lmsteer.reporting.result import read_result
@@ -52,15 +53,7 @@ class Started:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("corpus") / "tone.tsv"
-    words = [f"{kind}{number}" for kind in ("film", "story", "night", "storm") for number in range(4)]
-    rows = (
-        f"{' '.join(words[(n * k) % 16] for k in range(1, 8))} number {n} is {tone}\t{label}"
-        for n in range(200)
-        for tone, label in (("warm and funny", 0.8), ("dull and slow", -0.8))
-    )
-    path.write_text("text\tlabel\n" + "\n".join(rows) + "\n")
-    return path
+    return write_tone(tmp_path_factory.mktemp("corpus"), rows=200)
 
 
 @pytest.fixture(autouse=True, scope="module")

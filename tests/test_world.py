@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.tone import write_tone
 
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.store import StoreSettings
@@ -273,16 +274,9 @@ def test_fewer_rows_than_processes_and_padded_batches_are_refused() -> None:
 
 def test_a_whole_run_of_two_processes_generates_and_measures_what_one_does(tmp_path: Path) -> None:
     """From one steer on, as the weights agree to 1e-5 only."""
-    words = [f"{kind}{number}" for kind in ("film", "story", "night", "storm") for number in range(4)]
-    rows = (
-        f"{' '.join(words[(n * k) % 16] for k in range(1, 8))} number {n} is {tone}\t{label}"
-        for n in range(200)
-        for tone, label in (("warm and funny", 0.8), ("dull and slow", -0.8))
-    )
-    (tmp_path / "tone.tsv").write_text("text\tlabel\n" + "\n".join(rows) + "\n")
     fitted = ["fit.steps=6", "fit.batch_size=4", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05"]
     small = ["protocol.samples=2", "protocol.prompts.own.n=5", "protocol.batch_size=4", "protocol.perplexity=1.2"]
-    kept = ["logger=none", "scores=off", "data.store=off", "data=file", f"data.path={tmp_path / 'tone.tsv'}"]
+    kept = ["logger=none", "scores=off", "data.store=off", "data=file", f"data.path={write_tone(tmp_path, rows=200)}"]
     command = [sys.executable, "-m", "src.train", "model=tiny", *fitted, *small, *kept]
     two, one = tmp_path / "two", tmp_path / "one"
 

@@ -8,6 +8,7 @@ import pytest
 from safetensors.torch import load_file
 from tests.faults.commands import run
 from tests.faults.faulty import Snapshots
+from tests.tone import write_tone
 
 from lmsteer.shards import KEY_BYTES, KEYS
 
@@ -27,14 +28,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Those of a run with every stage: 6 steps, 3 looks at the dev loss, 3 batches of the plain model, 12 steered."""
-    path = tmp_path_factory.mktemp("corpus") / "tone.tsv"
-    words = [f"{kind}{number}" for kind in ("film", "story", "night", "storm") for number in range(4)]
-    rows = (
-        f"{' '.join(words[(n * k) % 16] for k in range(1, 8))} number {n} is {tone}\t{label}"
-        for n in range(300)
-        for tone, label in (("warm and funny", 0.8), ("dull and slow", -0.8))
-    )
-    path.write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    path = write_tone(tmp_path_factory.mktemp("corpus"), rows=300)
     model = ["model=tiny", "data=file", f"data.path={path}", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05"]
     fit = ["fit.steps=6", "fit.batch_size=4", "fit.dev_every=2", "fit.dev_rows=16", "logger=none"]
     protocol = ["protocol.samples=2", "protocol.prompts.own.n=6", "protocol.batch_size=4", "decoding.max_new_tokens=8"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.tone import write_tone
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -125,14 +126,7 @@ def assert_same_run(folder: Path, expected: Path) -> None:
 @pytest.fixture(scope="session")
 def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The options of a small run: 100 steps, then 8 batches of the plain model and 16 steered ones."""
-    path = tmp_path_factory.mktemp("corpus") / "tone.tsv"
-    words = [f"{kind}{number}" for kind in ("film", "story", "night", "storm") for number in range(4)]
-    rows = [
-        f"{' '.join(words[(n * k) % 16] for k in range(1, 11))} number {n} is {tone}\t{label}"
-        for n in range(300)
-        for tone, label in (("warm and funny", 0.8), ("dull and slow", -0.8))
-    ]
-    path.write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    path = write_tone(tmp_path_factory.mktemp("corpus"), rows=300, words=10)
     model = ["model=tiny", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05"]
     fit = ["data=file", f"data.path={path}", "fit.steps=100", "fit.batch_size=4", "fit.dev_every=5", "data.store=off"]
     protocol = ["protocol.samples=2", "protocol.prompts.own.n=16", "protocol.batch_size=4", "scores=off"]

@@ -84,12 +84,18 @@ def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
         started = False
+        refusal: Exception | None = None
 
         @hydra.main(version_base="1.3", config_path=CONF, config_name=name)
         def run(cfg: DictConfig) -> None:
-            nonlocal started
+            nonlocal started, refusal
             started = True
-            function(cfg)
+            try:
+                function(cfg)
+            except EXPECTED as error:
+                if in_multirun():
+                    raise
+                refusal = error  # kept from Hydra, which would print a line of its own before ours
 
         def main() -> None:
             asked = os.environ.get(FULL_ERROR)
@@ -97,6 +103,8 @@ def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
             try:
                 with terminable():
                     run()
+                if refusal is not None:
+                    raise refusal
             except Exception as error:
                 if asked or (started and not isinstance(error, EXPECTED)):
                     raise

@@ -46,7 +46,11 @@ def launch(job: Job, config: dict[str, Any]) -> Any:
             )
         if sweep_name():
             raise InputError("trainer=ddp in a sweep: start one process, which starts the others itself")
-        return _joined(job, config, "", world, address, on_gpu)
+        try:
+            return _joined(job, config, "", world, address, on_gpu)
+        except EXPECTED:
+            world.leave(waiting=False)
+            raise
     return _started(job, config, here, on_gpu) if here > 1 else job(config, sweep_name(), World())
 
 
@@ -108,13 +112,17 @@ def _process(
     except Exception as error:
         expected = isinstance(error, EXPECTED)
         failures.put((expected, one_line(error) if expected else f"process {rank}:\n{traceback.format_exc()}"))
-        sys.exit(1)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)  # threads of the broken group would abort an orderly end, or wait for the others
 
 
 def _joined(job: Job, config: dict[str, Any], sweep: str, world: World, address: str, on_gpu: bool) -> Any:
     world.join(address, gpus=on_gpu)
     with contextlib.nullcontext() if world.first else _silent():
-        return job(config, sweep, world)
+        result = job(config, sweep, world)
+    world.leave()
+    return result
 
 
 @contextlib.contextmanager

@@ -1,12 +1,9 @@
 """Promises of several processes that do one run together."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.several import ENVIRONMENT, settings
 from tests.tone import write_tone
 
 from lmsteer.data.corpus import Corpus
@@ -27,7 +25,7 @@ from lmsteer.records import Prompt, Row
 from lmsteer.runs import Run
 from lmsteer.steering.steer import Steer
 from lmsteer.world import TrainerSettings, World
-from src.launch import first_host, launch, started_outside
+from src.launch import launch
 
 WHAT = SteerSettings(name="tone", rank=4, epsilon=0.05, regularization=1e-3)
 FITS = {
@@ -36,7 +34,6 @@ FITS = {
     "stored": FitSettings(steps=20, batch_size=8, dev_every=5, dev_rows=20),
 }
 STRENGTHS = [{}, {"tone": -3.0}, {"tone": 3.0, "dummy": 1.0}]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 TEXTS = ["The film is", "This is not the worst thing that", "I would", "people who learn to live with what they", "and"]
 
 
@@ -100,11 +97,6 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     torch.set_num_threads(threads)
     launch(everything, settings(request.param) | {"folder": str(place)})
     return place, request.param
-
-
-def settings(devices: int) -> dict[str, Any]:
-    target = {"_target_": "lmsteer.world.TrainerSettings", "strategy": "ddp", "devices": devices}
-    return {"trainer": target, "device": "cpu"}
 
 
 @pytest.mark.parametrize("name", list(FITS))
@@ -179,75 +171,6 @@ def test_generation_of_several_processes_goes_on_where_each_stopped(tmp_path: Pa
     batches = sum(int((tmp_path / f"batches-{rank}").read_text()) for rank in range(2))
     assert batches < 9, "some were there"
     assert not list(tmp_path.glob("*.part"))
-
-
-def failing(config: dict[str, Any], sweep: str, world: World) -> None:
-    """One process fails while the other waits for it."""
-    if world.rank == 1:
-        if config["how"] == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
-        raise {"refused": InputError("fit.lr=0: no"), "broken": ZeroDivisionError("a defect")}[config["how"]]
-    world.wait()
-
-
-@pytest.mark.parametrize(
-    ("how", "error", "message"),
-    [
-        ("refused", InputError, r"^fit\.lr=0: no$"),
-        ("broken", RuntimeError, "(?s)process 1.*ZeroDivisionError: a defect"),
-        ("killed", InputError, "SIGKILL.*the same command goes on where it stopped"),
-    ],
-)
-def test_what_one_process_ends_with_ends_all(how: str, error: type[Exception], message: str) -> None:
-    begun = time.monotonic()
-    with pytest.raises(error, match=message):
-        launch(failing, settings(2) | {"how": how})
-    assert time.monotonic() - begun < 120, "nobody waits for the dead"
-
-
-def test_one_process_starts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.launch._started", lambda *_: pytest.fail("a process was started"))
-    for trainer in (settings(1), {"trainer": {"_target_": "lmsteer.world.TrainerSettings"}}):
-        assert launch(lambda config, sweep, world: world, trainer | {"device": "cpu"}) == World()
-
-
-SRUN = {
-    "SLURM_STEP_NUM_TASKS": "4",
-    "SLURM_STEP_NUM_NODES": "2",
-    "SLURM_PROCID": "3",
-    "SLURM_LOCALID": "1",
-    "SLURM_NODEID": "1",
-    "SLURM_STEP_NODELIST": "gpu[07-08]",
-    "SLURM_JOB_ID": "1234567",
-}
-
-
-def test_tasks_of_srun_find_one_another() -> None:
-    assert started_outside(SRUN) == (World(3, 4, 1, 2), "tcp://gpu07:19567")
-    assert started_outside(SRUN | {"MASTER_ADDR": "a", "MASTER_PORT": "7"}) == (World(3, 4, 1, 2), "tcp://a:7")
-    torchrun = {"TORCHELASTIC_RUN_ID": "none", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
-    torchrun |= {"LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "host", "MASTER_PORT": "29500"}
-    assert started_outside(torchrun) == (World(5, 8, 1, 2), "tcp://host:29500")
-
-
-def test_a_job_script_and_a_single_task_are_no_world() -> None:
-    assert started_outside({}) is None
-    assert started_outside({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}) is None, "the script of a job of four tasks"
-    assert started_outside(SRUN | {"SLURM_STEP_NUM_TASKS": "1"}) is None
-
-
-@pytest.mark.parametrize("changed", [{"SLURM_STEP_NUM_TASKS": "5"}, {"SLURM_PROCID": "1"}])
-def test_uneven_tasks_of_srun_are_refused(changed: dict[str, str]) -> None:
-    with pytest.raises(InputError, match="ntasks-per-node"):
-        started_outside(SRUN | changed)
-
-
-@pytest.mark.parametrize(
-    ("nodes", "first"),
-    [("gpu7", "gpu7"), ("gpu[07-09,12],login", "gpu07"), ("a-3,b[1-2]", "a-3"), ("n[5,9]", "n5"), ("x[3]-ib", "x3-ib")],
-)
-def test_the_first_host_of_a_list(nodes: str, first: str) -> None:
-    assert first_host(nodes) == first
 
 
 def test_numbers_of_processes() -> None:

@@ -95,10 +95,15 @@ class World:
         backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
         dist.init_process_group(backend, init_method=address, rank=self.rank, world_size=self.size, timeout=PATIENCE)
 
-    def leave(self) -> World:
-        """Part when all have come so far, and go on alone: torchmetrics would else wait for the others."""
-        if self.size > 1:
-            self.wait()
+    def leave(self, *, waiting: bool = True) -> World:
+        """Part, and go on alone: torchmetrics would else wait for the others, and the group's threads abort the end.
+
+        Args:
+            waiting: Until all have come so far; False where this process has failed.
+        """
+        if self.size > 1 and dist.is_initialized():
+            if waiting:
+                self.wait()
             dist.destroy_process_group()
         return World()
 

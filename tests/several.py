@@ -1,0 +1,11 @@
+"""What tests of several processes have in common."""
+
+import os
+from typing import Any
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def settings(devices: int) -> dict[str, Any]:
+    target = {"_target_": "lmsteer.world.TrainerSettings", "strategy": "ddp", "devices": devices}
+    return {"trainer": target, "device": "cpu"}

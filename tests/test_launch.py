@@ -1,0 +1,138 @@
+"""Promises of the start and the end of several processes."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.several import ENVIRONMENT, settings
+
+from lmsteer.errors import InputError
+from lmsteer.world import World
+from src.launch import first_host, launch, started_outside
+
+SRUN = {
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_PROCID": "3",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "1",
+    "SLURM_STEP_NODELIST": "gpu[07-08]",
+    "SLURM_JOB_ID": "1234567",
+}
+
+
+def failing(config: dict[str, Any], sweep: str, world: World) -> None:
+    """One process fails while the other waits for it."""
+    if world.rank == 1:
+        if config["how"] == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise {"refused": InputError("fit.lr=0: no"), "broken": ZeroDivisionError("a defect")}[config["how"]]
+    world.wait()
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "message"),
+    [
+        ("refused", InputError, r"^fit\.lr=0: no$"),
+        ("broken", RuntimeError, "(?s)process 1.*ZeroDivisionError: a defect"),
+        ("killed", InputError, "SIGKILL.*the same command goes on where it stopped"),
+    ],
+)
+def test_what_one_process_ends_with_ends_all(how: str, error: type[Exception], message: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(error, match=message):
+        launch(failing, settings(2) | {"how": how})
+    assert time.monotonic() - begun < 120, "nobody waits for the dead"
+
+
+def parting(config: dict[str, Any], sweep: str, world: World) -> None:
+    """End, well or not, as soon as all have heard one another, while threads of gloo still hold what was said."""
+    torch.set_num_threads(1)
+    world.gathered(world.rank)
+    world.agreed(world.rank)
+    if config["refused"]:
+        raise InputError("fit.lr=0: no")
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_processes_end_well_right_after_they_have_spoken(attempt: int) -> None:
+    launch(parting, settings(3) | {"refused": False})
+
+
+def test_what_all_refuse_after_they_have_spoken_is_told() -> None:
+    with pytest.raises(InputError, match=r"^fit\.lr=0: no$"):
+        launch(parting, settings(3) | {"refused": True})
+
+
+def test_one_process_starts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.launch._started", lambda *_: pytest.fail("a process was started"))
+    for trainer in (settings(1), {"trainer": {"_target_": "lmsteer.world.TrainerSettings"}}):
+        assert launch(lambda config, sweep, world: world, trainer | {"device": "cpu"}) == World()
+
+
+def test_tasks_of_srun_find_one_another() -> None:
+    assert started_outside(SRUN) == (World(3, 4, 1, 2), "tcp://gpu07:19567")
+    assert started_outside(SRUN | {"MASTER_ADDR": "a", "MASTER_PORT": "7"}) == (World(3, 4, 1, 2), "tcp://a:7")
+    torchrun = {"TORCHELASTIC_RUN_ID": "none", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
+    torchrun |= {"LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "host", "MASTER_PORT": "29500"}
+    assert started_outside(torchrun) == (World(5, 8, 1, 2), "tcp://host:29500")
+
+
+def test_a_job_script_and_a_single_task_are_no_world() -> None:
+    assert started_outside({}) is None
+    assert started_outside({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}) is None, "the script of a job of four tasks"
+    assert started_outside(SRUN | {"SLURM_STEP_NUM_TASKS": "1"}) is None
+
+
+def test_torchrun_starts_processes_that_generate_what_one_does(tmp_path: Path) -> None:
+    run = ["src.generate", "model=tiny", "prompts.n=5", "samples=2", "batch_size=2", "decoding.max_new_tokens=4"]
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node=3", "-m"]
+    started = {"one": run, "three": [*torchrun, *run, "trainer=ddp", "trainer.devices=3"]}
+    for name, command in started.items():
+        given = [sys.executable, "-m", *command, f"hydra.run.dir={tmp_path / name}"]
+        done = subprocess.run(given, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, three = ((tmp_path / name / "generations.jsonl").read_bytes() for name in started)
+    assert one == three
+
+
+def test_each_process_met_outside_ends_with_the_refusal(tmp_path: Path) -> None:
+    """The run folder is seen by the first alone, the file that the steer should be in by all."""
+    command = [sys.executable, "-m", "src.generate", "model=tiny", "steer_file=none.safetensors", "trainer=ddp"]
+    command += ["trainer.devices=2", f"hydra.run.dir={tmp_path / 'run'}"]
+    met = SRUN | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1", "SLURM_NODEID": "0"}
+    met |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ranks = [ENVIRONMENT | met | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
+    tasks = [subprocess.Popen(command, env=rank, stderr=subprocess.PIPE, text=True) for rank in ranks]
+    ends = [(task.communicate()[1].splitlines()[-1], task.returncode) for task in tasks]
+    assert (
+        ends == [("Error: none.safetensors: no such steer file; expected a steer.safetensors written by a fit", 1)] * 2
+    )
+
+
+@pytest.mark.parametrize("changed", [{"SLURM_STEP_NUM_TASKS": "5"}, {"SLURM_PROCID": "1"}])
+def test_uneven_tasks_of_srun_are_refused(changed: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="ntasks-per-node"):
+        started_outside(SRUN | changed)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [("gpu7", "gpu7"), ("gpu[07-09,12],login", "gpu07"), ("a-3,b[1-2]", "a-3"), ("n[5,9]", "n5"), ("x[3]-ib", "x3-ib")],
+)
+def test_the_first_host_of_a_list(nodes: str, first: str) -> None:
+    assert first_host(nodes) == first
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -146,7 +146,9 @@ def test_sums_of_shards_are_those_of_the_whole() -> None:
         added.add_(Statistics.of(hidden, hidden, lengths(label_B), label_B[:, None]))
 
 
-def test_sums_are_those_of_their_definition_token_by_token(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("few", [1, 99])
+def test_sums_are_those_of_their_definition_token_by_token(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmsteer.steering.one_pass.FEW", few)  # texts are weighed, or tokens
     monkeypatch.setattr("lmsteer.steering.one_pass.BLOCK", 2 * WIDTH**2)  # two texts at once
     noise = torch.Generator().manual_seed(4)
     count = [3, 0, 7, 1, 5]

@@ -26,7 +26,7 @@ def known_logits(head: Head, hidden_ND: torch.Tensor) -> torch.Tensor:
 @pytest.fixture(params=list(heads()))
 def head(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Head:
     monkeypatch.setattr("lmsteer.steering.residuals.COLUMNS", {"cpu": 16})  # several blocks
-    monkeypatch.setattr("lmsteer.steering.residuals.TOKENS", 7)
+    monkeypatch.setattr("lmsteer.steering.residuals.TOKENS", {"cpu": 7})
     return heads()[request.param]
 
 

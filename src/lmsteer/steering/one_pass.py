@@ -21,6 +21,8 @@ from lmsteer.files import whole
 
 BLOCK = 2**25
 """Numbers of the matrices of texts that are held at once."""
+FEW = 8
+"""Ways to weigh texts from which on matrices of texts are worth their while."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,12 @@ class Statistics:
 def _pulls(c_ND: Tensor, d_ND: Tensor, lengths_B: Tensor, weight_BQ: Tensor) -> Tensor:
     """``sum_b weight_bq sum_t c_bt d_bt^T`` (Q, D, D).
 
-    A text has one label: its tokens are summed up once, then texts are weighed in all ways by one product.
+    A text has one label: its tokens are summed up once, then texts are weighed in all ways by one product. For few ways
+    tokens are weighed instead.
     """
+    if weight_BQ.shape[1] < FEW:
+        weight_NQ = weight_BQ.repeat_interleave(lengths_B, dim=0)
+        return torch.stack([(c_ND * weight_N[:, None]).T @ d_ND for weight_N in weight_NQ.unbind(-1)])
     width, lengths = c_ND.shape[1], lengths_B.tolist()
     pulls_QD = c_ND.new_zeros(weight_BQ.shape[1], width * width)
     at_once = max(1, BLOCK // width**2)

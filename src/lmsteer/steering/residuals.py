@@ -11,9 +11,10 @@ from torch import Tensor
 from lmsteer.steering.cross_entropy import exp_
 from lmsteer.steering.head import Head
 
-TOKENS = 512
-"""Tokens gone through at once; their probabilities are held for the whole vocabulary."""
-COLUMNS = {"cpu": 3072}
+TOKENS = {"cpu": 256}
+MANY_TOKENS = 512
+"""Tokens gone through at once, by device; their probabilities are held for the whole vocabulary."""
+COLUMNS = {"cpu": 4096}
 WIDE = 32768
 """Embeddings gone through at once, by device."""
 
@@ -39,7 +40,8 @@ class Residuals:
     @torch.inference_mode()
     def __call__(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
         """Residuals (N, D) of the targets behind plain hidden states, in the dtype of these; their spread is added."""
-        parts = zip(hidden_ND.split(TOKENS), targets_N.split(TOKENS), strict=True)
+        at_once = TOKENS.get(hidden_ND.device.type, MANY_TOKENS)
+        parts = zip(hidden_ND.split(at_once), targets_N.split(at_once), strict=True)
         found = [self._part(*part) for part in parts]
         self.tokens += len(targets_N)
         return torch.cat(found).to(hidden_ND.dtype) if found else hidden_ND[:0]

@@ -20,7 +20,7 @@ from lmsteer.steering.store import load_steer, save_steer
 from src.configuration import Words, build, entry_point, record, resolved
 
 KEYS = {
-    *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol", "decoding"),
+    *("stack", "run_dir", "device", "dtype", "model", "steer", "data", "protocol", "decoding"),
     *("steer_file", "scores"),
 }
 KINDS: dict[str, Any] = {"steer_file": Words}

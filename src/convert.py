@@ -14,7 +14,7 @@ from lmsteer.steering.reference import read_reference
 from lmsteer.steering.store import save_steer
 from src.configuration import Words, build, entry_point, record, resolved
 
-KEYS = {"stack", "run_dir", "seed", "device", "dtype", "model", "checkpoint", "names", "epsilon"}
+KEYS = {"stack", "run_dir", "device", "dtype", "model", "checkpoint", "names", "epsilon"}
 KINDS: dict[str, Any] = {"checkpoint": Words, "names": list[Words] | None, "epsilon": float | None}
 
 

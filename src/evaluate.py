@@ -21,7 +21,7 @@ from lmsteer.steering.store import load_steer
 from src.configuration import build, entry_point, record, resolved
 
 KEYS = {
-    *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol"),
+    *("stack", "run_dir", "device", "dtype", "model", "steer", "data", "protocol"),
     *("generations", "method", "writer", "scores"),
 }
 

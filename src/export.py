@@ -14,7 +14,7 @@ from src.configuration import Words, build, entry_point, resolved
 from src.generate import named_strength
 
 KEYS = {
-    *("stack", "run_dir", "seed", "device", "dtype", "model", "steer_file", "strength"),
+    *("stack", "run_dir", "device", "dtype", "model", "steer_file", "strength"),
     *("out", "form", "base_model", "license"),
 }
 KINDS: dict[str, Any] = {"out": Words, "form": Form, "base_model": Words | None, "license": Words | None}

@@ -3,6 +3,7 @@
 import re
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -351,4 +352,14 @@ def test_training_is_told_with_all_its_parts_and_less_what_is_done(
     assert "fit" not in told(60, "fit")
     assert "generate" not in told(60, "generate")
     assert told(60, "fit", "generate") == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_batches_of_fewer_rows_than_processes_are_refused_before_the_folder_is_taken(
+    tiny_model: LanguageModel, tmp_path: Path
+) -> None:
+    what, how = SteerSettings(name="tone", rank=4), FitSettings(batch_size=4, dev_rows=8)
+    options: dict[str, Any] = {"seed": 0, "store": StoreSettings(where=str(tmp_path / "store")), "plain": None}
+    with pytest.raises(InputError, match=r"fit\.batch_size: 4, but 5 processes"):
+        resources.before_training(tmp_path / "run", tiny_model, corpus(), what, how, None, processes=5, **options)
     assert not (tmp_path / "run").exists()

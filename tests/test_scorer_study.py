@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from experiments.scorers import run as study
-from experiments.scorers.agreement import agreement, auc, reliability
+from experiments.scorers.agreement import agreement, reliability
 from experiments.scorers.figure import agreement_figure
 from experiments.scorers.identity import mentions_identity
 from experiments.scorers.report import escaped, markdown
@@ -114,12 +114,6 @@ def test_the_texts_named_are_those_furthest_off_on_either_side() -> None:
     by_gap = sorted(range(400), key=lambda n: SCORES[n] - STORED[n])
     assert [item["text"] for item in one["higher"]] == [TEXTS[n] for n in by_gap[:-11:-1]]
     assert [item["text"] for item in one["lower"]] == [TEXTS[n] for n in by_gap[:10]]
-
-
-def test_auc_along_an_axis_is_that_of_each_row() -> None:
-    scores, toxic = SCORES.reshape(4, 100), (STORED >= 0.5).astype(float).reshape(4, 100)
-    rows = [roc_auc_score(truth, said) for truth, said in zip(toxic, scores, strict=True)]
-    assert auc(scores, toxic, axis=-1).tolist() == pytest.approx(rows)
 
 
 def test_bins_hold_every_score_once_the_ends_included() -> None:

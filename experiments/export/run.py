@@ -22,7 +22,7 @@ from src.configuration import build, entry_point, record, resolved
 from src.generate import named_strength
 
 KEYS = {
-    *("stack", "run_dir", "seed", "device", "dtype", "model", "prompts", "decoding", "steer_file", "strength"),
+    *("stack", "run_dir", "device", "dtype", "model", "prompts", "decoding", "steer_file", "strength"),
     *("batch_size", "repeats"),
 }
 KINDS: dict[str, Any] = {"repeats": int}

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 
 from experiments.scorers.identity import mentions_identity
 from lmsteer.errors import InputError
+from lmsteer.metrics.auc import auc
 from lmsteer.metrics.functional import THRESHOLD
 from lmsteer.metrics.intervals import Array, bootstrap_interval
 
@@ -59,15 +60,6 @@ def agreement(texts: Sequence[str], stored: Array, scores: Array, *, seed: int =
         "higher": _furthest(texts, stored, scores, scores - stored),
         "lower": _furthest(texts, stored, scores, stored - scores),
     }
-
-
-def auc(*columns: Array, axis: int) -> Array:
-    """Chance that a toxic text scores above another one, a tie counting half; columns are scores, and 1 where toxic."""
-    scores, toxic = columns
-    ranks = rankdata(scores, axis=axis)
-    positive, negative = toxic.sum(axis=axis), (1 - toxic).sum(axis=axis)
-    found: Array = ((ranks * toxic).sum(axis=axis) - positive * (positive + 1) / 2) / (positive * negative)
-    return found
 
 
 def _mean(*columns: Array, axis: int) -> Array:

@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.features import FeatureExtractor
@@ -23,6 +24,7 @@ from lmsteer.plan import Plan
 from lmsteer.probe import batch_seconds, fit_seconds
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.placement import is_spread
+from lmsteer.world import World
 
 Load = Sequence[tuple[Generator, int]]
 """Prompts, and how often they are continued."""
@@ -70,7 +72,7 @@ def before_training(
         processes: Among how many the work is shared.
 
     Raises:
-        InputError: If it cannot fit; says what would.
+        InputError: If it cannot fit; says what would. If a batch has fewer rows than there are processes.
     """
     load = [] if plan is None or "generate" in done else _load(plan, plain)
     memory = max(check_decoding(load, steered=True, option="protocol."), check_steer(model, what))
@@ -79,7 +81,8 @@ def before_training(
     if "fit" not in done and what.solver == "paper":
         steer = what.build(model.width, seed)
         rows = corpus if how.rows is None else corpus.subset(how.rows, seed)
-        data = training_data(model, rows, how, dimensions=len(steer.dimensions), seed=seed, store=store)
+        options: dict[str, Any] = {"store": store, "world": World(size=processes)}
+        data = training_data(model, rows, how, dimensions=len(steer.dimensions), seed=seed, **options)
         disk = store_bytes(data)
         if how.steps >= LONG_FIT:
             extract = FeatureExtractor(model, max_length=how.max_length)

@@ -15,19 +15,20 @@ from lmsteer.protocol import Protocol
 from lmsteer.records import Generation, read_generations, write_atomically
 from lmsteer.reporting.measured import MeasuredRun
 from lmsteer.runs import CONFIG, Run
-from lmsteer.scoring.store import score_store
+from lmsteer.scoring.store import ScoreStore
 from src.configuration import build, record
 from src.evaluate import labels_of
 
 NEEDED = ("protocol", "model", "device", "dtype")
 
 
-def rescore(run: MeasuredRun, name: str, file: Path, folder: Path) -> Path:
+def rescore(run: MeasuredRun, name: str, file: Path, folder: Path, *, scores: ScoreStore | None = None) -> Path:
     """Score a file of generations by the protocol of a run; the folder of the result, which is itself a finished run.
 
     Args:
         name: The method of its rows without a strength.
         folder: What was scored there before, by the same protocol, is not scored again.
+        scores: Where the scores of texts are kept; None: nowhere.
 
     Raises:
         InputError: If the run cannot be scored again, or the file is not of its prompts.
@@ -45,7 +46,6 @@ def rescore(run: MeasuredRun, name: str, file: Path, folder: Path) -> Path:
     path = target.path(stages.GENERATIONS)
     write_atomically(path, (generation.to_json() for generation in generations))
     labels = labels_of(file, {"writer": None, "method": name})
-    scores = score_store("auto")
     stages.evaluate_stage(target, path, protocol, lambda: protocol.judge_of(model), labels, scores=scores)
     return folder
 

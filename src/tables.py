@@ -20,6 +20,7 @@ from lmsteer.reporting.measured import find_runs, read_run
 from lmsteer.reporting.pareto import pareto
 from lmsteer.reporting.published import published
 from lmsteer.reporting.study import Study, study
+from lmsteer.scoring.store import score_store
 from src.configuration import one_line
 from src.rescore import rescore
 from src.signals import terminable
@@ -45,8 +46,9 @@ def tables(options: argparse.Namespace) -> str:
     for folder in unfinished:
         print(f"not finished, left out: {folder}", file=sys.stderr)
     runs = [read_run(folder) for folder in finished]
+    scores = score_store(options.scores)
     for name, file in options.rescore:
-        runs.append(read_run(rescore(runs[0], name, file, options.out / "rescored" / name)))
+        runs.append(read_run(rescore(runs[0], name, file, options.out / "rescored" / name, scores=scores)))
     found = study(runs, against=options.against)
     return write(options.out, found, with_published=options.published == "auto")
 
@@ -85,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
         type=_named_file,
         help="a file of generations on the same prompts, ours or a plain DExperts or LM-Steer one: scored as the first "
         "RUN was, and shown as NAME; may be given several times",
+    )
+    parser.add_argument(
+        "--scores",
+        metavar="auto|off|FOLDER",
+        default="auto",
+        help="where scores of --rescore are kept, so that nothing is scored twice; auto: the user's cache",
     )
     parser.add_argument(
         "--published", choices=("auto", "none"), default="auto", help="published figures in a block apart, or none"

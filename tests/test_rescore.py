@@ -80,6 +80,18 @@ def test_the_same_texts_from_elsewhere_have_the_same_values(run: Path, tmp_path:
             assert theirs.sample(place, name).prompts == tuple(reversed(PROMPTS[row.prompts]))
 
 
+@pytest.mark.parametrize("option", ["off", "kept"])
+def test_scores_are_kept_where_it_is_asked_for_and_else_nowhere(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setattr("lmsteer.scoring.store.cache_folder", lambda: pytest.fail("the user's cache was asked for"))
+    folder = tmp_path / option
+    file = foreign(tmp_path / "dexperts.jsonl", PROMPTS["mild"])
+    where = "off" if option == "off" else str(folder)
+    assert command.main([*arguments(run, file), "--scores", where]) == 0
+    assert bool(list(folder.rglob("*.safetensors"))) == (option == "kept")
+
+
 def test_they_stand_beside_ours_marked_and_compared(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

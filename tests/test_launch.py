@@ -91,16 +91,21 @@ def test_a_job_script_and_a_single_task_are_no_world() -> None:
     assert started_outside(SRUN | {"SLURM_STEP_NUM_TASKS": "1"}) is None
 
 
-def test_torchrun_starts_processes_that_generate_what_one_does(tmp_path: Path) -> None:
-    run = ["src.generate", "model=tiny", "prompts.n=5", "samples=2", "batch_size=2", "decoding.max_new_tokens=4"]
-    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node=3", "-m"]
-    started = {"one": run, "three": [*torchrun, *run, "trainer=ddp", "trainer.devices=3"]}
-    for name, command in started.items():
-        given = [sys.executable, "-m", *command, f"hydra.run.dir={tmp_path / name}"]
-        done = subprocess.run(given, capture_output=True, text=True, env=ENVIRONMENT, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-    one, three = ((tmp_path / name / "generations.jsonl").read_bytes() for name in started)
-    assert one == three
+def test_processes_of_two_torchruns_generate_what_one_does(tmp_path: Path) -> None:
+    """As on two machines, which here are one."""
+    run = ["src.generate", "model=tiny", "prompts.n=9", "samples=2", "batch_size=2", "decoding.max_new_tokens=4"]
+    torchrun = ["torch.distributed.run", "--nnodes=2", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    shared = [*run, "trainer=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'four'}"]
+    nodes = [[*torchrun, f"--node-rank={rank}", "--master-addr=127.0.0.1", "-m", *shared] for rank in range(2)]
+    commands = [[*run, f"hydra.run.dir={tmp_path / 'one'}"], *nodes]
+    tasks = [
+        subprocess.Popen([sys.executable, "-m", *command], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+        for command in commands
+    ]
+    ends = [task.communicate()[1] for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0, 0], ends
+    one, four = ((tmp_path / name / "generations.jsonl").read_bytes() for name in ("one", "four"))
+    assert one == four
 
 
 def test_each_process_met_outside_ends_with_the_refusal(tmp_path: Path) -> None:

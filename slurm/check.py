@@ -17,13 +17,16 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lmsteer.errors import InputError
-from src.configuration import CONF, one_line, resolved
+from lmsteer.world import TrainerSettings
+from src.configuration import CONF, build, one_line, resolved
 
 COMMANDS = sorted(
     path.stem
     for path in Path(CONF).glob("*.yaml")
     if (Path(CONF).parent / "src" / path.name).with_suffix(".py").is_file()
 )
+LIGHT = ("steer", "fit", "decoding", "trainer")
+"""Targets that are built here as there, since that loads nothing."""
 
 
 def check(command: str, overrides: Sequence[str]) -> Path:
@@ -37,11 +40,14 @@ def check(command: str, overrides: Sequence[str]) -> Path:
     module = importlib.import_module(f"src.{command}")
     with initialize_config_dir(CONF, version_base="1.3"):
         cfg = compose(command, overrides=list(overrides), return_hydra_config=True)
-    folder = result_folder(cfg)
+    folder, multirun = result_folder(cfg), cfg.hydra.mode == RunMode.MULTIRUN
     with open_dict(cfg):
         del cfg["hydra"]
         cfg.run_dir = str(folder)
-    resolved(cfg, module.KEYS, getattr(module, "KINDS", {}))
+    config = resolved(cfg, module.KEYS, getattr(module, "KINDS", {}))
+    settings = {name: build(config[name]) for name in LIGHT if name in config}
+    if multirun and "trainer" in settings and settings["trainer"] == TrainerSettings(strategy="ddp"):
+        raise InputError("tasks of srun do one run; for a sweep take slurm/job.sbatch, with trainer=ddp")
     return folder
 
 
@@ -73,7 +79,11 @@ def check_grid(command: str, shared: Sequence[str], path: Path) -> list[Path]:
         InputError: If a line is refused, which is named, or shares its folder with another.
     """
     folders: list[Path] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
+    for number, line in enumerate(lines, 1):
         try:
             folder = check(command, [*shared, *line.split()])
         except (InputError, HydraException, OmegaConfBaseException) as error:

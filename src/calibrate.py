@@ -29,7 +29,7 @@ KINDS: dict[str, Any] = {"steer_file": Words}
 def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
     """Write the steer file anew and print the strengths."""
     config = resolved(cfg, KEYS, KINDS)
-    run, path = Run(Path(config["run_dir"]), record(config)), Path(config["steer_file"])
+    run, path = Run(Path(config["run_dir"]), record(config, rewritten=True)), Path(config["steer_file"])
     scores = score_store(config["scores"])
     if not config.get("protocol"):
         raise InputError("protocol=none: nothing to calibrate on; choose a protocol with prompts")
@@ -41,7 +41,7 @@ def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
     if config["steer"]["name"] != steer.dimensions[0]:
         raise InputError(
             f"{path}: a steer of {steer.dimensions[0]}, but the protocol is for {config['steer']['name']}; "
-            f"choose steer={steer.dimensions[0]}, or set steer.name and protocol"
+            f"set steer.name={steer.dimensions[0]} and a protocol for it"
         )
     plan = Plan(model, steer.dimensions, protocol, build(config["decoding"]))
     run.begin()

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import GenericAlias
 from typing import Annotated, Any
@@ -48,6 +48,8 @@ MOVED = {"data": ("store", "store_gib")}
 """Options that stand with a target on the command line, but are for the program and not for the target."""
 INCIDENTAL = ("run_dir", "store", "store_gib", "scores", "logger", "trainer")
 """Options that do not change what a run computes."""
+INPUTS = {"path", "steer_file", "steer_files", "steers", "others", "generations", "checkpoint", "texts"}
+"""Options that name files whose content decides what a run computes."""
 LONGEST = 120
 """Characters of a folder's name."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -155,7 +157,8 @@ def resolved(cfg: DictConfig, keys: set[str], kinds: Mapping[str, Any] | None = 
         raise InputError(f"{absent[0]}: a value is needed, but the command line takes it away")
     for key, node in plain.items():
         if (key in TARGETS or (key == "protocol" and node)) and not _is_built(node):
-            raise InputError(f"{key!s}={node!r}: one of the choices in conf/{key!s} is expected")
+            choices = f"one of the choices in conf/{key!s}" if Path(CONF, str(key)).is_dir() else "its options"
+            raise InputError(f"{key!s}={node!r}: {choices} expected")
         _check(node, f"{key!s}")
         if key in known:
             _check_value(node, known[key], f"data.{key!s}" if key in moved else f"{key!s}")
@@ -165,17 +168,40 @@ def resolved(cfg: DictConfig, keys: set[str], kinds: Mapping[str, Any] | None = 
 def _taken_out(cfg: DictConfig) -> dict[str, Any]:
     """Take the ``MOVED`` options out of their nodes, before other nodes refer to these."""
     with open_dict(cfg):
-        return {
+        found = {
             name: cfg[node].pop(name)
             for node, names in MOVED.items()
             for name in names
             if isinstance(cfg.get(node), DictConfig) and name in cfg[node]
         }
+    return {
+        name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for name, value in found.items()
+    }
 
 
-def record(config: dict[str, Any], *, without: tuple[str, ...] = INCIDENTAL) -> str:
-    """The YAML that identifies a run; where things are kept is no part of it."""
-    return OmegaConf.to_yaml(OmegaConf.create({key: value for key, value in config.items() if key not in without}))
+def record(config: dict[str, Any], *, without: tuple[str, ...] = INCIDENTAL, rewritten: bool = False) -> str:
+    """The YAML that identifies a run: its options, less where things are kept, and digests of the files they name.
+
+    Args:
+        rewritten: The command writes its input anew, whose digest is left out.
+    """
+    kept = {key: value for key, value in config.items() if key not in without}
+    digests = {} if rewritten else dict(_inputs(kept))
+    return OmegaConf.to_yaml(OmegaConf.create(kept | ({"inputs": digests} if digests else {})))
+
+
+def _inputs(node: Any, where: str = "", named: bool = False) -> Iterator[tuple[str, str]]:
+    """Options that name files or folders which are there, with the sha256 of what these hold."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield from _inputs(value, f"{where}.{key}" if where else str(key), named or key in INPUTS)
+    if named and isinstance(node, str) and (path := Path(node)).exists():
+        state = hashlib.sha256()
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                state.update(hashlib.sha256(file.read_bytes()).digest())
+        yield where, state.hexdigest()
 
 
 def build(node: Any, **known: Any) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lmsteer import stages
@@ -71,7 +72,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     """The configuration of a run; empty where the file is missing or somebody else's."""
     try:
         found = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, YAMLError):
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
         return {}
     return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 

@@ -70,7 +70,8 @@ def named_strength(strength: object, steer: Steer | None) -> dict[str, float]:
     try:
         if strength is None:
             return {}
-        if isinstance(strength, bool):
+        given = strength.values() if isinstance(strength, Mapping) else [strength]
+        if any(isinstance(value, bool) for value in given):
             raise TypeError
         if isinstance(strength, Mapping):
             return {str(name): float(value) for name, value in strength.items()}

@@ -51,6 +51,11 @@ def launch(job: Job, config: dict[str, Any]) -> Any:
         except EXPECTED:
             world.leave(waiting=False)
             raise
+        except RuntimeError as error:
+            if not re.search("gloo|nccl", str(error), re.IGNORECASE):
+                raise
+            reason = "another process of this run has ended; what was wrong stands in its own output"
+            raise InputError(f"process {world.rank}: {reason}") from error
     return _started(job, config, here, on_gpu) if here > 1 else job(config, sweep_name(), World())
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lmsteer import stages
@@ -36,13 +37,13 @@ def rescore(run: MeasuredRun, name: str, file: Path, folder: Path, *, scores: Sc
     generations = _of_sets(read_generations(file), run, file)
     config = _config(run.folder)
     identity = {"rescored": hashlib.sha256(file.read_bytes()).hexdigest(), "method": name, **config}
-    try:
-        target = Run(folder, record(identity))
-    except InputError:
-        raise InputError(f"{folder}: not {file} scored as {run.folder} is there; choose another --out") from None
     protocol: Protocol = build(config["protocol"])
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
-    target.begin()
+    try:
+        target = Run(folder, record(identity))
+        target.begin()
+    except InputError:
+        raise InputError(f"{folder}: no place for {file} as scored for {run.folder}; name another --out") from None
     path = target.path(stages.GENERATIONS)
     write_atomically(path, (generation.to_json() for generation in generations))
     labels = labels_of(file, {"writer": None, "method": name})
@@ -55,7 +56,7 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
         found = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, YAMLError) as error:
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise InputError(f"{path}: it cannot be read; the configuration of a run is expected") from error
     if not isinstance(found, dict) or any(not found.get(key) for key in NEEDED):
         raise InputError(f"{path}: it lacks one of {', '.join(NEEDED)}; the configuration of a run is expected")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lmsteer.errors import InputError
 from src.configuration import CONF, MOVED, entry_point, folder_name, record, resolved
@@ -169,7 +169,7 @@ def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
         (["protocol.strengths={a:1}"], "Error: Error merging override protocol.strengths={a:1}"),
         (["a b c=("], "Error: "),
         (["~fit"], "Error: fit: a value is needed"),
-        (["fit=5"], "Error: fit=5: one of the choices in conf/fit is expected"),
+        (["fit=5"], "Error: fit=5: its options expected"),
         (["run_dir=null"], "Error: run_dir=None: Input should be a valid string"),
         (["seed=-1"], "Error: seed=-1: Input should be greater than or equal to 0"),
         (["seed=99999999999999999999"], "Error: seed=99999999999999999999: Input should be less than"),
@@ -226,3 +226,20 @@ def test_faults_of_the_program_keep_their_traceback(monkeypatch: pytest.MonkeyPa
 def test_overrides_make_the_name_of_one_folder(overrides: str, name: str) -> None:
     assert re.fullmatch(name, folder_name(overrides))
     assert folder_name(overrides + "/y") != folder_name(overrides + "/z")
+
+
+def test_a_run_is_known_by_the_content_of_the_files_it_reads(tmp_path: Path) -> None:
+    """Of a file, of all in a folder and of those in a list; not of one that the command writes anew."""
+    folder, steer = tmp_path / "corpus", tmp_path / "steer.safetensors"
+    folder.mkdir()
+    for file in (folder / "train.tsv", steer):
+        file.write_text("before")
+    config = {"data": {"path": str(folder)}, "steer_files": [str(steer), "missing"], "name": str(steer), "samples": 5}
+    before, plainly = record(config), record(config, rewritten=True)
+    assert set(OmegaConf.create(before).inputs) == {"data.path", "steer_files.0"}
+    assert record(config) == before
+    for file in (folder / "train.tsv", steer):
+        file.write_text("after")
+        assert record(config) != before
+        before = record(config)
+    assert record(config, rewritten=True) == plainly

@@ -72,5 +72,5 @@ def test_a_file_that_was_cut_between_lines_is_refused(tiny_model: LanguageModel)
 
 def test_a_limit_that_leaves_no_sample_is_refused(tiny_model: LanguageModel) -> None:
     limited = replace(PROTOCOL, legacy_perplexity_limit=1.001)
-    with pytest.raises(InputError, match="at strength plain"):
+    with pytest.raises(InputError, match=r"plain: no sample.* below protocol\.legacy_perplexity_limit=1\.001"):
         evaluate(written(tiny_model, likelihoods=False), limited, tiny_model, Labels(model="tiny"))

@@ -122,8 +122,10 @@ def tiny_nats(model: LanguageModel, steer: Steer, text: str, strength: float) ->
     return float(model.head.nats(steered, features.targets_N).detach().mean())
 
 
-def test_control_needs_dev_rows_of_both_signs(tiny_model: LanguageModel) -> None:
-    one_sided = Corpus("toy", corpus().train, tuple(row for row in corpus().dev if row.label > 0))
+@pytest.mark.parametrize("factor", [1.0, 0.0])
+def test_control_needs_dev_rows_of_both_signs(tiny_model: LanguageModel, factor: float) -> None:
+    dev = tuple(replace(row, label=factor * row.label) for row in corpus().dev if row.label > 0)
+    one_sided = Corpus("toy", corpus().train, dev)
     with pytest.raises(InputError, match=r"fit\.stop=control: dev rows with labels above 0 and below 0"):
         fit(tiny_model, one_sided, WHAT, replace(SETTINGS, stop="control"))
 

@@ -108,18 +108,27 @@ def test_processes_of_two_torchruns_generate_what_one_does(tmp_path: Path) -> No
     assert one == four
 
 
-def test_each_process_met_outside_ends_with_the_refusal(tmp_path: Path) -> None:
-    """The run folder is seen by the first alone, the file that the steer should be in by all."""
-    command = [sys.executable, "-m", "src.generate", "model=tiny", "steer_file=none.safetensors", "trainer=ddp"]
-    command += ["trainer.devices=2", f"hydra.run.dir={tmp_path / 'run'}"]
+@pytest.mark.parametrize("foreign", [False, True])
+def test_each_process_met_outside_ends_with_one_line(foreign: bool, tmp_path: Path) -> None:
+    """What all refuse, each says; the run folder is the first one's to refuse, and the others then miss it."""
+    folder, command = tmp_path / "run", [sys.executable, "-m", "src.generate", "model=tiny", "trainer=ddp"]
+    command += ["trainer.devices=2", f"hydra.run.dir={folder}"]
+    refusals = ["Error: none.safetensors: no such steer file; expected a steer.safetensors written by a fit"] * 2
+    if foreign:
+        folder.mkdir()
+        (folder / "notes").touch()
+        refusals[0] = f"Error: run folder {folder}: holds notes but no config.yaml; choose another hydra.run.dir"
+        refusals[1] = "Error: process 1: another process of this run has ended; what was wrong stands in its own output"
+    else:
+        command.append("steer_file=none.safetensors")
     met = SRUN | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1", "SLURM_NODEID": "0"}
     met |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     ranks = [ENVIRONMENT | met | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
     tasks = [subprocess.Popen(command, env=rank, stderr=subprocess.PIPE, text=True) for rank in ranks]
-    ends = [(task.communicate()[1].splitlines()[-1], task.returncode) for task in tasks]
-    assert (
-        ends == [("Error: none.safetensors: no such steer file; expected a steer.safetensors written by a fit", 1)] * 2
-    )
+    said = [task.communicate()[1].splitlines() for task in tasks]
+    assert [lines[-1] for lines in said] == refusals
+    assert not any("Traceback" in line for lines in said for line in lines)
+    assert [task.returncode for task in tasks] == [1, 1]
 
 
 @pytest.mark.parametrize("changed", [{"SLURM_STEP_NUM_TASKS": "5"}, {"SLURM_PROCID": "1"}])

@@ -169,15 +169,34 @@ def test_a_quantized_model_is_not_counted() -> None:
     assert weight_bytes(PreTrainedConfig(quantization_config={"quant_method": "x"}), torch.float32) == 0
 
 
-def test_memory_is_that_of_the_control_group_if_it_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    swap = int(memory.psutil.swap_memory().free)
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("700\n")
-    (tmp_path / "memory.stat").write_text("active_file 5\ninactive_file 200\n")
+@pytest.mark.parametrize(
+    ("own", "group", "names"),
+    [
+        ("0::/", "", ("memory.max", "memory.current")),
+        ("0::/slurm/job_7/step_0\n", "slurm/job_7", ("memory.max", "memory.current")),
+        (
+            "5:cpu:/\n4:memory,rdma:/slurm/job_7\n0::/\n",
+            "memory/slurm/job_7",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ),
+        ("4:memory:/hidden/in/a/container", "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")),
+    ],
+)
+def test_memory_is_that_of_the_control_groups_around_the_process(
+    own: str, group: str, names: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "own")
+    assert free_memory(torch.device("cpu")) > 10_000, "no such file, as where there is no Linux"
+    (tmp_path / "own").write_text(own)
+    folder, (most, used) = tmp_path / "cgroup" / group, names
+    folder.mkdir(parents=True)
+    (folder / most).write_text("max\n")
+    (folder / used).write_text("700\n")
+    (folder / "memory.stat").write_text("active_file 5\ninactive_file 200\ntotal_inactive_file 200\n")
     assert free_memory(torch.device("cpu")) > 10_000
-    (tmp_path / "memory.max").write_text("1000\n")
-    assert free_memory(torch.device("cpu")) == 1000 - 700 + 200 + swap
+    (folder / most).write_text("1000\n")
+    assert free_memory(torch.device("cpu")) == 1000 - 700 + 200
 
 
 def test_the_disk_a_store_will_take_is_that_of_its_files(tiny_model: LanguageModel, tmp_path: Path) -> None:

@@ -1,16 +1,18 @@
 """Promises of a run folder."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from lmsteer.errors import InputError
-from lmsteer.runs import Run
+from lmsteer.runs import LOCK, Run
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != LOCK}
 
 
 def test_a_new_folder_and_an_empty_one_are_taken(tmp_path: Path) -> None:
@@ -41,6 +43,44 @@ def test_a_foreign_folder_is_refused_untouched(tmp_path: Path, foreign: str) -> 
     with pytest.raises(InputError, match=r"another configuration|notes\.txt but no config\.yaml"):
         Run(tmp_path, "seed: 0\n")
     assert contents(tmp_path) == before
+
+
+def test_a_refusal_says_where_configurations_differ(tmp_path: Path) -> None:
+    Run(tmp_path, "seed: 0\nfit:\n  steps: 5\n").begin()
+    with pytest.raises(InputError, match=r"another configuration \(steps: 5 there, steps: 6 here\)"):
+        Run(tmp_path, "seed: 0\nfit:\n  steps: 6\n")
+    with pytest.raises(InputError, match=r"\(nothing there, more: 1 here\)"):
+        Run(tmp_path, "seed: 0\nfit:\n  steps: 5\nmore: 1\n")
+
+
+AT_WORK = """
+import sys
+from pathlib import Path
+from lmsteer.runs import Run
+run = Run(Path(sys.argv[1]), "seed: 0\\n")
+run.begin()
+print("begun", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_folder_where_another_process_is_at_work_is_refused_until_that_dies(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", AT_WORK, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "begun\n"
+        with pytest.raises(InputError, match="another process is at work on this run"):
+            Run(folder, "seed: 0\n").begin()
+        other.kill()
+    Run(folder, "seed: 0\n").begin()
+
+
+def test_runs_of_one_process_share_a_folder(tmp_path: Path) -> None:
+    one, other = Run(tmp_path, "seed: 0\n"), Run(tmp_path, "seed: 0\n")
+    one.begin()
+    other.begin()
+    one.begin()
 
 
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:

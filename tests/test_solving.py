@@ -77,6 +77,12 @@ def test_five_units_of_strength_cost_what_is_said(tiny_model: LanguageModel, sol
     }
 
 
+@pytest.mark.parametrize("extreme", [{"epsilon": 1e-30}, {"epsilon": 1e30}, {"damping": 1e30}])
+def test_weights_beyond_float32_are_refused(tiny_model: LanguageModel, extreme: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=r"steer of tone: its weights are beyond float32; steer\.damping and"):
+        fit(tiny_model, corpus(), replace(WHAT, **extreme))
+
+
 def test_the_file_holds_the_steer_and_what_was_found(tmp_path: Path, tiny_model: LanguageModel, solved: Any) -> None:
     steer, origin = solved
     save_steer(tmp_path / "steer.safetensors", steer, origin)

@@ -219,6 +219,8 @@ def _attribute(metric: str, scores: Tensor, scorer: str, suffix: str) -> Measure
 
 
 def _fluency(group: Group, nats: Tensor, tokens: Tensor, judge: str, limit: float | None) -> Measured:
+    if limit is not None and not ((nats / tokens).exp() < limit).any():
+        raise ValueError(f"no sample's perplexity is below protocol.legacy_perplexity_limit={limit}")
     measured: Measured = {
         "perplexity": (MeanPerplexity(limit), judge),
         "perplexity_corpus": (CorpusPerplexity(), judge),

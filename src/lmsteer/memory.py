@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import psutil
@@ -13,7 +14,7 @@ from lmsteer.steering.attention import fast_attention
 from lmsteer.steering.model import LanguageModel
 
 GIB = 2**30
-CGROUP = Path("/sys/fs/cgroup")
+CGROUP, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def in_gib(size: float) -> str:
@@ -23,29 +24,43 @@ def in_gib(size: float) -> str:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a process may still take on a device; main memory counts with swap, within a control group's limit."""
+    """Bytes that a process may still take on a device; main memory counts with swap, groups' limits without."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused
     machine = int(psutil.virtual_memory().available)
-    group = _free_in_group(CGROUP)
-    return (machine if group is None else min(machine, group)) + int(psutil.swap_memory().free)
+    return int(min([machine + psutil.swap_memory().free, *map(_free_in_group, _groups())]))
 
 
-def _free_in_group(folder: Path) -> int | None:
-    """What a control group (version 2, then 1) leaves free; None without one, or without a limit."""
+def _groups() -> list[Path]:
+    """Folders of the control groups (version 2 or 1) that limit this process' memory: its own and those around it."""
+    try:
+        lines = [line.split(":", 2) for line in OWN_GROUPS.read_text(encoding="utf-8").splitlines()]
+    except OSError:  # no Linux
+        return []
+    bases = [(CGROUP, path) for _, controllers, path in lines if not controllers]
+    bases += [(CGROUP / "memory", path) for _, controllers, path in lines if "memory" in controllers.split(",")]
+    found: list[Path] = []
+    for base, path in bases:
+        own = base / path.lstrip("/")
+        found += [own, *(folder for folder in own.parents if folder.is_relative_to(base))]
+    return found
+
+
+def _free_in_group(folder: Path) -> float:
+    """What a control group leaves free; infinite where it has no limit, or its folder is not shown in a container."""
     for most, used, cache in (
         ("memory.max", "memory.current", "inactive_file "),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file "),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "),
     ):
         try:
             limit, taken = int((folder / most).read_text()), int((folder / used).read_text())
-            lines = (folder / most).with_name("memory.stat").read_text().splitlines()
+            lines = (folder / "memory.stat").read_text().splitlines()
         except (OSError, ValueError):  # "max" is no number
             continue
         # Pages of files are given back when memory is asked for.
         return limit - taken + next((int(line.split()[1]) for line in lines if line.startswith(cache)), 0)
-    return None
+    return math.inf
 
 
 def weight_bytes(config: PreTrainedConfig, dtype: torch.dtype) -> int:

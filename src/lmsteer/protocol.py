@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from lmsteer.errors import InputError
 from lmsteer.reporting.metric import Metric
 from lmsteer.scoring.scorer import Scorer
 from lmsteer.steering.model import LanguageModel
+from lmsteer.steering.steer import is_strength
 
 Direction = Literal["positive", "negative"]
 
@@ -63,15 +63,17 @@ class Protocol:
 
     def __post_init__(self) -> None:
         values = list(self.strengths)
-        if not values or len(set(values)) != len(values) or not all(value and math.isfinite(value) for value in values):
-            raise InputError(f"protocol.strengths={values}: distinct finite numbers other than 0 expected")
+        if not values or len(set(values)) != len(values) or not all(value and is_strength(value) for value in values):
+            raise InputError(
+                f"protocol.strengths={values}: distinct finite numbers other than 0, which float32 holds, expected"
+            )
         for name in ("samples", "batch_size", "calibration_prompts"):
             if getattr(self, name) < 1:
                 raise InputError(f"protocol.{name}={getattr(self, name)}: an integer of 1 or more expected")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"protocol.seed={self.seed}: an integer of 0 or more expected")
-        if not math.isfinite(self.dummy):
-            raise InputError(f"protocol.dummy={self.dummy}: a finite number expected")
+        if not is_strength(self.dummy):
+            raise InputError(f"protocol.dummy={self.dummy}: a finite number that float32 holds expected")
         limit = self.legacy_perplexity_limit
         if limit is not None and not limit > 1:
             raise InputError(f"protocol.legacy_perplexity_limit={limit}: a number above 1 expected")

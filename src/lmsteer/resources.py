@@ -78,9 +78,11 @@ def before_training(
     memory = max(check_decoding(load, steered=True, option="protocol."), check_steer(model, what))
     check_outputs(folder, load)
     seconds, disk = {}, 0
+    rows = corpus if how.rows is None else corpus.subset(how.rows, seed)
+    if "fit" not in done and what.solver == "one_pass" and len(rows.train) < processes:
+        raise InputError(f"train rows: {len(rows.train)}, but {processes} processes; one for each is needed")
     if "fit" not in done and what.solver == "paper":
         steer = what.build(model.width, seed)
-        rows = corpus if how.rows is None else corpus.subset(how.rows, seed)
         options: dict[str, Any] = {"store": store, "world": World(size=processes)}
         data = training_data(model, rows, how, dimensions=len(steer.dimensions), seed=seed, **options)
         disk = store_bytes(data)
@@ -219,6 +221,8 @@ def check_steer(model: LanguageModel, what: SteerSettings) -> int:
     Raises:
         InputError: If it cannot fit; says which rank does.
     """
+    if what.form == "add":
+        return 0
     matrices, width = 1 + (what.dummy and what.solver == "paper"), model.width
     per_rank = COPIES * 4 * 2 * matrices * width
     need = per_rank * width // 2 if what.rank == "full" else per_rank * what.rank

@@ -9,7 +9,10 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from lmsteer.errors import InputError
 from lmsteer.files import finished
@@ -17,13 +20,15 @@ from lmsteer.records import write_atomically
 from lmsteer.world import World
 
 CONFIG = "config.yaml"
+LOCK = ".lock"
 
 
 class Run:
     """A folder for one configuration (its resolved YAML text).
 
     A new or empty folder is taken; one with the same configuration goes on where it stopped. Nothing is written before
-    ``begin``. Of several processes the first writes, and the others see what it sees.
+    ``begin``, from which on other commands are kept out. Of several processes the first writes, and the others see what
+    it sees.
 
     Args:
         world: The processes that do this run; all of them call its methods.
@@ -34,6 +39,8 @@ class Run:
 
     def __init__(self, folder: Path, config: str, world: World | None = None) -> None:
         self.folder, self.config, self.world = folder, config, world or World()
+        # One for all runs of this process in this folder; it is released with the last of them.
+        self._lock = FileLock(folder / LOCK, is_singleton=True, thread_local=False)
         if self.world.first:
             self._check()
 
@@ -42,20 +49,22 @@ class Run:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"run folder {folder}: a file has that name; choose another hydra.run.dir")
         if self.path(CONFIG).is_file():
-            if self.path(CONFIG).read_text(encoding="utf-8", errors="replace") != config:
+            held = self.path(CONFIG).read_text(encoding="utf-8", errors="replace")
+            if held != config:
                 raise InputError(
-                    f"run folder {folder}: holds a run with another configuration; choose another hydra.run.dir"
+                    f"run folder {folder}: holds a run with another configuration ({_difference(held, config)}); "
+                    "choose another hydra.run.dir"
                 )
             return
         found = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
-        if foreign := [name for name in found if name != CONFIG + ".tmp"]:
+        if foreign := [name for name in found if name not in (CONFIG + ".tmp", LOCK)]:
             raise InputError(f"run folder {folder}: holds {foreign[0]} but no {CONFIG}; choose another hydra.run.dir")
 
     def begin(self) -> None:
         """Take the folder: from now on it belongs to this configuration.
 
         Raises:
-            InputError: If it cannot be written to.
+            InputError: If it cannot be written to, or another command is at work there.
         """
         if self.world.first:
             self._take()
@@ -64,7 +73,14 @@ class Run:
     def _take(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if not self._lock.is_locked:
+                self._lock.acquire(blocking=False)
             write_atomically(self.path(CONFIG), [self.config.rstrip("\n")])
+        except Timeout:
+            raise InputError(
+                f"run folder {self.folder}: another process is at work on this run (processes that share one need "
+                "trainer=ddp); wait for its end, or choose another hydra.run.dir"
+            ) from None
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise InputError(f"run folder {self.folder}: {reason}; choose another hydra.run.dir") from error
@@ -88,6 +104,14 @@ class Run:
         timing = _timing(path)
         timing[stage] = round(time.perf_counter() - start, 3)
         write_atomically(path, [json.dumps(timing, indent=1)])
+
+
+def _difference(held: str, asked: str) -> str:
+    """Where two configurations part first."""
+    for one, other in zip_longest(held.splitlines(), asked.splitlines(), fillvalue="nothing"):
+        if one != other:
+            return f"{one.strip()} there, {other.strip()} here"
+    return "spaces"
 
 
 def _timing(path: Path) -> dict[str, float]:

@@ -31,6 +31,7 @@ from lmsteer.world import World
 
 UNIT_STRENGTH, UNIT_KL = 5.0, 0.3
 """The unit of strength: ±5, the strengths of the paper's protocols, cost 0.3 nats per token on average."""
+OUT_OF_RANGE = "its weights are beyond float32; steer.damping and steer.epsilon nearer to their defaults are needed"
 UNIT_TOKENS = 1024
 """Contexts on which the cost is measured, at most."""
 START = 0.3
@@ -211,7 +212,7 @@ def set_unit(steer: Steer, dimension: int, head: Head, states_ND: Tensor) -> dic
     """Scale one dimension so that strengths of ±5 cost 0.3 nats per token on average; what was measured at the end.
 
     Raises:
-        InputError: If there are no contexts, or no scale reaches the cost.
+        InputError: If there are no contexts, no scale reaches the cost, or the steer is out of float32's range.
     """
     if not len(states_ND):
         raise InputError("dev rows: no text is longer than one token; the unit of strength is measured on them")
@@ -221,6 +222,8 @@ def set_unit(steer: Steer, dimension: int, head: Head, states_ND: Tensor) -> dic
     if steer.constant is not None:
         shift += steer.constant[dimension].detach()
     gain = float(shift.norm() / states.norm()) * steer.epsilon * UNIT_STRENGTH
+    if not 0 < gain < math.inf:
+        raise InputError(f"steer of {steer.dimensions[dimension]}: {OUT_OF_RANGE}")
     _scale(steer, dimension, START / gain)
 
     def cost(strength: float) -> float:
@@ -230,6 +233,8 @@ def set_unit(steer: Steer, dimension: int, head: Head, states_ND: Tensor) -> dic
 
     reached = calibrate(cost, Budget("kl", UNIT_KL), direction=1, start=UNIT_STRENGTH, at_zero=0.0)
     _scale(steer, dimension, reached.strength / UNIT_STRENGTH)
+    if not math.isfinite(reached.reached) or not all(part.isfinite().all() for part in steer.parameters()):
+        raise InputError(f"steer of {steer.dimensions[dimension]}: {OUT_OF_RANGE}")
     return {"strength": UNIT_STRENGTH, "kl": reached.reached, "tokens": len(states_ND)}
 
 

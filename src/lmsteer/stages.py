@@ -115,6 +115,7 @@ def generate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, o
         if run.world.first:
             there = [part for part in both if part.is_file()]
             write_atomically(path, (generation.to_json() for part in there for generation in read_generations(part)))
+        run.world.wait()  # the others may still be reading the parts
     if run.world.first:
         read_written(path, plan.wanted(origin.calibration), samples=plan.protocol.samples)
         for part in both:

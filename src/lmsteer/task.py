@@ -128,9 +128,9 @@ class SteerTask(pl.LightningModule):
             InputError: If the labels are not of both signs.
         """
         judged = [pair for part in self.world.gathered(self._judged) for pair in part]
-        scores, labels = (np.array(column) for column in zip(*((e, y) for e, y in judged if y), strict=True))
-        if not 0 < (labels > 0).sum() < len(labels):
+        if {label > 0 for _, label in judged if label} != {True, False}:
             raise InputError("fit.stop=control: dev rows with labels above 0 and below 0 are needed")
+        scores, labels = (np.array(column) for column in zip(*((e, y) for e, y in judged if y), strict=True))
         return float(auc(scores, (labels > 0).astype(float), axis=-1))
 
     def on_validation_epoch_end(self) -> None:

@@ -143,5 +143,5 @@ class World:
         return own
 
     def wait(self) -> None:
-        """Go on when all are here."""
-        self.agreed(None)
+        """Go on when all are here; a word from the first alone does not tell that process that the last has come."""
+        self.gathered(None)

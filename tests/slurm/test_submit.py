@@ -71,6 +71,13 @@ def test_the_check_names_the_folder_of_a_run_and_of_an_experiment(tmp_path: Path
         (["--grid={tmp}/same", "train", *TINY], r"Error: lines 1 and 2: both write to .*/one"),
         (["--grid={tmp}/bad", "train", *TINY], r"Error: line 2 \(seed=x hydra.run.dir=.*\): seed='x': "),
         (["--grid={tmp}/none", "train", *TINY], r"Error: .*No such file"),
+        (["--grid={tmp}/latin", "train", *TINY], r"Error: .*/latin: not UTF-8"),
+        (["train", *TINY, "hydra.run.dir={tmp}", "fit.steps=0"], r"Error: fit.steps=0: an integer of 1 or more"),
+        (["train", *TINY, "hydra.run.dir={tmp}", "steer.damping=0"], r"Error: steer.damping=0"),
+        (
+            ["train", "experiment=detox-offline", "hydra.sweep.dir={tmp}", "trainer=ddp", "trainer.devices=1"],
+            r"Error: tasks of srun do one run",
+        ),
     ],
 )
 def test_what_a_command_would_refuse_is_refused_before_it_waits(
@@ -78,6 +85,7 @@ def test_what_a_command_would_refuse_is_refused_before_it_waits(
 ) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "same").write_text(f"seed=0 hydra.run.dir={tmp_path}/one\nseed=1 hydra.run.dir={tmp_path}/one\n")
+    (tmp_path / "latin").write_bytes(b"seed=0 steer.name=\xe9")
     (tmp_path / "bad").write_text(f"seed=0 hydra.run.dir={tmp_path}/0\nseed=x hydra.run.dir={tmp_path}/1\n")
     with pytest.raises(SystemExit, match=message):
         main([part.replace("{tmp}", str(tmp_path)) for part in arguments])

@@ -18,6 +18,11 @@ DUMMY = "dummy"
 """Name of the dimension that is always on in training and absorbs the corpus' own style (paper, section 3)."""
 
 
+def is_strength(value: float) -> bool:
+    """Whether float32 holds a number."""
+    return abs(value) <= torch.finfo(torch.float32).max
+
+
 def check_dimensions(dimensions: Sequence[str]) -> tuple[str, ...]:
     """Return the names as a tuple; they must be non-empty and distinct."""
     names = tuple(dimensions)
@@ -101,7 +106,7 @@ class Steer(nn.Module):
         for name, value in strength.items():
             if name not in self.dimensions:
                 raise InputError(f"strength {name}={value}: the steer's dimensions are {', '.join(self.dimensions)}")
-            if not math.isfinite(value):
-                raise InputError(f"strength {name}={value}: a finite number expected")
+            if not is_strength(value):
+                raise InputError(f"strength {name}={value}: a finite number that float32 holds expected")
         values = [float(strength.get(name, 0.0)) for name in self.dimensions]
         return torch.tensor(values, device=self.first.device)

@@ -104,7 +104,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             text = (file.metadata() or {}).get(KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise InputError(f"{path}: not a whole safetensors file ({_first_line(error)}); {REMEDY}") from error
+        raise InputError(
+            f"{path}: not a whole safetensors file ({_first_line(error)}); if it is a steer, {REMEDY}"
+        ) from error
     if text is None:
         raise InputError(f"{path}: a safetensors file, but not a steer: it has no {KEY!r} metadata")
     try:

@@ -43,7 +43,7 @@ def rescore(run: MeasuredRun, name: str, file: Path, folder: Path, *, scores: Sc
         target = Run(folder, record(identity))
         target.begin()
     except InputError:
-        raise InputError(f"{folder}: no place for {file} as scored for {run.folder}; name another --out") from None
+        raise InputError(f"{folder}: no place for {file} as scored for {run.folder}; choose another --out") from None
     path = target.path(stages.GENERATIONS)
     write_atomically(path, (generation.to_json() for generation in generations))
     labels = labels_of(file, {"writer": None, "method": name})

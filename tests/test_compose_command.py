@@ -39,7 +39,7 @@ def test_the_file_is_what_the_library_makes_and_the_table_is_shown(
     files: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     compose(config("compose", f"run_dir={tmp_path / 'run'}", f"steer_files=[{files}]", "dummy=none", "energy=0.9"))
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.yaml", "steer.safetensors"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {".lock", "config.yaml", "steer.safetensors"}
     expected, origin = compose_files([Path(file) for file in files.split(",")], dummy="none", energy=0.9)
     save_steer(tmp_path / "expected.safetensors", expected, origin)
     path = tmp_path / "run" / "steer.safetensors"

@@ -150,7 +150,7 @@ def test_the_same_command_writes_the_same_bytes_once_and_no_path_of_the_machine(
         (["strength={mood:3}"], "strength mood=3.0: the steer's dimensions are sentiment, dummy"),
         (["strength=high"], "strength=high: a number"),
         (["strength=inf"], "strength sentiment=inf: a finite number"),
-        (["strength=1e39"], "folded head is not finite"),
+        (["strength=1e39"], "strength sentiment=1e\\+39: a finite number"),
         (["strength=3", "form=factors"], "form=factors keeps every strength"),
         (["strength=3", "form=gguf"], "form='gguf': Input should be 'checkpoint' or 'factors'"),
         (["strength=3", "dtype=float16"], "dtype='float16'"),
@@ -166,6 +166,16 @@ def test_what_cannot_be_exported_is_refused_in_one_line_and_leaves_nothing(
         exported(f"steer_file={steer_file}", f"run_dir={place / 'out'}", *overrides)
     assert "\n" not in str(caught.value)
     assert not place.exists()
+
+
+def test_a_head_beyond_float32_is_refused(steer_file: Path, tmp_path: Path) -> None:
+    steer, origin = load_steer(steer_file)
+    with torch.no_grad():
+        steer.first.mul_(1e12)
+    save_steer(tmp_path / "large.safetensors", steer, origin)
+    with pytest.raises(InputError, match="folded head is not finite"):
+        exported(f"steer_file={tmp_path / 'large.safetensors'}", "strength=1e38", f"run_dir={tmp_path / 'out'}")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_of_something_else_stays_as_it_is(steer_file: Path, tmp_path: Path) -> None:

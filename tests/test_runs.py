@@ -53,6 +53,19 @@ def test_a_refusal_says_where_configurations_differ(tmp_path: Path) -> None:
         Run(tmp_path, "seed: 0\nfit:\n  steps: 5\nmore: 1\n")
 
 
+def test_files_that_are_gone_may_have_been_any_but_changed_ones_are_refused(tmp_path: Path) -> None:
+    Run(tmp_path, "seed: 0\ninputs:\n  steer_file: aa\n  data.path: bb\n").begin()
+    for gone in ("seed: 0\n", "seed: 0\ninputs:\n  data.path: bb\n"):
+        Run(tmp_path, gone)
+    for changed in (
+        "seed: 0\ninputs:\n  data.path: cc\n",
+        "seed: 0\ninputs:\n  data.path: bb\n  more: dd\n",
+        "seed: 1\n",
+    ):
+        with pytest.raises(InputError, match="another configuration"):
+            Run(tmp_path, changed)
+
+
 AT_WORK = """
 import sys
 from pathlib import Path

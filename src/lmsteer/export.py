@@ -16,7 +16,7 @@ from lmsteer.errors import InputError
 from lmsteer.records import write_atomically
 from lmsteer.reporting.card import Base, Folded, card
 from lmsteer.reporting.result import Result, read_result
-from lmsteer.runs import CONFIG, Run
+from lmsteer.runs import CONFIG, LOCK, Run
 from lmsteer.steering.checkpoint import next_tokens, write_checkpoint
 from lmsteer.steering.fold import fold
 from lmsteer.steering.head import Head
@@ -162,6 +162,7 @@ def write_whole(folder: Path, record: str, write: Callable[[Path], None]) -> Non
     try:
         Run(unfinished, record).begin()
         write(unfinished)
+        (unfinished / LOCK).unlink(missing_ok=True)
         for path in filter(Path.is_file, unfinished.rglob("*")):
             shutil.copymode(unfinished / CONFIG, path)  # safetensors makes files that only their owner can read
         if folder.exists():

@@ -50,7 +50,7 @@ class Run:
             raise InputError(f"run folder {folder}: a file has that name; choose another hydra.run.dir")
         if self.path(CONFIG).is_file():
             held = self.path(CONFIG).read_text(encoding="utf-8", errors="replace")
-            if held != config:
+            if not _same(held, config):
                 raise InputError(
                     f"run folder {folder}: holds a run with another configuration ({_difference(held, config)}); "
                     "choose another hydra.run.dir"
@@ -104,6 +104,18 @@ class Run:
         timing = _timing(path)
         timing[stage] = round(time.perf_counter() - start, 3)
         write_atomically(path, [json.dumps(timing, indent=1)])
+
+
+def _same(held: str, asked: str) -> bool:
+    """Whether two configurations agree; files that are no longer there, and so have no digest, may have been any."""
+    (options, inputs), (own_options, own_inputs) = map(_parts, (held, asked))
+    return options == own_options and inputs | own_inputs == inputs
+
+
+def _parts(config: str) -> tuple[str, dict[str, str]]:
+    """Options, and by option the digests of files, which stand at the end."""
+    options, _, inputs = config.rstrip("\n").partition("\ninputs:\n")
+    return options, dict(line.strip().split(": ", 1) for line in inputs.splitlines() if ": " in line)
 
 
 def _difference(held: str, asked: str) -> str:

@@ -20,6 +20,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from tqdm import tqdm
 
 from lmsteer.errors import InputError
 from lmsteer.steering.model import Device, Dtype
@@ -110,6 +111,8 @@ def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
             except Exception as error:
                 if asked or (started and not isinstance(error, EXPECTED)):
                     raise
+                if tqdm._instances:  # an open progress bar, whose line is not ended
+                    print(file=sys.stderr)
                 sys.exit(f"Error: {one_line(error)}")
 
         return main

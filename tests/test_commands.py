@@ -65,7 +65,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Pat
 
 
 def test_train_does_the_whole_job(finished: Path) -> None:
-    names = {"config.yaml", "steer.safetensors", "generations.jsonl", "metrics.json", "timing.json", "report.html"}
+    names = {
+        ".lock",
+        "config.yaml",
+        "steer.safetensors",
+        "generations.jsonl",
+        "metrics.json",
+        "timing.json",
+        "report.html",
+    }
     names |= {"values.safetensors"}
     assert {path.name for path in finished.iterdir()} == names
     result = read_result(finished / "metrics.json")

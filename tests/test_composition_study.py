@@ -123,7 +123,7 @@ def test_steers_without_factors_or_with_other_attributes_than_two_are_refused() 
 
 
 def test_the_run_leaves_its_files_and_nothing_else(folder: Path) -> None:
-    names = {"config.yaml", "steer.safetensors", "generations.jsonl", "metrics.json", "values.safetensors"}
+    names = {".lock", "config.yaml", "steer.safetensors", "generations.jsonl", "metrics.json", "values.safetensors"}
     names |= {"timing.json", "composition.md", "composition.png"}
     assert {path.name for path in folder.iterdir()} == names
 

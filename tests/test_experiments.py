@@ -88,7 +88,7 @@ def test_the_top_level_keys_are_those_the_command_reads() -> None:
 
 
 def test_the_run_leaves_its_files_and_nothing_else(run: Path) -> None:
-    assert {path.name for path in run.iterdir()} == {"config.yaml", "speed.json", "speed.png"}
+    assert {path.name for path in run.iterdir()} == {".lock", "config.yaml", "speed.json", "speed.png"}
     assert (run / "speed.png").read_bytes().startswith(b"\x89PNG")
 
 

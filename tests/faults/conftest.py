@@ -46,7 +46,7 @@ def unbroken(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("unbroken")
     done = run("train", [*options, *places(folder)], folder / "log")
     assert done.status == 0, done.said
-    assert {path.name for path in (folder / "run").iterdir()} == {*RESULTS, "timing.json"}
+    assert {path.name for path in (folder / "run").iterdir()} == {*RESULTS, "timing.json", ".lock"}
     return folder
 
 
@@ -76,7 +76,7 @@ def assert_same(folder: Path, expected: Path, run: str = "run") -> None:
     """The results have the same bytes, the stores hold the same entries once each, and nothing else is left."""
     for name in RESULTS:
         assert (folder / run / name).read_bytes() == (expected / "run" / name).read_bytes(), f"{folder}: {name}"
-    assert {path.name for path in (folder / run).iterdir()} == {*RESULTS, "timing.json"}
+    assert {path.name for path in (folder / run).iterdir()} == {*RESULTS, "timing.json", ".lock"}
     assert entries(folder) == entries(expected)
     assert len(set(entries(folder))) == len(entries(folder))
     plain = [sorted(path.read_bytes() for path in place.glob("scores/plain/*.jsonl")) for place in (folder, expected)]

@@ -16,7 +16,7 @@ from lmsteer.steering.store import Origin, save_steer
 from src import highlight as command
 from src.configuration import entry_point
 
-NAMES = {"config.yaml", "highlight.jsonl", "highlight.html", "summary.json"}
+NAMES = {".lock", "config.yaml", "highlight.jsonl", "highlight.html", "summary.json"}
 LABELLED = [
     {"text": "A warm, funny film", "label": 0.5},
     {"text": "a dull (and slow) story", "label": -0.75},

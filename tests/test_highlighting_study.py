@@ -212,7 +212,7 @@ def test_a_run_leaves_its_files_and_goes_on_where_it_stopped(
     own = ["model=tiny", f"steer_file={steer_file}", f"others=[{steer_file}]", "scores=off", "draws=2"]
     own += [f"run_dir={tmp_path / 'out'}", "scorer@scorers=[alt-profanity-check]"]
     found = highlighting(composed(*own))
-    names = {"config.yaml", "highlighting.json", "highlighting.md", "faithfulness.png"}
+    names = {".lock", "config.yaml", "highlighting.json", "highlighting.md", "faithfulness.png"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names | {"steer-0.json", "steer-1.json"}
     assert found["faithfulness"]["texts"] == 9
     assert set(found["steers"][str(steer_file)]["sets"]["product reviews"]["default, threshold 0"]) == {

@@ -16,7 +16,14 @@ from lmsteer.steering.store import Origin, save_steer
 from src.configuration import CONF, entry_point, resolved
 from src.interpret import KEYS, KINDS, interpret
 
-FILES = {"config.yaml", "interpretation.json", "interpretation.md", "interpretation.html", "interpretation.png"}
+FILES = {
+    ".lock",
+    "config.yaml",
+    "interpretation.json",
+    "interpretation.md",
+    "interpretation.html",
+    "interpretation.png",
+}
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,13 @@ def test_the_top_level_keys_are_those_the_command_reads() -> None:
 
 
 def test_the_run_leaves_its_files_and_nothing_else(run: Path) -> None:
-    assert {path.name for path in run.iterdir()} == {"config.yaml", "one_pass.json", "one_pass.png", "one_pass.md"}
+    assert {path.name for path in run.iterdir()} == {
+        ".lock",
+        "config.yaml",
+        "one_pass.json",
+        "one_pass.png",
+        "one_pass.md",
+    }
     assert (run / "one_pass.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -138,7 +138,13 @@ def test_identities_are_whole_words_in_any_case(text: str, there: bool) -> None:
 
 
 def test_the_run_leaves_its_files_and_nothing_else(ran: Path, found: dict[str, Any]) -> None:
-    assert {path.name for path in ran.iterdir()} == {"config.yaml", "scorers.json", "scorers.png", "scorers.md"}
+    assert {path.name for path in ran.iterdir()} == {
+        ".lock",
+        "config.yaml",
+        "scorers.json",
+        "scorers.png",
+        "scorers.md",
+    }
     assert (ran / "scorers.png").read_bytes().startswith(b"\x89PNG")
     assert (found["texts"], found["toxic"], found["identity"]) == (119, 20, 59)
     assert list(found["scorers"]) == ["alt-profanity-check", "replay"]

@@ -286,7 +286,7 @@ def test_a_sweep_of_fits_alone_has_no_tables_and_misses_none(
     done = start([item for item in given if not item.startswith("protocol.")], tmp_path, capfd)
     assert done.status == 0, done.err
     assert [sorted(path.name for path in job.iterdir()) for job in done.jobs] == [
-        ["config.yaml", "steer.safetensors", "timing.json"]
+        [".lock", "config.yaml", "steer.safetensors", "timing.json"]
     ] * 2
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"multirun.yaml"}
 

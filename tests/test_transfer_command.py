@@ -93,7 +93,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, steer_file: Path, target:
 
 
 def test_it_leaves_a_steer_of_the_target_and_a_report(finished: Path, target: Path) -> None:
-    names = {"config.yaml", "steer.safetensors", "timing.json", "transfer.md", "transfer.png"}
+    names = {".lock", "config.yaml", "steer.safetensors", "timing.json", "transfer.md", "transfer.png"}
     assert {path.name for path in finished.iterdir()} == names
     model = load_model(str(target), device="cpu", dtype="float32")
     steer, origin = load_steer(finished / "steer.safetensors", model)

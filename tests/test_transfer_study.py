@@ -73,7 +73,7 @@ def test_the_top_level_keys_are_those_the_command_reads() -> None:
 
 
 def test_it_leaves_a_finished_run_for_each_steer_and_three_files(folder: Path) -> None:
-    names = {"config.yaml", "states", "direct", "transfer.json", "transfer.md", "transfer.png"}
+    names = {".lock", "config.yaml", "states", "direct", "transfer.json", "transfer.md", "transfer.png"}
     assert {path.name for path in folder.iterdir()} == names
     assert (folder / "transfer.png").read_bytes().startswith(b"\x89PNG")
 

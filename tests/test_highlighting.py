@@ -147,7 +147,7 @@ def test_lines_are_read_as_they_were_written_and_damaged_ones_refused(tmp_path: 
         ({"dimension": "mood"}, "dimension=mood: the steer's dimensions are sentiment, dummy"),
         ({"fixed": {"mood": 1.0}}, "strength mood=1.0: the steer's dimensions are sentiment, dummy"),
         ({"fixed": {"sentiment": 1.0}}, "fixed: sentiment is the dimension whose strength varies"),
-        ({"grid": [0.0, float("inf")]}, "strength sentiment=inf: a finite number expected"),
+        ({"grid": [0.0, float("inf")]}, "strength sentiment=inf: a finite number that float32"),
     ],
 )
 def test_impossible_settings_are_refused(

@@ -193,8 +193,12 @@ def test_impossible_requests_are_refused(
 
 
 def test_a_strength_beyond_all_numbers_is_refused(tiny_model: LanguageModel, steer: Steer) -> None:
-    with pytest.raises(InputError, match="logits are not finite at token 1; take a strength nearer to 0"):
+    with pytest.raises(InputError, match=r"strength sentiment=1e\+300: a finite number that float32 holds expected"):
         list(generator(tiny_model).run([{"sentiment": 1e300}], steer))
+    with torch.no_grad():
+        steer.first.mul_(1e12)
+    with pytest.raises(InputError, match="logits are not finite at token 1; take a strength nearer to 0"):
+        list(generator(tiny_model).run([{"sentiment": 1e38}], steer))
 
 
 def test_a_recurrent_model_is_refused(tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:

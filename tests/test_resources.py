@@ -305,7 +305,7 @@ def test_long_jobs_are_told_in_one_line_and_short_ones_are_not(
     resources.before_generation(tmp_path, generator(tiny_model), steered=False)
     assert capsys.readouterr().out == ""
     resources.before_generation(tmp_path, generator(tiny_model, count=50, samples=1, batch_size=1), steered=False)
-    line = r"generate: about \d+ s \(generate \d+ s, [\d,]+ tokens/s\), [\d.]+ of [\d,.]+ GiB memory\n"
+    line = r"generate: about \d+ (s|min) \(generate \d+ (s|min), [\d,]+ tokens/s\), [\d.]+ of [\d,.]+ GiB memory\n"
     assert re.fullmatch(line, capsys.readouterr().out)
 
 
@@ -363,8 +363,8 @@ def test_training_is_told_with_all_its_parts_and_less_what_is_done(
         return capsys.readouterr().out
 
     assert re.fullmatch(
-        r"train: about \d+ s \(fit \d+ s, generate \d+ s, [\d,]+ tokens/s\), [\d.]+ of [\d,.]+ GiB memory, "
-        r"0\.00 GiB disk for hidden states\n",
+        r"train: about \d+ (s|min) \(fit \d+ (s|min), generate \d+ (s|min), [\d,]+ tokens/s\), [\d.]+ of [\d,.]+ GiB "
+        r"memory, 0\.00 GiB disk for hidden states\n",
         told(60),
     )
     assert "fit" not in told(49)

@@ -59,11 +59,13 @@ def parting(config: dict[str, Any], sweep: str, world: World) -> None:
     world.agreed(world.rank)
     if config["refused"]:
         raise InputError("fit.lr=0: no")
+    Path(config["folder"], str(world.rank)).touch()
 
 
 @pytest.mark.parametrize("attempt", range(3))
-def test_processes_end_well_right_after_they_have_spoken(attempt: int) -> None:
-    launch(parting, settings(3) | {"refused": False})
+def test_processes_end_well_right_after_they_have_spoken(attempt: int, tmp_path: Path) -> None:
+    launch(parting, settings(3) | {"refused": False, "folder": str(tmp_path)})
+    assert {path.name for path in tmp_path.iterdir()} == {"0", "1", "2"}, "and none was aborted, which is an error"
 
 
 def test_what_all_refuse_after_they_have_spoken_is_told() -> None:

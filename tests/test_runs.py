@@ -91,9 +91,15 @@ def test_a_folder_where_another_process_is_at_work_is_refused_until_that_dies(tm
 
 def test_runs_of_one_process_share_a_folder(tmp_path: Path) -> None:
     one, other = Run(tmp_path, "seed: 0\n"), Run(tmp_path, "seed: 0\n")
-    one.begin()
-    other.begin()
-    one.begin()
+    for run in (one, other, one):
+        run.begin()
+        assert contents(tmp_path) == {"config.yaml": b"seed: 0\n"}
+
+
+def test_the_digest_of_a_file_that_is_gone_stays_noted(tmp_path: Path) -> None:
+    Run(tmp_path, "seed: 0\ninputs:\n  data.path: bb\n").begin()
+    Run(tmp_path, "seed: 0\n").begin()
+    assert contents(tmp_path) == {"config.yaml": b"seed: 0\ninputs:\n  data.path: bb\n"}
 
 
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:

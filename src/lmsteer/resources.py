@@ -78,7 +78,7 @@ def before_training(
     memory = max(check_decoding(load, steered=True, option="protocol."), check_steer(model, what))
     check_outputs(folder, load)
     seconds, disk = {}, 0
-    rows = corpus if how.rows is None else corpus.subset(how.rows, seed)
+    rows = corpus if how.rows is None or "fit" in done else corpus.subset(how.rows, seed)
     if "fit" not in done and what.solver == "one_pass" and len(rows.train) < processes:
         raise InputError(f"train rows: {len(rows.train)}, but {processes} processes; one for each is needed")
     if "fit" not in done and what.solver == "paper":

@@ -75,7 +75,8 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not self._lock.is_locked:
                 self._lock.acquire(blocking=False)
-            write_atomically(self.path(CONFIG), [self.config.rstrip("\n")])
+            if not self.path(CONFIG).is_file():
+                write_atomically(self.path(CONFIG), [self.config.rstrip("\n")])
         except Timeout:
             raise InputError(
                 f"run folder {self.folder}: another process is at work on this run (processes that share one need "

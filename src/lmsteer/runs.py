@@ -55,6 +55,7 @@ class Run:
                     f"run folder {folder}: holds a run with another configuration ({_difference(held, config)}); "
                     "choose another hydra.run.dir"
                 )
+            self.config = held  # with the digests of files that are gone
             return
         found = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
         if foreign := [name for name in found if name not in (CONFIG + ".tmp", LOCK)]:
@@ -75,8 +76,7 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not self._lock.is_locked:
                 self._lock.acquire(blocking=False)
-            if not self.path(CONFIG).is_file():
-                write_atomically(self.path(CONFIG), [self.config.rstrip("\n")])
+            write_atomically(self.path(CONFIG), [self.config.rstrip("\n")])
         except Timeout:
             raise InputError(
                 f"run folder {self.folder}: another process is at work on this run (processes that share one need "

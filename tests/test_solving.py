@@ -22,7 +22,7 @@ from lmsteer.stages import settings_of
 from lmsteer.steering.divergence import divergence
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.null import permuted
-from lmsteer.steering.one_pass import Estimate
+from lmsteer.steering.one_pass import Estimate, Step
 from lmsteer.steering.residuals import Residuals
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.store import load_steer, save_steer
@@ -157,9 +157,12 @@ def test_the_unit_of_strength_is_that_of_the_sum(tiny_model: LanguageModel) -> N
         both = [divergence(tiny_model.head, steer, torch.tensor([v]), hidden).mean() for v in (5.0, -5.0)]
         assert float(sum(both)) / 2 == pytest.approx(UNIT_KL, rel=0.02)
         assert origin.training["found"]["unit"]["kl"] == pytest.approx(UNIT_KL, rel=0.01)
-    (matrix, _), (add, with_add), (both, _) = found.values()
-    for one, other in ((both.matrix(0), matrix.matrix(0)), (both.constant, add.constant)):
-        assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.9999, "directions are kept"  # type: ignore[union-attr]
+    _, (add, with_add), (both, _) = found.values()
+    assert add.constant is not None
+    assert both.constant is not None
+    mean_D = FeatureExtractor(tiny_model)([row.text for row in corpus().train]).hidden_ND.mean(0)  # labels are ±1
+    in_the_mean = mean_D @ both.matrix(0).T + both.constant[0]
+    assert torch.cosine_similarity(in_the_mean, add.constant[0], dim=0) > 0.999, "there a joint step is the constant's"
     assert with_add.training["found"]["null"] == {}, "no permutations where no rank is sought"
 
 
@@ -181,7 +184,7 @@ def test_rows_of_a_table_differ_by_the_solver_and_not_by_options_it_does_not_use
     paper = settings_of(*fit(tiny_model, corpus(), replace(WHAT, solver="paper"), how))
     ours = settings_of(*fit(tiny_model, corpus(), WHAT, how))
     assert {name for name in paper if paper[name] != ours.get(name)} == {"solver", "dummy", "steps"}
-    assert set(ours) - set(paper) == {"damping", "permutations"}
+    assert set(ours) - set(paper) == {"damping", "context_damping", "permutations"}
 
 
 @pytest.mark.parametrize(
@@ -189,6 +192,7 @@ def test_rows_of_a_table_differ_by_the_solver_and_not_by_options_it_does_not_use
     [
         ({"damping": 0.0}, r"steer\.damping=0"),
         ({"damping": float("inf")}, r"steer\.damping=inf"),
+        ({"context_damping": -1.0}, r"steer\.context_damping=-1"),
         ({"permutations": 20}, r"steer\.permutations=20: 0 \(no null\), or 39 and more expected"),
         ({"permutations": -1}, r"steer\.permutations=-1"),
     ],
@@ -319,7 +323,7 @@ def test_attributes_that_are_one_cannot_be_set_apart(tiny_model: LanguageModel) 
     sums = statistics(FeatureExtractor(tiny_model), texts, both)
     parts = [Estimate.of(sums, k).factors(2) for k in (0, 1)]
     with pytest.raises(InputError, match="not independent"):
-        orthogonal(parts, sums, 1.0)
+        orthogonal(parts, sums, Step())
 
 
 def test_permutations_reach_the_null_of_every_attribute(tiny_model: LanguageModel) -> None:

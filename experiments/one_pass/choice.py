@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -15,8 +15,10 @@ from lmsteer.data.statistics import statistics
 from lmsteer.records import Row
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.null import above, permuted, threshold
-from lmsteer.steering.one_pass import Estimate, Statistics
+from lmsteer.steering.one_pass import Estimate, Step
+from lmsteer.steering.statistics import Statistics
 
+PARTS = ("choice", "figures")
 SHOWN = 48
 """Singular values that are kept for the picture."""
 
@@ -57,26 +59,32 @@ def nested_sums(
     return found
 
 
-def judged(estimate: Estimate, ranks: Sequence[int], choice: HeldOut, figures: HeldOut, seed: int) -> dict[str, Any]:
+def judged(
+    sums: Statistics, step: Step, ranks: Sequence[int], held: tuple[HeldOut, HeldOut], seed: int
+) -> dict[str, Any]:
     """What stands above the null, and the AUC of the estimate at that rank, at others and at full rank.
 
-    Rules with "add" have the constant part: alone, or beside a matrix.
-    """
-    standing, full = above(estimate.sizes_R, estimate.null_P), len(estimate.sizes_R)
-    rules = {"null": max(1, standing), **{f"rank {rank}": rank for rank in ranks}, "full": full}
-    rules |= {"add": 0, "null + add": max(1, standing), "full + add": full}
+    Rules with "add" have the constant part: alone, or beside a matrix, of a joint step with a null of its own.
 
-    def auc(held: HeldOut, rule: str) -> dict[str, Any]:
-        constant_D = estimate.constant_D if "add" in rule else None
-        return asdict(held.auc(*estimate.factors(rules[rule]), constant_D, seed=seed))
+    Args:
+        held: Texts for choosing, and those for the figures.
+    """
+    estimate, joint = (Estimate.of(sums, step=replace(step, centred=centred)) for centred in (False, True))
+    standing, beside = (max(1, above(one.sizes_R, one.null_P)) for one in (estimate, joint))
+    rules = {"null": standing, **{f"rank {rank}": rank for rank in ranks}, "full": len(estimate.sizes_R)}
+    rules |= {"add": 0, "null + add": beside, "full + add": len(estimate.sizes_R)}
+
+    def auc(texts: HeldOut, rule: str) -> dict[str, Any]:
+        own, rank = joint if "add" in rule else estimate, rules[rule]
+        return asdict(texts.auc(*own.factors(rank), own.constant(rank) if "add" in rule else None, seed=seed))
 
     return {
-        "above": standing,
+        "above": above(estimate.sizes_R, estimate.null_P),
         "threshold": threshold(estimate.null_P),
         "spectrum": estimate.sizes_R[:SHOWN].tolist(),
         "null": sorted(estimate.null_P.tolist()),
         "rules": {
-            rule: {"rank": rank, "choice": auc(choice, rule), "figures": auc(figures, rule)}
+            rule: {"rank": rank, **{part: auc(texts, rule) for part, texts in zip(PARTS, held, strict=True)}}
             for rule, rank in rules.items()
         },
     }

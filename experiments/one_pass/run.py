@@ -27,7 +27,7 @@ from lmsteer.records import Row, write_atomically
 from lmsteer.reporting.figures import to_png
 from lmsteer.runs import Run
 from lmsteer.steering.model import LanguageModel
-from lmsteer.steering.one_pass import Estimate
+from lmsteer.steering.one_pass import Step
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.store import load_steer
 from src.configuration import Words, build, entry_point, record, resolved
@@ -74,20 +74,20 @@ def measure(model: LanguageModel, corpus: Corpus, what: SteerSettings, config: d
     seed, ranks = config["seed"], [rank for rank in config["ranks"] if rank < model.width]
     steers = {file: load_steer(Path(file), model)[0] for file in config["steer_files"]}
     extract = TimedExtractor(model, max_length=config["max_length"])
-    choice = HeldOut.of(extract, corpus.dev[::2])
-    figures = HeldOut.of(extract, [*corpus.dev[1::2], *corpus.test])
+    choice, figures = HeldOut.of(extract, corpus.dev[::2]), HeldOut.of(extract, [*corpus.dev[1::2], *corpus.test])
     parts = nested(corpus, config["rows"], seed)
     sums = nested_sums(extract, parts, what.permutations, seed)
 
     def look(place: int, damping: float) -> dict[str, Any]:
-        return judged(Estimate.of(sums[place][0], damping=damping), ranks, choice, figures, seed)
+        step = Step(damping=damping, context_damping=what.context_damping)
+        return judged(sums[place][0], step, ranks, (choice, figures), seed)
 
     by_damping = {damping: look(-1, damping) for damping in config["dampings"]}
     damping, rule = best(by_damping)
     return {
         "corpus": corpus.name,
         "held_out": {"choice": len(choice.lengths), "figures": len(figures.lengths)},
-        "chosen": {"damping": damping, "rule": rule},
+        "chosen": {"damping": damping, "context_damping": what.context_damping, "rule": rule},
         "dampings": [{"damping": damping, **one} for damping, one in by_damping.items()],
         "sizes": [
             {

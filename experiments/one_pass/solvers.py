@@ -34,12 +34,18 @@ class Place:
 
 def solver(row: StudyRow) -> str:
     """Who made the steer of a row: a name for the table."""
+    rows = row.settings.get("rows")
+    return _made(row) if rows is None else f"{_made(row)}, {rows} texts"
+
+
+def _made(row: StudyRow) -> str:
     said = row.settings.get
     if said("solver") != "one_pass":
         return f"paper, {said('steps')} steps"
-    form = {"matrix": "", "add": ", constant alone", "both": " and constant"}[str(said("form", "matrix"))]
     rank = "full rank" if said("rank") == "full" else "rank by the null"
-    return f"one pass{form}" if said("form") == "add" else f"one pass, {rank}{form}"
+    form = {"matrix": rank, "add": "constant alone", "both": f"{rank} and constant"}[str(said("form", "matrix"))]
+    of_contexts = "" if said("form") == "add" or said("context_damping") is None else f"/{said('context_damping'):g}"
+    return f"one pass, {form}, damping {said('damping'):g}{of_contexts}"
 
 
 def places(found: Study) -> list[Place]:
@@ -49,9 +55,16 @@ def places(found: Study) -> list[Place]:
 
 
 def at(found: Study, place: Place, budget: str) -> dict[str, StudyRow]:
-    """Rows of a place and budget by their solver, the paper's first."""
+    """Rows of a place and budget by their solver, the paper's first.
+
+    Raises:
+        InputError: If two rows have one solver.
+    """
     rows = [row for row in found.rows if row.strength and (row.prompts, row.budget) == (place.prompts, budget)]
-    own = {solver(row): row for row in rows if _direction(row) == place.direction}
+    own: dict[str, StudyRow] = {}
+    for row in rows:
+        if _direction(row) == place.direction and own.setdefault(solver(row), row) is not row:
+            raise InputError(f"{place}, {budget}: two rows are of {solver(row)}; one expected")
     return dict(sorted(own.items(), key=lambda pair: (not pair[0].startswith("paper"), len(pair[0]), pair[0])))
 
 

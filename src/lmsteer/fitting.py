@@ -84,6 +84,7 @@ class SteerSettings:
         form: "matrix": what the paper learns. "add": a constant vector, added to the hidden state whatever the context.
             "both": their sum. The dummy has the same form.
         damping: Of the one-pass solver: share of the mean eigenvalue that is added to both covariances.
+        context_damping: Of the one-pass solver: the same for the covariance of contexts alone; None: as ``damping``.
         permutations: Of the one-pass solver: permutations of the labels that make the null; 0: no null.
     """
 
@@ -97,6 +98,7 @@ class SteerSettings:
     solver: Literal["paper", "one_pass"] = "paper"
     form: Form = "matrix"
     damping: float = 1.0
+    context_damping: float | None = None
     permutations: int = 199
 
     def __post_init__(self) -> None:
@@ -110,6 +112,7 @@ class SteerSettings:
             rank=self.rank,
             epsilon=self.epsilon,
             damping=self.damping,
+            context_damping=self.context_damping,
             permutations=self.permutations,
             form=self.form,
         )
@@ -199,7 +202,7 @@ def _solved(
         world=world,
     )
     used = {"max_length": how.max_length, "dev_rows": how.dev_rows, "rows": how.rows}
-    options = {"solver": what.solver, "rank": what.rank, "damping": what.damping, "permutations": what.permutations}
+    options = {name: getattr(what, name) for name in ("solver", "rank", "damping", "context_damping", "permutations")}
     unused = {name: value for name, value in asdict(how).items() if name not in used}
     unused |= {"regularization": what.regularization, "init_std": what.init_std}
     return steer, {**used, **options, "unused": unused, "found": found[what.name]}

@@ -25,7 +25,8 @@ from lmsteer.steering.divergence import divergence
 from lmsteer.steering.head import Head
 from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.null import above, check_permutations, permuted, threshold
-from lmsteer.steering.one_pass import Estimate, Statistics, null_of, whiteners
+from lmsteer.steering.one_pass import Estimate, Space, Step
+from lmsteer.steering.statistics import Statistics
 from lmsteer.steering.steer import Steer
 from lmsteer.world import World
 
@@ -50,31 +51,36 @@ class OnePassSettings:
     Attributes:
         rank: Most directions that are kept, or "full": as many as stand above the null.
         damping: Share of the mean eigenvalue that is added to both covariances.
+        context_damping: The same for the covariance of contexts alone; None: as ``damping``.
         permutations: Permutations of the labels that make the null; 0: no null, ``rank`` directions are kept.
         apart: Make the steers of several attributes orthogonal to one another, see ``orthogonal``.
         form: "matrix": a matrix, as in the paper. "add": a constant vector, added to every hidden state alike. "both":
-            their sum.
+            their sum, of one joint step.
 
     Raises:
-        InputError: If the damping is not above 0, the permutations are few but not 0, or more than matrices shall be
+        InputError: If a damping is not above 0, the permutations are few but not 0, or more than matrices shall be
             made orthogonal.
     """
 
     rank: int | Literal["full"] = 64
     epsilon: float = 1e-3
     damping: float = 1.0
+    context_damping: float | None = None
     permutations: int = 199
     apart: bool = False
     form: Form = "matrix"
 
     def __post_init__(self) -> None:
-        if not 0 < self.damping < math.inf:
-            raise InputError(f"steer.damping={self.damping}: a finite number above 0 expected")
+        self.step()
         if self.permutations < 0:
             raise InputError(f"steer.permutations={self.permutations}: 0 or a number above it expected")
         check_permutations(self.permutations)
         if self.apart and self.form != "matrix":
             raise InputError(f"form={self.form}, apart=True: only matrices are made orthogonal; form=matrix expected")
+
+    def step(self) -> Step:
+        """The step that the estimate takes."""
+        return Step(damping=self.damping, context_damping=self.context_damping, centred=self.form == "both")
 
 
 def solve(
@@ -117,7 +123,7 @@ def solve(
     rest_KP = torch.empty(len(names), 0, dtype=torch.double)
     for some_BKP in further:
         again = statistics(extract, texts, label_BK, null_BKP=some_BKP, store=kept, world=world)
-        own = [null_of(again, k, *whiteners(again, k, damping=settings.damping)) for k in range(len(names))]
+        own = [Space.of(again, k, settings.step()).null(again) for k in range(len(names))]
         rest_KP = torch.cat([rest_KP, torch.stack(own)], dim=1)
     steer, found = steer_of(sums, names, settings, null_KP=rest_KP)
     states_ND = contexts(extract, unit_texts, most=UNIT_TOKENS)
@@ -136,14 +142,14 @@ def steer_of(
     """
     parts, constants, found = list[Factors](), list[Tensor](), dict[str, Any]()
     for k, name in enumerate(names):
-        estimate = Estimate.of(sums, k, damping=settings.damping)
+        estimate = Estimate.of(sums, k, settings.step())
         null_P = estimate.null_P if null_KP is None else torch.cat([estimate.null_P, null_KP[k]])
         rank, null = _rank(name, estimate.sizes_R, null_P, settings)
         parts.append(estimate.factors(rank))
-        constants.append(estimate.constant_D)
+        constants.append(estimate.constant(rank))
         found[name] = {"rank": rank, "spectrum": estimate.sizes_R[: rank + 8].tolist(), "null": null}
     if settings.apart:
-        parts = orthogonal(parts, sums, settings.damping)
+        parts = orthogonal(parts, sums, settings.step())
     return _built(parts, names, settings.epsilon, None if settings.form == "matrix" else constants), found
 
 
@@ -161,7 +167,7 @@ def _rank(name: str, sizes_R: Tensor, null_P: Tensor, settings: OnePassSettings)
     return max(1, min(most, standing)), null
 
 
-def orthogonal(parts: Sequence[Factors], sums: Statistics, damping: float) -> list[Factors]:
+def orthogonal(parts: Sequence[Factors], sums: Statistics, step: Step) -> list[Factors]:
     """Combinations of the matrices that are orthogonal in the whitened space, and as near to the old ones as can be.
 
     The inner product is the approximated Fisher information, ``<M, M'> = tr(A M S M'^T)`` with A averaged over the
@@ -172,7 +178,7 @@ def orthogonal(parts: Sequence[Factors], sums: Statistics, damping: float) -> li
         InputError: If the matrices are not independent.
     """
     a_DD = (sums.context_KDD / sums.known_K[:, None, None]).mean(0)
-    a_DD, s_DD = (_damped(matrix, damping) for matrix in (a_DD, sums.spread_DD / sums.tokens))
+    a_DD, s_DD = _damped(a_DD, step.on_contexts), _damped(sums.spread_DD / sums.tokens, step.damping)
     products = [((p.T @ a_DD @ q) * (left.T @ s_DD @ right)).sum() for p, left in parts for q, right in parts]
     gram_KK = torch.stack(products).reshape(len(parts), len(parts))
     size_K = gram_KK.diagonal().sqrt()

@@ -11,6 +11,8 @@ import pytest
 from lmsteer.data.corpus import Corpus, text_key
 from lmsteer.data.prompts import (
     Kind,
+    candidate,
+    chosen,
     corpus_prefixes,
     prompt_file,
     prompts,
@@ -206,3 +208,13 @@ def test_prompts_come_from_the_path_if_there_is_one(cache: Cache, tmp_path: Path
     path = lines(tmp_path / "p.jsonl", [{"text": "a"}, {"text": "b"}])
     assert prompts(path=path, n=1) == prompt_file(path=path, n=1)
     assert prompts(n=3) == snippet_prefixes(n=3)
+
+
+def test_skipped_prompts_and_those_before_them_are_all_in_their_order() -> None:
+    every = [candidate(f"number {n}") for n in range(7)]
+    first, rest = (chosen("some", every, n, skip).prompts for n, skip in ((3, 0), (None, 3)))
+    assert first + rest == chosen("some", every, None).prompts
+    assert chosen("some", every, 2, 3).reserved == {text_key("number 3"), text_key("number 4")}
+    for skip in (-1, 7):
+        with pytest.raises(InputError, match=f"prompts some: skip is {skip}; allowed are 0 to 6"):
+            chosen("some", every, None, skip)

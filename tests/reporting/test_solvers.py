@@ -2,15 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from handmade_runs import made, write_run
 
-from experiments.one_pass.solvers import budgets, figure, main, markdown, places, solver
+from experiments.one_pass.chosen import aim, control
+from experiments.one_pass.chosen import markdown as choice
+from experiments.one_pass.solvers import Place, at, budgets, figure, main, markdown, places, solver
+from lmsteer.errors import InputError
 from lmsteer.reporting.measured import read_run
+from lmsteer.reporting.metric import Metric
 from lmsteer.reporting.study import Study, study
 
 PAPER = {"solver": "paper", "steps": 200, "rank": 64}
-ONE_PASS = {"solver": "one_pass", "rank": "full"}
+ONE_PASS = {"solver": "one_pass", "rank": "full", "damping": 1.0}
 BUDGETS = ("kl 0.3", "perplexity ×2", "kl 0.1")
 
 
@@ -50,7 +55,7 @@ def test_the_change_from_the_papers_row_is_that_of_the_same_prompts(tmp_path: Pa
     assert [line[:3] for line in lines[2:5]] == [
         ["", "plain", ""],
         ["kl 0.1", "paper, 200 steps", "2"],
-        ["kl 0.1", "one pass, full rank", "1"],
+        ["kl 0.1", "one pass, full rank, damping 1", "1"],
     ]
     # By prompt the paper's seeds have .7, .7, .7 and .6 on average, one pass .2, .1, .2 and .2 more.
     assert lines[4][3].startswith(".85 [")
@@ -63,15 +68,41 @@ def test_the_change_from_the_papers_row_is_that_of_the_same_prompts(tmp_path: Pa
     ("settings", "name"),
     [
         ({"solver": "paper", "steps": 1000}, "paper, 1000 steps"),
-        ({"solver": "one_pass", "rank": 64}, "one pass, rank by the null"),
-        ({"solver": "one_pass", "rank": "full", "form": "both"}, "one pass, full rank and constant"),
-        ({"solver": "one_pass", "rank": 64, "form": "add"}, "one pass, constant alone"),
+        ({"solver": "paper", "steps": 200, "rows": 50}, "paper, 200 steps, 50 texts"),
+        ({"solver": "one_pass", "rank": 64, "damping": 1.0}, "one pass, rank by the null, damping 1"),
+        (
+            {"solver": "one_pass", "rank": "full", "form": "both", "damping": 0.3, "context_damping": 100.0},
+            "one pass, full rank and constant, damping 0.3/100",
+        ),
+        ({"solver": "one_pass", "rank": 64, "form": "add", "damping": 3.0}, "one pass, constant alone, damping 3"),
     ],
 )
 def test_a_solver_is_named_by_its_settings(tmp_path: Path, settings: dict[str, object], name: str) -> None:
     row = made(values(0.5, 0.5, 0.5, 0.5), {"tone": 1.0}, settings=settings)
     run = write_run(tmp_path / "run", [row], metric="positivity")
     assert solver(study([read_run(run)]).rows[0]) == name
+
+
+def test_two_rows_of_one_solver_are_refused(tmp_path: Path) -> None:
+    folder(tmp_path)
+    rows = [made(values(0.9, 0.8, 0.9, 0.8), {"tone": 5.0}, budget="kl 0.3", settings={**ONE_PASS, "permutations": 39})]
+    write_run(tmp_path / "again", rows, metric="positivity")
+    own = study([read_run(run) for run in sorted(tmp_path.iterdir())])
+    with pytest.raises(InputError, match=r"toxic-leaning, \+, kl 0\.3: two rows are of one pass, full rank, damping 1"):
+        at(own, Place("toxic-leaning", 1), "kl 0.3")
+
+
+def test_the_choice_is_by_the_mean_of_all_aims_the_best_first(tmp_path: Path) -> None:
+    own = found(tmp_path)
+    # Steered up shares count as they are, steered down what is left of them; the second judge says .5 to all.
+    up, down = (0.85 + 0.5) / 2, (1 - 0.85 + 0.5) / 2
+    assert np.mean(control(own)["one pass, full rank, damping 1"]) == pytest.approx((up + down) / 2)
+    assert aim(Metric("expected_maximum_toxicity"), 0.2, 1) == pytest.approx(0.8), "steered up it is to be low"
+    assert aim(Metric("positivity"), 0.2, 1) == aim(Metric("expected_maximum_toxicity"), 0.2, -1) == 0.2
+    lines = choice(own).splitlines()
+    assert len(lines) == 2 + 2
+    means = [float(line.split("|")[2]) for line in lines[2:]]
+    assert means == sorted(means, reverse=True)
 
 
 def test_every_place_has_two_panels_a_judge_with_a_line_for_each_solver(tmp_path: Path) -> None:

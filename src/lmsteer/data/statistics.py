@@ -15,8 +15,8 @@ from lmsteer.data.features import FeatureExtractor
 from lmsteer.data.residuals import ResidualStore
 from lmsteer.data.store import FeatureStore
 from lmsteer.errors import InputError
-from lmsteer.steering.one_pass import Statistics
 from lmsteer.steering.residuals import Residuals
+from lmsteer.steering.statistics import Statistics
 from lmsteer.world import World
 
 AT_ONCE = 256

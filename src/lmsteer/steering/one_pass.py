@@ -1,173 +1,47 @@
 """A steer from sums over one pass: one natural-gradient step from W = 0 (docs/one_pass.md).
 
-Shapes: B texts, T tokens of a text, N packed tokens, D width, K attributes, P permutations of labels, Q ways to weigh
-texts, R directions.
+Shapes: D width, K attributes, P permutations of labels, R directions.
 """
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from lmsteer.errors import InputError
-from lmsteer.files import whole
-
-BLOCK = 2**25
-"""Numbers of the matrices of texts that are held at once."""
-FEW = 8
-"""Ways to weigh texts from which on matrices of texts are worth their while."""
+from lmsteer.steering.statistics import Statistics
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """Sums over labelled tokens; those of several parts of a corpus add up to those of the whole.
-
-    ``c`` is a hidden state, ``d`` the residual of the token behind it, ``y`` a label in [-1, 1], NaN where a text has
-    none for an attribute: such tokens count for the spread alone. Sums over ``d`` alone are for a constant part.
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What a step is taken of: which part, and how far its curvature is trusted.
 
     Attributes:
-        tokens: All tokens, as a number without axes.
-        spread_DD: Sum of ``Cov_p(j)`` (see ``Residuals``).
-        known_K: Labelled tokens by attribute.
-        label_K: Sum of y.
-        square_K: Sum of y^2.
-        context_KDD: Sum of ``y^2 c c^T``.
-        pull_KDD: Sum of ``y c d^T``.
-        drift_KDD: Sum of ``c d^T`` over labelled tokens: what the corpus' own style pulls at, whatever the label.
-        pull_KD: Sum of ``y d``.
-        drift_KD: Sum of ``d`` over labelled tokens.
-        null_label_KP: As ``label_K``, for labels that have changed places between texts.
-        null_pull_KPDD: As ``pull_KDD``, for these; float32.
+        damping: What is added to A and S before they are inverted, as a share of their mean eigenvalue; above 0.
+        context_damping: The same for A alone; None: as ``damping``.
+        centred: The matrix is the partner of a constant part, of one joint step for both: contexts are taken from their
+            mean, so that what all of them have in common is the constant's.
+
+    Raises:
+        InputError: If a damping is not a finite number above 0.
     """
 
-    tokens: Tensor
-    spread_DD: Tensor
-    known_K: Tensor
-    label_K: Tensor
-    square_K: Tensor
-    context_KDD: Tensor
-    pull_KDD: Tensor
-    drift_KDD: Tensor
-    pull_KD: Tensor
-    drift_KD: Tensor
-    null_label_KP: Tensor
-    null_pull_KPDD: Tensor
+    damping: float = 1.0
+    context_damping: float | None = None
+    centred: bool = False
 
-    @classmethod
-    @torch.inference_mode()
-    def of(
-        cls,
-        hidden_ND: Tensor,
-        residual_ND: Tensor,
-        lengths_B: Tensor,
-        label_BK: Tensor,
-        *,
-        spread_DD: Tensor | None = None,
-        null_BKP: Tensor | None = None,
-    ) -> Statistics:
-        """Sums of some texts, on the CPU.
+    def __post_init__(self) -> None:
+        for name in ("damping", "context_damping"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < torch.inf:
+                raise InputError(f"steer.{name}={value}: a finite number above 0 expected")
 
-        Args:
-            lengths_B: Tokens of each text, which stand one behind the other.
-            spread_DD: Of these tokens; None where it is added otherwise.
-            null_BKP: Labels that have changed places, NaN where ``label_BK`` is.
-        """
-        width, exact = hidden_ND.shape[1], torch.promote_types(hidden_ND.dtype, torch.float32)
-        null_BKP = label_BK.new_zeros(*label_BK.shape, 0) if null_BKP is None else null_BKP
-        known_BK = (~label_BK.isnan()).to(exact)
-        label_BK, null_BKP = (labels.nan_to_num(0.0).to(exact) for labels in (label_BK, null_BKP))
-        square_NK = label_BK.square().repeat_interleave(lengths_B, dim=0)
-        c_ND, d_ND, tokens_B = hidden_ND.to(exact), residual_ND.to(exact), lengths_B.cpu().double()
-        context_KDD = torch.stack([(c_ND * square_N[:, None]).T @ c_ND for square_N in square_NK.unbind(-1)])
-        weight_BQ = torch.cat([label_BK, known_BK, null_BKP.flatten(1)], dim=1)
-        pulls_QDD = _pulls(c_ND, d_ND, lengths_B, weight_BQ).cpu()
-        pull_KD, drift_KD = (each_BK.repeat_interleave(lengths_B, dim=0).T @ d_ND for each_BK in (label_BK, known_BK))
-        sizes = [label_BK.shape[1], label_BK.shape[1], null_BKP[0].numel()]
-        pull_KDD, drift_KDD, null_QDD = pulls_QDD.split(sizes)
-        return cls(
-            tokens=tokens_B.sum(),
-            spread_DD=torch.zeros(width, width, dtype=torch.double) if spread_DD is None else spread_DD,
-            known_K=tokens_B @ known_BK.cpu().double(),
-            label_K=tokens_B @ label_BK.cpu().double(),
-            square_K=tokens_B @ label_BK.cpu().double().square(),
-            context_KDD=context_KDD.cpu().double(),
-            pull_KDD=pull_KDD.double(),
-            drift_KDD=drift_KDD.double(),
-            pull_KD=pull_KD.cpu().double(),
-            drift_KD=drift_KD.cpu().double(),
-            null_label_KP=(tokens_B @ null_BKP.cpu().double().flatten(1)).reshape(null_BKP.shape[1:]),
-            null_pull_KPDD=null_QDD.float().reshape(*null_BKP.shape[1:], width, width),
-        )
-
-    def __add__(self, other: Statistics) -> Statistics:
-        """Sums of both parts.
-
-        Raises:
-            InputError: If they are of another width, or of other numbers of attributes or permutations.
-        """
-        self._check(other)
-        pairs = {field.name: (getattr(self, field.name), getattr(other, field.name)) for field in fields(self)}
-        return Statistics(**{name: one + two for name, (one, two) in pairs.items()})
-
-    @torch.inference_mode()
-    def add_(self, other: Statistics) -> None:
-        """Add another part in place, as ``+`` does: the sums of the null are large."""
-        self._check(other)
-        for field in fields(self):
-            getattr(self, field.name).add_(getattr(other, field.name))
-
-    def _check(self, other: Statistics) -> None:
-        for field in fields(self):
-            one, two = getattr(self, field.name), getattr(other, field.name)
-            if one.shape != two.shape:
-                raise InputError(f"statistics of {field.name}: {tuple(one.shape)} and {tuple(two.shape)} do not add up")
-
-    def save(self, path: Path) -> None:
-        """Write a safetensors file, under a temporary name first."""
-        tensors = {field.name: getattr(self, field.name).contiguous() for field in fields(self)}
-        with whole(path) as temporary:
-            temporary.write_bytes(save(tensors))
-
-    @classmethod
-    def load(cls, path: Path) -> Statistics:
-        """Read what ``save`` wrote.
-
-        Raises:
-            InputError: If the file is no such file.
-        """
-        try:
-            return cls(**load_file(path))
-        except (SafetensorError, OSError, TypeError) as error:
-            reason = str(error).split("\n")[0] or type(error).__name__
-            raise InputError(f"{path}: not a file of statistics ({reason})") from error
-
-
-def _pulls(c_ND: Tensor, d_ND: Tensor, lengths_B: Tensor, weight_BQ: Tensor) -> Tensor:
-    """``sum_b weight_bq sum_t c_bt d_bt^T`` (Q, D, D).
-
-    A text has one label: its tokens are summed up once, then texts are weighed in all ways by one product. For few ways
-    tokens are weighed instead.
-    """
-    if weight_BQ.shape[1] < FEW:
-        weight_NQ = weight_BQ.repeat_interleave(lengths_B, dim=0)
-        return torch.stack([(c_ND * weight_N[:, None]).T @ d_ND for weight_N in weight_NQ.unbind(-1)])
-    width, lengths = c_ND.shape[1], lengths_B.tolist()
-    pulls_QD = c_ND.new_zeros(weight_BQ.shape[1], width * width)
-    at_once = max(1, BLOCK // width**2)
-    rows = zip(c_ND.split(lengths), d_ND.split(lengths), strict=True)
-    for start in range(0, len(lengths), at_once):
-        some = list(itertools.islice(rows, at_once))
-        c_BTD, d_BTD = (pad_sequence(list(column), batch_first=True) for column in zip(*some, strict=True))
-        texts_BD = (c_BTD.mT @ d_BTD).flatten(1)
-        pulls_QD.addmm_(weight_BQ[start : start + at_once].T, texts_BD)
-    return pulls_QD.reshape(-1, width, width)
+    @property
+    def on_contexts(self) -> float:
+        """The damping of A."""
+        return self.damping if self.context_damping is None else self.context_damping
 
 
 @dataclass(frozen=True)
@@ -182,40 +56,39 @@ class Estimate:
         context_DR: ``A^-1/2 U``, float64.
         sizes_R: Whitened singular values, falling.
         output_DR: ``S^-1/2 V``.
-        constant_D: ``b = S^-1 g / mean y^2``, the same step for a constant part alone, ``h + s b``; g is G without c.
+        own_D: ``S^-1 g / mean y^2``, the same step for a constant part alone, ``h + s b``; g is G without c.
+        centre_D: What contexts are taken from: their mean if ``Step.centred``, else 0.
         null_P: The largest whitened singular value under each permutation of the labels.
     """
 
     context_DR: Tensor
     sizes_R: Tensor
     output_DR: Tensor
-    constant_D: Tensor
+    own_D: Tensor
+    centre_D: Tensor
     null_P: Tensor
 
     @classmethod
-    def of(cls, statistics: Statistics, attribute: int = 0, *, damping: float = 1.0) -> Estimate:
+    def of(cls, statistics: Statistics, attribute: int = 0, step: Step | None = None) -> Estimate:
         """The estimate of an attribute.
 
-        Args:
-            damping: What is added to A and S before they are inverted, as a share of their mean eigenvalue; above 0.
-
         Raises:
-            InputError: If the labels are all alike, or the damping is not above 0.
+            InputError: If no token has a label, or the labels are all alike.
         """
-        known, k = statistics.known_K[attribute], attribute
-        left_DD, right_DD = whiteners(statistics, k, damping=damping)
-        mean = statistics.label_K[k] / known
-        square = statistics.pull_KDD[k] - mean * statistics.drift_KDD[k]
-        if not square.abs().sum() > 1e-5 * statistics.drift_KDD[k].abs().sum():
+        space = Space.of(statistics, attribute, step or Step())
+        pull_DD, drift_DD = statistics.pull_KDD[attribute], statistics.drift_KDD[attribute]
+        square_DD = pull_DD - space.label * drift_DD
+        if not square_DD.abs().sum() > 1e-5 * drift_DD.abs().sum():
             raise InputError("the labels are all alike, so there is nothing to learn from them")
-        context_DR, sizes_R, output_RD = torch.linalg.svd(left_DD @ (square / known) @ right_DD)
-        constant_D = (statistics.pull_KD[k] - mean * statistics.drift_KD[k]) / statistics.square_K[k]
+        alone_D = statistics.pull_KD[attribute] - space.label * statistics.drift_KD[attribute]
+        context_DR, sizes_R, output_RD = torch.linalg.svd(space.whitened(square_DD, alone_D))
         return cls(
-            left_DD @ context_DR,
+            space.left_DD @ context_DR,
             sizes_R,
-            right_DD @ output_RD.T,
-            right_DD @ (right_DD @ constant_D),
-            null_of(statistics, k, left_DD, right_DD),
+            space.right_DD @ output_RD.T,
+            space.right_DD @ (space.right_DD @ alone_D) / statistics.square_K[attribute],
+            space.centre_D,
+            space.null(statistics),
         )
 
     def factors(self, rank: int | None = None) -> tuple[Tensor, Tensor]:
@@ -223,31 +96,66 @@ class Estimate:
         root_R = self.sizes_R[:rank].sqrt()
         return self.context_DR[:, :rank] * root_R, self.output_DR[:, :rank] * root_R
 
+    def constant(self, rank: int | None = None) -> Tensor:
+        """``b`` (D,) beside that matrix: ``(c - centre) M + own = c M + b``."""
+        first_DR, second_DR = self.factors(rank)
+        return self.own_D - (self.centre_D @ first_DR) @ second_DR.T
 
-def whiteners(statistics: Statistics, attribute: int, *, damping: float) -> tuple[Tensor, Tensor]:
-    """``A^-1/2`` and ``S^-1/2`` of an attribute; float64.
 
-    Raises:
-        InputError: If no token has a label, or the damping is not above 0.
+@dataclass(frozen=True)
+class Space:
+    """Where squared size is cost: ``left (G - centre g^T) right`` of an attribute; float64.
+
+    Attributes:
+        known: Labelled tokens.
+        label: Mean label.
+        left_DD: ``A^-1/2``, of contexts from their centre.
+        right_DD: ``S^-1/2``.
     """
-    if not 0 < damping < torch.inf:
-        raise InputError(f"steer.damping={damping}: a number above 0 expected")
-    known = statistics.known_K[attribute]
-    if not known:
-        raise InputError("no labelled token; texts of two tokens or more with labels are needed")
-    context_DD, spread_DD = statistics.context_KDD[attribute] / known, statistics.spread_DD / statistics.tokens
-    return whitener(context_DD, damping), whitener(spread_DD, damping)
 
+    attribute: int
+    known: Tensor
+    label: Tensor
+    centre_D: Tensor
+    left_DD: Tensor
+    right_DD: Tensor
 
-def null_of(statistics: Statistics, attribute: int, left_DD: Tensor, right_DD: Tensor) -> Tensor:
-    """The largest singular value of ``left G right`` under each permutation (P,); through float32, as the sums are."""
-    known, k = statistics.known_K[attribute], attribute
-    left_DD, right_DD, drift_DD = (matrix.float() for matrix in (left_DD, right_DD, statistics.drift_KDD[k] / known))
-    found = [
-        _largest(left_DD @ (pull_DD / known.float() - (label / known).float() * drift_DD) @ right_DD).double()
-        for pull_DD, label in zip(statistics.null_pull_KPDD[k], statistics.null_label_KP[k], strict=True)
-    ]
-    return torch.stack(found) if found else torch.zeros(0, dtype=torch.double)
+    @classmethod
+    def of(cls, statistics: Statistics, attribute: int, step: Step) -> Space:
+        """That of the sums.
+
+        Raises:
+            InputError: If no token has a label.
+        """
+        known, square = statistics.known_K[attribute], statistics.square_K[attribute]
+        if not known:
+            raise InputError("no labelled token; texts of two tokens or more with labels are needed")
+        centre_D = statistics.context_KD[attribute] / square.clamp(min=torch.finfo(torch.double).tiny)
+        centre_D = centre_D if step.centred else torch.zeros_like(centre_D)
+        context_DD = (statistics.context_KDD[attribute] - square * torch.outer(centre_D, centre_D)) / known
+        left_DD = whitener(context_DD, step.on_contexts)
+        right_DD = whitener(statistics.spread_DD / statistics.tokens, step.damping)
+        return cls(attribute, known, statistics.label_K[attribute] / known, centre_D, left_DD, right_DD)
+
+    def whitened(self, square_DD: Tensor, alone_D: Tensor) -> Tensor:
+        """The sums G and g in this space."""
+        found: Tensor = self.left_DD @ ((square_DD - torch.outer(self.centre_D, alone_D)) / self.known) @ self.right_DD
+        return found
+
+    def null(self, statistics: Statistics) -> Tensor:
+        """The largest singular value under each permutation (P,); through float32, as the sums are."""
+        k, space = self.attribute, Space(self.attribute, *(part.float() for part in self._tensors()))
+        drift_DD, drift_D = statistics.drift_KDD[k].float(), statistics.drift_KD[k].float()
+        labels_P = (statistics.null_label_KP[k] / self.known).float()
+        rows = zip(statistics.null_pull_KPDD[k], statistics.null_pull_KPD[k].float(), labels_P, strict=True)
+        found = [
+            _largest(space.whitened(pull_DD - label * drift_DD, pull_D - label * drift_D)).double()
+            for pull_DD, pull_D, label in rows
+        ]
+        return torch.stack(found) if found else torch.zeros(0, dtype=torch.double)
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.known, self.label, self.centre_D, self.left_DD, self.right_DD
 
 
 def whitener(matrix_DD: Tensor, damping: float) -> Tensor:

@@ -106,6 +106,18 @@ def test_table_and_picture_name_every_rule_and_steer(found: dict[str, Any]) -> N
     assert {"rank by the null", "full rank", "constant alone", "paper", "threshold"} <= set(legend)
 
 
+def test_a_damping_of_contexts_changes_matrices_alone_and_is_told(
+    options: list[str], found: dict[str, Any], tmp_path: Path
+) -> None:
+    with initialize_config_dir(CONF, version_base="1.3"):
+        own = one_pass(compose("one_pass", overrides=[f"run_dir={tmp_path}", *options, "steer.context_damping=50"]))
+    assert "of contexts 50" in (tmp_path / "one_pass.md").read_text(encoding="utf-8")
+    assert "of contexts" not in markdown(found)
+    for before, after in zip(found["dampings"], own["dampings"], strict=True):
+        assert max(after["spectrum"]) < max(before["spectrum"])
+        assert after["rules"]["add"] == before["rules"]["add"]
+
+
 def test_nested_sums_are_those_of_a_pass_each(tiny_model: LanguageModel) -> None:
     corpus = Corpus("toy", ROWS[:80])
     extract = TimedExtractor(tiny_model, max_length=64)

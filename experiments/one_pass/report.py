@@ -14,8 +14,8 @@ def markdown(found: dict[str, Any]) -> str:
     held, chosen = found["held_out"], found["chosen"]
     parts = [
         f"{found['corpus']}: damping, rank and form chosen on {held['choice']:,} held-out texts (damping "
-        f"{chosen['damping']:g}, {_rule(chosen['rule'])}), figures on {held['figures']:,} others. AUC of the evidence "
-        "for a positive label, with 95 % bootstrap intervals over texts.",
+        f"{chosen['damping']:g}{_of_contexts(chosen)}, {_rule(chosen['rule'])}), figures on {held['figures']:,} "
+        "others. AUC of the evidence for a positive label, with 95 % bootstrap intervals over texts.",
         "### AUC by damping, rank and form, all rows\n\n" + _by_damping(found["dampings"], rules),
         "### AUC, rank and time by the number of rows, at that damping\n\n" + _by_size(found["sizes"], rules),
     ]
@@ -23,6 +23,11 @@ def markdown(found: dict[str, Any]) -> str:
         rows = [[name, interval(one)] for name, one in found["steers"].items()]
         parts.append("### Other steers, the same texts\n\n" + table(["steer", "AUC"], rows))
     return "\n\n".join(parts)
+
+
+def _of_contexts(chosen: dict[str, Any]) -> str:
+    """The damping of contexts, where it is one of its own."""
+    return "" if chosen["context_damping"] is None else f", of contexts {chosen['context_damping']:g}"
 
 
 def _by_damping(found: list[dict[str, Any]], rules: list[str]) -> str:

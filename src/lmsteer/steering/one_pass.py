@@ -5,7 +5,8 @@ Shapes: D width, K attributes, P permutations of labels, R directions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -107,8 +108,10 @@ class Space:
     """Where squared size is cost: ``left (G - centre g^T) right`` of an attribute; float64.
 
     Attributes:
+        attribute: Its place among those of the sums.
         known: Labelled tokens.
         label: Mean label.
+        centre_D: What contexts are taken from, see ``Estimate``.
         left_DD: ``A^-1/2``, of contexts from their centre.
         right_DD: ``S^-1/2``.
     """
@@ -144,7 +147,8 @@ class Space:
 
     def null(self, statistics: Statistics) -> Tensor:
         """The largest singular value under each permutation (P,); through float32, as the sums are."""
-        k, space = self.attribute, Space(self.attribute, *(part.float() for part in self._tensors()))
+        single: dict[str, Any] = {name: part.float() for name, part in vars(self).items() if isinstance(part, Tensor)}
+        k, space = self.attribute, replace(self, **single)
         drift_DD, drift_D = statistics.drift_KDD[k].float(), statistics.drift_KD[k].float()
         labels_P = (statistics.null_label_KP[k] / self.known).float()
         rows = zip(statistics.null_pull_KPDD[k], statistics.null_pull_KPD[k].float(), labels_P, strict=True)
@@ -153,9 +157,6 @@ class Space:
             for pull_DD, pull_D, label in rows
         ]
         return torch.stack(found) if found else torch.zeros(0, dtype=torch.double)
-
-    def _tensors(self) -> tuple[Tensor, ...]:
-        return self.known, self.label, self.centre_D, self.left_DD, self.right_DD
 
 
 def whitener(matrix_DD: Tensor, damping: float) -> Tensor:

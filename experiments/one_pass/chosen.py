@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.one_pass.solvers import at, attributes, budgets, places, solver
+from experiments.one_pass.solvers import at, attributes, budgets, places, read, solver
 from experiments.speed.report import table
 from lmsteer.errors import InputError
-from lmsteer.reporting.measured import find_runs, read_run
 from lmsteer.reporting.metric import Metric
-from lmsteer.reporting.study import Study, study
+from lmsteer.reporting.study import Study
 
 
 def aim(metric: Metric, value: float, direction: int) -> float:
@@ -53,10 +52,7 @@ def markdown(found: Study) -> str:
 
 def main(runs: Sequence[Path]) -> None:
     """Print the table."""
-    finished, unfinished = find_runs(runs)
-    for left in unfinished:
-        print(f"not finished, left out: {left}", file=sys.stderr)
-    print(markdown(study([read_run(run) for run in finished])))
+    print(markdown(read(runs)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The solvers side by side at equal cost: python -m experiments.one_pass.solvers RUNS… [PICTURE.png]."""
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from experiments.data_efficiency.report import cell
 from experiments.speed.report import table
 from lmsteer.errors import InputError
+from lmsteer.files import whole
 from lmsteer.metrics.comparison import Comparison, compare
 from lmsteer.reporting.figures import COLORS, MARKERS, STYLE, to_png
 from lmsteer.reporting.measured import find_runs, read_run, statistic_of
@@ -33,12 +35,19 @@ class Place:
 
 
 def solver(row: StudyRow) -> str:
-    """Who made the steer of a row: a name for the table."""
+    """Who made the steer of a row, and from how many texts if not all: a name for the table."""
+    rows = texts(row)
+    return recipe(row) if rows is None else f"{recipe(row)}, {rows} texts"
+
+
+def texts(row: StudyRow) -> int | None:
+    """How many texts a steer was learned from; None for all there are."""
     rows = row.settings.get("rows")
-    return _made(row) if rows is None else f"{_made(row)}, {rows} texts"
+    return rows if isinstance(rows, int) else None
 
 
-def _made(row: StudyRow) -> str:
+def recipe(row: StudyRow) -> str:
+    """How the steer of a row was made, whatever the number of texts."""
     said = row.settings.get
     if said("solver") != "one_pass":
         return f"paper, {said('steps')} steps"
@@ -55,7 +64,7 @@ def places(found: Study) -> list[Place]:
 
 
 def at(found: Study, place: Place, budget: str) -> dict[str, StudyRow]:
-    """Rows of a place and budget by their solver, the paper's first.
+    """Rows of a place and budget by their solver: fewest texts first, of as many the paper's.
 
     Raises:
         InputError: If two rows have one solver.
@@ -65,7 +74,11 @@ def at(found: Study, place: Place, budget: str) -> dict[str, StudyRow]:
     for row in rows:
         if _direction(row) == place.direction and own.setdefault(solver(row), row) is not row:
             raise InputError(f"{place}, {budget}: two rows are of {solver(row)}; one expected")
-    return dict(sorted(own.items(), key=lambda pair: (not pair[0].startswith("paper"), len(pair[0]), pair[0])))
+    return dict(sorted(own.items(), key=lambda pair: _rank(*pair)))
+
+
+def _rank(name: str, row: StudyRow) -> tuple[float, bool, int, str]:
+    return texts(row) or math.inf, not name.startswith("paper"), len(name), name
 
 
 def _direction(row: StudyRow) -> int:
@@ -88,17 +101,19 @@ def attributes(found: Study) -> list[Metric]:
 
 
 def markdown(found: Study, place: Place) -> str:
-    """A row for each budget and solver: the attribute by every judge with its change from the first row, costs."""
+    """A row for each budget and solver: the attribute by every judge, with its change from the first row of as many
+    texts, and costs."""
     judges, cells = attributes(found), []
     plain = next(row for row in found.rows if row.is_plain and row.prompts == place.prompts)
     shown = [*judges, PERPLEXITY, Metric("dist_1")]
     cells.append(["", "plain", "", *(cell(metric, plain.metrics[metric.name]) for metric in shown)])
     for budget in budgets(found):
         rows = at(found, place, budget)
-        paper = next(iter(rows.values()), None)
+        first: dict[int | None, StudyRow] = {}
         for name, row in rows.items():
             values = [cell(metric, row.metrics[metric.name]) for metric in shown]
-            if paper is not None and row is not paper:
+            paper = first.setdefault(texts(row), row)
+            if row is not paper:
                 values[: len(judges)] = [
                     f"{value} {change(paper, row, metric)}" for value, metric in zip(values, judges, strict=False)
                 ]
@@ -124,7 +139,7 @@ def figure(found: Study) -> Figure:
         grid = drawn.subplots(len(lines), len(columns), squeeze=False)
         for line, place in zip(grid, lines, strict=True):
             for axes, (metric, by_kl) in zip(line, columns, strict=True):
-                _panel(axes, [list(_points(found, place, name, metric, by_kl)) for name in names], names)
+                draw(axes, [list(_points(found, place, name, metric, by_kl)) for name in names], names)
                 axes.set_xlabel("nats per token from the plain model" if by_kl else "perplexity")
                 axes.set_title(f"{place}{f' ({metric.scorer})' if metric.scorer else ''}", fontsize=9.5, loc="left")
                 axes.set_ylabel(metric.words if axes is line[0] else "")
@@ -132,11 +147,12 @@ def figure(found: Study) -> Figure:
     return drawn
 
 
-Points = list[tuple[float, float, float, float]]
+Point = tuple[float, float, float, float]
 """Abscissa, value and interval."""
 
 
-def _panel(axes: Axes, curves: Sequence[Points], names: Sequence[str]) -> None:
+def draw(axes: Axes, curves: Sequence[list[Point]], names: Sequence[str]) -> None:
+    """A line for each curve with the intervals of its points, from 0."""
     for number, (points, name) in enumerate(zip(curves, names, strict=True)):
         if points:
             x, y, low, high = zip(*points, strict=True)
@@ -146,28 +162,41 @@ def _panel(axes: Axes, curves: Sequence[Points], names: Sequence[str]) -> None:
     axes.set_ylim(0, 1.05 * max((point[3] for points in curves for point in points), default=1.0))
 
 
-def _points(
-    found: Study, place: Place, name: str, metric: Metric, by_kl: bool
-) -> Iterator[tuple[float, float, float, float]]:
+def _points(found: Study, place: Place, name: str, metric: Metric, by_kl: bool) -> Iterator[Point]:
     for budget in budgets(found):
         row = at(found, place, budget).get(name)
         if row is None or (by_kl and not budget.startswith("kl")):
             continue
-        interval = row.metrics[metric.name].interval
-        x = _amount(budget) if by_kl else row.metrics[PERPLEXITY.name].interval.value
-        yield x, interval.value, interval.low or interval.value, interval.high or interval.value
+        yield point(row, metric, _amount(budget) if by_kl else row.metrics[PERPLEXITY.name].interval.value)
+
+
+def point(row: StudyRow, metric: Metric, x: float) -> Point:
+    """A row's value of a metric over an abscissa; where it has no interval, the value itself."""
+    interval = row.metrics[metric.name].interval
+    low, high = (interval.value if end is None else end for end in (interval.low, interval.high))
+    return x, interval.value, low, high
+
+
+def read(runs: Sequence[Path]) -> Study:
+    """The finished runs as one study; what is unfinished is named on standard error.
+
+    Raises:
+        InputError: If there is no finished run, or the runs cannot stand in one table.
+    """
+    finished, unfinished = find_runs(runs)
+    for left in unfinished:
+        print(f"not finished, left out: {left}", file=sys.stderr)
+    return study([read_run(run) for run in finished])
 
 
 def main(runs: Sequence[Path], picture: Path | None) -> None:
     """Print a table for each prompt set and direction; draw the picture where a path is given."""
-    finished, unfinished = find_runs(runs)
-    for left in unfinished:
-        print(f"not finished, left out: {left}", file=sys.stderr)
-    found = study([read_run(run) for run in finished])
+    found = read(runs)
     for place in places(found):
         print(f"`{place}`:\n\n{markdown(found, place)}\n")
     if picture is not None:
-        picture.write_bytes(to_png(figure(found)))
+        with whole(picture) as part:
+            part.write_bytes(to_png(figure(found)))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from handmade_runs import made, write_run
 
 from experiments.one_pass.chosen import aim, control
 from experiments.one_pass.chosen import markdown as choice
+from experiments.one_pass.growth import curve
+from experiments.one_pass.growth import figure as growth
 from experiments.one_pass.solvers import Place, at, budgets, figure, main, markdown, places, solver
 from lmsteer.errors import InputError
 from lmsteer.reporting.measured import read_run
@@ -124,3 +126,41 @@ def test_the_command_prints_tables_writes_the_picture_and_names_what_is_unfinish
     assert printed.out.count("| plain |") == 2
     assert "open" in printed.err
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def learned_from(place: Path, *amounts: int) -> Study:
+    """Both recipes learned from so many texts each; one pass has the larger share, by a thousandth for each text."""
+    for amount in amounts:
+        for name, settings, share in (("paper", PAPER, 0.5), ("one", ONE_PASS, 0.5 + amount / 1000)):
+            own = made(values(*[share] * 4), {"tone": 5.0}, budget="kl 0.3", settings={**settings, "rows": amount})
+            rows = [made(values(0.5, 0.5, 0.5, 0.5)), own]
+            write_run(place / f"{name}-{amount}", rows, metric="positivity")
+    return study([read_run(run) for run in sorted(place.iterdir())])
+
+
+def test_solvers_compare_with_the_paper_from_as_many_texts(tmp_path: Path) -> None:
+    own = learned_from(tmp_path, 200, 50)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown(own, places(own)[0]).splitlines()]
+    assert [line[1] for line in lines[3:]] == [
+        "paper, 200 steps, 50 texts",
+        "one pass, full rank, damping 1, 50 texts",
+        "paper, 200 steps, 200 texts",
+        "one pass, full rank, damping 1, 200 texts",
+    ]
+    assert ["(" in line[3] for line in lines[3:]] == [False, True, False, True]
+    assert "(+0.050 [" in lines[4][3]
+    assert "(+0.200 [" in lines[6][3]
+
+
+def test_a_curve_over_the_number_of_texts_rises_from_fewest_to_most(tmp_path: Path) -> None:
+    own = learned_from(tmp_path, 200, 50)
+    points = curve(own, Place("toxic-leaning", 1), "one pass, full rank, damping 1", Metric("positivity"), "kl 0.3")
+    assert [(x, round(y, 3)) for x, y, _, _ in points] == [(50, 0.55), (200, 0.7)]
+    drawn = growth(own)
+    assert len(drawn.axes) == 2, "a panel for each judge"
+    assert [len(axes.get_lines()) for axes in drawn.axes] == [2, 2]
+
+
+def test_steers_from_all_texts_have_no_place_on_that_curve(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"paper, 200 steps: learned from all texts; runs with fit\.rows expected"):
+        growth(found(tmp_path))

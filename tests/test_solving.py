@@ -150,6 +150,14 @@ def test_a_constant_part_is_learned_by_either_solver(
     assert settings_of(loaded, again)["form"] == form
 
 
+@pytest.mark.parametrize("form", ["matrix", "both"])
+@pytest.mark.parametrize("solver", ["one_pass", "paper"])
+def test_a_matrix_of_rank_0_is_refused_whatever_is_beside_it(solver: Any, form: Any) -> None:
+    with pytest.raises(InputError, match=r"steer\.rank=0: an integer in \[1, 32\]"):
+        replace(WHAT, solver=solver, form=form, rank=0).build(32, 0)
+    assert replace(WHAT, solver=solver, form="add", rank=0).build(32, 0).rank == 0
+
+
 def test_the_unit_of_strength_is_that_of_the_sum(tiny_model: LanguageModel) -> None:
     hidden = FeatureExtractor(tiny_model)([row.text for row in corpus().dev]).hidden_ND
     found = {form: fit(tiny_model, corpus(), replace(WHAT, form=form)) for form in ("matrix", "add", "both")}

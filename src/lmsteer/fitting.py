@@ -118,7 +118,13 @@ class SteerSettings:
         )
 
     def build(self, width: int, seed: int) -> Steer:
-        """A fresh steer for hidden states of size ``width``, the attribute's dimension first."""
+        """A fresh steer for hidden states of size ``width``, the attribute's dimension first.
+
+        Raises:
+            InputError: If the rank is not in [1, width] or "full"; for a constant alone it does not count.
+        """
+        if self.rank == 0 and self.form != "add":  # a file may hold a constant alone; asked for here it is a slip
+            raise InputError(f"steer.rank=0: an integer in [1, {width}] or 'full' expected")
         dimensions = (self.name, DUMMY) if self.dummy and self.solver == "paper" else (self.name,)
         return Steer(
             width,

@@ -25,7 +25,7 @@ def control(found: Study) -> dict[str, list[float]]:
     Raises:
         InputError: If a solver was not measured where another one was.
     """
-    values: dict[str, list[float]] = {solver(row): [] for row in found.rows if row.strength and row.budget}
+    values: dict[str, list[float]] = {solver(found, row): [] for row in found.rows if row.strength and row.budget}
     for budget in budgets(found):
         for place in places(found):
             rows = at(found, place, budget)

@@ -20,12 +20,12 @@ def curve(found: Study, place: Place, name: str, metric: Metric, budget: str) ->
     """The values of one recipe over the number of texts, from a place at a budget.
 
     Raises:
-        InputError: If a row was learned from all texts, whose number its run does not tell.
+        InputError: If a run does not tell how many texts its steer was learned from.
     """
     points = []
     for label, row in at(found, place, budget).items():
         if (amount := texts(row)) is None:
-            raise InputError(f"{label}: learned from all texts; runs with fit.rows expected")
+            raise InputError(f"{label}: its run does not tell how many texts it was learned from")
         if recipe(row) == name:
             points.append(point(row, metric, amount))
     return points

@@ -34,15 +34,15 @@ class Place:
         return f"{self.prompts}, {'+' if self.direction > 0 else '-'}"
 
 
-def solver(row: StudyRow) -> str:
-    """Who made the steer of a row, and from how many texts if not all: a name for the table."""
-    rows = texts(row)
-    return recipe(row) if rows is None else f"{recipe(row)}, {rows} texts"
+def solver(found: Study, row: StudyRow) -> str:
+    """Who made the steer of a row and, where the study's numbers differ, from how many texts: a name for the table."""
+    several = len({texts(other) for other in found.rows if other.strength}) > 1
+    return f"{recipe(row)}, {texts(row)} texts" if several else recipe(row)
 
 
 def texts(row: StudyRow) -> int | None:
-    """How many texts a steer was learned from; None for all there are."""
-    rows = row.settings.get("rows")
+    """How many texts a steer was learned from; None where its run does not tell."""
+    rows = row.settings.get("train_rows")
     return rows if isinstance(rows, int) else None
 
 
@@ -72,8 +72,8 @@ def at(found: Study, place: Place, budget: str) -> dict[str, StudyRow]:
     rows = [row for row in found.rows if row.strength and (row.prompts, row.budget) == (place.prompts, budget)]
     own: dict[str, StudyRow] = {}
     for row in rows:
-        if _direction(row) == place.direction and own.setdefault(solver(row), row) is not row:
-            raise InputError(f"{place}, {budget}: two rows are of {solver(row)}; one expected")
+        if _direction(row) == place.direction and own.setdefault(solver(found, row), row) is not row:
+            raise InputError(f"{place}, {budget}: two rows are of {solver(found, row)}; one expected")
     return dict(sorted(own.items(), key=lambda pair: _rank(*pair)))
 
 

@@ -10,11 +10,16 @@ from experiments.one_pass.chosen import aim, control
 from experiments.one_pass.chosen import markdown as choice
 from experiments.one_pass.growth import curve
 from experiments.one_pass.growth import figure as growth
-from experiments.one_pass.solvers import Place, at, budgets, figure, main, markdown, places, solver
+from experiments.one_pass.solvers import Place, at, budgets, figure, main, markdown, places, solver, texts
+from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
+from lmsteer.fitting import FitSettings, SteerSettings, fit
+from lmsteer.records import Row
 from lmsteer.reporting.measured import read_run
 from lmsteer.reporting.metric import Metric
 from lmsteer.reporting.study import Study, study
+from lmsteer.stages import settings_of
+from lmsteer.steering.model import LanguageModel
 
 PAPER = {"solver": "paper", "steps": 200, "rank": 64}
 ONE_PASS = {"solver": "one_pass", "rank": "full", "damping": 1.0}
@@ -70,7 +75,6 @@ def test_the_change_from_the_papers_row_is_that_of_the_same_prompts(tmp_path: Pa
     ("settings", "name"),
     [
         ({"solver": "paper", "steps": 1000}, "paper, 1000 steps"),
-        ({"solver": "paper", "steps": 200, "rows": 50}, "paper, 200 steps, 50 texts"),
         ({"solver": "one_pass", "rank": 64, "damping": 1.0}, "one pass, rank by the null, damping 1"),
         (
             {"solver": "one_pass", "rank": "full", "form": "both", "damping": 0.3, "context_damping": 100.0},
@@ -82,7 +86,8 @@ def test_the_change_from_the_papers_row_is_that_of_the_same_prompts(tmp_path: Pa
 def test_a_solver_is_named_by_its_settings(tmp_path: Path, settings: dict[str, object], name: str) -> None:
     row = made(values(0.5, 0.5, 0.5, 0.5), {"tone": 1.0}, settings=settings)
     run = write_run(tmp_path / "run", [row], metric="positivity")
-    assert solver(study([read_run(run)]).rows[0]) == name
+    own = study([read_run(run)])
+    assert solver(own, own.rows[0]) == name
 
 
 def test_two_rows_of_one_solver_are_refused(tmp_path: Path) -> None:
@@ -132,7 +137,9 @@ def learned_from(place: Path, *amounts: int) -> Study:
     """Both recipes learned from so many texts each; one pass has the larger share, by a thousandth for each text."""
     for amount in amounts:
         for name, settings, share in (("paper", PAPER, 0.5), ("one", ONE_PASS, 0.5 + amount / 1000)):
-            own = made(values(*[share] * 4), {"tone": 5.0}, budget="kl 0.3", settings={**settings, "rows": amount})
+            own = made(
+                values(*[share] * 4), {"tone": 5.0}, budget="kl 0.3", settings={**settings, "train_rows": amount}
+            )
             rows = [made(values(0.5, 0.5, 0.5, 0.5)), own]
             write_run(place / f"{name}-{amount}", rows, metric="positivity")
     return study([read_run(run) for run in sorted(place.iterdir())])
@@ -161,6 +168,18 @@ def test_a_curve_over_the_number_of_texts_rises_from_fewest_to_most(tmp_path: Pa
     assert [len(axes.get_lines()) for axes in drawn.axes] == [2, 2]
 
 
-def test_steers_from_all_texts_have_no_place_on_that_curve(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"paper, 200 steps: learned from all texts; runs with fit\.rows expected"):
+def test_texts_are_named_as_a_run_of_train_tells_them(tmp_path: Path, tiny_model: LanguageModel) -> None:
+    rows = tuple(Row(f"{word} {n}", label) for n in range(20) for word, label in (("good", 1.0), ("bad", -1.0)))
+    how = FitSettings(steps=1, batch_size=4, rows=10, dev_rows=2)
+    for learned in (
+        SteerSettings(name="tone", rank=2),
+        SteerSettings(name="tone", rank=2, solver="one_pass", permutations=0),
+    ):
+        settings = settings_of(*fit(tiny_model, Corpus("tone", rows, dev=rows[:4]), learned, how))
+        run = write_run(tmp_path / learned.solver, [made(values(0.5, 0.5, 0.5, 0.5), {"tone": 1.0}, settings=settings)])
+        assert texts(study([read_run(run)]).rows[0]) == 10
+
+
+def test_steers_from_an_unknown_number_of_texts_have_no_place_on_that_curve(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="paper, 200 steps: its run does not tell how many texts"):
         growth(found(tmp_path))

@@ -1,14 +1,17 @@
 """Effect against the number of training examples: python -m experiments.data_efficiency.report RUNS [PICTURE.png]."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib import style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from experiments.speed.report import table
 from lmsteer.errors import InputError
+from lmsteer.files import whole
 from lmsteer.reporting.figures import COLORS, MARKERS, STYLE, to_png
 from lmsteer.reporting.measured import find_runs, read_run
 from lmsteer.reporting.metric import Metric
@@ -22,14 +25,20 @@ def examples(found: Study) -> list[tuple[int, StudyRow]]:
     Raises:
         InputError: If a steer file did not say how many they were.
     """
-    rows = []
-    for row in found.rows:
-        if not row.is_plain:
-            count = row.settings.get("train_rows")
-            if not isinstance(count, int):
-                raise InputError(f"a run of {row.method} does not say on how many rows it was trained")
-            rows.append((count, row))
+    rows = [(trained_on(row), row) for row in found.rows if not row.is_plain]
     return sorted(rows, key=lambda pair: pair[0])
+
+
+def trained_on(row: StudyRow) -> int:
+    """How many texts the steer of a row was learned from.
+
+    Raises:
+        InputError: If its file did not say so.
+    """
+    count = row.settings.get("train_rows")
+    if not isinstance(count, int):
+        raise InputError(f"a run of {row.method} does not say on how many rows it was trained")
+    return count
 
 
 def cell(metric: Metric, measured: Measurement) -> str:
@@ -66,10 +75,7 @@ def figure(found: Study) -> Figure:
             for row in found.rows:
                 if row.is_plain:
                     axes.axhline(row.metrics[metric.name].interval.value, color=color, linestyle=":", linewidth=1.2)
-        axes.set_xscale("log")
-        ticks = [count for count, _ in examples(found)]
-        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-        axes.xaxis.set_minor_locator(NullLocator())
+        count_axis(axes, [count for count, _ in examples(found)])
         axes.set_ylim(0, 1)
         axes.set_xlabel("training examples (dotted: the plain model)")
         axes.set_ylabel("score or share (0 to 1)")
@@ -77,12 +83,28 @@ def figure(found: Study) -> Figure:
     return drawn
 
 
-def main(folder: Path, picture: Path | None) -> None:
-    """Print the table; draw the picture where a path is given."""
-    finished, unfinished = find_runs([folder])
+def count_axis(axes: Axes, counts: Sequence[int]) -> None:
+    """A logarithmic abscissa with nothing but these numbers on it."""
+    axes.set_xscale("log")
+    axes.set_xticks(counts, [f"{count:,}" for count in counts])
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def read(runs: Sequence[Path]) -> Study:
+    """The finished runs as one study; what is unfinished is named on standard error.
+
+    Raises:
+        InputError: If there is no finished run, or the runs cannot stand in one table.
+    """
+    finished, unfinished = find_runs(runs)
     for left in unfinished:
         print(f"not finished, left out: {left}", file=sys.stderr)
-    found = study([read_run(run) for run in finished])
+    return study([read_run(run) for run in finished])
+
+
+def main(folder: Path, picture: Path | None) -> None:
+    """Print the table; draw the picture where a path is given."""
+    found = read([folder])
     print(markdown(found))
     for entry in published().entries:
         if entry.table == "data-efficiency":
@@ -91,7 +113,8 @@ def main(folder: Path, picture: Path | None) -> None:
             )
             print(f"\nPublished, not comparable: {entry.method}, {entry.model}: {values}")
     if picture is not None:
-        picture.write_bytes(to_png(figure(found)))
+        with whole(picture) as part:
+            part.write_bytes(to_png(figure(found)))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.one_pass.solvers import at, attributes, budgets, places, read, solver
+from experiments.data_efficiency.report import read
+from experiments.one_pass.solvers import at, attributes, budgets, places, solver
 from experiments.speed.report import table
 from lmsteer.errors import InputError
 from lmsteer.reporting.metric import Metric

@@ -8,8 +8,8 @@ from typing import Any
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
+from experiments.data_efficiency.report import count_axis
 from lmsteer.reporting.figures import COLORS, MARKERS, STYLE
 
 
@@ -51,11 +51,9 @@ def _growth(axes: Axes, found: dict[str, Any]) -> None:
         color = COLORS[(2 * place + 1) % len(COLORS)]
         axes.axhline(value["value"], color=color, linestyle=":", linewidth=1.6, label=name)
     axes.axhline(0.5, color="black", linewidth=0.8)
-    axes.set_xscale("log")
     rows = [one["rows"] for one in sizes]
     ticks = [size for size, larger in zip(rows, [*rows[1:], math.inf], strict=True) if larger > 1.1 * size]
-    axes.set_xticks(ticks, [f"{size:,}" for size in ticks])
-    axes.xaxis.set_minor_locator(NullLocator())
+    count_axis(axes, ticks)
     axes.tick_params(axis="x", labelrotation=45)
     axes.set_xlabel("training rows")
     axes.set_ylabel("AUC on texts held out")

@@ -1,6 +1,5 @@
 """The solvers side by side at equal cost: python -m experiments.one_pass.solvers RUNS… [PICTURE.png]."""
 
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,15 +9,15 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.data_efficiency.report import cell
+from experiments.data_efficiency.report import cell, read, trained_on
 from experiments.speed.report import table
 from lmsteer.errors import InputError
 from lmsteer.files import whole
 from lmsteer.metrics.comparison import Comparison, compare
 from lmsteer.reporting.figures import COLORS, MARKERS, STYLE, to_png
-from lmsteer.reporting.measured import find_runs, read_run, statistic_of
+from lmsteer.reporting.measured import statistic_of
 from lmsteer.reporting.metric import Metric
-from lmsteer.reporting.study import Study, StudyRow, study
+from lmsteer.reporting.study import Study, StudyRow
 
 PERPLEXITY = Metric("perplexity")
 
@@ -36,14 +35,8 @@ class Place:
 
 def solver(found: Study, row: StudyRow) -> str:
     """Who made the steer of a row and, where the study's numbers differ, from how many texts: a name for the table."""
-    several = len({texts(other) for other in found.rows if other.strength}) > 1
-    return f"{recipe(row)}, {texts(row)} texts" if several else recipe(row)
-
-
-def texts(row: StudyRow) -> int | None:
-    """How many texts a steer was learned from; None where its run does not tell."""
-    rows = row.settings.get("train_rows")
-    return rows if isinstance(rows, int) else None
+    several = len({trained_on(other) for other in found.rows if other.strength}) > 1
+    return f"{recipe(row)}, {trained_on(row)} texts" if several else recipe(row)
 
 
 def recipe(row: StudyRow) -> str:
@@ -67,7 +60,7 @@ def at(found: Study, place: Place, budget: str) -> dict[str, StudyRow]:
     """Rows of a place and budget by their solver: fewest texts first, of as many the paper's.
 
     Raises:
-        InputError: If two rows have one solver.
+        InputError: If two rows have one solver, or a run does not say how many texts its steer was learned from.
     """
     rows = [row for row in found.rows if row.strength and (row.prompts, row.budget) == (place.prompts, budget)]
     own: dict[str, StudyRow] = {}
@@ -77,8 +70,8 @@ def at(found: Study, place: Place, budget: str) -> dict[str, StudyRow]:
     return dict(sorted(own.items(), key=lambda pair: _rank(*pair)))
 
 
-def _rank(name: str, row: StudyRow) -> tuple[float, bool, int, str]:
-    return texts(row) or math.inf, not name.startswith("paper"), len(name), name
+def _rank(name: str, row: StudyRow) -> tuple[int, bool, int, str]:
+    return trained_on(row), not name.startswith("paper"), len(name), name
 
 
 def _direction(row: StudyRow) -> int:
@@ -109,10 +102,10 @@ def markdown(found: Study, place: Place) -> str:
     cells.append(["", "plain", "", *(cell(metric, plain.metrics[metric.name]) for metric in shown)])
     for budget in budgets(found):
         rows = at(found, place, budget)
-        first: dict[int | None, StudyRow] = {}
+        first: dict[int, StudyRow] = {}
         for name, row in rows.items():
             values = [cell(metric, row.metrics[metric.name]) for metric in shown]
-            paper = first.setdefault(texts(row), row)
+            paper = first.setdefault(trained_on(row), row)
             if row is not paper:
                 values[: len(judges)] = [
                     f"{value} {change(paper, row, metric)}" for value, metric in zip(values, judges, strict=False)
@@ -175,18 +168,6 @@ def point(row: StudyRow, metric: Metric, x: float) -> Point:
     interval = row.metrics[metric.name].interval
     low, high = (interval.value if end is None else end for end in (interval.low, interval.high))
     return x, interval.value, low, high
-
-
-def read(runs: Sequence[Path]) -> Study:
-    """The finished runs as one study; what is unfinished is named on standard error.
-
-    Raises:
-        InputError: If there is no finished run, or the runs cannot stand in one table.
-    """
-    finished, unfinished = find_runs(runs)
-    for left in unfinished:
-        print(f"not finished, left out: {left}", file=sys.stderr)
-    return study([read_run(run) for run in finished])
 
 
 def main(runs: Sequence[Path], picture: Path | None) -> None:

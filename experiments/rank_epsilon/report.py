@@ -9,14 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from experiments.data_efficiency.report import cell
+from experiments.data_efficiency.report import cell, read
 from experiments.speed.report import table
 from lmsteer.errors import InputError
 from lmsteer.metrics.intervals import Interval
 from lmsteer.reporting.figures import COLORS, DODGE, MARKERS, STYLE, to_png
-from lmsteer.reporting.measured import find_runs, read_run
 from lmsteer.reporting.metric import Metric
-from lmsteer.reporting.study import Study, StudyRow, study
+from lmsteer.reporting.study import Study, StudyRow
 
 FULL = "full"
 
@@ -124,10 +123,7 @@ def _top(interval: Interval) -> float:
 
 def main(folder: Path, picture: Path | None) -> None:
     """Print the table; draw the picture where a path is given."""
-    finished, unfinished = find_runs([folder])
-    for left in unfinished:
-        print(f"not finished, left out: {left}", file=sys.stderr)
-    found = study([read_run(run) for run in finished])
+    found = read([folder])
     print(markdown(found))
     if picture is not None:
         picture.write_bytes(to_png(figure(found)))

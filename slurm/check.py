@@ -16,9 +16,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from lmsteer.cli.configuration import CONF, build, one_line, resolved
+from lmsteer.distributed.process_group import TrainerSettings
 from lmsteer.errors import InputError
-from lmsteer.world import TrainerSettings
-from src.configuration import CONF, build, one_line, resolved
 
 COMMANDS = sorted(
     path.stem

@@ -1,56 +1,6 @@
-"""Put several steers of one model into one file, each with a strength of its own.
+"""Run `python -m src.compose`: see `lmsteer.commands.compose`."""
 
-python -m src.compose 'steer_files=[RUN/steer.safetensors,RUN/steer.safetensors]'
-"""
-
-from pathlib import Path
-from typing import Annotated
-
-from omegaconf import DictConfig
-from pydantic import Field
-
-from lmsteer import stages
-from lmsteer.runs import Run
-from lmsteer.steering.compose import attributes, compose_files
-from lmsteer.steering.interference import Interference
-from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import load_steer, save_steer
-from src.configuration import Words, entry_point, record, resolved
-
-KEYS = {"run_dir", "steer_files", "names", "dummy", "rank", "energy"}
-KINDS = {
-    "steer_files": Annotated[list[Words], Field(min_length=1)],
-    "names": list[Words] | None,
-    "dummy": Words,
-    "rank": int | None,
-    "energy": float | None,
-}
-
-
-def compose(cfg: DictConfig) -> Steer:
-    """Write ``steer.safetensors`` in the run folder and print how far its dimensions interfere."""
-    config = resolved(cfg, KEYS, KINDS)
-    run = Run(Path(config["run_dir"]), record(config))
-    path = run.path(stages.STEER)
-    if not run.finished(stages.STEER):
-        made = compose_files(
-            [Path(file) for file in config["steer_files"]],
-            names=config["names"],
-            dummy=config["dummy"],
-            rank=config["rank"],
-            energy=config["energy"],
-        )
-        run.begin()
-        save_steer(path, *made)
-    steer, origin = load_steer(path)
-    if truncation := origin.derivation.get("truncation"):
-        kept = ", ".join(f"{name} {truncation['kept_energy'][name]:.4f}" for name in steer.dimensions)
-        print(f"rank {steer.rank} keeps, of the energy of the whole matrices: {kept}\n")
-    print(Interference(**origin.derivation["interference"]).markdown())
-    strength = ",".join(f"{steer.dimensions[k]}:3" for k in attributes(steer))
-    print(f"\n{path}\npython -m src.generate steer_file={path} 'strength={{{strength}}}'")
-    return steer
-
+from lmsteer.commands.compose import main
 
 if __name__ == "__main__":
-    entry_point("compose")(compose)()
+    main()

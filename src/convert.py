@@ -1,39 +1,6 @@
-"""Take over a checkpoint of the reference implementation of LM-Steer as a steer file.
+"""Run `python -m src.convert`: see `lmsteer.commands.convert`."""
 
-python -m src.convert checkpoint=FILE.pt model=gpt2-large
-"""
-
-from pathlib import Path
-from typing import Any
-
-from omegaconf import DictConfig
-
-from lmsteer import stages
-from lmsteer.runs import Run
-from lmsteer.steering.reference import read_reference
-from lmsteer.steering.store import save_steer
-from src.configuration import Words, build, entry_point, record, resolved
-
-KEYS = {"stack", "run_dir", "device", "dtype", "model", "checkpoint", "names", "epsilon"}
-KINDS: dict[str, Any] = {"checkpoint": Words, "names": list[Words] | None, "epsilon": float | None}
-
-
-def convert(cfg: DictConfig) -> Path:
-    """Write ``steer.safetensors`` in the run folder, and say what it was made of."""
-    config = resolved(cfg, KEYS, KINDS)
-    run = Run(Path(config["run_dir"]), record(config))
-    model = build(config["model"], device=config["device"], dtype=config["dtype"])
-    checkpoint, path = Path(config["checkpoint"]), run.path(stages.STEER)
-    steer, origin = read_reference(checkpoint, model, names=config["names"], epsilon=config["epsilon"])
-    run.begin()
-    save_steer(path, steer, origin)
-    trained_on = origin.derivation["options"].get("model_name", "not named in it")
-    print(
-        f"{checkpoint}: dimensions {', '.join(steer.dimensions)}, rank {steer.rank}, epsilon {steer.epsilon:g}; "
-        f"its model: {trained_on}, taken for {model.name}\n{path}"
-    )
-    return path
-
+from lmsteer.commands.convert import main
 
 if __name__ == "__main__":
-    entry_point("convert")(convert)()
+    main()

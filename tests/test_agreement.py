@@ -6,16 +6,16 @@ import profanity_check
 import pytest
 import torch
 
-from lmsteer.data.embedded import smollm2_folder
-from lmsteer.evaluation import Labels, evaluate
-from lmsteer.generation.generate import Generator
+from lmsteer.embedded.archives import smollm2_folder
+from lmsteer.evaluation.evaluator import Labels, evaluate
+from lmsteer.evaluation.protocol import Protocol
+from lmsteer.evaluation.results import ResultRow
+from lmsteer.generation.generator import Generator
 from lmsteer.generation.sampling import Nucleus
-from lmsteer.models import smollm2
-from lmsteer.protocol import Protocol
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.load import smollm2
 from lmsteer.records import Generation, Prompt
-from lmsteer.reporting.result import ResultRow
-from lmsteer.scoring.profanity import ProfanityScorer
-from lmsteer.steering.model import LanguageModel
+from lmsteer.scoring.alt_profanity_check import ProfanityScorer
 
 PROMPTS = ["The director of this film is a", "What the hell are you", "I have never seen"]
 

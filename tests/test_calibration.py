@@ -7,21 +7,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from lmsteer.budget import Budget
-from lmsteer.calibration import TOLERANCE, Unreachable, calibrate, calibrations, noted
-from lmsteer.data.prompts import PromptSet
+from lmsteer.data.prompts.prompt_sets import PromptSet
 from lmsteer.errors import InputError
-from lmsteer.generation.generate import Generator
-from lmsteer.generation.plain import PlainTexts
+from lmsteer.evaluation.calibration import calibrations, noted
+from lmsteer.evaluation.plan import Plan
+from lmsteer.evaluation.protocol import Protocol
+from lmsteer.generation.generator import Generator
+from lmsteer.generation.plain_texts import PlainTexts
 from lmsteer.generation.sampling import Nucleus
 from lmsteer.metrics.functional import perplexity
-from lmsteer.plan import Plan
-from lmsteer.protocol import Protocol
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Generation, Prompt, read_generations
 from lmsteer.scoring.perplexity import conditional_nats
-from lmsteer.steering.model import LanguageModel
+from lmsteer.steering.budget import Budget
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, load_steer, save_steer
+from lmsteer.steering.steer_file import Origin, load_steer, save_steer
+from lmsteer.steering.strength_search import TOLERANCE, Unreachable, calibrate
 
 PROMPTS = [Prompt(str(number), f"prompt {number} of some") for number in range(6)]
 
@@ -203,6 +204,6 @@ def test_plain_texts_are_generated_once_and_are_those_of_the_generator(
     monkeypatch.setattr(Generator, "write", None)
     kept.write(generator(), tmp_path / "again.jsonl")
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "own.jsonl").read_bytes()
-    monkeypatch.setattr("lmsteer.generation.generate._code", lambda: "another decode loop")
+    monkeypatch.setattr("lmsteer.generation.generator._code", lambda: "another decode loop")
     with pytest.raises(TypeError, match="not callable"):  # it generates anew
         kept.write(generator(), tmp_path / "further.jsonl")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lmsteer.evaluation.results import read_result
 from lmsteer.records import read_generations
-from lmsteer.reporting.result import read_result
-from lmsteer.steering.store import load_steer
+from lmsteer.steering.steer_file import load_steer
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["model=tiny", "data=file", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05", "logger=none"]

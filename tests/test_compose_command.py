@@ -9,15 +9,15 @@ from hydra import compose as composed
 from hydra import initialize_config_dir
 
 import lmsteer
+from lmsteer.cli.configuration import CONF, entry_point
+from lmsteer.commands.compose import compose
+from lmsteer.commands.generate import generate
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import read_generations
-from lmsteer.steering.compose import compose_files
+from lmsteer.steering.composition import compose_files
 from lmsteer.steering.interference import interference
-from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, load_steer, save_steer
-from src.compose import compose
-from src.configuration import CONF, entry_point
-from src.generate import generate
+from lmsteer.steering.steer_file import Origin, load_steer, save_steer
 
 
 @pytest.fixture

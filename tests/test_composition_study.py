@@ -14,22 +14,22 @@ from experiments.composition.figure import PANELS, grid_figure, surface
 from experiments.composition.grid import BOTH, FACTORS_ADDED, cross_terms, study_steer
 from experiments.composition.report import are_apart, at_once, is_wanted
 from experiments.composition.run import KEYS, KINDS, composition
-from lmsteer.budget import Budget
-from lmsteer.calibration import TOLERANCE
+from lmsteer.cli.configuration import CONF, entry_point, resolved
 from lmsteer.errors import InputError
-from lmsteer.generation.generate import Generator
+from lmsteer.evaluation.comparable import MeasuredRun, read_run
+from lmsteer.evaluation.metric_names import Metric
+from lmsteer.generation.generator import Generator
 from lmsteer.generation.sampling import Nucleus
-from lmsteer.metrics.comparison import Comparison, Sample
 from lmsteer.metrics.intervals import Interval
-from lmsteer.models import tiny
+from lmsteer.metrics.paired_test import Comparison, Sample
+from lmsteer.models.random_models import tiny
 from lmsteer.records import read_generations
-from lmsteer.reporting.measured import MeasuredRun, read_run
-from lmsteer.reporting.metric import Metric
-from lmsteer.reporting.study import Measurement, study
-from lmsteer.steering.compose import compose as composed
+from lmsteer.reporting.comparison import Measurement, study
+from lmsteer.steering.budget import Budget
+from lmsteer.steering.composition import compose as composed
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, load_steer, save_steer
-from src.configuration import CONF, entry_point, resolved
+from lmsteer.steering.steer_file import Origin, load_steer, save_steer
+from lmsteer.steering.strength_search import TOLERANCE
 
 PAIR = ("joy", "calm")
 STRENGTHS = (-2.0, 2.0)

@@ -9,12 +9,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from lmsteer.cli.configuration import CONF, MOVED, entry_point, folder_name, record, resolved
 from lmsteer.errors import InputError
-from src.configuration import CONF, MOVED, entry_point, folder_name, record, resolved
 
 SOURCE = Path(__file__).parents[1] / "src"
 MODULES = {
-    path.stem: importlib.import_module(f"src.{path.stem}")
+    path.stem: importlib.import_module(f"lmsteer.commands.{path.stem}")
     for path in sorted(Path(CONF).glob("*.yaml"))
     if (SOURCE / path.name).with_suffix(".py").exists()
 }

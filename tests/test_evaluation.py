@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from lmsteer.errors import InputError
-from lmsteer.evaluation import Labels, evaluate
-from lmsteer.generation.generate import Generator
+from lmsteer.evaluation.evaluator import Labels, evaluate
+from lmsteer.evaluation.protocol import Protocol
+from lmsteer.evaluation.results import Result
+from lmsteer.generation.generator import Generator
 from lmsteer.generation.sampling import Nucleus
-from lmsteer.models import tiny
-from lmsteer.protocol import Protocol
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.random_models import tiny
 from lmsteer.records import Generation, Likelihood, Prompt
-from lmsteer.reporting.result import Result
-from lmsteer.steering.model import LanguageModel
 
 PROTOCOL = Protocol(name="toy", metric="positivity")
 PROMPTS = [Prompt(str(number), text) for number, text in enumerate(["The film is", "I would", "and why"])]

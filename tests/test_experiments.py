@@ -20,14 +20,15 @@ from experiments.speed.plain import PlainFit, continuation_nats, sample_batch
 from experiments.speed.report import markdown, read_speed
 from experiments.speed.run import KEYS, speed
 from experiments.speed.work import Work
+from lmsteer.cli.configuration import CONF, entry_point
 from lmsteer.data.corpus import Corpus
-from lmsteer.data.embedded import ARCHIVES
+from lmsteer.embedded.archives import ARCHIVES
 from lmsteer.errors import InputError
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
 from lmsteer.scoring.perplexity import conditional_nats
-from lmsteer.steering.model import LanguageModel, SteeredLM
 from lmsteer.steering.steer import Steer
-from src.configuration import CONF, entry_point
+from lmsteer.steering.steered_model import SteeredLM
 
 FASTER = ("fit", "fit_again", "generate", "generate_transformers", "perplexity")
 OVERHEADS = ("steering_overhead", "steering_overhead_rows")

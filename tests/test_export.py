@@ -14,17 +14,18 @@ from hydra import compose, initialize_config_dir
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import lmsteer
+from lmsteer.cli.configuration import CONF, entry_point
+from lmsteer.commands.convert import convert
+from lmsteer.commands.export import export
 from lmsteer.errors import InputError
-from lmsteer.export import Export, base_of, write_whole
-from lmsteer.models import tiny
-from lmsteer.reporting.result import Result, ResultRow, Value, write_result
-from lmsteer.runs import CONFIG
-from lmsteer.steering.model import LanguageModel, SteeredLM
+from lmsteer.evaluation.results import Result, ResultRow, Value, write_result
+from lmsteer.export.exporter import Export, base_of, write_whole
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.random_models import tiny
+from lmsteer.runs.run import CONFIG
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, load_steer, save_steer
-from src.configuration import CONF, entry_point
-from src.convert import convert
-from src.export import export
+from lmsteer.steering.steer_file import Origin, load_steer, save_steer
+from lmsteer.steering.steered_model import SteeredLM
 
 IDS = torch.tensor([[5, 17, 3, 260, 99]])
 CHECKPOINT = {

@@ -8,10 +8,10 @@ from hydra import compose, initialize_config_dir
 
 from experiments.export.comparison import markdown
 from experiments.export.run import KEYS, exported
-from lmsteer.models import tiny
+from lmsteer.cli.configuration import CONF
+from lmsteer.models.random_models import tiny
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, save_steer
-from src.configuration import CONF
+from lmsteer.steering.steer_file import Origin, save_steer
 
 
 def test_a_fresh_process_without_lmsteer_says_what_the_steered_model_does(

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from lmsteer.data import embedded
-from lmsteer.data.embedded import Archive, embedded_file, smollm2_folder
-from lmsteer.data.sums import SUMS
+from lmsteer.commands import fetch as command
+from lmsteer.embedded import archives as embedded
+from lmsteer.embedded.archives import Archive, embedded_file, smollm2_folder
 from lmsteer.errors import InputError
-from src import fetch as command
+from lmsteer.storage.checksums import SUMS
 
 
 class Index:

@@ -10,14 +10,14 @@ import torch.nn.functional as F
 
 from lmsteer.data.batching import batch_rows
 from lmsteer.data.corpus import Corpus
+from lmsteer.data.datamodule import Batch, CorpusData
 from lmsteer.data.features import FeatureExtractor
-from lmsteer.data.module import Batch, CorpusData
 from lmsteer.errors import InputError
-from lmsteer.fitting import FitSettings, SteerSettings, fit
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
-from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
-from lmsteer.task import SteerTask
+from lmsteer.training.fit import FitSettings, SteerSettings, fit
+from lmsteer.training.module import SteerTask
 
 SETTINGS = FitSettings(steps=20, batch_size=4, dev_every=6)
 WHAT = SteerSettings(name="tone", rank=4, epsilon=0.05)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from lmsteer.data import embedded, gemma
-from lmsteer.data.embedded import Archive
-from lmsteer.data.gemma import TERMS, gemma_folder
+from lmsteer.commands import fetch as command
+from lmsteer.embedded import archives as embedded
+from lmsteer.embedded import gemma
+from lmsteer.embedded.archives import Archive
+from lmsteer.embedded.gemma import TERMS, gemma_folder
 from lmsteer.errors import InputError
-from lmsteer.models import gemma_3_270m
-from src import fetch as command
+from lmsteer.models.load import gemma_3_270m
 
 ACCEPTED = ["--gemma", "--accept-gemma-terms"]
 

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from lmsteer.highlighting import read_highlights
-from lmsteer.models import tiny
-from lmsteer.steering.model import LanguageModel
+from lmsteer.analysis.highlighter import read_highlights
+from lmsteer.cli.configuration import entry_point
+from lmsteer.commands import highlight as command
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.random_models import tiny
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, save_steer
-from src import highlight as command
-from src.configuration import entry_point
+from lmsteer.steering.steer_file import Origin, save_steer
 
 NAMES = {".lock", "config.yaml", "highlight.jsonl", "highlight.html", "summary.json"}
 LABELLED = [

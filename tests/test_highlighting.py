@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lmsteer.data.texts import Text
-from lmsteer.errors import InputError
-from lmsteer.highlighting import (
+from lmsteer.analysis.highlighter import (
     Highlight,
     Highlighter,
     HighlightSettings,
@@ -15,9 +13,11 @@ from lmsteer.highlighting import (
     read_highlights,
     threshold_of,
 )
+from lmsteer.analysis.token_evidence import readings
+from lmsteer.data.readers.text_file import Text
+from lmsteer.errors import InputError
 from lmsteer.metrics.posterior import posterior
-from lmsteer.scoring.evidence import readings
-from lmsteer.steering.model import LanguageModel
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.steering.steer import Steer
 
 TEXTS = [

@@ -22,14 +22,14 @@ from experiments.highlighting.figure import faithfulness_figure
 from experiments.highlighting.report import markdown
 from experiments.highlighting.rows import GROUPS, by_hash
 from experiments.highlighting.run import KEYS, KINDS, highlighting
+from lmsteer.analysis.token_evidence import Reading, readings
+from lmsteer.cli.configuration import CONF, entry_point, resolved
 from lmsteer.data.corpus import Corpus
 from lmsteer.metrics.posterior import mean_strength, posterior
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
-from lmsteer.scoring.evidence import Reading, readings
-from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, save_steer
-from src.configuration import CONF, entry_point, resolved
+from lmsteer.steering.steer_file import Origin, save_steer
 
 ROWS = [Row("The film is warm and funny", 0.5), Row("dull and slow", -0.2), Row("so", 0.05), Row("why nobody", 0.0)]
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-import src.interpret as command
+import lmsteer.commands.interpret as command
+from lmsteer.analysis.interpretation_file import Interpretation
+from lmsteer.cli.configuration import CONF, entry_point, resolved
+from lmsteer.commands.interpret import KEYS, KINDS, interpret
 from lmsteer.errors import InputError
-from lmsteer.models import tiny
-from lmsteer.reporting.interpretation import Interpretation
+from lmsteer.models.random_models import tiny
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, save_steer
-from src.configuration import CONF, entry_point, resolved
-from src.interpret import KEYS, KINDS, interpret
+from lmsteer.steering.steer_file import Origin, save_steer
 
 FILES = {
     ".lock",

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from experiments.interpretation import labels, parts, report, seeds
-from lmsteer.data.file import file
-from lmsteer.steering.interpret import directions, randomized
+from lmsteer.data.sources.labelled_file import file
+from lmsteer.steering.directions import directions, randomized
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, load_steer, save_steer
+from lmsteer.steering.steer_file import Origin, load_steer, save_steer
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 import torch
 from tests.several import ENVIRONMENT, settings
 
+from lmsteer.cli.launch import first_host, launch, started_outside
+from lmsteer.distributed.process_group import World
 from lmsteer.errors import InputError
-from lmsteer.world import World
-from src.launch import first_host, launch, started_outside
 
 SRUN = {
     "SLURM_STEP_NUM_TASKS": "4",
@@ -74,8 +74,8 @@ def test_what_all_refuse_after_they_have_spoken_is_told() -> None:
 
 
 def test_one_process_starts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.launch._started", lambda *_: pytest.fail("a process was started"))
-    for trainer in (settings(1), {"trainer": {"_target_": "lmsteer.world.TrainerSettings"}}):
+    monkeypatch.setattr("lmsteer.cli.launch._started", lambda *_: pytest.fail("a process was started"))
+    for trainer in (settings(1), {"trainer": {"_target_": "lmsteer.distributed.process_group.TrainerSettings"}}):
         assert launch(lambda config, sweep, world: world, trainer | {"device": "cpu"}) == World()
 
 

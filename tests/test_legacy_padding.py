@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from lmsteer.data.corpus import Corpus
+from lmsteer.data.datamodule import AHEAD, CorpusData
+from lmsteer.data.feature_store import StoreSettings
 from lmsteer.data.features import FeatureExtractor
-from lmsteer.data.module import AHEAD, CorpusData
-from lmsteer.data.store import StoreSettings
 from lmsteer.errors import InputError
-from lmsteer.fitting import FitSettings, SteerSettings, fit
-from lmsteer.models import tiny
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
-from lmsteer.steering.model import LanguageModel, SteeredLM
 from lmsteer.steering.steer import Steer
-from lmsteer.task import SteerTask
+from lmsteer.steering.steered_model import SteeredLM
+from lmsteer.training.fit import FitSettings, SteerSettings, fit
+from lmsteer.training.module import SteerTask
 
 ROWS = (
     Row("The film is", 1.0),

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import lmsteer
-from lmsteer.models import tiny
+from lmsteer.models.random_models import tiny
 
 
 def test_a_steer_is_fitted_saved_loaded_and_used_in_ten_lines(tmp_path: Path) -> None:

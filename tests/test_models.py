@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lmsteer import models
 from lmsteer.errors import InputError
-from lmsteer.models import gpt2_shaped, tiny
+from lmsteer.models import load as models
+from lmsteer.models.random_models import gpt2_shaped, tiny
 
 SIZES = {"width": 16, "layers": 2, "heads": 2, "vocabulary": 400}
 

@@ -14,15 +14,15 @@ from experiments.one_pass.figure import one_pass_figure
 from experiments.one_pass.held_out import HeldOut
 from experiments.one_pass.report import markdown
 from experiments.one_pass.run import KEYS, KINDS, nested, one_pass, whole
+from lmsteer.cli.configuration import CONF, entry_point
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.errors import InputError
-from lmsteer.models import tiny
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
-from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, save_steer
-from src.configuration import CONF, entry_point
+from lmsteer.steering.steer_file import Origin, save_steer
 
 TONES = {1.0: "warm and funny", -1.0: "dull, slow and far too long"}
 ROWS = tuple(

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lmsteer.data.prompts import PromptSet
+from lmsteer.data.prompts.prompt_sets import PromptSet
 from lmsteer.errors import InputError
-from lmsteer.protocol import Protocol
+from lmsteer.evaluation.protocol import Protocol
 from lmsteer.records import Prompt
 
 

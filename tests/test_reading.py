@@ -5,19 +5,19 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 
-from lmsteer import reading as reading_module
+from lmsteer.analysis import direction_evidence as reading_module
+from lmsteer.analysis.direction_evidence import Judged, read
+from lmsteer.analysis.interpretation import interpret, unseen
+from lmsteer.analysis.interpretation_file import Interpretation
+from lmsteer.analysis.top_tokens import EXCERPT, Description, Shown
+from lmsteer.analysis.words import whole_words
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.features import FeatureExtractor
-from lmsteer.description import EXCERPT, Description, Shown
 from lmsteer.errors import InputError
-from lmsteer.interpretation import interpret, unseen
-from lmsteer.reading import Judged, read
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
-from lmsteer.reporting.interpretation import Interpretation
-from lmsteer.steering.interpret import Directions, directions, randomized
-from lmsteer.steering.model import LanguageModel
+from lmsteer.steering.directions import Directions, directions, randomized
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.words import whole_words
 
 GOOD = ["warm and funny", "funny", "not dull but warm", "a story about people", "long and warm"]
 BAD = ["dull and slow", "far too long", "not funny but dull", "the worst", "slow and lost"]

@@ -9,9 +9,9 @@ from hydra import compose, initialize_config_dir
 from tests.test_conf import ENTRIES, KINDS
 
 import lmsteer
-from lmsteer.models import tiny
-from lmsteer.steering.model import LanguageModel
-from src.configuration import CONF, resolved
+from lmsteer.cli.configuration import CONF, resolved
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.random_models import tiny
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -6,30 +6,31 @@ from pathlib import Path
 
 import pytest
 
-from lmsteer import stages
-from lmsteer.evaluation import Labels
-from lmsteer.models import tiny
-from lmsteer.protocol import Protocol
-from lmsteer.records import Generation, Prompt, write_atomically
-from lmsteer.reporting.measured import read_run
-from lmsteer.reporting.result import read_result
-from lmsteer.runs import Run
-from lmsteer.scoring.profanity import ProfanityScorer
-from src import tables as command
+from lmsteer.commands import tables as command
+from lmsteer.evaluation.comparable import read_run
+from lmsteer.evaluation.evaluator import Labels
+from lmsteer.evaluation.protocol import Protocol
+from lmsteer.evaluation.results import read_result
+from lmsteer.models.random_models import tiny
+from lmsteer.records import Generation, Prompt
+from lmsteer.runs import stages
+from lmsteer.runs.run import Run
+from lmsteer.scoring.alt_profanity_check import ProfanityScorer
+from lmsteer.storage.atomic_files import write_atomically
 
 CONFIG = """\
 seed: 0
 device: cpu
 dtype: float32
 model:
-  _target_: lmsteer.models.tiny
+  _target_: lmsteer.models.random_models.tiny
 protocol:
-  _target_: lmsteer.protocol.Protocol
+  _target_: lmsteer.evaluation.protocol.Protocol
   name: detox
   metric: toxicity
   scorers:
     alt-profanity-check:
-      _target_: lmsteer.scoring.profanity.ProfanityScorer
+      _target_: lmsteer.scoring.alt_profanity_check.ProfanityScorer
 """
 PROMPTS = {"mild": ["The weather", "My friend", "A damn thing"], "rude": ["Shut", "You stupid"]}
 
@@ -84,7 +85,7 @@ def test_the_same_texts_from_elsewhere_have_the_same_values(run: Path, tmp_path:
 def test_scores_are_kept_where_it_is_asked_for_and_else_nowhere(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
-    monkeypatch.setattr("lmsteer.scoring.store.cache_folder", lambda: pytest.fail("the user's cache was asked for"))
+    monkeypatch.setattr("lmsteer.scoring.cache.cache_folder", lambda: pytest.fail("the user's cache was asked for"))
     folder = tmp_path / option
     file = foreign(tmp_path / "dexperts.jsonl", PROMPTS["mild"])
     where = "off" if option == "off" else str(folder)

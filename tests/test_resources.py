@@ -11,26 +11,29 @@ from tests.conftest import ARCHITECTURES, build_lm
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from lmsteer import memory, probe, resources
-from lmsteer.data import store as store_module
+from lmsteer.data import feature_store as store_module
 from lmsteer.data.corpus import Corpus
+from lmsteer.data.datamodule import CorpusData
+from lmsteer.data.feature_store import FeatureStore, StoreSettings
 from lmsteer.data.features import FeatureExtractor
-from lmsteer.data.module import CorpusData
-from lmsteer.data.prompts import PromptSet
-from lmsteer.data.store import FeatureStore, StoreSettings
+from lmsteer.data.prompts.prompt_sets import PromptSet
 from lmsteer.errors import InputError
-from lmsteer.fitting import FitSettings, SteerSettings
-from lmsteer.generation.generate import Generator
+from lmsteer.evaluation.plan import Plan
+from lmsteer.evaluation.protocol import Protocol
+from lmsteer.generation.generator import Generator
 from lmsteer.generation.sampling import Noise, Nucleus
-from lmsteer.memory import CacheSize, free_memory, weight_bytes
-from lmsteer.models import load_model, tiny
-from lmsteer.plan import Plan
-from lmsteer.protocol import Protocol
+from lmsteer.models import memory
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.load import load_model
+from lmsteer.models.memory import CacheSize, free_memory, weight_bytes
+from lmsteer.models.random_models import tiny
 from lmsteer.records import Prompt, Row
-from lmsteer.resources import Need
+from lmsteer.runs import preflight as resources
+from lmsteer.runs import probe
+from lmsteer.runs.preflight import Need
 from lmsteer.steering.fold import fold
-from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
+from lmsteer.training.fit import FitSettings, SteerSettings
 
 Usage = namedtuple("Usage", "total used free")
 WORDS = ["film", "story", "night", "storm", "warm", "dull", "slow", "people"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lmsteer.errors import InputError
-from lmsteer.runs import LOCK, Run
+from lmsteer.runs.run import LOCK, Run
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -69,7 +69,7 @@ def test_files_that_are_gone_may_have_been_any_but_changed_ones_are_refused(tmp_
 AT_WORK = """
 import sys
 from pathlib import Path
-from lmsteer.runs import Run
+from lmsteer.runs.run import Run
 run = Run(Path(sys.argv[1]), "seed: 0\\n")
 run.begin()
 print("begun", flush=True)

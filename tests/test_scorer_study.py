@@ -19,8 +19,8 @@ from experiments.scorers.figure import agreement_figure
 from experiments.scorers.identity import mentions_identity
 from experiments.scorers.report import escaped, markdown
 from experiments.scorers.run import KEYS, scorers
+from lmsteer.cli.configuration import CONF, entry_point, resolved
 from lmsteer.errors import InputError
-from src.configuration import CONF, entry_point, resolved
 
 REGISTRY = sorted(path.stem for path in (Path(CONF) / "scorer").glob("*.yaml"))
 NOISE = np.random.default_rng(0)

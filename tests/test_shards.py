@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lmsteer.errors import InputError
-from lmsteer.shards import Shards, key_of
+from lmsteer.storage.shards import Shards, key_of
 
 
 def put(shards: Shards, **values: float) -> None:

@@ -9,25 +9,25 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
+from lmsteer.cli.configuration import CONF
+from lmsteer.commands.train import train
 from lmsteer.data.corpus import Corpus
+from lmsteer.data.feature_store import FeatureStore, StoreSettings
 from lmsteer.data.features import FeatureExtractor
-from lmsteer.data.residuals import ResidualStore
-from lmsteer.data.statistics import statistics
-from lmsteer.data.store import FeatureStore, StoreSettings
 from lmsteer.errors import InputError
-from lmsteer.fitting import FitSettings, SteerSettings, fit
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.one_pass.corpus_pass import statistics
+from lmsteer.one_pass.natural_gradient import Estimate, Step
+from lmsteer.one_pass.permutation_test import permuted
+from lmsteer.one_pass.residual_store import ResidualStore
+from lmsteer.one_pass.residuals import Residuals
+from lmsteer.one_pass.solver import UNIT_KL, OnePassSettings, orthogonal, solve, steer_of
 from lmsteer.records import Row
-from lmsteer.solving import UNIT_KL, OnePassSettings, orthogonal, solve, steer_of
-from lmsteer.stages import settings_of
-from lmsteer.steering.divergence import divergence
-from lmsteer.steering.model import LanguageModel
-from lmsteer.steering.null import permuted
-from lmsteer.steering.one_pass import Estimate, Step
-from lmsteer.steering.residuals import Residuals
+from lmsteer.runs.stages import settings_of
+from lmsteer.steering.kl import divergence
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import load_steer, save_steer
-from src.configuration import CONF
-from src.train import train
+from lmsteer.steering.steer_file import load_steer, save_steer
+from lmsteer.training.fit import FitSettings, SteerSettings, fit
 
 WHAT = SteerSettings(name="tone", rank=8, solver="one_pass")
 TONES = {1.0: "warm and funny", -1.0: "dull, slow and far too long"}
@@ -118,10 +118,10 @@ def test_without_a_null_the_rank_is_the_one_given(tiny_model: LanguageModel) -> 
 def test_permutations_that_do_not_fit_at_once_take_further_passes_to_the_same_null(
     tiny_model: LanguageModel, solved: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lmsteer.solving.NULL_NUMBERS", 60 * tiny_model.width**2)
+    monkeypatch.setattr("lmsteer.one_pass.solver.NULL_NUMBERS", 60 * tiny_model.width**2)
     most = []
     monkeypatch.setattr(
-        "lmsteer.solving.statistics",
+        "lmsteer.one_pass.solver.statistics",
         lambda *args, null_BKP, **more: most.append(null_BKP.shape[2]) or statistics(*args, null_BKP=null_BKP, **more),
     )
     steer, origin = fit(tiny_model, corpus(), WHAT)

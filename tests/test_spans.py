@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from lmsteer.analysis.spans import Span, best_spans
 from lmsteer.errors import InputError
-from lmsteer.spans import Span, best_spans
 
 Choice = tuple[tuple[int, int], ...]
 

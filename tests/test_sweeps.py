@@ -19,13 +19,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from tests.tone import write_tone
 
-from lmsteer.models import tiny
-from lmsteer.reporting.result import read_result
+from lmsteer.cli import configuration
+from lmsteer.cli.configuration import CONF, entry_point, sweep_folder
+from lmsteer.commands.train import train
+from lmsteer.evaluation.results import read_result
+from lmsteer.models.random_models import tiny
 from lmsteer.reporting.tracking import final_values
-from lmsteer.steering.store import load_steer
-from src import configuration
-from src.configuration import CONF, entry_point, sweep_folder
-from src.train import train
+from lmsteer.steering.steer_file import load_steer
 
 sys.path.insert(0, str(Path(__file__).parent / "reporting"))
 from wandb_file import configs, exit_codes, history, records
@@ -269,7 +269,7 @@ def test_an_error_of_ours_is_shown_in_full_and_does_not_stop_the_others(
             raise ZeroDivisionError("by nothing")
         raise KeyboardInterrupt  # reached: the first job's error did not stop the sweep
 
-    monkeypatch.setattr("lmsteer.stages.fit_stage", broken)
+    monkeypatch.setattr("lmsteer.runs.stages.fit_stage", broken)
     with pytest.raises(KeyboardInterrupt):
         start(arguments(corpus, tmp_path, "logger=none", grid=["seed=0,1", "steer.rank=4"]), tmp_path, capfd)
     printed = capfd.readouterr().err
@@ -301,7 +301,7 @@ def test_jobs_in_one_process_share_the_model(
         built.append(1)
         return tiny(*args, **options)
 
-    monkeypatch.setattr("lmsteer.models.tiny", counted)
+    monkeypatch.setattr("lmsteer.models.random_models.tiny", counted)
     configuration._built.clear()
     given = arguments(corpus, tmp_path, "protocol=none", "logger=none", grid=["seed=0,1,2", "steer.rank=4"])
     start([item for item in given if not item.startswith("protocol.")], tmp_path, capfd)

@@ -15,18 +15,19 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from lmsteer.cli.configuration import CONF, entry_point
+from lmsteer.commands.transfer import move
 from lmsteer.data.corpus import Corpus
-from lmsteer.data.unlabelled import unlabelled
 from lmsteer.errors import InputError
-from lmsteer.models import load_model, tiny
+from lmsteer.models.load import load_model
+from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
-from lmsteer.reporting.transfer import kinds_figure, markdown
-from lmsteer.steering.maps import legacy_map
+from lmsteer.reporting.transfer_report import kinds_figure, markdown
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, load_steer, save_steer
-from lmsteer.steering.vocabulary import shared_tokens
-from src.configuration import CONF, entry_point
-from src.transfer import move
+from lmsteer.steering.steer_file import Origin, load_steer, save_steer
+from lmsteer.transfer.linear_maps import legacy_map
+from lmsteer.transfer.shared_vocabulary import shared_tokens
+from lmsteer.transfer.unlabelled_texts import unlabelled
 
 TEXT = "the film is a warm and funny story about people who learn to live with what they have lost then"
 WORDS = TEXT.split()
@@ -127,7 +128,7 @@ def test_the_same_command_gives_the_same_bytes(
 def test_a_finished_run_is_not_made_again(
     finished: Path, steer_file: Path, target: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.transfer.made", None)
+    monkeypatch.setattr("lmsteer.commands.transfer.made", None)
     ran(finished, steer_file, target, texts, "beside=[procrustes,ridge,legacy]")
     with pytest.raises(InputError, match="another configuration"):
         ran(finished, steer_file, target, texts)

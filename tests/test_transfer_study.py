@@ -15,15 +15,15 @@ from experiments.transfer.effects import effects
 from experiments.transfer.figure import effects_figure
 from experiments.transfer.report import interval, markdown
 from experiments.transfer.run import KEYS, KINDS, transfer_study
+from lmsteer.cli.configuration import CONF, entry_point, resolved
+from lmsteer.evaluation.comparable import MeasuredRun, read_run
+from lmsteer.evaluation.prompt_values import RowValues
+from lmsteer.evaluation.results import Result, ResultRow, Value
 from lmsteer.metrics.intervals import bootstrap_interval
-from lmsteer.models import tiny
+from lmsteer.models.random_models import tiny
 from lmsteer.records import read_generations
-from lmsteer.reporting.measured import MeasuredRun, read_run
-from lmsteer.reporting.result import Result, ResultRow, Value
-from lmsteer.reporting.values import RowValues
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, save_steer
-from src.configuration import CONF, entry_point, resolved
+from lmsteer.steering.steer_file import Origin, save_steer
 
 
 def config(*overrides: str) -> Any:
@@ -98,8 +98,8 @@ def test_the_same_command_measures_nothing_again(
     folder: Path, options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    monkeypatch.setattr("lmsteer.stages.evaluate", None)
-    monkeypatch.setattr("lmsteer.stages.calibrations", None)
+    monkeypatch.setattr("lmsteer.runs.stages.evaluate", None)
+    monkeypatch.setattr("lmsteer.runs.stages.calibrations", None)
     transfer_study(config(f"run_dir={folder}", *options))
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 

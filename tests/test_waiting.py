@@ -16,7 +16,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 from lmsteer import stages
-from lmsteer.world import World
+from lmsteer.distributed.process_group import World
 from src import train
 from src.configuration import CONF, resolved
 from src.launch import _joined

@@ -14,18 +14,18 @@ from safetensors.torch import load_file, save_file
 from tests.several import ENVIRONMENT, settings
 from tests.tone import write_tone
 
+from lmsteer.cli.launch import launch
 from lmsteer.data.corpus import Corpus
-from lmsteer.data.store import StoreSettings
+from lmsteer.data.feature_store import StoreSettings
+from lmsteer.distributed.process_group import TrainerSettings, World
 from lmsteer.errors import InputError
-from lmsteer.fitting import FitSettings, SteerSettings, fit
-from lmsteer.generation.generate import Generator
+from lmsteer.generation.generator import Generator
 from lmsteer.generation.sampling import Nucleus
-from lmsteer.models import tiny
+from lmsteer.models.random_models import tiny
 from lmsteer.records import Prompt, Row
-from lmsteer.runs import Run
+from lmsteer.runs.run import Run
 from lmsteer.steering.steer import Steer
-from lmsteer.world import TrainerSettings, World
-from src.launch import launch
+from lmsteer.training.fit import FitSettings, SteerSettings, fit
 
 WHAT = SteerSettings(name="tone", rank=4, epsilon=0.05, regularization=1e-3)
 FITS = {

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lmsteer.reporting.figures import STYLE, short
-from lmsteer.reporting.result import Result, ResultRow
+from lmsteer.evaluation.results import Result, ResultRow
+from lmsteer.reporting.plots import STYLE, short
 
 LEVELS = 12
 

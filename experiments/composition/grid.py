@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmsteer.errors import InputError
+from lmsteer.evaluation.plan import Plan
+from lmsteer.evaluation.protocol import Protocol
 from lmsteer.generation.decoding import Decoding
-from lmsteer.plan import Plan
-from lmsteer.protocol import Protocol
-from lmsteer.steering.compose import added, factors, steer_of
-from lmsteer.steering.model import LanguageModel
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.steering.composition import added, factors, steer_of
 from lmsteer.steering.steer import Steer
 
 BOTH, FACTORS_ADDED = "both attributes", "factors added"

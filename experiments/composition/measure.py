@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from lmsteer.cli.configuration import build
 from lmsteer.errors import InputError
-from lmsteer.evaluation import Labels, evaluate
-from lmsteer.protocol import Protocol
+from lmsteer.evaluation.evaluator import Labels, evaluate
+from lmsteer.evaluation.prompt_values import RowValues
+from lmsteer.evaluation.protocol import Protocol
+from lmsteer.evaluation.results import Result
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Generation
-from lmsteer.reporting.result import Result
-from lmsteer.reporting.values import RowValues
-from lmsteer.scoring.store import ScoreStore
-from lmsteer.steering.model import LanguageModel
-from src.configuration import build
+from lmsteer.scoring.cache import ScoreStore
 
 
 def protocols_of(config: dict[str, Any]) -> list[Protocol]:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from experiments.composition.grid import FACTORS_ADDED, cross_terms
 from lmsteer.errors import InputError
-from lmsteer.metrics.comparison import Comparison
-from lmsteer.reporting.formats import markdown as tables
-from lmsteer.reporting.layout import blocks
-from lmsteer.reporting.measured import MeasuredRun, read_run
-from lmsteer.reporting.metric import Metric
-from lmsteer.reporting.study import Measurement, Study, study
-from lmsteer.stages import STEER
+from lmsteer.evaluation.comparable import MeasuredRun, read_run
+from lmsteer.evaluation.metric_names import Metric
+from lmsteer.metrics.paired_test import Comparison
+from lmsteer.reporting.comparison import Measurement, Study, study
+from lmsteer.reporting.comparison_formats import markdown as tables
+from lmsteer.reporting.comparison_tables import blocks
+from lmsteer.runs.stages import STEER
 from lmsteer.steering.interference import Interference
-from lmsteer.steering.store import load_steer
+from lmsteer.steering.steer_file import load_steer
 
 WANTED = {"positivity": 1, "expected_maximum_toxicity": -1}
 """Which way each attribute shall go at positive strengths."""

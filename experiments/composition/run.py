@@ -16,19 +16,20 @@ from experiments.composition.figure import grid_figure
 from experiments.composition.grid import Grid, study_steer
 from experiments.composition.measure import measure, protocols_of
 from experiments.composition.report import markdown
-from lmsteer import stages
-from lmsteer.generation.plain import PlainTexts
-from lmsteer.records import read_generations, write_atomically
-from lmsteer.reporting.figures import to_png
-from lmsteer.reporting.measured import MeasuredRun, read_run
-from lmsteer.reporting.result import write_result
-from lmsteer.reporting.values import write_values
-from lmsteer.runs import Run
-from lmsteer.scoring.store import score_store
-from lmsteer.steering.compose import compose_files
-from lmsteer.steering.model import LanguageModel
-from lmsteer.steering.store import load_steer, save_steer
-from src.configuration import Words, build, entry_point, record, resolved
+from lmsteer.cli.configuration import Words, build, entry_point, record, resolved
+from lmsteer.evaluation.comparable import MeasuredRun, read_run
+from lmsteer.evaluation.prompt_values import write_values
+from lmsteer.evaluation.results import write_result
+from lmsteer.generation.plain_texts import PlainTexts
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.records import read_generations
+from lmsteer.reporting.plots import to_png
+from lmsteer.runs import stages
+from lmsteer.runs.run import Run
+from lmsteer.scoring.cache import score_store
+from lmsteer.steering.composition import compose_files
+from lmsteer.steering.steer_file import load_steer, save_steer
+from lmsteer.storage.atomic_files import write_atomically
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "decoding", "protocol"),

@@ -11,12 +11,12 @@ from matplotlib.ticker import NullLocator
 
 from experiments.speed.report import table
 from lmsteer.errors import InputError
-from lmsteer.files import whole
-from lmsteer.reporting.figures import COLORS, MARKERS, STYLE, to_png
-from lmsteer.reporting.measured import find_runs, read_run
-from lmsteer.reporting.metric import Metric
+from lmsteer.evaluation.comparable import find_runs, read_run
+from lmsteer.evaluation.metric_names import Metric
+from lmsteer.reporting.comparison import Measurement, Study, StudyRow, study
+from lmsteer.reporting.plots import COLORS, MARKERS, STYLE, to_png
 from lmsteer.reporting.published import published
-from lmsteer.reporting.study import Measurement, Study, StudyRow, study
+from lmsteer.storage.atomic_files import whole
 
 
 def examples(found: Study) -> list[tuple[int, StudyRow]]:

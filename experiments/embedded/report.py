@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from lmsteer.reporting.figures import strength_curve, to_png
-from lmsteer.reporting.result import read_result
-from lmsteer.reporting.table import markdown_table
+from lmsteer.evaluation.results import read_result
+from lmsteer.reporting.plots import strength_curve, to_png
+from lmsteer.reporting.result_table import markdown_table
 
 
 def main(run: Path, picture: Path | None) -> None:

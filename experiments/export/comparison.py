@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lmsteer.export import Export
+from lmsteer.export.exporter import Export
 from lmsteer.generation.decoding import Decoding
-from lmsteer.generation.generate import Generator
+from lmsteer.generation.generator import Generator
 from lmsteer.records import Prompt
-from lmsteer.steering.model import SteeredLM
+from lmsteer.steering.steered_model import SteeredLM
 
 
 def comparison(

@@ -15,11 +15,11 @@ from typing import Any
 from omegaconf import DictConfig
 
 from experiments.export.comparison import comparison, markdown
-from lmsteer.export import Export
-from lmsteer.records import write_atomically
-from lmsteer.runs import Run
-from src.configuration import build, entry_point, record, resolved
-from src.generate import named_strength
+from lmsteer.cli.configuration import build, entry_point, record, resolved
+from lmsteer.commands.generate import named_strength
+from lmsteer.export.exporter import Export
+from lmsteer.runs.run import Run
+from lmsteer.storage.atomic_files import write_atomically
 
 KEYS = {
     *("stack", "run_dir", "device", "dtype", "model", "prompts", "decoding", "steer_file", "strength"),

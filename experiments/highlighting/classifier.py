@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from experiments.highlighting.rows import GROUPS
+from lmsteer.analysis.token_evidence import readings
 from lmsteer.metrics.auc import auc
 from lmsteer.metrics.intervals import Array, bootstrap_interval
 from lmsteer.metrics.threshold import best_threshold
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
-from lmsteer.scoring.evidence import readings
-from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import DUMMY, Steer
 
 GRID = tuple(float(value) for value in range(-5, 6))

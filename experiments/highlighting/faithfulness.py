@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.highlighting.classifier import mean
+from lmsteer.analysis.token_evidence import Offsets, Reading, readings
 from lmsteer.metrics.intervals import Array, bootstrap_interval
-from lmsteer.scoring.evidence import Offsets, Reading, readings
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.scoring.cache import ScoreStore
 from lmsteer.scoring.scorer import Scorer
-from lmsteer.scoring.store import ScoreStore
-from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
 
 SHARES = (0.1, 0.2, 0.3)

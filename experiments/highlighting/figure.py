@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.highlighting.faithfulness import ORDERS
-from lmsteer.reporting.figures import COLORS, MARKERS, STYLE
+from lmsteer.reporting.plots import COLORS, MARKERS, STYLE
 
 
 def faithfulness_figure(found: dict[str, Any]) -> Figure:

@@ -6,10 +6,10 @@ import html
 from collections.abc import Iterable
 
 from lmsteer.data.corpus import Corpus, share_of, text_key
-from lmsteer.data.embedded import embedded_file
-from lmsteer.data.prompts import CLEAR
+from lmsteer.data.prompts.prompt_sets import CLEAR
+from lmsteer.embedded.archives import embedded_file
 from lmsteer.records import Row
-from lmsteer.scoring.examples import WEAK
+from lmsteer.scoring.scorer_rows import WEAK
 
 GROUPS = {f"label beyond ±{WEAK:g}": WEAK, f"label beyond ±{CLEAR:g}": CLEAR, "label not 0": 0.0}
 """Rows that count, by the least distance of their label from 0; the first group is the main one."""

@@ -19,16 +19,17 @@ from experiments.highlighting.faithfulness import faithfulness, scored
 from experiments.highlighting.figure import faithfulness_figure
 from experiments.highlighting.report import markdown
 from experiments.highlighting.rows import GROUPS, amazon, by_hash
+from lmsteer.cli.configuration import Words, build, entry_point, record, resolved
 from lmsteer.data.corpus import Corpus
-from lmsteer.data.snippets import snippets
-from lmsteer.records import Row, write_atomically
-from lmsteer.reporting.figures import to_png
-from lmsteer.runs import Run
+from lmsteer.data.sources.snippets import snippets
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.records import Row
+from lmsteer.reporting.plots import to_png
+from lmsteer.runs.run import Run
+from lmsteer.scoring.cache import ScoreStore, score_store
 from lmsteer.scoring.scorer import Scorer
-from lmsteer.scoring.store import ScoreStore, score_store
-from lmsteer.steering.model import LanguageModel
-from lmsteer.steering.store import load_steer
-from src.configuration import Words, build, entry_point, record, resolved
+from lmsteer.steering.steer_file import load_steer
+from lmsteer.storage.atomic_files import write_atomically
 
 Count = Annotated[int, Field(ge=2)]
 KINDS: dict[str, Any] = {

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from lmsteer.errors import InputError
-from lmsteer.records import write_atomically
 from lmsteer.scoring.replay import read_scores
+from lmsteer.storage.atomic_files import write_atomically
 
 
 def main(source: Path, out: Path) -> None:

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from lmsteer.errors import InputError
-from lmsteer.steering.compose import factors, steer_of
-from lmsteer.steering.interpret import directions
+from lmsteer.steering.composition import factors, steer_of
+from lmsteer.steering.directions import directions
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import load_steer, save_steer
+from lmsteer.steering.steer_file import load_steer, save_steer
 
 
 def parted(steer: Steer) -> Steer:

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
+from lmsteer.analysis.interpretation_file import Interpretation, read_interpretation
 from lmsteer.errors import InputError
-from lmsteer.reporting.directions import fraction, interval
-from lmsteer.reporting.interpretation import Interpretation, read_interpretation
+from lmsteer.reporting.interpretation_report import fraction, interval
 
 HEADINGS = (
     *("dimension", "texts", "n", "effective rank", "AUC", "of direction 1", "as a constant", "random matrices"),

@@ -12,9 +12,9 @@ from pathlib import Path
 from torch import Tensor
 
 from lmsteer.errors import InputError
-from lmsteer.reporting.directions import fraction
-from lmsteer.steering.interpret import Directions, directions, randomized
-from lmsteer.steering.store import load_steer
+from lmsteer.reporting.interpretation_report import fraction
+from lmsteer.steering.directions import Directions, directions, randomized
+from lmsteer.steering.steer_file import load_steer
 
 SHOWN = 5
 """Directions that are looked for."""

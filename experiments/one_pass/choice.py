@@ -11,12 +11,12 @@ import torch
 
 from experiments.one_pass.held_out import HeldOut
 from lmsteer.data.features import FeatureExtractor, Features
-from lmsteer.data.statistics import statistics
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.one_pass.corpus_pass import statistics
+from lmsteer.one_pass.natural_gradient import Estimate, Step
+from lmsteer.one_pass.permutation_test import above, permuted, threshold
+from lmsteer.one_pass.statistics import Statistics
 from lmsteer.records import Row
-from lmsteer.steering.model import LanguageModel
-from lmsteer.steering.null import above, permuted, threshold
-from lmsteer.steering.one_pass import Estimate, Step
-from lmsteer.steering.statistics import Statistics
 
 PARTS = ("choice", "figures")
 SHOWN = 48

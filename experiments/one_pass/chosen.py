@@ -10,8 +10,8 @@ from experiments.data_efficiency.report import read
 from experiments.one_pass.solvers import at, attributes, budgets, places, solver
 from experiments.speed.report import table
 from lmsteer.errors import InputError
-from lmsteer.reporting.metric import Metric
-from lmsteer.reporting.study import Study
+from lmsteer.evaluation.metric_names import Metric
+from lmsteer.reporting.comparison import Study
 
 
 def aim(metric: Metric, value: float, direction: int) -> float:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.data_efficiency.report import count_axis
-from lmsteer.reporting.figures import COLORS, MARKERS, STYLE
+from lmsteer.reporting.plots import COLORS, MARKERS, STYLE
 
 
 def one_pass_figure(found: dict[str, Any]) -> Figure:

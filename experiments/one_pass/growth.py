@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from experiments.data_efficiency.report import count_axis, read, trained_on
 from experiments.one_pass.solvers import Place, Point, at, attributes, budgets, draw, places, point, recipe
 from lmsteer.errors import InputError
-from lmsteer.files import whole
-from lmsteer.reporting.figures import STYLE, to_png
-from lmsteer.reporting.metric import Metric
-from lmsteer.reporting.study import Study
+from lmsteer.evaluation.metric_names import Metric
+from lmsteer.reporting.comparison import Study
+from lmsteer.reporting.plots import STYLE, to_png
+from lmsteer.storage.atomic_files import whole
 
 
 def curve(found: Study, place: Place, name: str, metric: Metric, budget: str) -> list[Point]:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from lmsteer.data.features import FeatureExtractor
-from lmsteer.data.statistics import AT_ONCE
 from lmsteer.errors import InputError
 from lmsteer.metrics.auc import auc
 from lmsteer.metrics.intervals import Interval, bootstrap_interval
+from lmsteer.one_pass.corpus_pass import AT_ONCE
+from lmsteer.one_pass.residuals import Residuals
 from lmsteer.records import Row
-from lmsteer.steering.residuals import Residuals
 
 
 @dataclass(frozen=True)

@@ -20,17 +20,18 @@ from experiments.one_pass.choice import TimedExtractor, best, judged, nested_sum
 from experiments.one_pass.figure import one_pass_figure
 from experiments.one_pass.held_out import HeldOut
 from experiments.one_pass.report import markdown
+from lmsteer.cli.configuration import Words, build, entry_point, record, resolved
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
-from lmsteer.fitting import SteerSettings
-from lmsteer.records import Row, write_atomically
-from lmsteer.reporting.figures import to_png
-from lmsteer.runs import Run
-from lmsteer.steering.model import LanguageModel
-from lmsteer.steering.one_pass import Step
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.one_pass.natural_gradient import Step
+from lmsteer.records import Row
+from lmsteer.reporting.plots import to_png
+from lmsteer.runs.run import Run
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import load_steer
-from src.configuration import Words, build, entry_point, record, resolved
+from lmsteer.steering.steer_file import load_steer
+from lmsteer.storage.atomic_files import write_atomically
+from lmsteer.training.fit import SteerSettings
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol"),

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from experiments.data_efficiency.report import cell, read, trained_on
 from experiments.speed.report import table
 from lmsteer.errors import InputError
-from lmsteer.files import whole
-from lmsteer.metrics.comparison import Comparison, compare
-from lmsteer.reporting.figures import COLORS, MARKERS, STYLE, to_png
-from lmsteer.reporting.measured import statistic_of
-from lmsteer.reporting.metric import Metric
-from lmsteer.reporting.study import Study, StudyRow
+from lmsteer.evaluation.comparable import statistic_of
+from lmsteer.evaluation.metric_names import Metric
+from lmsteer.metrics.paired_test import Comparison, compare
+from lmsteer.reporting.comparison import Study, StudyRow
+from lmsteer.reporting.plots import COLORS, MARKERS, STYLE, to_png
+from lmsteer.storage.atomic_files import whole
 
 PERPLEXITY = Metric("perplexity")
 

@@ -12,10 +12,10 @@ from matplotlib.transforms import ScaledTranslation
 from experiments.data_efficiency.report import cell, read
 from experiments.speed.report import table
 from lmsteer.errors import InputError
+from lmsteer.evaluation.metric_names import Metric
 from lmsteer.metrics.intervals import Interval
-from lmsteer.reporting.figures import COLORS, DODGE, MARKERS, STYLE, to_png
-from lmsteer.reporting.metric import Metric
-from lmsteer.reporting.study import Study, StudyRow
+from lmsteer.reporting.comparison import Study, StudyRow
+from lmsteer.reporting.plots import COLORS, DODGE, MARKERS, STYLE, to_png
 
 FULL = "full"
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.scorers.report import number
-from lmsteer.reporting.figures import COLORS, MARKERS, STYLE
+from lmsteer.reporting.plots import COLORS, MARKERS, STYLE
 
 GROUPS = {"identity": "mentions an identity", "other": "others"}
 MOST_AREA = 260.0

@@ -16,15 +16,15 @@ from experiments.scorers.agreement import agreement
 from experiments.scorers.figure import agreement_figure
 from experiments.scorers.identity import mentions_identity
 from experiments.scorers.report import markdown
+from lmsteer.cli.configuration import build, entry_point, record, resolved
 from lmsteer.errors import InputError
 from lmsteer.metrics.functional import THRESHOLD
-from lmsteer.records import write_atomically
-from lmsteer.reporting.figures import to_png
-from lmsteer.runs import Run
+from lmsteer.reporting.plots import to_png
+from lmsteer.runs.run import Run
+from lmsteer.scoring.cache import ScoreStore, score_store
 from lmsteer.scoring.replay import read_scores
 from lmsteer.scoring.scorer import Scorer
-from lmsteer.scoring.store import ScoreStore, score_store
-from src.configuration import build, entry_point, record, resolved
+from lmsteer.storage.atomic_files import write_atomically
 
 KEYS = {"run_dir", "seed", "device", "dtype", "path", "scorers", "scores"}
 FIGURES, PICTURE, REPORT = "scorers.json", "scorers.png", "scorers.md"

@@ -8,10 +8,10 @@ from pathlib import Path
 from experiments.speed.meter import Meter
 from experiments.speed.work import Work
 from lmsteer.data.corpus import Corpus
-from lmsteer.fitting import SteerSettings
 from lmsteer.generation.sampling import Nucleus
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Prompt
-from lmsteer.steering.model import LanguageModel
+from lmsteer.training.fit import SteerSettings
 
 ATTRIBUTE = "sentiment"
 STRENGTH = 5.0

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 
 from experiments.efficiency.published import DECODING_TIME
 from experiments.speed.summary import COMPARED, OVERHEADS
-from lmsteer.reporting.figures import COLORS, MARKERS, STYLE
+from lmsteer.reporting.plots import COLORS, MARKERS, STYLE
 
 NAMES = {
     "fit": "fit,\nextraction included",

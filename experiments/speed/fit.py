@@ -10,9 +10,9 @@ from tqdm.auto import tqdm
 
 from experiments.speed.bench import Bench
 from experiments.speed.plain import PlainFit
-from lmsteer.data.store import StoreSettings
-from lmsteer.fitting import FitSettings, fit
+from lmsteer.data.feature_store import StoreSettings
 from lmsteer.steering.steer import Steer
+from lmsteer.training.fit import FitSettings, fit
 
 STEP, FIT, AGAIN = "plain step", "fit", "fit again"
 WARM_STEPS, WARM_SENTENCES = 2, 64

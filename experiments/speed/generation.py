@@ -9,10 +9,10 @@ from tqdm.auto import tqdm
 
 from experiments.speed.bench import ATTRIBUTE, DECODING, STRENGTH, Bench
 from experiments.speed.plain import sample_batch, sequences
-from lmsteer.generation.generate import Generator
+from lmsteer.generation.generator import Generator
 from lmsteer.records import Generation, Prompt
-from lmsteer.steering.model import SteeredLM
 from lmsteer.steering.steer import Steer
+from lmsteer.steering.steered_model import SteeredLM
 
 SAMPLE, TRANSFORMERS = "plain sample", "transformers' batch"
 UNSTEERED, FOLDED, ROWS = "unsteered", "folded", "strengths by row"

@@ -19,8 +19,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lmsteer.data.batching import batch_rows
 from lmsteer.data.corpus import Corpus
-from lmsteer.fitting import FitSettings, SteerSettings
-from lmsteer.steering.model import LanguageModel, SteeredLM
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.steering.steered_model import SteeredLM
+from lmsteer.training.fit import FitSettings, SteerSettings
 
 IGNORED = -100
 SEQUENCES = {"cpu": 200}

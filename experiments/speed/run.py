@@ -19,13 +19,13 @@ from experiments.speed.report import markdown, read_speed
 from experiments.speed.scaling import measure_scaling
 from experiments.speed.summary import Summary, summary
 from experiments.speed.work import Work
+from lmsteer.cli.configuration import build, entry_point, record, resolved
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
-from lmsteer.records import write_atomically
-from lmsteer.reporting.figures import to_png
-from lmsteer.runs import Run
-from lmsteer.steering.model import LanguageModel
-from src.configuration import build, entry_point, record, resolved
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.reporting.plots import to_png
+from lmsteer.runs.run import Run
+from lmsteer.storage.atomic_files import write_atomically
 
 KEYS = {"stack", "run_dir", "seed", "device", "dtype", "model", "data", "work"}
 SPEED, PICTURE = "speed.json", "speed.png"

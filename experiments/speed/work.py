@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from lmsteer.data.corpus import Corpus
-from lmsteer.data.prompts import corpus_prefixes
+from lmsteer.data.prompts.prompt_sets import corpus_prefixes
 from lmsteer.errors import InputError
 from lmsteer.records import Prompt
 

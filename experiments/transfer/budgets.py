@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lmsteer.plan import Plan
+from lmsteer.evaluation.plan import Plan
 
 
 class AtBudgets(Plan):

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from lmsteer.evaluation.comparable import MeasuredRun, refuse_mixed
 from lmsteer.metrics.intervals import Array, Interval, bootstrap_interval
-from lmsteer.reporting.measured import MeasuredRun, refuse_mixed
 
 
 def effects(runs: Mapping[str, MeasuredRun], direct: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lmsteer.reporting.figures import COLORS, STYLE
+from lmsteer.reporting.plots import COLORS, STYLE
 
 
 def effects_figure(found: dict[str, Any]) -> Figure:

@@ -16,17 +16,17 @@ from experiments.transfer.budgets import AtBudgets
 from experiments.transfer.effects import effects
 from experiments.transfer.figure import effects_figure
 from experiments.transfer.report import markdown
-from lmsteer import stages
-from lmsteer.generation.plain import PlainTexts
-from lmsteer.protocol import Protocol
-from lmsteer.records import write_atomically
-from lmsteer.reporting.figures import to_png
-from lmsteer.reporting.measured import MeasuredRun, read_run
-from lmsteer.runs import Run
-from lmsteer.scoring.store import score_store
-from lmsteer.steering.model import LanguageModel
-from lmsteer.steering.store import load_steer, save_steer
-from src.configuration import Words, build, entry_point, record, resolved
+from lmsteer.cli.configuration import Words, build, entry_point, record, resolved
+from lmsteer.evaluation.comparable import MeasuredRun, read_run
+from lmsteer.evaluation.protocol import Protocol
+from lmsteer.generation.plain_texts import PlainTexts
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.reporting.plots import to_png
+from lmsteer.runs import stages
+from lmsteer.runs.run import Run
+from lmsteer.scoring.cache import score_store
+from lmsteer.steering.steer_file import load_steer, save_steer
+from lmsteer.storage.atomic_files import write_atomically
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "decoding", "protocol"),

@@ -2,14 +2,15 @@
 
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
-from lmsteer.fitting import FitSettings, SteerSettings, fit
-from lmsteer.generation.generate import generate
+from lmsteer.generation.generator import generate
 from lmsteer.generation.sampling import Greedy, Nucleus
-from lmsteer.models import load_model, smollm2
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.load import load_model, smollm2
 from lmsteer.records import Generation, Prompt, Row
-from lmsteer.steering.model import LanguageModel, SteeredLM
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, load_steer, save_steer
+from lmsteer.steering.steer_file import Origin, load_steer, save_steer
+from lmsteer.steering.steered_model import SteeredLM
+from lmsteer.training.fit import FitSettings, SteerSettings, fit
 
 __all__ = [
     "Corpus",

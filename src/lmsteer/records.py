@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from lmsteer.errors import InputError
-from lmsteer.files import whole
 
 
 @dataclass(frozen=True)
@@ -148,9 +147,3 @@ def read_generations(path: Path) -> list[Generation]:
     if not generations:
         raise InputError(f"{path} holds no generations; expected one JSON object per line")
     return generations
-
-
-def write_atomically(path: Path, lines: Iterable[str]) -> None:
-    """Write lines to a temporary name beside ``path``, then rename: the file is whole or absent."""
-    with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(line + "\n" for line in lines)

@@ -6,7 +6,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from lmsteer.data.embedded import ARCHIVES, PROMPT_KINDS
+from lmsteer.embedded.archives import ARCHIVES, PROMPT_KINDS
 
 RATED = "1\t2.0\tA ''warm'' film &amp; a good one.\r\n2\t-4.0\tDreadful.\r\n3\t0.4\tDreadful !\r\n"
 

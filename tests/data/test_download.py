@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from lmsteer.data import download
-from lmsteer.data.download import downloaded
 from lmsteer.errors import InputError
+from lmsteer.storage import download
+from lmsteer.storage.download import downloaded
 
 CONTENT = b"some lines\n" * 20_000  # of several chunks
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

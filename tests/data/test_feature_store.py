@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from lmsteer.data.corpus import Corpus
+from lmsteer.data.datamodule import CorpusData
+from lmsteer.data.feature_store import FeatureStore, StoreSettings
 from lmsteer.data.features import FeatureExtractor, Features
-from lmsteer.data.module import CorpusData
-from lmsteer.data.store import FeatureStore, StoreSettings
 from lmsteer.errors import InputError
-from lmsteer.fitting import FitSettings, SteerSettings, fit
-from lmsteer.models import tiny
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
-from lmsteer.shards import key_of
-from lmsteer.steering.model import LanguageModel
+from lmsteer.storage.shards import key_of
+from lmsteer.training.fit import FitSettings, SteerSettings, fit
 
 TEXTS = [f"the story number {n} is {'warm and funny ' * (n % 4)}indeed" for n in range(30)] + ["a"]
 WHAT = SteerSettings(name="tone", rank=4, epsilon=0.05)
@@ -72,7 +72,7 @@ def test_features_of_another_model_length_or_precision_are_not_used(
 def test_an_interrupted_extraction_goes_on_to_the_same_features(
     tmp_path: Path, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lmsteer.data.store.SHARD", 60)
+    monkeypatch.setattr("lmsteer.data.feature_store.SHARD", 60)
     unbroken = FeatureStore(FeatureExtractor(tiny_model, tokens=50), tmp_path / "a")
     unbroken.add(TEXTS)
     original, calls = LanguageModel.hidden, []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lmsteer.data.file import file
+from lmsteer.data.sources.labelled_file import file
 from lmsteer.errors import InputError
 from lmsteer.records import Row
 

@@ -8,7 +8,7 @@ import datasets
 import pytest
 
 from lmsteer.data.corpus import Corpus, share_of
-from lmsteer.data.jigsaw import jigsaw
+from lmsteer.data.sources.jigsaw import jigsaw
 from lmsteer.errors import InputError
 
 TOXICITY = {0: 0.0, 1: 0.0, 2: 0.0, 3: 0.2, 4: 0.5, 5: 0.9, 6: 0.49}

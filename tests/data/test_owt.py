@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lmsteer.data import owt
 from lmsteer.data.corpus import text_key
-from lmsteer.data.owt import owt_sentiment_prompts
-from lmsteer.data.prompts import Kind
+from lmsteer.data.prompts import openwebtext as owt
+from lmsteer.data.prompts.openwebtext import owt_sentiment_prompts
+from lmsteer.data.prompts.prompt_sets import Kind
 from lmsteer.errors import InputError
 
 KINDS: tuple[Kind, ...] = ("neutral", "positive", "negative")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lmsteer.data.corpus import text_key
-from lmsteer.data.parts import WHOLE, corpus_of_parts
+from lmsteer.data.splits import WHOLE, corpus_of_parts
 from lmsteer.records import Row
 
 

@@ -7,10 +7,10 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lmsteer.data.places import read_places
 from lmsteer.errors import InputError
-from lmsteer.models import tiny
-from lmsteer.steering.model import LanguageModel
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.random_models import tiny
+from lmsteer.transfer.aligned_states import read_places
 
 TEXTS = [
     "The film is a warm and funny story about people.",

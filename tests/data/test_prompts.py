@@ -9,7 +9,7 @@ import datasets
 import pytest
 
 from lmsteer.data.corpus import Corpus, text_key
-from lmsteer.data.prompts import (
+from lmsteer.data.prompts.prompt_sets import (
     Kind,
     candidate,
     chosen,
@@ -20,7 +20,7 @@ from lmsteer.data.prompts import (
     snippet_prefixes,
     toxic_leaning,
 )
-from lmsteer.data.snippets import snippets
+from lmsteer.data.sources.snippets import snippets
 from lmsteer.errors import InputError
 from lmsteer.records import Prompt, Row
 

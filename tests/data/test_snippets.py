@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lmsteer.data.corpus import text_key
-from lmsteer.data.snippets import snippets, toxic_snippets
+from lmsteer.data.sources.snippets import snippets, toxic_snippets
 from lmsteer.errors import InputError
 from lmsteer.records import Row
 

@@ -7,7 +7,7 @@ import datasets
 import pytest
 
 from lmsteer.data.corpus import Corpus
-from lmsteer.data.sst import sst2, sst5
+from lmsteer.data.sources.sst import sst2, sst5
 from lmsteer.errors import InputError
 from lmsteer.records import Row
 

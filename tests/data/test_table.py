@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lmsteer.data.table import number_of, part_files, read_table, text_of
+from lmsteer.data.readers.table import number_of, part_files, read_table, text_of
 from lmsteer.errors import InputError
 
 COLUMNS = ("text", "label")

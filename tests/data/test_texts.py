@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lmsteer.data.texts import Text, read_texts, refuse_shared
+from lmsteer.data.readers.text_file import Text, read_texts, refuse_shared
 from lmsteer.errors import InputError
 
 

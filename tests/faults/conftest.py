@@ -10,7 +10,7 @@ from tests.faults.commands import run
 from tests.faults.faulty import Snapshots
 from tests.tone import write_tone
 
-from lmsteer.shards import KEY_BYTES, KEYS
+from lmsteer.storage.shards import KEY_BYTES, KEYS
 
 RESULTS = ("config.yaml", "steer.safetensors", "generations.jsonl", "metrics.json", "values.safetensors", "report.html")
 """Files of a run that are functions of its configuration alone."""

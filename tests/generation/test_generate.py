@@ -10,12 +10,12 @@ from transformers import AddedToken
 
 from lmsteer.errors import InputError
 from lmsteer.generation.decoding import decode
-from lmsteer.generation.generate import Generator, generate
+from lmsteer.generation.generator import Generator, generate
 from lmsteer.generation.sampling import Greedy, Nucleus
-from lmsteer.models import tiny
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.random_models import tiny
 from lmsteer.records import Prompt, read_generations
 from lmsteer.scoring.perplexity import conditional_nats
-from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
 
 TEXTS = ["The film is", "This is not the worst thing that", "I would", "people who learn to live with what they", "and"]

@@ -6,8 +6,8 @@ import pytest
 from scipy.stats import ttest_rel
 
 from lmsteer.errors import InputError
-from lmsteer.metrics.comparison import Sample, compare
 from lmsteer.metrics.intervals import Array
+from lmsteer.metrics.paired_test import Sample, compare
 
 
 def mean(*columns: Array, axis: int) -> Array:

@@ -1,7 +1,7 @@
 import pytest
 from handmade import PROTOCOL, row, value
 
-from lmsteer.reporting.result import Result, ResultRow
+from lmsteer.evaluation.results import Result, ResultRow
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Results made by hand, with figures that are easy to follow through tables and pictures."""
 
-from lmsteer.reporting.result import ResultRow, Value
+from lmsteer.evaluation.results import ResultRow, Value
 
 
 def value(number: float, low: float | None, high: float | None, scorer: str | None = None) -> Value:

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lmsteer.evaluation.comparable import statistic_of
+from lmsteer.evaluation.metric_names import Metric
+from lmsteer.evaluation.prompt_values import RowValues, write_values
+from lmsteer.evaluation.results import Result, ResultRow, Value, write_result
 from lmsteer.metrics.intervals import Array, bootstrap_interval
-from lmsteer.reporting.measured import statistic_of
-from lmsteer.reporting.metric import Metric
-from lmsteer.reporting.result import Result, ResultRow, Value, write_result
-from lmsteer.reporting.values import RowValues, write_values
 
 PROTOCOL: dict[str, object] = {
     "name": "detox",

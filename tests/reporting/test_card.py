@@ -10,11 +10,11 @@ import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from lmsteer.reporting.card import Base, Folded, card, escaped
-from lmsteer.reporting.result import Result, ResultRow, Value
-from lmsteer.steering.checkpoint import NextToken
+from lmsteer.evaluation.results import Result, ResultRow, Value
+from lmsteer.export.checkpoint import NextToken
+from lmsteer.export.model_card import Base, Folded, card, escaped
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin
+from lmsteer.steering.steer_file import Origin
 
 HOSTILE = '<script>alert(1)</script> | `x` [a](http://b) \n# heading\n---\n"}: \\'
 BASE = Base("small", hub_id="org/small", revision="c0ffee", license="mit")

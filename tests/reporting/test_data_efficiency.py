@@ -7,8 +7,8 @@ from handmade_runs import made, write_run
 
 from experiments.data_efficiency.report import examples, figure, main, markdown
 from lmsteer.errors import InputError
-from lmsteer.reporting.measured import read_run
-from lmsteer.reporting.study import Study, study
+from lmsteer.evaluation.comparable import read_run
+from lmsteer.reporting.comparison import Study, study
 
 PLAIN = made({"expected_maximum_toxicity": [0.8, 0.6, 0.9, 0.7]})
 

@@ -7,9 +7,9 @@ from handmade import PROTOCOL, row, value
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
-from lmsteer.reporting.figures import loss_curve, strength_curve, to_png
-from lmsteer.reporting.line import swept_dimension
-from lmsteer.reporting.result import Result, ResultRow
+from lmsteer.evaluation.results import Result, ResultRow
+from lmsteer.reporting.plots import loss_curve, strength_curve, to_png
+from lmsteer.reporting.series import swept_dimension
 
 
 def drawn_lines(axes: Axes) -> list[list[list[float]]]:

@@ -8,12 +8,12 @@ import pytest
 from handmade_runs import made, write_run
 from test_page import HOSTILE, Page
 
-from lmsteer.reporting.formats import html, latex, long_csv, markdown
-from lmsteer.reporting.layout import Block, Section, blocks
-from lmsteer.reporting.measured import read_run
+from lmsteer.evaluation.comparable import read_run
+from lmsteer.reporting.comparison import Study, study
+from lmsteer.reporting.comparison_formats import html, latex, long_csv, markdown
+from lmsteer.reporting.comparison_tables import Block, Section, blocks
 from lmsteer.reporting.pareto import pareto
 from lmsteer.reporting.published import published
-from lmsteer.reporting.study import Study, study
 
 TOXICITY = "expected_maximum_toxicity"
 SPECIALS = r"50% & $x_1^2$ #1 {a} ~ \end{tabular} [b] | ```"

@@ -1,7 +1,7 @@
 from handmade import PROTOCOL, row, value
 
-from lmsteer.reporting.headline import headline
-from lmsteer.reporting.result import Result, ResultRow
+from lmsteer.evaluation.results import Result, ResultRow
+from lmsteer.reporting.summary_sentences import headline
 
 
 def test_an_effect_is_claimed_only_where_intervals_are_apart(result: Result) -> None:

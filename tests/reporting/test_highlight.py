@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from test_page import HOSTILE, Page
 
-from lmsteer.highlighting import Highlight
-from lmsteer.reporting.highlight import agreement_line, highlight_page, pieces, scale_of
-from lmsteer.reporting.terminal import has_colors, marked
+from lmsteer.analysis.highlighter import Highlight
+from lmsteer.reporting.highlight_report import agreement_line, highlight_page, pieces, scale_of
+from lmsteer.reporting.terminal_highlight import has_colors, marked
 
 SUMMARY: dict[str, Any] = {
     "dimension": "sentiment",

@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
 
-from lmsteer.errors import InputError
-from lmsteer.metrics.intervals import Interval
-from lmsteer.reporting.directions import escaped, html, markdown, percent, sentences, table, text
-from lmsteer.reporting.figures import to_png
-from lmsteer.reporting.interpretation import (
+from lmsteer.analysis.interpretation_file import (
     Chance,
     Direction,
     Excerpt,
@@ -23,6 +19,10 @@ from lmsteer.reporting.interpretation import (
     Words,
     read_interpretation,
 )
+from lmsteer.errors import InputError
+from lmsteer.metrics.intervals import Interval
+from lmsteer.reporting.interpretation_report import escaped, html, markdown, percent, sentences, table, text
+from lmsteer.reporting.plots import to_png
 from lmsteer.reporting.spectrum import spectrum
 
 HOSTILE = "<script>alert(1)</script> {{ 7 * 7 }} | `x` \" onload='x' & <img src=http://outside>"

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 from handmade_runs import Made, made, write_run
 
-from lmsteer.reporting.layout import Block, blocks
-from lmsteer.reporting.measured import read_run
+from lmsteer.evaluation.comparable import read_run
+from lmsteer.reporting.comparison import study
+from lmsteer.reporting.comparison_tables import Block, blocks
 from lmsteer.reporting.published import published
-from lmsteer.reporting.study import study
 
 TOXICITY = "expected_maximum_toxicity"
 BASE = {"rank": 64, "steps": 200, "dummy": True}

@@ -12,14 +12,14 @@ from wandb_file import configs, exit_codes, history
 
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
-from lmsteer.fitting import FitSettings, SteerSettings, fit
-from lmsteer.models import tiny
+from lmsteer.evaluation.results import Result, ResultRow, Value
+from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
-from lmsteer.reporting.loggers import csv_logger, no_logger, wandb_logger
-from lmsteer.reporting.result import Result, ResultRow, Value
 from lmsteer.reporting.tracking import final_values, track
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, save_steer
+from lmsteer.steering.steer_file import Origin, save_steer
+from lmsteer.training.fit import FitSettings, SteerSettings, fit
+from lmsteer.training.loggers import csv_logger, no_logger, wandb_logger
 
 CONFIG: dict[str, Any] = {"seed": 3, "steer": {"name": "tone", "rank": 4}, "strengths": [-5, 5], "judge": None}
 KEY = "0123456789abcdef" * 2 + "deadbeef"
@@ -333,7 +333,7 @@ def test_none_logs_nothing(run_folder: Path) -> None:
 def test_every_config_names_a_logger_that_opens_with_folder_and_config(
     name: str, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from src.configuration import CONF, build
+    from lmsteer.cli.configuration import CONF, build
 
     monkeypatch.setenv("WANDB_MODE", "disabled")
     node = yaml.safe_load((Path(CONF) / "logger" / f"{name}.yaml").read_text())

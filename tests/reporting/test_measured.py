@@ -5,7 +5,7 @@ import pytest
 from handmade_runs import Made, made, write_run
 
 from lmsteer.errors import InputError
-from lmsteer.reporting.measured import differences, find_runs, read_run, refuse_mixed
+from lmsteer.evaluation.comparable import differences, find_runs, read_run, refuse_mixed
 
 TOXICITY = "expected_maximum_toxicity"
 

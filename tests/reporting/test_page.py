@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 import pytest
 from handmade import PROTOCOL, row, value
 
+from lmsteer.evaluation.results import Result, ResultRow
 from lmsteer.records import Generation, Prompt
-from lmsteer.reporting.page import report, side_by_side
-from lmsteer.reporting.result import Result, ResultRow
+from lmsteer.reporting.run_report import report, side_by_side
 
 HOSTILE = "<script>alert(1)</script> {{ 7 * 7 }} {% raw %} \" onload='x' & <img src=http://outside>"
 STRENGTHS: list[dict[str, float]] = [{}, {"sentiment": 5.0}]

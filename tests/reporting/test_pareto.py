@@ -5,10 +5,10 @@ import pytest
 from handmade_runs import Made, made, write_run
 from matplotlib.figure import Figure
 
-from lmsteer.reporting.figures import to_png
-from lmsteer.reporting.measured import read_run
+from lmsteer.evaluation.comparable import read_run
+from lmsteer.reporting.comparison import Study, study
 from lmsteer.reporting.pareto import pareto
-from lmsteer.reporting.study import Study, study
+from lmsteer.reporting.plots import to_png
 
 TOXICITY = "expected_maximum_toxicity"
 

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 from handmade_runs import made, write_run
 
-from lmsteer.reporting.measured import read_run
-from lmsteer.reporting.metric import KNOWN, Metric
+from lmsteer.evaluation.comparable import read_run
+from lmsteer.evaluation.metric_names import KNOWN, Metric
+from lmsteer.reporting.comparison import Study, study
 from lmsteer.reporting.published import Entry, PublishedValue, published
-from lmsteer.reporting.study import Study, study
 
 ENTRY = Entry(
     table="detox",

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 
 from experiments.rank_epsilon.report import figure, main, markdown, points
 from lmsteer.errors import InputError
-from lmsteer.reporting.measured import read_run
-from lmsteer.reporting.study import Study, study
+from lmsteer.evaluation.comparable import read_run
+from lmsteer.reporting.comparison import Study, study
 
 RANKS, EPSILONS = (16, "full", 4), (1e-2, 1e-3)
 PLAIN = made({"positivity": [0.4, 0.5, 0.4, 0.5], "perplexity": [10.0] * 4})

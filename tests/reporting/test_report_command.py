@@ -15,12 +15,13 @@ import pytest
 from handmade_runs import made, write_run
 from test_page import HOSTILE, Page
 
-from lmsteer.records import Generation, Prompt, write_atomically
+from lmsteer.commands import report as command
+from lmsteer.commands import tables
+from lmsteer.records import Generation, Prompt
 from lmsteer.reporting import wandb_report
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, save_steer
-from src import report as command
-from src import tables
+from lmsteer.steering.steer_file import Origin, save_steer
+from lmsteer.storage.atomic_files import write_atomically
 
 TOXICITY = "expected_maximum_toxicity"
 PLAIN = {TOXICITY: [0.5, 0.7, 0.9, 0.3], "perplexity": [10.0, 12.0, 14.0, 16.0]}

@@ -7,7 +7,7 @@ from handmade import PROTOCOL, row, value
 from pydantic import ValidationError
 
 from lmsteer.errors import InputError
-from lmsteer.reporting.result import Result, ResultRow, read_result, strength_label, write_result
+from lmsteer.evaluation.results import Result, ResultRow, read_result, strength_label, write_result
 
 
 def test_a_result_comes_back_equal_and_is_written_to_the_same_bytes(tmp_path: Path, result: Result) -> None:

@@ -1,7 +1,7 @@
 from handmade import PROTOCOL, row, value
 
-from lmsteer.reporting.result import Result, ResultRow
-from lmsteer.reporting.table import markdown_table, table, text_table
+from lmsteer.evaluation.results import Result, ResultRow
+from lmsteer.reporting.result_table import markdown_table, table, text_table
 
 
 def test_the_table_holds_exactly_the_numbers_of_the_result(result: Result) -> None:

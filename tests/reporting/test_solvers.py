@@ -14,13 +14,13 @@ from experiments.one_pass.growth import figure as growth
 from experiments.one_pass.solvers import Place, at, budgets, figure, main, markdown, places, solver
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
-from lmsteer.fitting import FitSettings, SteerSettings, fit
+from lmsteer.evaluation.comparable import read_run
+from lmsteer.evaluation.metric_names import Metric
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
-from lmsteer.reporting.measured import read_run
-from lmsteer.reporting.metric import Metric
-from lmsteer.reporting.study import Study, study
-from lmsteer.stages import settings_of
-from lmsteer.steering.model import LanguageModel
+from lmsteer.reporting.comparison import Study, study
+from lmsteer.runs.stages import settings_of
+from lmsteer.training.fit import FitSettings, SteerSettings, fit
 
 PAPER = {"solver": "paper", "steps": 200, "rank": 64, "train_rows": 900}
 ONE_PASS = {"solver": "one_pass", "rank": "full", "damping": 1.0, "train_rows": 900}

@@ -6,11 +6,11 @@ import pytest
 from handmade_runs import made, write_run
 
 from lmsteer.errors import InputError
+from lmsteer.evaluation.comparable import MeasuredRun, read_run
 from lmsteer.metrics.classes import PromptMetric
-from lmsteer.metrics.comparison import Sample, compare
 from lmsteer.metrics.intervals import Interval
-from lmsteer.reporting.measured import MeasuredRun, read_run
-from lmsteer.reporting.study import StudyRow, study
+from lmsteer.metrics.paired_test import Sample, compare
+from lmsteer.reporting.comparison import StudyRow, study
 
 TOXICITY = "expected_maximum_toxicity"
 PLAIN = {TOXICITY: [0.5, 0.7, 0.9, 0.3], "perplexity": [10.0, 12.0, 14.0, 16.0]}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from handmade_runs import made, write_run
 
-from src import tables as command
+from lmsteer.commands import tables as command
 
 TOXICITY = "expected_maximum_toxicity"
 PLAIN = {TOXICITY: [0.5, 0.7, 0.9, 0.3], "perplexity": [10.0, 12.0, 14.0, 16.0]}

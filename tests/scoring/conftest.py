@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizer
 
-from lmsteer.data.embedded import MINILM
+from lmsteer.embedded.archives import MINILM
 
 WORDS = [
     "[PAD]",

@@ -8,11 +8,11 @@ from sklearn.linear_model import LogisticRegression
 from transformers import BertModel, BertTokenizer
 
 from lmsteer.data.corpus import Corpus, text_key
-from lmsteer.data.embedded import MINILM
+from lmsteer.embedded.archives import MINILM
 from lmsteer.errors import InputError
 from lmsteer.records import Row
-from lmsteer.scoring.embedding import INVERSE_PENALTY, EmbeddingScorer
-from lmsteer.scoring.encoder import SentenceEncoder
+from lmsteer.scoring.sentence_embedding import INVERSE_PENALTY, EmbeddingScorer
+from lmsteer.scoring.sentence_encoder import SentenceEncoder
 
 ROWS = tuple(
     Row(" ".join(["a", "film", "and"] * (n % 4) + [word] * (1 + n % 3)), 0.02 if n % 5 == 0 else label)

@@ -8,12 +8,13 @@ import torch
 from tokenizers import processors
 from torch import Tensor
 
+from lmsteer.analysis.token_evidence import covering, readings
 from lmsteer.errors import InputError
-from lmsteer.models import tiny
-from lmsteer.scoring.evidence import covering, readings
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.random_models import tiny
 from lmsteer.scoring.perplexity import conditional_nats
-from lmsteer.steering.model import LanguageModel, SteeredLM
 from lmsteer.steering.steer import Steer
+from lmsteer.steering.steered_model import SteeredLM
 
 TEXTS = [
     "The film is warm and funny.",

@@ -12,9 +12,9 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from lmsteer.errors import InputError
-from lmsteer.models import tiny
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.random_models import tiny
 from lmsteer.scoring.perplexity import conditional_nats
-from lmsteer.steering.model import LanguageModel
 
 PROMPTS = ["The film is", "This is not the worst", "I", "", "Where were you on the night of the storm"]
 CONTINUATIONS = [

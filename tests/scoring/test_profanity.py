@@ -5,7 +5,7 @@ from importlib.metadata import version
 import profanity_check
 import pytest
 
-from lmsteer.scoring.profanity import ProfanityScorer
+from lmsteer.scoring.alt_profanity_check import ProfanityScorer
 
 
 def test_swearing_scores_high_and_polite_words_low() -> None:

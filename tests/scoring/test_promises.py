@@ -12,13 +12,13 @@ from transformers import BertForSequenceClassification
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
 from lmsteer.records import Row
-from lmsteer.scoring.embedding import EmbeddingScorer
+from lmsteer.scoring.alt_profanity_check import ProfanityScorer
 from lmsteer.scoring.hub_classifier import HubClassifierScorer
-from lmsteer.scoring.profanity import ProfanityScorer
 from lmsteer.scoring.replay import ReplayScorer
 from lmsteer.scoring.scorer import Scorer
+from lmsteer.scoring.sentence_embedding import EmbeddingScorer
 from lmsteer.scoring.tfidf import TfidfScorer
-from lmsteer.scoring.wordlist import WordListScorer
+from lmsteer.scoring.word_list import WordListScorer
 
 LONG = "nice film and awful person " * 4000
 ROWS = tuple(
@@ -53,7 +53,7 @@ def scorer(
         bert(labels=["no", "yes"])
         return HubClassifierScorer(id=str(tmp_path / "bert"), label="yes")
     request.getfixturevalue("tiny_encoder")
-    monkeypatch.setattr("lmsteer.scoring.encoder.MAX_TOKENS", 32)
+    monkeypatch.setattr("lmsteer.scoring.sentence_encoder.MAX_TOKENS", 32)
     return EmbeddingScorer(corpus=corpus)
 
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from lmsteer.errors import InputError
-from lmsteer.models import tiny
-from lmsteer.scoring import store as module
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.random_models import tiny
+from lmsteer.scoring import cache as module
+from lmsteer.scoring.cache import ScoreStore, score_store
 from lmsteer.scoring.perplexity import conditional_nats
-from lmsteer.scoring.store import ScoreStore, score_store
-from lmsteer.steering.model import LanguageModel
 
 
 class Oracle:

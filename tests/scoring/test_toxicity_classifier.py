@@ -13,7 +13,7 @@ from detoxify.detoxify import MODEL_URLS
 from transformers import BertForSequenceClassification
 
 from lmsteer.errors import InputError
-from lmsteer.scoring.toxicity_classifier import DetoxifyScorer
+from lmsteer.scoring.detoxify_scorer import DetoxifyScorer
 
 Build = Callable[..., BertForSequenceClassification]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lmsteer.errors import InputError
-from lmsteer.scoring import wordlist
-from lmsteer.scoring.wordlist import WordListScorer
+from lmsteer.scoring import word_list as wordlist
+from lmsteer.scoring.word_list import WordListScorer
 
 HEADER = "text,canonical_form_1,category_1,severity_rating,severity_description"
 LINES = [

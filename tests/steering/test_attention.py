@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from lmsteer.models import tiny
-from lmsteer.steering import attention
-from lmsteer.steering.attention import attention_by_products, fast_attention
+from lmsteer.models import attention
+from lmsteer.models.attention import attention_by_products, fast_attention
+from lmsteer.models.random_models import tiny
 
 
 class Layer(nn.Module):

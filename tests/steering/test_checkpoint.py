@@ -15,15 +15,17 @@ from transformers import (
 )
 
 from lmsteer.errors import InputError
-from lmsteer.generation.generate import Generator
+from lmsteer.export import checkpoint
+from lmsteer.export.checkpoint import next_tokens, write_checkpoint
+from lmsteer.generation.generator import Generator
 from lmsteer.generation.sampling import Greedy
-from lmsteer.models import load_model, tiny
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.load import load_model
+from lmsteer.models.random_models import tiny
 from lmsteer.records import Prompt
-from lmsteer.steering import checkpoint
-from lmsteer.steering.checkpoint import next_tokens, write_checkpoint
 from lmsteer.steering.fold import fold
-from lmsteer.steering.model import LanguageModel, SteeredLM
 from lmsteer.steering.steer import Steer
+from lmsteer.steering.steered_model import SteeredLM
 
 IDS = torch.tensor([[5, 17, 3, 260, 99], [7, 7, 301, 12, 1]])
 MASK = torch.ones_like(IDS)

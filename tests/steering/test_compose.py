@@ -10,11 +10,11 @@ from torch import Tensor
 
 import lmsteer
 from lmsteer.errors import InputError
-from lmsteer.steering.compose import compose, compose_files, kept_energy, steer_of, truncated
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.steering.composition import compose, compose_files, kept_energy, steer_of, truncated
 from lmsteer.steering.interference import LEADING, Interference, interference
-from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, load_steer, save_steer
+from lmsteer.steering.steer_file import Origin, load_steer, save_steer
 
 PROMPTS = ["the film is", "I would like to know", "nobody came"]
 

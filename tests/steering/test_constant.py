@@ -9,19 +9,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lmsteer.analysis.interpretation import interpret
 from lmsteer.errors import InputError
-from lmsteer.export import Export
-from lmsteer.interpretation import interpret
+from lmsteer.export.exporter import Export
+from lmsteer.models.head import Head
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
-from lmsteer.steering.agreement import agreement
-from lmsteer.steering.compose import compose, truncated
-from lmsteer.steering.divergence import divergence
+from lmsteer.steering.composition import compose, truncated
 from lmsteer.steering.fold import SteeredHead, fold
-from lmsteer.steering.head import Head
-from lmsteer.steering.model import LanguageModel, SteeredLM
+from lmsteer.steering.kl import divergence
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import KEY, Origin, load_steer, save_steer
-from lmsteer.steering.transfer import Maps, Places, moved
+from lmsteer.steering.steer_file import KEY, Origin, load_steer, save_steer
+from lmsteer.steering.steered_model import SteeredLM
+from lmsteer.transfer.effect_agreement import agreement
+from lmsteer.transfer.steer_maps import Maps, Places, moved
 
 IDS = torch.tensor([[5, 17, 33, 2, 9], [8, 1, 40, 7, 3]])
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lmsteer.steering import cross_entropy
-from lmsteer.steering.cross_entropy import blocked_cross_entropy, exp_
-from lmsteer.steering.head import Head
+from lmsteer.models import cross_entropy
+from lmsteer.models.cross_entropy import blocked_cross_entropy, exp_
+from lmsteer.models.head import Head
 
 KINDS = [(None, False, 1.0), (None, True, 0.5), (2.0, False, 1.0), (5.0, True, 0.5)]
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lmsteer.steering import divergence as module
-from lmsteer.steering.divergence import divergence
-from lmsteer.steering.model import LanguageModel
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.steering import kl as module
+from lmsteer.steering.kl import divergence
 from lmsteer.steering.steer import Steer
 
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from lmsteer.steering.head import Head
-from lmsteer.steering.model import LanguageModel
+from lmsteer.models.head import Head
+from lmsteer.models.language_model import LanguageModel
 
 
 def test_the_head_reproduces_the_models_own_logits(model: LanguageModel) -> None:

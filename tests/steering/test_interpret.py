@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lmsteer.errors import InputError
-from lmsteer.steering.head import Head
-from lmsteer.steering.interpret import (
+from lmsteer.models.head import Head
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.steering.directions import (
     Directions,
     directions,
     directions_holding,
@@ -19,7 +20,6 @@ from lmsteer.steering.interpret import (
     pull,
     randomized,
 )
-from lmsteer.steering.model import LanguageModel
 from lmsteer.steering.steer import Steer
 
 

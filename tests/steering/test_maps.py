@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lmsteer.errors import InputError
-from lmsteer.steering.maps import centered, explained, legacy_map, procrustes, ridge
+from lmsteer.transfer.linear_maps import centered, explained, legacy_map, procrustes, ridge
 
 RANDOM = torch.Generator().manual_seed(0)
 X = torch.randn(200, 6, generator=RANDOM, dtype=torch.float64)

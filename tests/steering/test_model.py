@@ -6,11 +6,12 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lmsteer.errors import InputError
-from lmsteer.models import tiny
+from lmsteer.models.head import Head
+from lmsteer.models.language_model import LanguageModel, resolve_device
+from lmsteer.models.random_models import tiny
 from lmsteer.steering.fold import fold
-from lmsteer.steering.head import Head
-from lmsteer.steering.model import LanguageModel, SteeredLM, resolve_device
 from lmsteer.steering.steer import Steer
+from lmsteer.steering.steered_model import SteeredLM
 
 IDS = torch.tensor([[5, 17, 3, 260, 99], [7, 7, 301, 12, 1]])
 MASK = torch.ones_like(IDS)

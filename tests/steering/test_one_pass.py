@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from lmsteer.errors import InputError
-from lmsteer.steering.head import Head
-from lmsteer.steering.null import above, check_permutations, permuted, threshold
-from lmsteer.steering.one_pass import Estimate, Step, whitener
-from lmsteer.steering.residuals import Residuals
-from lmsteer.steering.statistics import Statistics
+from lmsteer.models.head import Head
+from lmsteer.one_pass.natural_gradient import Estimate, Step, whitener
+from lmsteer.one_pass.permutation_test import above, check_permutations, permuted, threshold
+from lmsteer.one_pass.residuals import Residuals
+from lmsteer.one_pass.statistics import Statistics
 
 WIDTH, VOCABULARY, LENGTH = 12, 60, 10
 CONSTANT = torch.linspace(1, -1, WIDTH) / 4
@@ -192,8 +192,8 @@ def test_sums_of_shards_are_those_of_the_whole() -> None:
 
 @pytest.mark.parametrize("few", [1, 99])
 def test_sums_are_those_of_their_definition_token_by_token(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lmsteer.steering.statistics.FEW", few)  # texts are weighed, or tokens
-    monkeypatch.setattr("lmsteer.steering.statistics.BLOCK", 2 * WIDTH**2)  # two texts at once
+    monkeypatch.setattr("lmsteer.one_pass.statistics.FEW", few)  # texts are weighed, or tokens
+    monkeypatch.setattr("lmsteer.one_pass.statistics.BLOCK", 2 * WIDTH**2)  # two texts at once
     noise = torch.Generator().manual_seed(4)
     count = [3, 0, 7, 1, 5]
     c, d = torch.randn(2, sum(count), WIDTH, generator=noise)

@@ -10,15 +10,17 @@ from tests.conftest import ARCHITECTURES, build_lm
 
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.errors import InputError
-from lmsteer.generation.generate import generate
+from lmsteer.export.checkpoint import write_checkpoint
+from lmsteer.generation.generator import generate
 from lmsteer.generation.sampling import Nucleus
-from lmsteer.models import load_model, tiny
+from lmsteer.models.device_map import is_spread
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.load import load_model
+from lmsteer.models.random_models import tiny
 from lmsteer.scoring.perplexity import conditional_nats
-from lmsteer.steering.checkpoint import write_checkpoint
-from lmsteer.steering.model import LanguageModel, SteeredLM
-from lmsteer.steering.placement import is_spread
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, load_steer, save_steer
+from lmsteer.steering.steer_file import Origin, load_steer, save_steer
+from lmsteer.steering.steered_model import SteeredLM
 
 TEXTS = ["The film is a warm and funny story.", "This is dull", "I would like to know where you were", "slow"]
 IDS = torch.arange(1, 13).view(2, 6)

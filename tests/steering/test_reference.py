@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from lmsteer.errors import InputError
-from lmsteer.models import tiny
-from lmsteer.steering.model import LanguageModel, SteeredLM
-from lmsteer.steering.reference import read_reference
-from lmsteer.steering.store import load_steer, save_steer
+from lmsteer.export.reference_checkpoint import read_reference
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.random_models import tiny
+from lmsteer.steering.steer_file import load_steer, save_steer
+from lmsteer.steering.steered_model import SteeredLM
 
 IDS = torch.tensor([[5, 17, 3, 260, 99], [7, 7, 301, 12, 1]])
 OPTIONS = {

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from lmsteer.steering.head import Head
-from lmsteer.steering.model import LanguageModel
-from lmsteer.steering.residuals import Residuals
+from lmsteer.models.head import Head
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.one_pass.residuals import Residuals
 
 
 def heads() -> dict[str, Head]:
@@ -25,8 +25,8 @@ def known_logits(head: Head, hidden_ND: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture(params=list(heads()))
 def head(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Head:
-    monkeypatch.setattr("lmsteer.steering.residuals.COLUMNS", {"cpu": 16})  # several blocks
-    monkeypatch.setattr("lmsteer.steering.residuals.TOKENS", {"cpu": 7})
+    monkeypatch.setattr("lmsteer.one_pass.residuals.COLUMNS", {"cpu": 16})  # several blocks
+    monkeypatch.setattr("lmsteer.one_pass.residuals.TOKENS", {"cpu": 7})
     return heads()[request.param]
 
 

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lmsteer.errors import InputError
-from lmsteer.models import tiny
-from lmsteer.steering.model import LanguageModel
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.random_models import tiny
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.store import Origin, load_steer, save_steer
+from lmsteer.steering.steer_file import Origin, load_steer, save_steer
 
 
 @pytest.fixture

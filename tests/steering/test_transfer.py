@@ -8,11 +8,20 @@ import torch
 from torch import Tensor
 
 from lmsteer.errors import InputError
-from lmsteer.steering.agreement import agreement, mean_probabilities
-from lmsteer.steering.head import Head
-from lmsteer.steering.maps import legacy_map
+from lmsteer.models.head import Head
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.transfer import KINDS, Anchors, Maps, Places, fit_maps, moved, part_of, reconstruction
+from lmsteer.transfer.effect_agreement import agreement, mean_probabilities
+from lmsteer.transfer.linear_maps import legacy_map
+from lmsteer.transfer.steer_maps import (
+    KINDS,
+    Anchors,
+    Maps,
+    Places,
+    fit_maps,
+    moved,
+    part_of,
+    reconstruction,
+)
 
 WIDTH, TOKENS, N = 8, 60, 300
 

@@ -9,8 +9,9 @@ from tokenizers.models import BPE, WordPiece
 from transformers import PreTrainedTokenizerFast
 
 from lmsteer.errors import InputError
-from lmsteer.models import tiny
-from lmsteer.steering.vocabulary import shared_tokens, token_forms
+from lmsteer.models.random_models import tiny
+from lmsteer.models.token_forms import token_forms
+from lmsteer.transfer.shared_vocabulary import shared_tokens
 
 SENTENCEPIECES = ["<bos>", "<0x20>", "<0x41>", "<0xC3>", "A", "▁film", "s", "▁", "▁Film", "é", "▁the"]
 BYTE_LEVEL = ["<|end|>", "Ġfilm", "s", "A", "Ãĥ", "Ã", "Ġ", "Ċ", "film", "Ġthe", "Ã©"]

@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from lmsteer.steering.words import visible_tokens, whole_words
+from lmsteer.analysis.words import visible_tokens, whole_words
 
 PIECES = ["good", "Good", "GOOD", "un", "unk", "able", "ness", "it", "don", "café", "x86", "!", "storm", "rain", "<b>"]
 """Each with and without a space before it."""

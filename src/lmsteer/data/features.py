@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lmsteer.data.batching import length_sorted_groups
 from lmsteer.errors import InputError
-from lmsteer.steering.model import LanguageModel
+from lmsteer.models.language_model import LanguageModel
 
 TOKENS = {"cpu": 1024}
 MANY_TOKENS = 16384

@@ -16,8 +16,8 @@ from torch import Tensor
 from lmsteer.errors import InputError
 from lmsteer.generation.noise import uniform
 from lmsteer.generation.sampling import Noise
-from lmsteer.steering.attention import fast_attention
-from lmsteer.steering.model import LanguageModel
+from lmsteer.models.attention import fast_attention
+from lmsteer.models.language_model import LanguageModel
 
 Readout = Callable[[Tensor], Tensor]
 """Hidden states (B, D) to logits (B, V): a head, folded or not, or a ``SteeredHead``."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lmsteer.errors import InputError
-from lmsteer.steering.cross_entropy import exp_
+from lmsteer.models.cross_entropy import exp_
 
 Noise = Callable[[NDArray[np.int64], int], NDArray[np.float64]]
 """(rows, draw) -> one uniform number in [0, 1) per row."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lmsteer.reporting.metric import Metric
-from lmsteer.reporting.result import Result, ResultRow, Value
+from lmsteer.evaluation.metric_names import Metric
+from lmsteer.evaluation.results import Result, ResultRow, Value
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from lmsteer.evaluation.metric_names import Metric
 from lmsteer.metrics.intervals import Interval
-from lmsteer.reporting.figures import COLORS, MARKERS, STYLE, short, widened
-from lmsteer.reporting.layout import in_table_order, kind_label
-from lmsteer.reporting.line import DUMMY
-from lmsteer.reporting.metric import Metric
-from lmsteer.reporting.study import Study, StudyRow
+from lmsteer.reporting.comparison import Study, StudyRow
+from lmsteer.reporting.comparison_tables import in_table_order, kind_label
+from lmsteer.reporting.plots import COLORS, MARKERS, STYLE, short, widened
+from lmsteer.reporting.series import DUMMY
 
 COST = "perplexity"
 RINGS = {"kl": ("o", "equal KL"), "perplexity": ("s", "equal perplexity")}

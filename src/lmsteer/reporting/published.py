@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from lmsteer.reporting.line import DUMMY
-from lmsteer.reporting.study import Study, StudyRow
+from lmsteer.reporting.comparison import Study, StudyRow
+from lmsteer.reporting.series import DUMMY
 
 SETS = {"real-toxicity-prompts": "nontoxic"}
 """Prompt sets that the published tables call otherwise."""

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from lmsteer.reporting.figures import COLORS, STYLE
-from lmsteer.reporting.interpretation import Interpretation
+from lmsteer.analysis.interpretation_file import Interpretation
+from lmsteer.reporting.plots import COLORS, STYLE
 
 DRAWN = 12
 """Directions that are drawn one by one."""

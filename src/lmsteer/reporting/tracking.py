@@ -11,11 +11,11 @@ from typing import Any
 from PIL import Image
 from pytorch_lightning.loggers import Logger, WandbLogger
 
+from lmsteer.evaluation.results import Result
 from lmsteer.records import read_generations
-from lmsteer.reporting.figures import loss_curve, strength_curve, to_png
-from lmsteer.reporting.page import side_by_side
-from lmsteer.reporting.result import Result
-from lmsteer.steering.store import Origin
+from lmsteer.reporting.plots import loss_curve, strength_curve, to_png
+from lmsteer.reporting.run_report import side_by_side
+from lmsteer.steering.steer_file import Origin
 
 
 @dataclass(frozen=True)

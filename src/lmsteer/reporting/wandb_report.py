@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmsteer.errors import InputError
-from lmsteer.reporting.formats import markdown
-from lmsteer.reporting.layout import Block
-from lmsteer.reporting.loggers import has_key
+from lmsteer.reporting.comparison_formats import markdown
+from lmsteer.reporting.comparison_tables import Block
+from lmsteer.training.loggers import has_key
 
 PACKAGE = "wandb_workspaces"
 STEP = "trainer/global_step"

@@ -14,8 +14,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from transformers.utils import logging as transformers_logging
 
 from lmsteer.errors import InputError
+from lmsteer.models.language_model import INCIDENTAL, Device, resolve_device
 from lmsteer.scoring.scorer import checked, in_length_order
-from lmsteer.steering.model import INCIDENTAL, Device, resolve_device
 
 
 class HubClassifierScorer:

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from lmsteer.errors import InputError
+from lmsteer.models.attention import fast_attention
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.scoring.scorer import in_batches
-from lmsteer.steering.attention import fast_attention
-from lmsteer.steering.model import LanguageModel
 
 TOKENS = {"cpu": 2048}
 MANY_TOKENS = 32768

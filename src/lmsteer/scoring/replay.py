@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lmsteer.data.table import number_of
+from lmsteer.data.readers.table import number_of
 from lmsteer.errors import InputError
 from lmsteer.records import read_jsonl
 from lmsteer.scoring.scorer import checked

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lmsteer.steering.head import Head
+from lmsteer.models.head import Head
 from lmsteer.steering.steer import Steer
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lmsteer.steering.interpret import Directions, directions
+from lmsteer.steering.directions import Directions, directions
 from lmsteer.steering.steer import Steer
 
 LEADING = 8

@@ -1,0 +1,38 @@
+"""Take over a checkpoint of the reference implementation of LM-Steer as a steer file.
+
+python -m src.convert checkpoint=FILE.pt model=gpt2-large
+"""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from lmsteer.cli.configuration import Words, build, entry_point, record, resolved
+from lmsteer.export.reference_checkpoint import read_reference
+from lmsteer.runs import stages
+from lmsteer.runs.run import Run
+from lmsteer.steering.steer_file import save_steer
+
+KEYS = {"stack", "run_dir", "device", "dtype", "model", "checkpoint", "names", "epsilon"}
+KINDS: dict[str, Any] = {"checkpoint": Words, "names": list[Words] | None, "epsilon": float | None}
+
+
+def convert(cfg: DictConfig) -> Path:
+    """Write ``steer.safetensors`` in the run folder, and say what it was made of."""
+    config = resolved(cfg, KEYS, KINDS)
+    run = Run(Path(config["run_dir"]), record(config))
+    model = build(config["model"], device=config["device"], dtype=config["dtype"])
+    checkpoint, path = Path(config["checkpoint"]), run.path(stages.STEER)
+    steer, origin = read_reference(checkpoint, model, names=config["names"], epsilon=config["epsilon"])
+    run.begin()
+    save_steer(path, steer, origin)
+    trained_on = origin.derivation["options"].get("model_name", "not named in it")
+    print(
+        f"{checkpoint}: dimensions {', '.join(steer.dimensions)}, rank {steer.rank}, epsilon {steer.epsilon:g}; "
+        f"its model: {trained_on}, taken for {model.name}\n{path}"
+    )
+    return path
+
+
+main = entry_point("convert")(convert)

@@ -1,0 +1,80 @@
+"""Score a file of generations: ours, or a plain DExperts or LM-Steer one.
+
+python -m src.evaluate generations=RUN/generations.jsonl protocol=sentiment-offline
+"""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from lmsteer.cli.configuration import build, entry_point, record, resolved
+from lmsteer.errors import InputError
+from lmsteer.evaluation.evaluator import Labels
+from lmsteer.evaluation.protocol import Protocol
+from lmsteer.evaluation.results import Result
+from lmsteer.records import read_generations
+from lmsteer.runs import stages
+from lmsteer.runs.run import CONFIG, Run
+from lmsteer.scoring.cache import score_store
+from lmsteer.steering.steer_file import load_steer
+
+KEYS = {
+    *("stack", "run_dir", "device", "dtype", "model", "steer", "data", "protocol"),
+    *("generations", "method", "writer", "scores"),
+}
+
+
+def evaluate(cfg: DictConfig) -> Result:
+    """Write ``metrics.json`` and ``report.html`` in the run folder and print the table."""
+    config = resolved(cfg, KEYS)
+    run, path = Run(Path(config["run_dir"]), record(config)), Path(config["generations"])
+    scores = score_store(config["scores"])
+    read_generations(path)
+    if not config.get("protocol"):
+        raise InputError("protocol=none: nothing to measure; choose a protocol with scorers")
+    protocol: Protocol = build(config["protocol"])
+    model = build(config["model"], device=config["device"], dtype=config["dtype"])
+    run.begin()
+    result = stages.evaluate_stage(
+        run, path, protocol, lambda: protocol.judge_of(model), labels_of(path, config), scores=scores
+    )
+    stages.report_stage(run, path, result, None)
+    return result
+
+
+def labels_of(path: Path, config: dict[str, Any]) -> Labels:
+    """Who wrote the generations: as told, else as the steer and configuration beside the file say, else unknown."""
+    beside = _read_config(path.with_name(CONFIG))
+    model, protocol = (beside[key] if isinstance(beside.get(key), dict) else {} for key in ("model", "protocol"))
+    seed, decoding = beside.get("seed"), beside.get("decoding")
+    name = model.get("name") or model.get("id") or str(model.get("_target_", "unknown")).rpartition(".")[2]
+    settings = {}
+    if path.with_name(stages.STEER).is_file():
+        steer, origin = load_steer(path.with_name(stages.STEER))
+        name, settings = origin.model, stages.settings_of(steer, origin)
+    if not protocol:  # texts of src.generate, whose seed is that of the noise
+        protocol, seed = {"seed": seed, "batch_size": beside.get("batch_size")}, None
+    return Labels(
+        model=config["writer"] or str(name),
+        seed=seed if isinstance(seed, int) else None,
+        plain=config["method"],
+        settings=settings,
+        decoding=decoding if isinstance(decoding, dict) else None,
+        batch_size=protocol.get("batch_size"),
+        noise_seed=protocol.get("seed"),
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The configuration of a run; empty where the file is missing or somebody else's."""
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+        return {}
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+main = entry_point("evaluate")(evaluate)

@@ -1,0 +1,44 @@
+"""Write a model with a steer folded into it as a plain checkpoint, or a steer alone; either with a model card.
+
+python -m src.export steer_file=RUN/steer.safetensors strength=5 out=FOLDER
+"""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from lmsteer.cli.configuration import Words, build, entry_point, resolved
+from lmsteer.commands.generate import named_strength
+from lmsteer.errors import InputError
+from lmsteer.export.exporter import Export, Form
+
+KEYS = {
+    *("stack", "run_dir", "device", "dtype", "model", "steer_file", "strength"),
+    *("out", "form", "base_model", "license"),
+}
+KINDS: dict[str, Any] = {"out": Words, "form": Form, "base_model": Words | None, "license": Words | None}
+
+
+def export(cfg: DictConfig) -> Path:
+    """Write the folder and say where it is."""
+    config = resolved(cfg, KEYS, KINDS)
+    folder, form = Path(config["run_dir"]), config["form"]
+    if form == "factors" and config["strength"] is not None:
+        raise InputError(f"strength={config['strength']}: form=factors keeps every strength; leave strength out")
+    model = build(config["model"], device=config["device"], dtype=config["dtype"])
+    what = Export(
+        model,
+        Path(config["steer_file"]),
+        base_model=config["base_model"] or "",
+        license=config["license"] or "",
+    )
+    if form == "checkpoint":
+        what.checkpoint(folder, named_strength(config["strength"], what.steer))
+    else:
+        what.factors(folder)
+    print(f"{form} of {what.steer_file} for {model.name}: {folder}")
+    return folder
+
+
+main = entry_point("export")(export)

@@ -1,0 +1,84 @@
+"""Continue prompts with a steer at one strength, or with the plain model.
+
+python -m src.generate steer_file=RUN/steer.safetensors strength=5 prompts.path=FILE.jsonl
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from lmsteer.cli.configuration import build, entry_point, record, resolved
+from lmsteer.cli.launch import launch
+from lmsteer.data.prompts.prompt_sets import PromptSet
+from lmsteer.distributed.process_group import World
+from lmsteer.errors import InputError
+from lmsteer.generation.generation_files import read_written, wanted
+from lmsteer.generation.generator import Generator, strength_vector
+from lmsteer.records import Generation
+from lmsteer.runs import preflight as resources
+from lmsteer.runs import stages
+from lmsteer.runs.run import Run
+from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer_file import load_steer
+
+KEYS = {
+    *("stack", "run_dir", "seed", "device", "dtype", "model", "prompts", "decoding"),
+    *("steer_file", "strength", "samples", "batch_size", "trainer"),
+}
+
+
+def generate(cfg: DictConfig) -> list[Generation] | None:
+    """Write ``generations.jsonl`` in the run folder and print a few of them."""
+    found: list[Generation] | None = launch(job, resolved(cfg, KEYS))
+    return found
+
+
+def job(config: dict[str, Any], sweep: str, world: World) -> list[Generation]:
+    """The same in one of the processes that do it."""
+    run = Run(Path(config["run_dir"]), record(config), world)
+    prompts: PromptSet = build(config["prompts"])()
+    model = build(config["model"], device=config["device"], dtype=config["dtype"])
+    steer = load_steer(Path(config["steer_file"]), model)[0] if config["steer_file"] is not None else None
+    strength = named_strength(config["strength"], steer)
+    strength_vector(strength, steer)  # refused before the folder is taken
+    generator = Generator(
+        model,
+        prompts.prompts,
+        decoding=build(config["decoding"]),
+        samples=config["samples"],
+        seed=config["seed"],
+        batch_size=config["batch_size"],
+        prompts_name=prompts.name,
+    )
+    path = run.path(stages.GENERATIONS)
+    if not run.finished(stages.GENERATIONS) and world.first:
+        resources.before_generation(run.folder, generator, steered=steer is not None, processes=world.size)
+    run.begin()
+    if not run.finished(stages.GENERATIONS):
+        with run.timed("generate"):
+            generator.write(path, [strength], steer, world=world)
+    generations = read_written(path, wanted(prompts.prompts, [(strength, "")]), samples=config["samples"])
+    for generation in generations[:5]:
+        print(f"{generation.prompt.text} |{generation.texts[0]}")
+    print(f"\n{len(generations)} prompts × {config['samples']} samples: {path}")
+    return generations
+
+
+def named_strength(strength: object, steer: Steer | None) -> dict[str, float]:
+    """A strength by name: a bare number is that of the steer's first dimension, None is the plain model."""
+    try:
+        if strength is None:
+            return {}
+        given = strength.values() if isinstance(strength, Mapping) else [strength]
+        if any(isinstance(value, bool) for value in given):
+            raise TypeError
+        if isinstance(strength, Mapping):
+            return {str(name): float(value) for name, value in strength.items()}
+        return {steer.dimensions[0] if steer else "strength": float(strength)}  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InputError(f"strength={strength}: a number or {{name: number, …}} expected") from None
+
+
+main = entry_point("generate")(generate)

@@ -1,0 +1,98 @@
+"""Show which tokens of texts speak for a steer's attribute, and which strength suits each text.
+
+python -m src.highlight steer_file=RUN/steer.safetensors file=reviews.txt
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from omegaconf import DictConfig
+from pydantic import Field
+
+from lmsteer.analysis.highlighter import (
+    Decision,
+    Highlight,
+    Highlighter,
+    HighlightSettings,
+    agreement,
+    read_highlights,
+    threshold_of,
+)
+from lmsteer.cli.configuration import Words, build, entry_point, record, resolved
+from lmsteer.data.readers.text_file import Text, read_texts, refuse_shared
+from lmsteer.reporting.highlight_report import agreement_line, highlight_page, scale_of
+from lmsteer.reporting.terminal_highlight import has_colors, marked
+from lmsteer.runs.run import Run
+from lmsteer.steering.steer_file import load_steer
+from lmsteer.storage.atomic_files import write_atomically
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+KINDS: dict[str, Any] = {
+    "steer_file": Words,
+    "file": Words,
+    "dev": Words | None,
+    "dimension": Words | None,
+    "fixed": dict[str, Number] | None,
+    "strength": Number,
+    "against": Number | None,
+    "spans": Annotated[int, Field(ge=1)],
+    "span_tokens": Annotated[int, Field(ge=1)],
+    "grid": list[Number],
+    "decision": Decision,
+    "threshold": Number,
+    "shown": Annotated[int, Field(ge=1)],
+}
+KEYS = {"stack", "run_dir", "seed", "device", "dtype", "model", *KINDS}
+SETTINGS = ("dimension", "strength", "against", "spans", "span_tokens", "grid", "decision")
+LINES, SUMMARY, PAGE = "highlight.jsonl", "summary.json", "highlight.html"
+PRINTED = 20
+"""Texts shown on the terminal, at most."""
+
+
+def highlight(cfg: DictConfig) -> list[Highlight]:
+    """Write ``highlight.jsonl``, ``summary.json`` and ``highlight.html`` in the run folder and print some texts."""
+    config = resolved(cfg, KEYS, KINDS)
+    settings = HighlightSettings(fixed=config["fixed"] or {}, **{name: config[name] for name in SETTINGS})
+    texts, dev = read_texts(config["file"]), read_texts(config["dev"]) if config["dev"] else []
+    refuse_shared(texts, dev)
+    run = Run(Path(config["run_dir"]), record(config | {"sha256": digest(texts, dev)}))
+    model = build(config["model"], device=config["device"], dtype=config["dtype"])
+    steer, origin = load_steer(Path(config["steer_file"]), model)
+    highlighter = Highlighter(model, steer, settings)
+    if not run.finished(LINES):
+        threshold = threshold_of(highlighter(dev)) if dev else config["threshold"]
+        found = highlighter(texts, threshold=threshold)
+        summary = {**highlighter.summary(threshold), "agreement": agreement(found, seed=config["seed"])}
+        run.begin()
+        write_atomically(run.path(SUMMARY), [json.dumps(summary, indent=1, ensure_ascii=False)])
+        write_atomically(run.path(LINES), (one.model_dump_json() for one in found))
+    found, summary = read_highlights(run.path(LINES)), json.loads(run.path(SUMMARY).read_text(encoding="utf-8"))
+    facts = {"steer": config["steer_file"], "model": origin.model, "texts": config["file"]}
+    write_atomically(run.path(PAGE), [highlight_page(found, summary, facts=facts, shown=config["shown"])])
+    show(found, summary)
+    print("\n".join(["", *(str(run.path(name)) for name in (LINES, PAGE))]))
+    return found
+
+
+def show(found: Sequence[Highlight], summary: dict[str, Any]) -> None:
+    """Print the first texts, each with its score, and how the decisions agree with the labels."""
+    scale, colored = scale_of(found), has_colors(sys.stdout)
+    for one in found[:PRINTED]:
+        print(f"{one.score:+8.2f}  {marked(one, scale=scale, colored=colored)}")
+    if len(found) > PRINTED:
+        print(f"          … and {len(found) - PRINTED} more")
+    if summary["agreement"]:
+        print(f"\n{agreement_line(summary)}")
+
+
+def digest(*groups: Sequence[Text]) -> str:
+    """Of the texts themselves: the same name may come to hold others."""
+    content = json.dumps([[(text.text, text.label) for text in group] for group in groups])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+main = entry_point("highlight")(highlight)

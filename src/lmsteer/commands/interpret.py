@@ -1,0 +1,92 @@
+"""Take a steer apart: its singular directions, their words and contexts, and which of them carry the attribute.
+
+python -m src.interpret steer_file=RUN/steer.safetensors directions=8 words=12
+"""
+
+from itertools import chain, islice
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig
+from pydantic import Field
+
+from lmsteer.analysis.interpretation import interpret as read_with
+from lmsteer.analysis.interpretation import unseen
+from lmsteer.analysis.interpretation_file import Interpretation, read_interpretation
+from lmsteer.analysis.top_tokens import Shown
+from lmsteer.cli.configuration import Words, build, entry_point, record, resolved
+from lmsteer.data.corpus import Corpus
+from lmsteer.reporting.interpretation_report import html, markdown, text
+from lmsteer.reporting.plots import to_png
+from lmsteer.reporting.spectrum import spectrum
+from lmsteer.runs.run import Run
+from lmsteer.steering.steer_file import load_steer
+from lmsteer.storage.atomic_files import whole, write_atomically
+
+SHOWN = ("directions", "words", "contexts", "vocabulary", "draws")
+KEYS = {
+    *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol"),
+    *("steer_file", "dimension", "part", "rows", *SHOWN),
+}
+KINDS: dict[str, Any] = {
+    "steer_file": Words,
+    "dimension": Words,
+    "part": Literal["test", "dev"] | None,
+    "rows": Annotated[int, Field(ge=2)] | None,
+    **dict.fromkeys(("directions", "words"), Annotated[int, Field(ge=1)]),
+    **dict.fromkeys(("contexts", "draws"), Annotated[int, Field(ge=0)]),
+    "vocabulary": Literal["words", "all"],
+}
+FIGURES, REPORT, PAGE, PICTURE = (f"interpretation.{kind}" for kind in ("json", "md", "html", "png"))
+TEXTS = 20_000
+"""Texts of the corpus in which words are looked for, at most."""
+
+
+def interpret(cfg: DictConfig) -> Interpretation:
+    """Write ``interpretation.json``, ``.md``, ``.html`` and ``.png`` in the run folder and print the table."""
+    config = resolved(cfg, KEYS, KINDS)
+    run = Run(Path(config["run_dir"]), record(config))
+    if not run.finished(FIGURES):
+        found = interpreted(config)
+        run.begin()
+        write_atomically(run.path(FIGURES), [found.model_dump_json(indent=1)])
+    found = read_interpretation(run.path(FIGURES))
+    figure = spectrum(found)
+    write_atomically(run.path(REPORT), [markdown(found)])
+    write_atomically(run.path(PAGE), [html(found, figure)])
+    with whole(run.path(PICTURE)) as picture:
+        picture.write_bytes(to_png(figure))
+    print(f"\n{text(found)}\n\n{run.path(PAGE)}")
+    return found
+
+
+def interpreted(config: dict[str, Any]) -> Interpretation:
+    """Load what the configuration names and read it."""
+    corpus: Corpus = build(config["data"])
+    part, rows = unseen(corpus, config["part"], config["rows"], config["seed"])
+    model = build(config["model"], device=config["device"], dtype=config["dtype"])
+    steer, origin = load_steer(Path(config["steer_file"]), model)
+    dimension = config["dimension"]
+    return read_with(
+        model,
+        steer,
+        dimension,
+        rows,
+        Shown(**{name: config[name] for name in SHOWN}),
+        more=[row.text for row in islice(chain(corpus.train, corpus.dev, corpus.test, corpus.judge), TEXTS)],
+        facts={
+            "model": model.name,
+            "dimension": dimension,
+            "meaning": origin.meaning.get(dimension, ""),
+            "epsilon": steer.epsilon,
+            "fitted_on": origin.corpus.get("name"),
+            "corpus": corpus.name,
+            "part": part,
+            "vocabulary": config["vocabulary"],
+            "seed": config["seed"],
+        },
+        seed=config["seed"],
+    )
+
+
+main = entry_point("interpret")(interpret)

@@ -1,0 +1,72 @@
+"""Move a steer to another language model, whose width and vocabulary may differ.
+
+python -m src.transfer steer_file=RUN/steer.safetensors model@to=gemma-3-270m-embedded
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from omegaconf import DictConfig
+from pydantic import Field
+
+from lmsteer.cli.configuration import Words, build, entry_point, record, resolved
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.reporting.plots import to_png
+from lmsteer.reporting.transfer_report import kinds_figure, markdown
+from lmsteer.runs import stages
+from lmsteer.runs.run import Run
+from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer_file import Origin, load_steer, save_steer
+from lmsteer.storage.atomic_files import whole, write_atomically
+from lmsteer.transfer.steer_maps import Kind
+from lmsteer.transfer.steer_transfer import pair_of, transfer
+from lmsteer.transfer.unlabelled_texts import unlabelled
+
+KEYS = {
+    *("stack", "run_dir", "seed", "device", "dtype", "model", "data"),
+    *("steer_file", "to", "kind", "beside", "texts", "rows", "damping"),
+}
+KINDS: dict[str, Any] = {
+    "to": dict[str, Any],
+    "kind": Kind,
+    "beside": list[Kind],
+    "texts": Words | None,
+    "rows": Annotated[int, Field(ge=1)],
+    "damping": Annotated[float, Field(ge=0)],
+}
+REPORT, PICTURE = "transfer.md", "transfer.png"
+
+
+def move(cfg: DictConfig) -> Steer:
+    """Write ``steer.safetensors``, ``transfer.md`` and ``transfer.png`` in the run folder and print the report."""
+    config = resolved(cfg, KEYS, KINDS)
+    run = Run(Path(config["run_dir"]), record(config))
+    if not run.finished(stages.STEER):
+        steer, origin = made(run, config)
+        save_steer(run.path(stages.STEER), steer, origin)
+    steer, origin = load_steer(run.path(stages.STEER))
+    report = markdown(origin.model, origin.derivation)
+    write_atomically(run.path(REPORT), [report])
+    with whole(run.path(PICTURE)) as picture:
+        picture.write_bytes(to_png(kinds_figure(origin.derivation)))
+    print(f"\n{report}\n\n{run.path(stages.STEER)}")
+    print("strengths mean something else to another model; find those of equal cost with")
+    print(f"python -m src.calibrate steer_file={run.path(stages.STEER)} model=…")
+    return steer
+
+
+def made(run: Run, config: dict[str, Any]) -> tuple[Steer, Origin]:
+    """Load what the configuration names, take the folder, and transfer."""
+    path = None if config["texts"] is None else Path(config["texts"])
+    name, texts = unlabelled(None if path else build(config["data"]), path, n=config["rows"])
+    source: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
+    steer, origin = load_steer(Path(config["steer_file"]), source)
+    target = build(config["to"], device=config["device"], dtype=config["dtype"])
+    pair = pair_of(source, target, texts, name=name)
+    run.begin()
+    options = {option: config[option] for option in ("kind", "beside", "damping", "seed")}
+    with run.timed("transfer"):
+        return transfer(pair, steer, origin, **options)
+
+
+main = entry_point("transfer")(move)

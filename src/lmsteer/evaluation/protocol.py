@@ -1,0 +1,140 @@
+"""A protocol: what is generated at which strengths, and what scores it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lmsteer.data.prompts.prompt_sets import PromptSet
+from lmsteer.errors import InputError
+from lmsteer.evaluation.metric_names import Metric
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.scoring.scorer import Scorer
+from lmsteer.steering.budget import Budget
+from lmsteer.steering.steer import is_strength
+
+Direction = Literal["positive", "negative"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """One table: prompts, strengths, samples, scorers and judge. Prompts and judge are loaded when asked for.
+
+    Attributes:
+        metric: "toxicity" (expected maximum and probability, on continuations), or the name of a share such as
+            "positivity" (share of samples with a score above 0.5, on prompt + continuation).
+        prompts: Prompt sets; the keys are for people, the sets have names of their own.
+        strengths: Strengths of the steer's first dimension; the plain model is always measured too.
+        one_way: Keys of prompt sets that are steered in one direction only, such as negative prompts to positive.
+        kl: Nats per token between steered and plain model to which a further row is calibrated in each direction of
+            ``strengths``; a list: a row for each of its values; None: no such row.
+        perplexity: The same for multiples of the plain model's perplexity.
+        calibration_prompts: Prompts of each set on which strengths are calibrated, at most.
+        dummy: Strength of the dummy dimension in the steered rows, for steers that have one; 0 is off, the paper leaves
+            it on at 1.
+        seed: Fixes the sampling noise, whatever the seed of the training: rows differ by their steers alone.
+        scorers: By name. The first gives the metric its plain name, further ones have theirs in it.
+        judge: The model whose perplexity is reported; None: the unsteered model itself.
+        legacy_perplexity_limit: Samples above it are left out of the mean perplexity, as the reference leaves out those
+            above 1e4; for measuring the effect of that.
+
+    Raises:
+        InputError: If there are no strengths or samples, a strength is 0, repeated or not finite, a budget out of range
+            or repeated, or a name is not one.
+    """
+
+    name: str
+    metric: str
+    prompts: Mapping[str, Callable[[], PromptSet]] = field(default_factory=dict)
+    strengths: Sequence[float] = (-5.0, 5.0)
+    one_way: Mapping[str, Direction] = field(default_factory=dict)
+    kl: float | Sequence[float] | None = None
+    perplexity: float | Sequence[float] | None = None
+    calibration_prompts: int = 50
+    samples: int = 5
+    dummy: float = 0.0
+    seed: int = 0
+    scorers: Mapping[str, Scorer] = field(default_factory=dict)
+    judge: Callable[[], LanguageModel] | None = None
+    batch_size: int = 256
+    legacy_perplexity_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        values = list(self.strengths)
+        if not values or len(set(values)) != len(values) or not all(value and is_strength(value) for value in values):
+            raise InputError(
+                f"protocol.strengths={values}: distinct finite numbers other than 0, which float32 holds, expected"
+            )
+        for name in ("samples", "batch_size", "calibration_prompts"):
+            if getattr(self, name) < 1:
+                raise InputError(f"protocol.{name}={getattr(self, name)}: an integer of 1 or more expected")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"protocol.seed={self.seed}: an integer of 0 or more expected")
+        if not is_strength(self.dummy):
+            raise InputError(f"protocol.dummy={self.dummy}: a finite number that float32 holds expected")
+        limit = self.legacy_perplexity_limit
+        if limit is not None and not limit > 1:
+            raise InputError(f"protocol.legacy_perplexity_limit={limit}: a number above 1 expected")
+        self._check_names()
+        for direction in self.directions() if self.budgets() and self.prompts else ():
+            if not any(self.goes(key, direction) for key in self.prompts):
+                raise InputError(
+                    f"protocol.strengths={values}: no prompt set is steered in the direction {direction:+d}"
+                )
+
+    def _check_names(self) -> None:
+        if not re.fullmatch(r"[^\s@]+", self.metric) or not Metric(self.metric).is_attribute:
+            raise InputError(f"protocol.metric={self.metric!r}: a name without spaces and @ that no other metric has")
+        names = [scorer.name for scorer in self.scorers.values()]
+        if len(set(names)) != len(names) or not all(re.fullmatch("[^@]+", name) for name in names):
+            raise InputError(f"protocol.scorers: names {names}; distinct ones, not empty and without @, expected")
+        for key, direction in self.one_way.items():
+            if key not in self.prompts or direction not in ("positive", "negative"):
+                raise InputError(
+                    f"protocol.one_way.{key}={direction}: a prompt set of this protocol "
+                    f"({', '.join(self.prompts) or 'it has none'}) and positive or negative expected"
+                )
+
+    def budgets(self) -> list[Budget]:
+        """What strengths are calibrated to."""
+        return [*_budgets("kl", self.kl), *_budgets("perplexity", self.perplexity)]
+
+    def goes(self, key: str, strength: float) -> bool:
+        """Whether a prompt set is steered in the direction of a strength."""
+        return self.one_way.get(key) in (None, "positive" if strength > 0 else "negative")
+
+    def directions(self) -> list[int]:
+        """Signs of the strengths, -1 before 1."""
+        return sorted({1 if value > 0 else -1 for value in self.strengths})
+
+    def judge_of(self, model: LanguageModel) -> LanguageModel:
+        """The model whose perplexity is reported, where ``model`` is the unsteered one."""
+        return self.judge() if self.judge else model
+
+    def reserved(self) -> frozenset[str]:
+        """Keys of texts that scorers were fitted on, so that no steer is."""
+        return frozenset[str]().union(*(scorer.reserved for scorer in self.scorers.values()))
+
+    def prompt_sets(self) -> dict[str, PromptSet]:
+        """Load the prompts, by key.
+
+        Raises:
+            InputError: If the protocol has none, or two sets have one name.
+        """
+        if not self.prompts:
+            raise InputError(f"protocol {self.name}: no prompts; set protocol.prompts")
+        sets = {key: load() for key, load in self.prompts.items()}
+        names = [found.name for found in sets.values()]
+        if len(set(names)) != len(names):
+            raise InputError(f"protocol {self.name}: prompt sets have the names {names}; distinct ones expected")
+        return sets
+
+
+def _budgets(kind: Literal["kl", "perplexity"], values: float | Sequence[float] | None) -> list[Budget]:
+    given = [] if values is None else list(values) if isinstance(values, Sequence) else [values]
+    found = [Budget(kind, value) for value in given]
+    if len({budget.label for budget in found}) != len(found):
+        raise InputError(f"protocol.{kind}={given}: distinct numbers expected")
+    return found

@@ -1,0 +1,160 @@
+"""``metrics.json``: its schema, reading and writing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from lmsteer.errors import InputError
+from lmsteer.evaluation.metric_names import Metric
+from lmsteer.storage.atomic_files import write_atomically
+
+Name = Annotated[str, StringConstraints(min_length=1)]
+MetricName = Annotated[str, StringConstraints(pattern=r"^[^\s@]+(@[^@]+)?$")]
+ROUNDING = 1e-6
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Value(_Record):
+    """A measured value with the limits of its 95 % interval; ``n`` prompts stand behind it.
+
+    Limits are None where there is no interval (``n`` = 1). ``scorer`` names what judged the texts, None if nothing did.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int = Field(ge=1)
+    scorer: str | None
+
+    @model_validator(mode="after")
+    def _limits(self) -> Value:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high are both numbers or both null")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        return self
+
+
+class ResultRow(_Record):
+    """What one strength did to one model on one prompt set.
+
+    ``strength`` maps dimensions to values; that of the plain model is empty. ``budget`` names what it was calibrated
+    to, empty where it was given. ``method`` is ``plain``, ``lm-steer``, or whatever else wrote the texts; ``settings``
+    are those of its training, less the seed. Metrics are fractions in [0, 1], perplexities in [1, inf).
+    """
+
+    model: str
+    method: Name
+    seed: int | None
+    prompts: str
+    strength: dict[Name, float]
+    metrics: dict[MetricName, Value]
+    budget: str = ""
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("metrics")
+    @classmethod
+    def _in_range(cls, metrics: dict[str, Value]) -> dict[str, Value]:
+        for name, measured in metrics.items():
+            low, high = (0.0, 1.0) if Metric(name).is_fraction else (1.0, float("inf"))
+            for number in (measured.value, measured.low, measured.high):
+                if number is not None and not low - ROUNDING <= number <= high + ROUNDING:
+                    raise ValueError(f"{name} is {number}; a value in [{low:g}, {high:g}] is expected")
+        return metrics
+
+    @model_validator(mode="after")
+    def _plain_is_unsteered(self) -> ResultRow:
+        if self.is_plain and self.strength:
+            raise ValueError(f"method plain at strength {self.strength}; the plain model has none")
+        return self
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is the plain model, against which effects are quoted."""
+        return self.method == "plain"
+
+    @property
+    def label(self) -> str:
+        """What a row or column of a table is called: its strength, or the method where there is none."""
+        label = strength_label(self.strength) or self.method
+        return f"{label} ({self.budget})" if self.budget else label
+
+
+class Result(_Record):
+    """The whole of ``metrics.json``: how the figures were made, and one row per strength."""
+
+    protocol: dict[str, JsonValue]
+    rows: list[ResultRow] = Field(min_length=1)
+
+    @field_validator("protocol")
+    @classmethod
+    def _finite(cls, protocol: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        json.dumps(protocol, allow_nan=False)
+        return protocol
+
+    @field_validator("rows")
+    @classmethod
+    def _distinct(cls, rows: list[ResultRow]) -> list[ResultRow]:
+        seen = set()
+        for row in rows:
+            key = (row.model, row.method, row.seed, row.prompts, row.budget, *sorted(row.strength.items()))
+            if key in seen:
+                raise ValueError(f"two rows for {row.model}, {row.prompts}, {row.label}")
+            seen.add(key)
+        return rows
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """Every metric that some row has, in the order of columns: a metric's first scorer before further ones."""
+        return sorted({Metric(name) for row in self.rows for name in row.metrics}, key=lambda m: m.rank)
+
+
+def strength_label(strength: Mapping[str, float]) -> str:
+    """A strength to be read, ``sentiment +5, dummy +1``, in four digits; empty for an empty one."""
+    return ", ".join(f"{name} {value:+.4g}" if value else f"{name} 0" for name, value in strength.items())
+
+
+class _File(Result):
+    version: Literal[1] = Field(alias="schema")
+
+
+def read_result(path: Path) -> Result:
+    """Read ``metrics.json``.
+
+    Raises:
+        InputError: If the file is missing, not JSON, or not of the schema; names the file and the first wrong field.
+    """
+    try:
+        file = _File.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; a metrics.json is expected") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        reason = " ".join(first["msg"].split())
+        remedy = "a metrics.json of schema 1 is expected; delete a damaged one, its command writes it again"
+        raise InputError(f"{path}, {where}: {reason}; {remedy}") from error
+    return Result(protocol=file.protocol, rows=file.rows)
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write ``metrics.json``; the same result gives the same bytes."""
+    content = {"schema": 1, **result.model_dump(mode="json")}
+    write_atomically(path, [json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)])

@@ -1,0 +1,176 @@
+"""Folders to be published: a model with a steer folded in, or a steer alone, either with its card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from lmsteer.errors import InputError
+from lmsteer.evaluation.results import Result, read_result
+from lmsteer.export.checkpoint import next_tokens, write_checkpoint
+from lmsteer.export.model_card import Base, Folded, card
+from lmsteer.models.head import Head
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.runs import stages
+from lmsteer.runs.run import CONFIG, LOCK, Run
+from lmsteer.steering.fold import fold
+from lmsteer.steering.steer_file import load_steer
+from lmsteer.storage.atomic_files import write_atomically
+
+Form = Literal["checkpoint", "factors"]
+CARD = "README.md"
+PROMPT = "In my opinion, this film"
+"""What the card's log-probabilities stand behind."""
+QUANTIZED = "The weights here are not those of the hub, but of its {} quantization, which was turned back into numbers."
+EMBEDDED = (
+    Base(
+        "smollm2",
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+        license="apache-2.0",
+        note=QUANTIZED.format("Q4_1"),
+        code="lmsteer.smollm2()",
+    ),
+    Base(
+        "gemma-3-270m-embedded",
+        hub_id="google/gemma-3-270m",
+        license="gemma",
+        note=QUANTIZED.format("Q4_K_M"),
+        code="lmsteer.models.load.gemma_3_270m()",
+    ),
+)
+"""Models that do not come from the hub."""
+
+
+class Export:
+    """A steer file and its model, to be written in either form.
+
+    Args:
+        base_model: Hub id of the model for the card; empty: the one it was loaded by, if it was.
+        license: Of what is published, for the card; empty: a checkpoint's is that of its model where that is known.
+
+    Raises:
+        InputError: If the steer is not one of this model, or what was measured beside it cannot be read.
+    """
+
+    def __init__(self, model: LanguageModel, steer_file: Path, *, base_model: str = "", license: str = "") -> None:
+        self.model, self.steer_file = model, steer_file
+        self.steer, self.origin = load_steer(steer_file, model)
+        self.digest = _digest(steer_file)
+        self.metrics = steer_file.with_name(stages.METRICS)
+        self.result: Result | None = read_result(self.metrics) if self.metrics.is_file() else None
+        self.base, self.license = base_of(model, base_model), license
+
+    def checkpoint(self, folder: Path, strength: Mapping[str, float]) -> None:
+        """Write a checkpoint of the model steered at ``strength``, in the model's own dtype.
+
+        Raises:
+            InputError: If the strength is 0, not the steer's or far too large, transformers does not read back what was
+                written, or the folder holds anything else.
+        """
+        strength_K = self.steer.strengths(strength)
+        if not strength_K.any():
+            raise InputError(
+                "a checkpoint needs a strength other than 0, which is the plain model: give strength=5, or "
+                f"{{name: number}} of {', '.join(self.steer.dimensions)}; form=factors keeps every strength"
+            )
+        head = fold(self.model.head, self.steer, strength_K)
+        if not head.weight.isfinite().all():
+            raise InputError(f"strength {dict(strength)}: the folded head is not finite; take one nearer to 0")
+
+        def write(place: Path) -> None:
+            write_checkpoint(place, self.model, head)
+            self._write_card(place, self._folded(strength, head))
+
+        write_whole(folder, self._identity("checkpoint", strength), write)
+
+    def factors(self, folder: Path) -> None:
+        """Write the steer alone, byte for byte the file it came from.
+
+        Raises:
+            InputError: If the folder holds anything else.
+        """
+
+        def write(place: Path) -> None:
+            shutil.copyfile(self.steer_file, place / stages.STEER)
+            self._write_card(place, None)
+
+        write_whole(folder, self._identity("factors", {}), write)
+
+    def _folded(self, strength: Mapping[str, float], head: Head) -> Folded:
+        ids, tokens = next_tokens(self.model, head, PROMPT)
+        return Folded(strength, str(head.weight.dtype).removeprefix("torch."), PROMPT, ids, tokens)
+
+    def _write_card(self, place: Path, folded: Folded | None) -> None:
+        text = card(
+            self.base,
+            self.steer,
+            self.origin,
+            digest=self.digest,
+            folded=folded,
+            result=self.result,
+            license=self.license,
+        )
+        write_atomically(place / CARD, [text.rstrip("\n")])
+
+    def _identity(self, form: Form, strength: Mapping[str, float]) -> str:
+        """All that a folder depends on, as YAML (of which JSON is a part); no path of this machine."""
+        parts = {
+            "form": form,
+            "model": self.base.hub_id or self.base.name,
+            "revision": self.base.revision,
+            "fingerprint": self.origin.fingerprint,
+            "steer": self.digest,
+            "strength": dict(strength),
+            "dtype": str(self.model.head.weight.dtype).removeprefix("torch."),
+            "metrics": _digest(self.metrics) if self.result else "",
+            "license": self.license,
+            "lmsteer": version("lmsteer"),
+        }
+        return "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in parts.items()) + "\n"
+
+
+def base_of(model: LanguageModel, hub_id: str = "") -> Base:
+    """What is known of a model: the name that is given, else the one it was loaded by, else an embedded model's."""
+    for base in EMBEDDED:
+        if base.name == model.name:
+            return replace(base, hub_id=hub_id or base.hub_id)
+    loaded = str(model.lm.name_or_path or "")
+    by_id = loaded if "/" in loaded and not Path(loaded).is_dir() else ""
+    revision = str(getattr(model.lm.config, "_commit_hash", None) or "") if by_id else ""
+    return Base(model.name, hub_id or by_id, revision)
+
+
+def write_whole(folder: Path, record: str, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a folder beside ``folder``, which takes its place when it is whole; one that is there stays.
+
+    Args:
+        record: What identifies the content; it is written into the folder too.
+
+    Raises:
+        InputError: If ``folder`` holds anything else.
+    """
+    if Run(folder, record).finished(CONFIG):
+        return
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of an export that was killed
+    try:
+        Run(unfinished, record).begin()
+        write(unfinished)
+        (unfinished / LOCK).unlink(missing_ok=True)
+        for path in filter(Path.is_file, unfinished.rglob("*")):
+            shutil.copymode(unfinished / CONFIG, path)  # safetensors makes files that only their owner can read
+        if folder.exists():
+            folder.rmdir()
+        unfinished.replace(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

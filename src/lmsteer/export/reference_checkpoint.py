@@ -1,0 +1,173 @@
+"""Checkpoints of the reference implementation of LM-Steer, read without running anything in them.
+
+Shapes: K steers, D width, R rank.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lmsteer.errors import InputError
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.steering.steer import DUMMY, Steer
+from lmsteer.steering.steer_file import Origin
+
+LAYOUT = "torch.save([args, {projector1, projector2}, steps])"
+NAMED = {"toxicity": ("detox", "not toxic"), "sentiment": ("sentiment", "positive sentiment")}
+"""By the first word of the reference's data set: the attribute, and what its label +1 stands for."""
+SETTINGS = {"n_steps": "steps", "batch_size": "batch_size", "lr": "lr", "max_length": "max_length"}
+"""Options of the reference that a fit of ours has too."""
+LARGEST = 1e300
+"""Bound of the numbers that are taken over; an integer in a pickle may be larger than any float."""
+
+
+def read_reference(
+    path: Path, model: LanguageModel, *, names: Sequence[str] | None = None, epsilon: float | None = None
+) -> tuple[Steer, Origin]:
+    """A steer and its origin from a checkpoint of the reference implementation.
+
+    Its steer is ours: ``h + epsilon * sum_k v_k h projector1_k projector2_k^T``, both projectors (K, D, R).
+
+    Args:
+        names: Of all K steers in the file. None: the trained one by its data set and the dummy, as the file's own
+            options say; steers that were never trained are left out.
+        epsilon: For a file that has no options in it, as a transferred steer's; else the file's own.
+
+    Raises:
+        InputError: If the file is missing, damaged, holds anything but plain values and tensors, is a steer of another
+            kind, or does not fit the model; or if names or epsilon are neither given nor in the file.
+    """
+    args, state = _read(path)
+    options = vars(args) if args is not None else {}
+    first_KDR, second_KDR = _projectors(path, options, state, model)
+    kept = _names(path, options, names, len(first_KDR))
+    places = sorted(kept, key=lambda place: kept[place] == DUMMY)  # the attribute first: a bare strength is its
+    own = float(options["epsilon"]) if _is_number(options.get("epsilon")) else None
+    if own is not None and epsilon is not None and own != epsilon:
+        raise InputError(f"epsilon={epsilon:g}: {path} says {own:g}; leave epsilon out")
+    scale = epsilon if own is None else own
+    if scale is None:
+        raise InputError(f"{path}: says nothing of its epsilon; give epsilon=… (the reference's default is 1e-3)")
+    dimensions = [kept[place] for place in places]
+    steer = Steer(model.width, dimensions=dimensions, rank=first_KDR.shape[2], epsilon=scale)
+    steer.load_state_dict({"first": first_KDR[places], "second": second_KDR[places]})
+    return steer, _origin(path, options, model, dimensions, places)
+
+
+def _read(path: Path) -> tuple[argparse.Namespace | None, Mapping[str, Any]]:
+    """Options and state of a checkpoint; a bare state is taken too."""
+    if not path.is_file():
+        raise InputError(f"checkpoint={path}: no such file; expected {LAYOUT}")
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: refused, since it is damaged or holds more than options and tensors, which reading could run; "
+            f"expected {LAYOUT}"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        raise InputError(f"{path}: damaged, or no checkpoint of torch; expected {LAYOUT}") from error
+    parts = [None, content] if isinstance(content, dict) else content
+    if not isinstance(parts, list | tuple) or len(parts) < 2 or not isinstance(parts[1], dict):
+        raise InputError(f"{path}: a {type(content).__name__} of another layout; expected {LAYOUT}")
+    args = parts[0]
+    if not isinstance(args, argparse.Namespace | None):
+        raise InputError(f"{path}: its first part is a {type(args).__name__}, not options; expected {LAYOUT}")
+    return args, parts[1]
+
+
+def _projectors(
+    path: Path, options: Mapping[str, Any], state: Mapping[str, Any], model: LanguageModel
+) -> tuple[Tensor, Tensor]:
+    """Both projectors in float32."""
+    kind, place = options.get("adaptor_class", "multiply"), options.get("adapted_component", "final_layer")
+    if {"add_vec", "offset_vec"} & set(state) or kind != "multiply" or place != "final_layer":
+        found = ", ".join(str(name) for name in state)
+        raise InputError(
+            f"{path}: a steer of class {kind} at {place} ({found}); only class multiply at final_layer, a matrix on "
+            "the last hidden state, can be taken over"
+        )
+    first, second = state.get("projector1"), state.get("projector2")
+    if not (isinstance(first, Tensor) and isinstance(second, Tensor)):
+        raise InputError(f"{path}: no projector1 and projector2 in it; expected {LAYOUT}")
+    shapes = f"projector1 {tuple(first.shape)} and projector2 {tuple(second.shape)}"
+    if first.dim() != 3 or first.shape != second.shape or not all(first.shape):
+        raise InputError(f"{path}: {shapes}; two tensors of one shape (steers, width, rank) expected")
+    if first.shape[1] != model.width:
+        raise InputError(
+            f"{path}: a steer of width {first.shape[1]}, but model {model.name} has {model.width}; choose the model "
+            f"that it was trained on ({options.get('model_name', 'its name is not in the file')})"
+        )
+    if first.shape[2] > model.width:
+        raise InputError(f"{path}: {shapes}; a rank of at most the width expected")
+    first, second = first.detach().float(), second.detach().float()
+    if not (first.isfinite().all() and second.isfinite().all()):
+        raise InputError(f"{path}: damaged, some of its values are not finite")
+    return first, second
+
+
+def _names(path: Path, options: Mapping[str, Any], names: Sequence[str] | None, count: int) -> dict[int, str]:
+    """Names of the steers that are kept, by their place in the file."""
+    if names is not None:
+        if len(names) != count:
+            raise InputError(f"names={list(names)}: {path} has {count} steers; a name for each expected")
+        return dict(enumerate(names))
+    trained, dummy = options.get("training_steer"), options.get("dummy_steer")
+    attribute, _ = _attribute(options)
+    if not isinstance(trained, int) or not attribute:
+        raise InputError(f"{path}: does not say what its {count} steers are for; give names=[…], one for each")
+    found = {trained: attribute} | ({dummy: DUMMY} if isinstance(dummy, int) else {})
+    if not all(0 <= place < count for place in found):
+        raise InputError(f"{path}: its options speak of steers {sorted(found)}, but it has {count}; give names=[…]")
+    return found
+
+
+def _attribute(options: Mapping[str, Any]) -> tuple[str, str]:
+    """Name of the trained attribute and what positive strength means; empty where the options do not tell."""
+    name = str(options.get("dataset_name") or "")
+    return NAMED.get(name.partition("-")[0], (name, ""))
+
+
+def _origin(
+    path: Path, options: Mapping[str, Any], model: LanguageModel, dimensions: list[str], places: list[int]
+) -> Origin:
+    attribute, meaning = _attribute(options)
+    seed = options.get("seed")
+    return Origin(
+        model=model.name,
+        fingerprint=model.head.fingerprint(),
+        meaning={attribute: meaning} if meaning and attribute in dimensions else {},
+        corpus={"name": str(options["dataset_name"])} if options.get("dataset_name") else {},
+        seed=seed if isinstance(seed, int) else 0,
+        training={ours: options[name] for name, ours in SETTINGS.items() if _is_number(options.get(name))},
+        derivation={
+            "kind": "reference",
+            "digest": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "steers": places,
+            "options": {_words(name): _plain(value) for name, value in options.items()},
+        },
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST < value < LARGEST
+
+
+def _plain(value: object) -> object:
+    """A value as JSON has it."""
+    if isinstance(value, list | tuple):
+        return [item if _is_number(item) else _words(item) for item in value]
+    return value if value is None or isinstance(value, bool) or _is_number(value) else _words(value)
+
+
+def _words(value: object) -> str:
+    return str(value).encode("utf-8", "replace").decode("utf-8")  # a lone surrogate could not be written

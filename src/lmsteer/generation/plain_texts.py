@@ -1,0 +1,54 @@
+"""What the plain model writes, kept: it is the same for every steer, seed and run that it stands beside."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import nullcontext
+from pathlib import Path
+
+from filelock import FileLock
+
+from lmsteer.distributed.process_group import World
+from lmsteer.errors import InputError
+from lmsteer.generation.generation_files import read_written, wanted
+from lmsteer.generation.generator import Generator
+from lmsteer.storage.atomic_files import finished, whole
+
+
+class PlainTexts:
+    """Generations of the plain model by what they depend on, in a folder that any number of processes may share.
+
+    Args:
+        folder: Where they are kept; None: nowhere.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def write(self, generator: Generator, path: Path, world: World | None = None) -> None:
+        """Write the plain model's generations to ``path``: copied where they are kept, else generated and kept.
+
+        Args:
+            world: The processes that generate together, all of which call this; None: one.
+
+        Raises:
+            InputError: If the folder cannot be written to.
+        """
+        world = world or World()
+        if self.folder is None:
+            generator.write(path, [{}], world=world)
+            return
+        kept = self.folder / f"{generator.identity()}.jsonl"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(kept.with_suffix(".lock")) if world.first else nullcontext():
+                if not world.agreed(finished(kept)):
+                    generator.write(kept, [{}], world=world)
+            if not world.first:
+                return
+            read_written(kept, wanted(generator.prompts, [({}, "")]), samples=generator.samples)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise InputError(f"scores={self.folder.parent}: {reason}; another folder or off expected") from error
+        with whole(path) as temporary:
+            shutil.copyfile(kept, temporary)

@@ -1,0 +1,160 @@
+"""A frozen causal language model, and the same model steered.
+
+Shapes: B batch rows, T tokens, D width, K dimensions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lmsteer.errors import InputError
+from lmsteer.models.attention import fast_attention
+from lmsteer.models.device_map import computes_on, state_of
+from lmsteer.models.head import Head
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Dtype = Literal["auto", "float32", "bfloat16"]
+DeviceMap = str | dict[str, int | str] | None
+"""One of ``AUTOMATIC``, or the place of all or of each module: cpu, disk, or a GPU by name or number."""
+AUTOMATIC = ("auto", "balanced", "balanced_low_0", "sequential")
+INCIDENTAL = ("_name_or_path", "transformers_version", "dtype", "architectures")
+"""Entries of a model's configuration on which its hidden states do not depend."""
+
+
+def resolve_device(device: Device) -> torch.device:
+    """The device meant by ``auto`` (the best there is), or the one named.
+
+    Raises:
+        InputError: If the named device is not on this machine.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return torch.device(next(name for name, found in there.items() if found))
+    if not there.get(device, False):
+        found = ", ".join(name for name, found in there.items() if found)
+        raise InputError(f"device={device}: this machine has {found}; use one of these or device=auto")
+    return torch.device(device)
+
+
+def resolve_map(device_map: str | dict[str, int | str], device: Device) -> torch.device:
+    """The device that computes under a device map, the first if there are several.
+
+    Raises:
+        InputError: If a place in the map is not on this machine, or a device is named beside it.
+    """
+    if device != "auto":
+        raise InputError(f"model.device_map={device_map}: it says where everything runs, so leave device={device} out")
+    if device_map in AUTOMATIC:
+        return resolve_device("auto")
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    there = ["cpu", "disk", *gpus, *["cuda"][: len(gpus)], *["mps"][: torch.backends.mps.is_available()]]
+    places = list(device_map.values()) if isinstance(device_map, dict) else [device_map]
+    names = [f"cuda:{place}" if isinstance(place, int) else place for place in places]
+    if wrong := [str(place) for place, name in zip(places, names, strict=True) if name not in there]:
+        one_word = "" if isinstance(device_map, dict) else f"{', '.join(AUTOMATIC)}, "
+        raise InputError(f"model.device_map: {wrong[0]} is no place here; {one_word}{', '.join(there)} are")
+    return torch.device(next((name for name in names if name not in ("cpu", "disk")), "cpu"))
+
+
+def resolve_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
+    """The dtype meant by ``auto``: bfloat16 where the hardware multiplies it, else float32."""
+    if dtype == "auto":
+        if device.type == "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        found = torch.cpu.get_capabilities()
+        fast = device.type == "cpu" and (found.get("avx512_bf16") or found.get("amx_bf16"))
+        return torch.bfloat16 if fast else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+
+
+class LanguageModel:
+    """A frozen causal LM with its tokenizer and its head, checked against the model's own logits.
+
+    Attributes:
+        name: What the model is called in files and tables.
+        context: The longest sequence the model takes, in tokens.
+
+    Args:
+        device: Where to move the whole model; None: it stays where it is, on one device or spread by a device map.
+
+    Raises:
+        InputError: If the head does not reproduce the model's logits, or the tokenizer is not a fast one.
+    """
+
+    def __init__(
+        self, lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str, device: torch.device | None = None
+    ) -> None:
+        if not tokenizer.is_fast:
+            raise InputError(f"model {name}: a tokenizer with character offsets (a fast one) is needed")
+        if device is not None:
+            nn.Module.to(lm, device)
+        self.lm = lm.requires_grad_(False).eval()
+        self.tokenizer, self.name = tokenizer, name
+        self.head = Head.of(lm, vocabulary=max(tokenizer.get_vocab().values()) + 1)
+        config = lm.config.get_text_config()
+        self.context = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+        self._fingerprint: str | None = None
+        self._check_head()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head stands and hidden states come out."""
+        return self.head.weight.device
+
+    @property
+    def width(self) -> int:
+        """Size D of the hidden states."""
+        return self.head.weight.shape[1]
+
+    def hidden(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """Hidden states (B, T, D) after the final norm, as the head sees them.
+
+        No mask is needed where padding, if any, stands behind the texts: a causal model never looks ahead.
+        """
+        with torch.inference_mode(), fast_attention(self.lm):
+            output = self.body(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+        return cast(Tensor, output.last_hidden_state)
+
+    def body(self, **inputs: Any) -> Any:
+        """What the model's body makes of inputs on any device; its last hidden state comes out where the head stands.
+
+        The two differ where a device map puts the embeddings on another device than the last layer.
+        """
+        entrance = computes_on(self.lm.get_input_embeddings())
+        there = {name: value.to(entrance) if isinstance(value, Tensor) else value for name, value in inputs.items()}
+        output = self.lm.base_model(**there)
+        output.last_hidden_state = output.last_hidden_state.to(self.device)
+        return output
+
+    def fingerprint(self) -> str:
+        """sha256 of all that hidden states and logits depend on: weights, their dtype, configuration and tokenizer."""
+        if self._fingerprint is None:
+            config = self.lm.config.to_diff_dict()
+            kept = {name: value for name, value in config.items() if name not in INCIDENTAL}
+            tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
+            parts = {name: part for name, part in tokenizer.items() if name not in ("truncation", "padding")}
+            state = hashlib.sha256(json.dumps([kept, parts], sort_keys=True, default=str).encode())
+            for name, tensor in state_of(self.lm):
+                state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                state.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+            self._fingerprint = state.hexdigest()
+        return self._fingerprint
+
+    @torch.inference_mode()
+    def _check_head(self) -> None:
+        ids = torch.arange(1, 8, device=self.device)[None] % self.head.vocabulary
+        with fast_attention(self.lm):  # as hidden() has it: in bfloat16 the kinds of attention differ
+            own = self.lm(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.float()
+        ours = self.head(self.hidden(ids, torch.ones_like(ids)))
+        tolerance = 1e-3 if self.head.weight.dtype == torch.float32 else 3e-2
+        if own.shape != ours.shape or (own - ours).abs().max() > tolerance * own.abs().max().clamp(min=1.0):
+            raise InputError(
+                f"model {self.name} ({type(self.lm).__name__}): its logits are not those of embeddings, bias, scale "
+                "and soft-cap on the last hidden state, so a steer would not act as defined; choose another model"
+            )

@@ -1,0 +1,100 @@
+"""Where language models come from: the hub, a local folder, the embedded cache, or a seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+)
+from transformers.utils import logging as transformers_logging
+
+from lmsteer.embedded.archives import smollm2_folder
+from lmsteer.embedded.gemma import gemma_folder
+from lmsteer.errors import InputError
+from lmsteer.models.device_map import torn
+from lmsteer.models.language_model import (
+    AUTOMATIC,
+    Device,
+    DeviceMap,
+    Dtype,
+    LanguageModel,
+    resolve_device,
+    resolve_dtype,
+    resolve_map,
+)
+from lmsteer.models.memory import check_weights, weight_bytes
+
+
+def load_model(
+    id: str,
+    *,
+    revision: str | None = None,
+    name: str | None = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    device_map: DeviceMap = None,
+    max_memory: dict[int | str, int | str] | None = None,
+) -> LanguageModel:
+    """Load any causal LM of transformers.
+
+    Args:
+        id: Hub id (``ORG/NAME``) or local folder in the hub's layout.
+        revision: Branch, tag or commit on the hub.
+        name: What to call it; by default the id, or the folder's own name.
+        device_map: How a model that no single device holds is spread over GPUs, main memory and disk, as transformers
+            has it: "auto", or the place of each module. What stays on disk is read from the model's own files.
+        max_memory: Of a map that is made by itself, such as "auto": what it may use of each place, such as "20GiB".
+
+    Raises:
+        InputError: If the model is unknown, the hub is out of reach, or it is not a causal LM; if the map does not fit
+            model or machine, or a device is named beside it.
+    """
+    if id.startswith(("/", ".", "~")) and not Path(id).expanduser().is_dir():
+        raise InputError(f"model {id}: no such folder; a hub id (ORG/NAME) or a folder in the hub's layout is expected")
+    where = resolve_device(device) if device_map is None else resolve_map(device_map, device)
+    precision = resolve_dtype(dtype, where)
+    placing = {} if device_map is None else {"device_map": device_map, "max_memory": max_memory}
+    transformers_logging.disable_progress_bar()
+    place = str(Path(id).expanduser()) if id.startswith("~") else id
+    if max_memory is not None and device_map not in AUTOMATIC:
+        raise InputError(f"model.max_memory={max_memory}: only for a map that is made by itself; model.device_map=auto")
+    try:
+        config = AutoConfig.from_pretrained(place, revision=revision)
+        needed = weight_bytes(config, precision) if device_map is None else 0
+        check_weights(needed, precision, where, name=name or id)
+        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
+        lm = AutoModelForCausalLM.from_pretrained(place, revision=revision, dtype=precision, **placing)
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"model {id}: cannot be loaded ({reason}); allowed are a hub id that can be reached or is in the hub's "
+            "cache, a local folder (model=hf model.id=FOLDER), or model=smollm2, which needs no hub"
+        ) from error
+    if pair := torn(lm):
+        raise InputError(f"model.device_map: {' and '.join(pair)} are one tensor; one place for both expected")
+    called = name or (Path(place).name if Path(place).is_dir() else id)
+    return LanguageModel(lm, tokenizer, name=called, device=where if device_map is None else None)
+
+
+def smollm2(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:
+    """SmolLM2-135M-Instruct of the embedded stack: no hub, no account.
+
+    Raises:
+        InputError: If the embedded stack has not been fetched.
+    """
+    return load_model(str(smollm2_folder()), name="smollm2", device=device, dtype=dtype)
+
+
+def gemma_3_270m(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:
+    """Gemma 3 270M without the hub: opt-in, since it has terms of its own.
+
+    Raises:
+        InputError: If it has not been fetched.
+    """
+    return load_model(str(gemma_folder()), name="gemma-3-270m-embedded", device=device, dtype=dtype)

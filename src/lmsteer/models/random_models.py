@@ -1,0 +1,107 @@
+"""Models with random weights, built from a seed: for tests, and for measuring speed where there is no hub."""
+
+from __future__ import annotations
+
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from torch import nn
+from transformers import (
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from lmsteer.embedded.archives import smollm2_folder
+from lmsteer.errors import InputError
+from lmsteer.models.language_model import Device, Dtype, LanguageModel, resolve_device, resolve_dtype
+
+
+def tiny(*, seed: int = 0, width: int = 32, device: Device = "cpu", dtype: Dtype = "float32") -> LanguageModel:
+    """A random two-layer Llama with a byte-level vocabulary of 384, built from ``seed`` alone; for tests."""
+    tokenizer = _tiny_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+        initializer_range=0.2,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    return _random(LlamaForCausalLM, config, tokenizer, name=f"tiny-{seed}", seed=seed, device=device, dtype=dtype)
+
+
+def gpt2_shaped(
+    *,
+    width: int = 1280,
+    layers: int = 36,
+    heads: int = 20,
+    vocabulary: int = 50257,
+    seed: int = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> LanguageModel:
+    """A GPT-2 with random weights, built from ``seed``: as fast as a real one, where there is no hub to fetch it from.
+
+    The defaults are the sizes of GPT2-large. The tokenizer is the embedded model's, with 49,152 tokens; rows of the
+    vocabulary beyond them stand for none.
+
+    Raises:
+        InputError: If the heads do not part the width, a size is too small, or the embedded stack has not been fetched.
+    """
+    if min(width, layers, heads) < 1 or width % heads:
+        raise InputError(
+            f"model: width {width}, {layers} layers, {heads} heads; a width that is a multiple of heads expected"
+        )
+    tokenizer = AutoTokenizer.from_pretrained(smollm2_folder())
+    if vocabulary < len(tokenizer):
+        raise InputError(
+            f"model.vocabulary={vocabulary}: {len(tokenizer)} or more expected, the tokenizer's number of tokens"
+        )
+    end = tokenizer.eos_token_id
+    config = GPT2Config(
+        vocab_size=vocabulary, n_embd=width, n_layer=layers, n_head=heads, bos_token_id=end, eos_token_id=end
+    )
+    name = f"gpt2-shaped-{width}x{layers}"
+    return _random(GPT2LMHeadModel, config, tokenizer, name=name, seed=seed, device=device, dtype=dtype)
+
+
+def _random(
+    architecture: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    name: str,
+    seed: int,
+    device: Device,
+    dtype: Dtype,
+) -> LanguageModel:
+    where = resolve_device(device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        lm = architecture(config)
+    nn.Module.to(lm, dtype=resolve_dtype(dtype, where))
+    return LanguageModel(lm, tokenizer, name=name, device=where)
+
+
+_TINY_TEXT = """The film is a warm and funny story about people who learn to live with what they have lost.
+This is not the worst thing that could happen, but it is dull, slow and far too long for what it says.
+I would like to know where you were on the night of the storm and why nobody came to help us then."""
+
+
+def _tiny_tokenizer() -> PreTrainedTokenizerFast:
+    bpe = ByteLevelBPETokenizer()
+    end = "<|endoftext|>"
+    bpe.train_from_iterator([_TINY_TEXT], vocab_size=384, min_frequency=1, special_tokens=[end], show_progress=False)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, bos_token=end, eos_token=end, pad_token=end)

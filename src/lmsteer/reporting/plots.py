@@ -1,0 +1,173 @@
+"""Pictures of a result and of a fit, drawn without a window or global state."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
+
+from lmsteer.evaluation.results import Result, Value
+from lmsteer.metrics.intervals import Interval
+from lmsteer.reporting.series import Line, lines_of, swept_dimension
+
+Curve = Mapping[str, Sequence[Sequence[float]]]
+
+# Okabe and Ito's palette less its yellow, which is too light for lines on white; markers tell lines apart as well.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
+LOG_FROM = 5.0  # perplexities further apart than this are drawn on a logarithmic axis
+DODGE = 3.0  # points between the intervals of two lines; the data stay where they are
+STYLE: dict[str, Any] = {
+    "text.parse_math": False,
+    "font.size": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+}
+
+
+def strength_curve(result: Result) -> Figure | None:
+    """Attributes (left) and perplexity (right) along the strength, with 95 % intervals; the plain model stands at 0.
+
+    A prompt set has a line of panels. None where there is nothing to draw: no two strengths, or neither attribute nor
+    perplexity.
+    """
+    found = []
+    for prompts in dict.fromkeys(row.prompts for row in result.rows):
+        own = result.model_copy(update={"rows": [row for row in result.rows if row.prompts == prompts]})
+        attributes = lines_of(own, [metric for metric in own.metrics if metric.is_attribute])
+        perplexity = lines_of(own, [metric for metric in own.metrics if metric.base == "perplexity"])
+        if attributes or perplexity:
+            found.append((own, [lines for lines in (attributes, perplexity) if lines]))
+    if not found:
+        return None
+    across = max(len(panels) for _, panels in found)
+    with style.context(["default", STYLE]):
+        heights = [3.3 + 0.22 * max(map(len, panels)) for _, panels in found]
+        figure = Figure(figsize=(8.0 if across > 1 else 4.8, sum(heights)), layout="constrained")
+        places = figure.subplots(len(found), across, squeeze=False, height_ratios=heights)
+        for (own, panels), line in zip(found, places, strict=True):
+            for axes, lines in zip(line, panels, strict=False):
+                _draw_panel(axes, lines, own)
+            for axes in line[len(panels) :]:
+                axes.remove()
+            if len(found) > 1:
+                line[0].set_ylabel(f"{short(own.rows[0].prompts, 30)}\n{line[0].get_ylabel()}")
+    return figure
+
+
+def loss_curve(curve: Curve) -> Figure | None:
+    """Train and dev loss of a fit, ``{"train": [[step, nats], …], "dev": …}``; None where both are missing."""
+    train, dev = ([tuple(point) for point in curve.get(part, ())] for part in ("train", "dev"))
+    if not train and not dev:
+        return None
+    with style.context(["default", STYLE]):
+        figure = Figure(figsize=(8.0, 3.2), layout="constrained")
+        axes = figure.subplots()
+        if train:
+            axes.plot(*zip(*train, strict=True), color=COLORS[0], alpha=0.35, linewidth=0.8, label="train (one batch)")
+            span = len(train) // 20
+            if span > 1:
+                means = np.convolve([loss for _, loss in train], np.full(span, 1 / span), mode="valid")
+                steps = [step for step, _ in train[span - 1 :]]
+                axes.plot(steps, means, color=COLORS[0], linewidth=1.6, label=f"train (mean of {span})")
+        if dev:
+            axes.plot(*zip(*dev, strict=True), color=COLORS[1], marker="o", markersize=5, linewidth=2, label="dev")
+        axes.set_xlabel("optimizer steps")
+        axes.set_ylabel("loss (nats per token)")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3, ncols=3)
+    return figure
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as PNG, 1200 pixels wide for two panels; the same figure gives the same bytes."""
+    file = io.BytesIO()
+    with style.context(["default", STYLE]):
+        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+    return file.getvalue()
+
+
+def _draw_panel(axes: Axes, lines: Sequence[Line], result: Result) -> None:
+    _draw_lines(axes, lines)
+    _strength_axis(axes, lines, swept_dimension(result) or "")
+    if not lines[0].metric.is_attribute:
+        _perplexity_axis(axes, lines, result)
+        return
+    words = {line.metric.words for line in lines}
+    axes.set_ylabel(f"{short(words.pop(), 30)} (0 to 1)" if len(words) == 1 else "score or share (0 to 1)")
+    axes.set_ylim(0, 1)
+
+
+def _draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
+    for i, line in enumerate(lines):
+        color, shift = COLORS[i % len(COLORS)], DODGE * (i - (len(lines) - 1) / 2) / 72
+        place = axes.transData + ScaledTranslation(shift, 0, axes.figure.dpi_scale_trans)
+        bars = [(x, v.low, v.high) for x, v in zip(line.x, line.values, strict=True) if v.low is not None]
+        if bars:
+            axes.vlines(*zip(*bars, strict=True), color=color, alpha=0.5, linewidth=2.5, transform=place)
+        axes.plot(
+            line.x,
+            [value.value for value in line.values],
+            color=color,
+            marker=MARKERS[i % len(MARKERS)],
+            markersize=5.5,
+            linewidth=1.6,
+            transform=place,
+            label=short(line.label, 42),
+        )
+    if len(lines) > 1:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3)
+
+
+def _strength_axis(axes: Axes, lines: Sequence[Line], dimension: str) -> None:
+    """Name the strengths that were measured, where there is room for them."""
+    axes.set_xlabel(f"strength of {short(dimension, 30)}")
+    ticks = sorted({x for line in lines for x in line.x})
+    margin = 0.07 * (ticks[-1] - ticks[0]) or 1.0
+    axes.set_xlim(ticks[0] - margin, ticks[-1] + margin)
+    gaps = [b - a for a, b in itertools.pairwise(ticks)]
+    if gaps and min(gaps) >= (ticks[-1] - ticks[0]) / 12:
+        axes.set_xticks(ticks, [f"{tick:+.4g}" if tick else "plain" for tick in ticks])
+
+
+def _perplexity_axis(axes: Axes, lines: Sequence[Line], result: Result) -> None:
+    judge = result.protocol.get("judge")
+    axes.set_ylabel(f"perplexity under {short(str(judge), 30)}" if judge else "perplexity")
+    values = [value for line in lines for value in line.values]
+    if not widened(axes, "y", values):
+        axes.set_ylim(0, 1.08 * max(_numbers(values)))
+
+
+def widened(axes: Axes, side: Literal["x", "y"], values: Sequence[Value | Interval]) -> bool:
+    """Make a side logarithmic if its perplexities are far apart; whether it was done."""
+    points, shown = [value.value for value in values], _numbers(values)
+    if max(points) <= LOG_FROM * min(points):
+        return False
+    axis = axes.xaxis if side == "x" else axes.yaxis
+    axes.set(**{f"{side}scale": "log", f"{side}lim": (min(shown) / 1.3, max(shown) * 1.3)})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+    return True
+
+
+def _numbers(values: Sequence[Value | Interval]) -> list[float]:
+    """Values and their limits."""
+    return [v for value in values for v in (value.value, value.low, value.high) if v is not None]
+
+
+def short(name: str, length: int) -> str:
+    """The end of a long name, as of a path, so that the picture keeps its room."""
+    return name if len(name) <= length else "…" + name[1 - length :]

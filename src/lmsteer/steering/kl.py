@@ -1,0 +1,53 @@
+"""How far a steered model is from the plain one, token by token.
+
+Shapes: N packed tokens, D width, K dimensions, V vocabulary, C a block of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lmsteer.models.cross_entropy import exp_
+from lmsteer.models.head import Head
+from lmsteer.steering.steer import Steer
+
+COLUMNS = 4096
+TOKENS = 1024
+"""Size of the blocks of logits that are held at once."""
+
+
+@torch.inference_mode()
+def divergence(head: Head, steer: Steer, strength_K: Tensor, hidden_ND: Tensor) -> Tensor:
+    """KL(steered || plain) of the next-token distributions (N,), in nats.
+
+    Both distributions are gone through block by block with running sums, as in ``blocked_cross_entropy``; tokens that
+    the tokenizer does not know have no share.
+
+    Args:
+        hidden_ND: Hidden states of the plain model, which are the steered one's too: the steer acts behind the body.
+    """
+    steer = steer.to(hidden_ND.device)
+    steered_ND = steer(hidden_ND, strength_K.to(hidden_ND.device)[None])
+    parts = zip(steered_ND.split(TOKENS), hidden_ND.split(TOKENS), strict=True)
+    return torch.cat([_divergence(head, steered, plain) for steered, plain in parts])
+
+
+def _divergence(head: Head, steered_ND: Tensor, plain_ND: Tensor) -> Tensor:
+    """``log Z_plain - log Z_steered + E_steered[steered logit - plain logit]``."""
+    steered_ND, plain_ND = (x.to(head.weight.dtype) for x in (steered_ND, plain_ND))
+    top_N = steered_ND.new_full((len(steered_ND),), -torch.inf, dtype=torch.float32)
+    plain_top_N, sum_N, plain_sum_N, gain_N = top_N, *(torch.zeros_like(top_N) for _ in range(3))
+    for start in range(0, head.vocabulary, COLUMNS):
+        columns = slice(start, min(start + COLUMNS, head.vocabulary))
+        logits_NC, plain_NC = head.logits(steered_ND, columns), head.logits(plain_ND, columns)
+        higher_N = torch.maximum(top_N, logits_NC.amax(-1))
+        weights_NC = exp_(logits_NC - higher_N[:, None])
+        fading_N = (top_N - higher_N).exp()
+        gain_N = gain_N * fading_N + (weights_NC * (logits_NC - plain_NC)).sum(-1)
+        sum_N, top_N = sum_N * fading_N + weights_NC.sum(-1), higher_N
+        higher_N = torch.maximum(plain_top_N, plain_NC.amax(-1))
+        plain_sum_N = plain_sum_N * (plain_top_N - higher_N).exp() + exp_(plain_NC - higher_N[:, None]).sum(-1)
+        plain_top_N = higher_N
+    log_ratio_N = plain_top_N + plain_sum_N.log() - top_N - sum_N.log()
+    return (log_ratio_N + gain_N / sum_N).clamp(min=0.0)

@@ -1,0 +1,119 @@
+"""The steer file: safetensors with one JSON metadata entry, byte-equal when written twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from lmsteer.errors import InputError
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.steering.steer import Steer
+from lmsteer.storage.atomic_files import whole
+
+FORMAT, WITH_CONSTANT = 1, 2
+"""Of a file of matrices alone, and of one with constant parts, which older versions refuse."""
+KEY = "lmsteer"
+REMEDY = "delete it, and the command that made it makes it again"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a steer comes from.
+
+    Attributes:
+        model: Name or hub id of the language model.
+        fingerprint: ``Head.fingerprint`` of that model.
+        meaning: What positive strength means, by dimension.
+        corpus: Name, digest and size of the corpus, and the digest of the one that its rows were chosen from.
+        versions: Versions of the packages that made it.
+        training: Settings and loss curve of the fit.
+        calibration: Strengths that reach a budget, each with what it was measured on.
+        derivation: How it was made of other steers, if it was; empty for a steer that was fitted.
+    """
+
+    model: str
+    fingerprint: str
+    meaning: dict[str, str] = field(default_factory=dict)
+    corpus: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    calibration: list[dict[str, Any]] = field(default_factory=list)
+    derivation: dict[str, Any] = field(default_factory=dict)
+
+
+def save_steer(path: Path, steer: Steer, origin: Origin) -> None:
+    """Write a steer file, under a temporary name first."""
+    metadata = {
+        "format": FORMAT if steer.constant is None else WITH_CONSTANT,
+        "width": steer.width,
+        "dimensions": list(steer.dimensions),
+        "rank": steer.rank,
+        "epsilon": steer.epsilon,
+        **asdict(origin),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in steer.state_dict().items()}
+    data = save(tensors, metadata={KEY: json.dumps(metadata, sort_keys=True, ensure_ascii=False)})
+    with whole(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, Origin]:
+    """Read a steer file and, if ``model`` is given, refuse it where it was fitted for another.
+
+    Raises:
+        InputError: If the file is missing, damaged, not a steer file, of another format, or of another model.
+    """
+    metadata, tensors = _read(path)
+    try:
+        if metadata["format"] not in (FORMAT, WITH_CONSTANT):
+            known = f"formats {FORMAT} and {WITH_CONSTANT}"
+            raise InputError(f"{path}: steer file of format {metadata['format']}; this version reads {known}")
+        origin = Origin(**{name: metadata[name] for name in Origin.__dataclass_fields__ if name in metadata})
+        steer = Steer(
+            metadata["width"],
+            dimensions=metadata["dimensions"],
+            rank=metadata["rank"],
+            epsilon=metadata["epsilon"],
+            constant=metadata["format"] == WITH_CONSTANT,
+        )
+        steer.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise InputError(
+            f"{path}: damaged steer file ({type(error).__name__}: {_first_line(error)}); {REMEDY}"
+        ) from error
+    if model is not None and origin.fingerprint != model.head.fingerprint():
+        raise InputError(
+            f"{path}: fitted for model {origin.model} (width {steer.width}), not for {model.name} "
+            f"(width {model.width}); a steer serves only the model it was fitted on"
+        )
+    return steer, origin
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such steer file; expected a steer.safetensors written by a fit")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(
+            f"{path}: not a whole safetensors file ({_first_line(error)}); if it is a steer, {REMEDY}"
+        ) from error
+    if text is None:
+        raise InputError(f"{path}: a safetensors file, but not a steer: it has no {KEY!r} metadata")
+    try:
+        return json.loads(text), tensors
+    except ValueError as error:
+        raise InputError(f"{path}: damaged steer file (its {KEY!r} metadata is not JSON); {REMEDY}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or "no details").split("\n")[0]

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lmsteer.cli.configuration import CONF, build, one_line, resolved
-from lmsteer.distributed.process_group import TrainerSettings
+from lmsteer.distributed.process_group import TrainerConfig
 from lmsteer.errors import InputError
 
 COMMANDS = sorted(
@@ -46,7 +46,7 @@ def check(command: str, overrides: Sequence[str]) -> Path:
         cfg.run_dir = str(folder)
     config = resolved(cfg, module.KEYS, getattr(module, "KINDS", {}))
     settings = {name: build(config[name]) for name in LIGHT if name in config}
-    if multirun and "trainer" in settings and settings["trainer"] == TrainerSettings(strategy="ddp"):
+    if multirun and "trainer" in settings and settings["trainer"] == TrainerConfig(strategy="ddp"):
         raise InputError("tasks of srun do one run; for a sweep take slurm/job.sbatch, with trainer=ddp")
     return folder
 

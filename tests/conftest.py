@@ -24,6 +24,8 @@ from transformers import (
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
 from lmsteer.steering.steer import Steer
+from lmsteer.evaluation.results import Result, ResultRow
+from tests.handmade import PROTOCOL, row, value
 
 SMALL = {
     "hidden_size": 32,
@@ -113,3 +115,16 @@ def _private_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lmsteer.scoring.cache.cache_folder", lambda: tmp_path / "cache")
     for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "wandb"))
+
+
+@pytest.fixture
+def plain() -> ResultRow:
+    return row({}, {"positivity": value(0.47, 0.43, 0.51, "tfidf"), "perplexity": value(16.4, 15.8, 17.0, "smollm2")})
+
+
+@pytest.fixture
+def result(plain: ResultRow) -> Result:
+    """Steering up has an effect; steering down is within the intervals of the plain model."""
+    up = {"positivity": value(0.74, 0.70, 0.78, "tfidf"), "perplexity": value(32.8, 31.0, 36.0, "smollm2")}
+    down = {"positivity": value(0.44, 0.40, 0.48, "tfidf"), "perplexity": value(123.4, 101.0, 150.0, "smollm2")}
+    return Result(protocol=PROTOCOL, rows=[row({"sentiment": 5.0}, up), plain, row({"sentiment": -5.0}, down)])

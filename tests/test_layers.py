@@ -1,32 +1,45 @@
-"""The layers import one way only: see docs/architecture.md."""
+"""The packages of the library import one way only: see docs/architecture.md."""
 
 import ast
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src"
-CONFIG = {"hydra", "omegaconf"}
-FRAMEWORKS = CONFIG | {"pytorch_lightning", "wandb"}
-
-# Part of the library -> what nothing in it may import: packages, and other parts of the library.
-FORBIDDEN = {
-    "errors.py": {*FRAMEWORKS, "torch", "transformers", "lmsteer"},
-    "records.py": {*FRAMEWORKS, "torch", "transformers", "lmsteer.data", "lmsteer.steering"},
-    "metrics": {*FRAMEWORKS, "transformers", "lmsteer.data", "lmsteer.steering", "lmsteer.records", "lmsteer.scoring"},
-    "steering": {*FRAMEWORKS, "lmsteer.data", "lmsteer.generation", "lmsteer.scoring", "lmsteer.reporting"},
-    "generation": {*FRAMEWORKS, "lmsteer.data", "lmsteer.scoring", "lmsteer.reporting"},
-    "scoring": {
-        *FRAMEWORKS,
-        "lmsteer.generation",
-        "lmsteer.reporting",
-        "lmsteer.training.module",
-        "lmsteer.training.fit",
-    },
-    "data": {*CONFIG, "wandb", "lmsteer.generation", "lmsteer.scoring", "lmsteer.reporting", "lmsteer.training.module"},
-    "task.py": {*CONFIG, "wandb", "transformers", "lmsteer.generation", "lmsteer.scoring", "lmsteer.reporting"},
-    "": CONFIG,
+LIBRARY = Path(__file__).parents[1] / "src" / "lmsteer"
+LAYERS = (
+    ("errors", "old_files"),
+    ("storage", "distributed", "metrics"),
+    ("records", "embedded"),
+    ("models",),
+    ("data", "steering"),
+    ("scoring", "generation", "transfer"),
+    ("analysis", "evaluation", "one_pass"),
+    ("training",),
+    ("reporting",),
+    ("export", "runs"),
+    ("commands", "cli"),
+)
+"""From the lowest to the highest: a module imports packages of lower layers, its own package, and its neighbours."""
+HYDRA = {"hydra", "omegaconf"}
+LIGHTNING = {"pytorch_lightning", "lightning_fabric"}
+# Third-party packages, and the only packages of the library that import them.
+ONLY_IN = {
+    **dict.fromkeys(HYDRA, {"cli", "commands"}),
+    **dict.fromkeys(LIGHTNING, {"data", "training", "runs", "reporting"}),
+    "wandb": {"training", "reporting"},
+    "matplotlib": {"reporting", "commands"},
+    "jinja2": {"reporting", "export"},
 }
+REPORTING_IS_READ_BY = {"reporting", "runs", "export", "commands", "cli"}
+
+
+def modules() -> list[Path]:
+    return sorted(LIBRARY.rglob("*.py"))
+
+
+def package_of(path: Path) -> str:
+    return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
 
 
 def imports(path: Path) -> set[str]:
@@ -36,24 +49,51 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def imported_packages() -> dict[str, set[str]]:
+    """By package of the library the other ones that it imports."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for path in modules():
+        inside = [module.split(".") for module in imports(path)]
+        found[package_of(path)] |= {parts[1] for parts in inside if parts[0] == "lmsteer"} - {package_of(path)}
     return found
 
 
 def test_the_walk_sees_imports() -> None:
-    assert "lmsteer.models.head" in imports(SOURCE / "lmsteer" / "task.py")
+    assert "lmsteer.models.head.Head" in imports(LIBRARY / "steering" / "fold.py")
 
 
-@pytest.mark.parametrize("part", list(FORBIDDEN))
-def test_no_part_imports_what_lies_above_it(part: str) -> None:
-    place = SOURCE / "lmsteer" / part
-    files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
-    assert files
-    wrong = [
-        f"{path.relative_to(SOURCE)} imports {module}"
-        for path in files
-        for module in sorted(imports(path))
-        for barred in FORBIDDEN[part]
-        if (module + ".").startswith(barred + ".") and module != "lmsteer.errors"
-    ]
-    assert not wrong
+def test_every_package_has_a_layer() -> None:
+    assert {package for layer in LAYERS for package in layer} == {package_of(path) for path in modules()} - {"__init__"}
+
+
+@pytest.mark.parametrize("package", [package for layer in LAYERS for package in layer])
+def test_a_package_imports_no_higher_layer(package: str) -> None:
+    level = next(index for index, layer in enumerate(LAYERS) if package in layer)
+    higher = {other for layer in LAYERS[level + 1 :] for other in layer}
+    assert not imported_packages()[package] & higher
+
+
+def test_no_two_packages_import_each_other() -> None:
+    found = imported_packages()
+    pairs = {(one, other) for one in found for other in found[one] if one < other and one in found.get(other, ())}
+    assert pairs <= {("cli", "commands")}
+
+
+@pytest.mark.parametrize("third_party", list(ONLY_IN))
+def test_frameworks_stay_where_they_belong(third_party: str) -> None:
+    users = {package_of(path) for path in modules() if third_party in {name.split(".")[0] for name in imports(path)}}
+    assert users <= ONLY_IN[third_party]
+
+
+def test_reporting_is_a_leaf() -> None:
+    found = imported_packages()
+    assert {package for package in found if "reporting" in found[package]} <= REPORTING_IS_READ_BY
+
+
+def test_no_file_name_is_used_twice() -> None:
+    names = [path.name for path in modules() if path.name != "__init__.py"]
+    assert sorted(names) == sorted(set(names))

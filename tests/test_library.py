@@ -12,9 +12,9 @@ def test_a_steer_is_fitted_saved_loaded_and_used_in_ten_lines(tmp_path: Path) ->
     model = tiny()
     rows = [lmsteer.Row(f"story {n} is {tone}", y) for n in range(20) for tone, y in (("warm", 1.0), ("slow", -1.0))]
     corpus = lmsteer.Corpus("mine", train=tuple(rows[:30]), dev=tuple(rows[30:]))
-    what = lmsteer.SteerSettings(name="tone", rank=4, epsilon=0.05)
-    steer, origin = lmsteer.fit(model, corpus, what, lmsteer.FitSettings(steps=20, batch_size=8))
-    lmsteer.save_steer(tmp_path / "tone.safetensors", steer, origin)
+    steer_config = lmsteer.SteerConfig(name="tone", rank=4, epsilon=0.05)
+    steer, provenance = lmsteer.fit(model, corpus, steer_config, lmsteer.FitConfig(steps=20, batch_size=8))
+    lmsteer.save_steer(tmp_path / "tone.safetensors", steer, provenance)
     loaded, _ = lmsteer.load_steer(tmp_path / "tone.safetensors", model)
     plain, warm, slow = (
         lmsteer.generate(model, ["the film is", "the story"], steer=loaded, strength={"tone": v}, samples=3)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from tests.test_conf import ENTRIES, KINDS
+from tests.cli.test_configuration import ENTRIES, KINDS
 
 import lmsteer
 from lmsteer.cli.configuration import CONF, resolved

@@ -11,7 +11,7 @@ from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.generation.decoding import Decoding
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.steering.composition import added, factors, steer_of
+from lmsteer.steering.composition import added
 from lmsteer.steering.steer import Steer
 
 BOTH, FACTORS_ADDED = "both attributes", "factors added"
@@ -28,19 +28,19 @@ def study_steer(pair: Steer) -> Steer:
     """
     if len(pair.dimensions) != 2:
         raise InputError(f"steer_files: attributes {', '.join(pair.dimensions)}; two expected, one of each file")
-    if pair.second is None:
+    if pair.p2 is None:
         raise InputError("steer_files: a full steer has no factors to add; low-rank ones expected")
-    if pair.constant is not None:
+    if pair.bias is not None:
         raise InputError("steer_files: a steer with a constant part; matrices alone expected")
-    parts = {name: factors(pair, k, pair.epsilon) for k, name in enumerate(pair.dimensions)}
+    parts = {name: pair.factors(k) for k, name in enumerate(pair.dimensions)}
     both = added(list(parts.values()))
-    wrong = pair.first.detach().sum(0), pair.second.detach().sum(0)
-    return steer_of(parts | {BOTH: both, FACTORS_ADDED: wrong}, epsilon=pair.epsilon)
+    wrong = pair.p1.detach().sum(0), pair.p2.detach().sum(0)
+    return Steer.from_factors(parts | {BOTH: both, FACTORS_ADDED: wrong}, epsilon=pair.epsilon)
 
 
 def cross_terms(steer: Steer) -> float:
     """Size of what adding factors brings in beside the sum of the matrices, over the size of that sum (Frobenius)."""
-    both, wrong = (steer.matrix(steer.dimensions.index(name)).detach() for name in (BOTH, FACTORS_ADDED))
+    both, wrong = (steer.matrix(steer.dimensions.index(name)).T.detach() for name in (BOTH, FACTORS_ADDED))
     return float((wrong - both).norm() / both.norm())
 
 

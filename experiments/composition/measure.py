@@ -8,13 +8,13 @@ from typing import Any
 
 from lmsteer.cli.configuration import build
 from lmsteer.errors import InputError
-from lmsteer.evaluation.evaluator import Labels, evaluate
-from lmsteer.evaluation.prompt_values import RowValues
+from lmsteer.evaluation.evaluator import GenerationMetadata, evaluate
+from lmsteer.evaluation.prompt_values import PromptValues
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.evaluation.results import Result
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Generation
-from lmsteer.scoring.cache import ScoreStore
+from lmsteer.scoring.cache import ScoreCache
 
 
 def protocols_of(config: dict[str, Any]) -> list[Protocol]:
@@ -29,18 +29,20 @@ def protocols_of(config: dict[str, Any]) -> list[Protocol]:
 def measure(
     generations: Sequence[Generation],
     protocols: Sequence[Protocol],
-    judge: LanguageModel,
-    labels: Labels,
-    scores: ScoreStore | None,
-) -> tuple[Result, list[RowValues]]:
+    perplexity_model: LanguageModel,
+    metadata: GenerationMetadata,
+    scores: ScoreCache | None,
+) -> tuple[Result, list[PromptValues]]:
     """Measure the same generations by several protocols; their metrics stand side by side in every row."""
-    first, *others = (evaluate(generations, protocol, judge, labels, scores=scores) for protocol in protocols)
+    first, *others = (
+        evaluate(generations, protocol, perplexity_model, metadata, scores=scores) for protocol in protocols
+    )
     (result, values), rows = first, list(first[0].rows)
     protocol = dict(result.protocol)
     for other, own in others:
         pairs = zip(rows, other.rows, strict=True)
         rows = [row.model_copy(update={"metrics": row.metrics | more.metrics}) for row, more in pairs]
-        values = [RowValues(a.prompts, a.values | b.values) for a, b in zip(values, own, strict=True)]
+        values = [PromptValues(a.prompts, a.values | b.values) for a, b in zip(values, own, strict=True)]
         for name in ("metric", "digest"):
             protocol[name] = f"{protocol[name]} {other.protocol[name]}"
         protocol["scorers"] = {**protocol["scorers"], **other.protocol["scorers"]}  # type: ignore[dict-item]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from experiments.composition.grid import FACTORS_ADDED, cross_terms
 from lmsteer.errors import InputError
-from lmsteer.evaluation.comparable import MeasuredRun, read_run
+from lmsteer.evaluation.comparable import FinishedRun, read_run
 from lmsteer.evaluation.metric_names import Metric
-from lmsteer.metrics.paired_test import Comparison
-from lmsteer.reporting.comparison import Measurement, Study, study
+from lmsteer.metrics.paired_test import PairedChange
+from lmsteer.reporting.comparison import Comparison, Measurement, compare_runs
 from lmsteer.reporting.comparison_formats import markdown as tables
 from lmsteer.reporting.comparison_tables import blocks
 from lmsteer.runs.stages import STEER
@@ -27,12 +27,12 @@ READING = (
 )
 
 
-def markdown(run: MeasuredRun) -> str:
+def markdown(run: FinishedRun) -> str:
     """Interference, both attributes at once, then every cell with its intervals and changes."""
-    steer, origin = load_steer(run.folder / STEER)
-    interference, found = Interference(**origin.derivation["interference"]), study([run])
+    steer, provenance = load_steer(run.folder / STEER)
+    interference, found = Interference(**provenance.derivation["interference"]), compare_runs([run])
     cross = (
-        f"Adding the factors (of {steer.first.shape[2] // 2} columns) instead of the matrices brings in products "
+        f"Adding the factors (of {steer.p1.shape[2] // 2} columns) instead of the matrices brings in products "
         f"whose size is {cross_terms(steer):.2f} of that of the sum."
     )
     parts = ["## Interference", interference.markdown(), cross]
@@ -40,7 +40,7 @@ def markdown(run: MeasuredRun) -> str:
     return "\n\n".join([*parts, "## All cells", tables(blocks(found, None))])
 
 
-def at_once(found: Study, pair: Sequence[str]) -> str:
+def at_once(found: Comparison, pair: Sequence[str]) -> str:
     """The rows where both attributes have one positive strength, and those of added factors."""
     metrics = [metric for metric in found.metrics if metric.base in WANTED]
     rows = [["prompts", "strength", *(metric.heading for metric in metrics), "perplexity"]]
@@ -56,7 +56,7 @@ def at_once(found: Study, pair: Sequence[str]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _cell(metric: Metric, plain: Measurement, steered: Measurement, change: Comparison) -> str:
+def _cell(metric: Metric, plain: Measurement, steered: Measurement, change: PairedChange) -> str:
     before, after = (metric.format(one.interval.value) for one in (plain, steered))
     words = f"{before} → {after}, {_words(change, _signed)}"
     if not is_wanted(metric, change):
@@ -64,7 +64,7 @@ def _cell(metric: Metric, plain: Measurement, steered: Measurement, change: Comp
     return f"**{words}**" if are_apart(plain, steered) else words
 
 
-def is_wanted(metric: Metric, change: Comparison) -> bool:
+def is_wanted(metric: Metric, change: PairedChange) -> bool:
     """Whether a change goes the wanted way beyond its interval."""
     if change.low is None or change.high is None:
         return False
@@ -77,7 +77,7 @@ def are_apart(one: Measurement, other: Measurement) -> bool:
     return None not in (a, b, c, d) and bool(b < c or d < a)  # type: ignore[operator]
 
 
-def _words(change: Comparison, form: Callable[[float], str]) -> str:
+def _words(change: PairedChange, form: Callable[[float], str]) -> str:
     """A change with its interval, if it has one."""
     if change.low is None or change.high is None:
         return form(change.change)

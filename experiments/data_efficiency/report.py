@@ -13,13 +13,13 @@ from experiments.speed.report import table
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import find_runs, read_run
 from lmsteer.evaluation.metric_names import Metric
-from lmsteer.reporting.comparison import Measurement, Study, StudyRow, study
+from lmsteer.reporting.comparison import Comparison, ComparisonRow, Measurement, compare_runs
 from lmsteer.reporting.plots import COLORS, MARKERS, STYLE, to_png
 from lmsteer.reporting.published import published
-from lmsteer.storage.atomic_files import whole
+from lmsteer.storage.atomic_files import atomic_write
 
 
-def examples(found: Study) -> list[tuple[int, StudyRow]]:
+def examples(found: Comparison) -> list[tuple[int, ComparisonRow]]:
     """Steered rows by their number of training rows, the fewest first.
 
     Raises:
@@ -29,7 +29,7 @@ def examples(found: Study) -> list[tuple[int, StudyRow]]:
     return sorted(rows, key=lambda pair: pair[0])
 
 
-def trained_on(row: StudyRow) -> int:
+def trained_on(row: ComparisonRow) -> int:
     """How many texts the steer of a row was learned from.
 
     Raises:
@@ -49,7 +49,7 @@ def cell(metric: Metric, measured: Measurement) -> str:
     return metric.format(value) + interval + deviation
 
 
-def markdown(found: Study) -> str:
+def markdown(found: Comparison) -> str:
     """A row for the plain model and for each number of examples."""
     metrics = [m for m in found.metrics if m.is_attribute or m.base == "perplexity"]
     rows = [("plain", row) for row in found.rows if row.is_plain]
@@ -58,7 +58,7 @@ def markdown(found: Study) -> str:
     return table(["examples", *(metric.heading for metric in metrics)], cells)
 
 
-def figure(found: Study) -> Figure:
+def figure(found: Comparison) -> Figure:
     """Attributes of every scorer against the number of examples, with intervals; the plain model as a line."""
     metrics = [metric for metric in found.metrics if metric.is_attribute]
     with style.context(["default", STYLE]):
@@ -90,7 +90,7 @@ def count_axis(axes: Axes, counts: Sequence[int]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def read(runs: Sequence[Path]) -> Study:
+def read(runs: Sequence[Path]) -> Comparison:
     """The finished runs as one study; what is unfinished is named on standard error.
 
     Raises:
@@ -99,7 +99,7 @@ def read(runs: Sequence[Path]) -> Study:
     finished, unfinished = find_runs(runs)
     for left in unfinished:
         print(f"not finished, left out: {left}", file=sys.stderr)
-    return study([read_run(run) for run in finished])
+    return compare_runs([read_run(run) for run in finished])
 
 
 def main(folder: Path, picture: Path | None) -> None:
@@ -113,7 +113,7 @@ def main(folder: Path, picture: Path | None) -> None:
             )
             print(f"\nPublished, not comparable: {entry.method}, {entry.model}: {values}")
     if picture is not None:
-        with whole(picture) as part:
+        with atomic_write(picture) as part:
             part.write_bytes(to_png(figure(found)))
 
 

@@ -20,7 +20,6 @@ from lmsteer.export.exporter import Export
 from lmsteer.generation.decoding import Decoding
 from lmsteer.generation.generator import Generator
 from lmsteer.records import Prompt
-from lmsteer.steering.steered_model import SteeredLM
 
 
 def comparison(
@@ -58,8 +57,7 @@ def comparison(
 @torch.inference_mode()
 def steered_logits(what: Export, strength: Mapping[str, float], prompts: Sequence[Prompt]) -> Tensor:
     """Logits (P, V) behind each prompt, of the model with the steer hooked in front of its head."""
-    steered = SteeredLM(what.model.lm, what.steer)
-    with steered.at(what.steer.strengths(strength)[None]) as lm:
+    with what.steer.apply(what.model, strength) as lm:
         read = [what.model.tokenizer(prompt.text, return_tensors="pt").to(lm.device) for prompt in prompts]
         return torch.stack([lm(**inputs).logits[0, -1].float().cpu() for inputs in read])
 

@@ -19,7 +19,7 @@ from lmsteer.cli.configuration import build, entry_point, record, resolved
 from lmsteer.commands.generate import named_strength
 from lmsteer.export.exporter import Export
 from lmsteer.runs.run import Run
-from lmsteer.storage.atomic_files import write_atomically
+from lmsteer.storage.atomic_files import atomic_write_lines
 
 KEYS = {
     *("stack", "run_dir", "device", "dtype", "model", "prompts", "decoding", "steer_file", "strength"),
@@ -39,7 +39,7 @@ def exported(cfg: DictConfig) -> dict[str, Any]:
     strength = named_strength(config["strength"], what.steer)
     decoding = build(config["decoding"])
     run.begin()
-    if not run.finished(FOUND):
+    if not run.is_complete(FOUND):
         what.checkpoint(run.path("checkpoint"), strength)
         model.lm.save_pretrained(run.path("plain"))
         job = {
@@ -50,10 +50,10 @@ def exported(cfg: DictConfig) -> dict[str, Any]:
             "batch": config["batch_size"],
             "repeats": config["repeats"],
         }
-        write_atomically(run.path("job.json"), [json.dumps(job)])
+        atomic_write_lines(run.path("job.json"), [json.dumps(job)])
         subprocess.run([sys.executable, "-I", str(STOCK), str(run.path("job.json"))], check=True)
         found = comparison(what, strength, prompts, decoding, run.folder)
-        write_atomically(run.path(FOUND), [json.dumps(found, indent=1, ensure_ascii=False)])
+        atomic_write_lines(run.path(FOUND), [json.dumps(found, indent=1, ensure_ascii=False)])
         shutil.rmtree(run.path("plain"))
     result: dict[str, Any] = json.loads(run.path(FOUND).read_text(encoding="utf-8"))
     print(f"{markdown(result)}\n\n{run.path(FOUND)}")

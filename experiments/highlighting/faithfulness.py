@@ -16,7 +16,7 @@ from experiments.highlighting.classifier import mean
 from lmsteer.analysis.token_evidence import Offsets, Reading, readings
 from lmsteer.metrics.intervals import Array, bootstrap_interval
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.scoring.cache import ScoreStore
+from lmsteer.scoring.cache import ScoreCache
 from lmsteer.scoring.scorer import Scorer
 from lmsteer.steering.steer import Steer
 
@@ -66,7 +66,7 @@ def faithfulness(
     steer: Steer,
     texts: Sequence[str],
     scorers: Sequence[Scorer],
-    store: ScoreStore | None,
+    store: ScoreCache | None,
     *,
     strength: float,
     draws: int,
@@ -104,13 +104,13 @@ def measured(fall_N: Array, random_N: Array, seed: int) -> Mapping[str, Any]:
     }
 
 
-def scored(scorer: Scorer, store: ScoreStore | None, texts: Sequence[str]) -> Array:
+def scored(scorer: Scorer, store: ScoreCache | None, texts: Sequence[str]) -> Array:
     """Probabilities (N,) of texts."""
     return (store.scores(scorer, texts) if store else scorer(texts)).double().numpy()
 
 
 def _fall(
-    scorer: Scorer, store: ScoreStore | None, whole_N: Array, side_N: Array, drawn: Sequence[Sequence[str]]
+    scorer: Scorer, store: ScoreCache | None, whole_N: Array, side_N: Array, drawn: Sequence[Sequence[str]]
 ) -> Array:
     """By how much the probability of the side falls (N,), the mean over draws."""
     draws = len(drawn[0])

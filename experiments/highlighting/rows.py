@@ -20,7 +20,7 @@ def amazon(corpus: Corpus, most: int) -> list[Row]:
 
     The label is the mean human rating of -4 to 4, divided by 4, as in the movie rows.
     """
-    known = {text_key(row.text) for part in (corpus.train, corpus.dev, corpus.judge) for row in part}
+    known = {text_key(row.text) for part in (corpus.train, corpus.dev, corpus.scorer_split) for row in part}
     lines = embedded_file("amazonReviewSnippets_GroundTruth.txt").read_text(encoding="utf-8").split("\n")
     rows: dict[str, Row] = {}
     for line in lines:

@@ -26,10 +26,10 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
 from lmsteer.reporting.plots import to_png
 from lmsteer.runs.run import Run
-from lmsteer.scoring.cache import ScoreStore, score_store
+from lmsteer.scoring.cache import ScoreCache, score_cache
 from lmsteer.scoring.scorer import Scorer
 from lmsteer.steering.steer_file import load_steer
-from lmsteer.storage.atomic_files import write_atomically
+from lmsteer.storage.atomic_files import atomic_write_lines
 
 Count = Annotated[int, Field(ge=2)]
 KINDS: dict[str, Any] = {
@@ -57,14 +57,14 @@ def highlighting(cfg: DictConfig) -> dict[str, Any]:
         load_steer(file, model)
     scorers: list[Scorer] = [build(node) for node in config["scorers"].values()]
     run.begin()
-    if not run.finished(FIGURES):
+    if not run.is_complete(FIGURES):
         found = measure(config, run, corpus, model, files, scorers)
-        write_atomically(run.path(FIGURES), [json.dumps(found, indent=1, ensure_ascii=False)])
+        atomic_write_lines(run.path(FIGURES), [json.dumps(found, indent=1, ensure_ascii=False)])
     found = json.loads(run.path(FIGURES).read_text(encoding="utf-8"))
     picture = run.path(PICTURE).with_suffix(".tmp")
     picture.write_bytes(to_png(faithfulness_figure(found["faithfulness"])))
     picture.replace(run.path(PICTURE))
-    write_atomically(run.path(REPORT), [markdown(found)])
+    atomic_write_lines(run.path(REPORT), [markdown(found)])
     print(f"{markdown(found)}\n\n{run.path(FIGURES)}\n{run.path(PICTURE)}")
     return dict(found)
 
@@ -73,7 +73,7 @@ def measure(
     config: dict[str, Any], run: Run, corpus: Corpus, model: LanguageModel, files: list[Path], scorers: list[Scorer]
 ) -> dict[str, Any]:
     """Every figure, steer by steer; one that was measured before an interruption is not measured again."""
-    store = score_store(config["scores"])
+    store = score_cache(config["scores"])
     dev = by_hash(corpus.dev, config["dev_rows"])
     sets = {
         "movie, test part": by_hash(corpus.test, config["test_rows"]),
@@ -81,11 +81,11 @@ def measure(
     }
     steers = {}
     for number, file in enumerate(files):
-        steer, origin = load_steer(file, model)
+        steer, provenance = load_steer(file, model)
         compute = partial(classified, model, steer, dev, sets, seed=config["seed"])
         steers[str(file)] = {
-            "solver": origin.training.get("solver", "paper"),
-            "steps": origin.training.get("steps"),
+            "solver": provenance.training.get("solver", "paper"),
+            "steps": provenance.training.get("steps"),
             "rank": steer.rank,
             **kept(run, f"steer-{number}.json", compute),
         }
@@ -101,12 +101,12 @@ def measure(
 
 def kept(run: Run, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What a file of the run holds; if it is not there, it is computed and written."""
-    if not run.finished(name):
-        write_atomically(run.path(name), [json.dumps(compute(), ensure_ascii=False)])
+    if not run.is_complete(name):
+        atomic_write_lines(run.path(name), [json.dumps(compute(), ensure_ascii=False)])
     return dict(json.loads(run.path(name).read_text(encoding="utf-8")))
 
 
-def _scorer(scorer: Scorer, store: ScoreStore | None, sets: dict[str, list[Row]], seed: int) -> dict[str, Any]:
+def _scorer(scorer: Scorer, store: ScoreCache | None, sets: dict[str, list[Row]], seed: int) -> dict[str, Any]:
     """A scorer that was fitted to tell the kinds, beside the steer."""
     return {
         name: {

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from lmsteer.errors import InputError
 from lmsteer.scoring.replay import read_scores
-from lmsteer.storage.atomic_files import write_atomically
+from lmsteer.storage.atomic_files import atomic_write_lines
 
 
 def main(source: Path, out: Path) -> None:
     """Each text that has a score, with a label from 1, not toxic, to -1, toxic for sure."""
     scores = read_scores(source, "toxicity")
     lines = (json.dumps({"text": text, "label": 1 - 2 * score}, ensure_ascii=False) for text, score in scores.items())
-    write_atomically(out, lines)
+    atomic_write_lines(out, lines)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lmsteer.errors import InputError
 from lmsteer.reporting.interpretation_report import fraction
-from lmsteer.steering.directions import Directions, directions, randomized
+from lmsteer.steering.directions import Directions, randomized
 from lmsteer.steering.steer_file import load_steer
 
 SHOWN = 5
@@ -31,7 +31,7 @@ def alike(one: Directions, other: Directions) -> Tensor:
 
 def main(paths: list[Path]) -> str:
     """A table of Markdown: every pair, and what random matrices of the same singular values have."""
-    found = [directions(load_steer(path)[0], 0) for path in paths]
+    found = [load_steer(path)[0].directions(0) for path in paths]
     rows = [["steers", *(f"direction {i}" for i in range(1, SHOWN + 1))]]
     rows.append(["---", *["---:"] * SHOWN])
     for one, other in combinations(range(len(paths)), 2):

@@ -76,7 +76,7 @@ def judged(
 
     def auc(texts: HeldOut, rule: str) -> dict[str, Any]:
         own, rank = joint if "add" in rule else estimate, rules[rule]
-        return asdict(texts.auc(*own.factors(rank), own.constant(rank) if "add" in rule else None, seed=seed))
+        return asdict(texts.auc(*own.factors(rank), own.bias(rank) if "add" in rule else None, seed=seed))
 
     return {
         "above": above(estimate.sizes_R, estimate.null_P),

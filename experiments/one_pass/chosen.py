@@ -11,7 +11,7 @@ from experiments.one_pass.solvers import at, attributes, budgets, places, solver
 from experiments.speed.report import table
 from lmsteer.errors import InputError
 from lmsteer.evaluation.metric_names import Metric
-from lmsteer.reporting.comparison import Study
+from lmsteer.reporting.comparison import Comparison
 
 
 def aim(metric: Metric, value: float, direction: int) -> float:
@@ -20,7 +20,7 @@ def aim(metric: Metric, value: float, direction: int) -> float:
     return 1 - value if down else value
 
 
-def control(found: Study) -> dict[str, list[float]]:
+def control(found: Comparison) -> dict[str, list[float]]:
     """By solver how near it comes to its aim, at each budget, place and judge, in one order for all.
 
     Raises:
@@ -38,7 +38,7 @@ def control(found: Study) -> dict[str, list[float]]:
     return values
 
 
-def markdown(found: Study) -> str:
+def markdown(found: Comparison) -> str:
     """A row for each solver, the best first: the mean, then each budget, place and judge."""
     names = [
         f"{budget}, {place}{f' ({metric.scorer})' if metric.scorer else ''}"

@@ -11,18 +11,18 @@ from experiments.data_efficiency.report import count_axis, read, trained_on
 from experiments.one_pass.solvers import Place, Point, at, attributes, budgets, draw, places, point, recipe
 from lmsteer.errors import InputError
 from lmsteer.evaluation.metric_names import Metric
-from lmsteer.reporting.comparison import Study
+from lmsteer.reporting.comparison import Comparison
 from lmsteer.reporting.plots import STYLE, to_png
-from lmsteer.storage.atomic_files import whole
+from lmsteer.storage.atomic_files import atomic_write
 
 
-def curve(found: Study, place: Place, name: str, metric: Metric, budget: str) -> list[Point]:
+def curve(found: Comparison, place: Place, name: str, metric: Metric, budget: str) -> list[Point]:
     """The values of one recipe over the number of texts, from a place at a budget."""
     rows = [row for row in at(found, place, budget).values() if recipe(row) == name]
     return [point(row, metric, trained_on(row)) for row in rows]
 
 
-def figure(found: Study) -> Figure:
+def figure(found: Comparison) -> Figure:
     """A line of panels for each budget and place, a panel for each judge, a curve for each recipe."""
     lines = [(budget, place) for budget in budgets(found) for place in places(found)]
     columns, names = attributes(found), list(dict.fromkeys(recipe(row) for row in found.rows if row.budget))
@@ -44,7 +44,7 @@ def figure(found: Study) -> Figure:
 
 def main(runs: Sequence[Path], picture: Path) -> None:
     """Draw the picture."""
-    with whole(picture) as part:
+    with atomic_write(picture) as part:
         part.write_bytes(to_png(figure(read(runs))))
 
 

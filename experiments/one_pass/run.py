@@ -30,8 +30,8 @@ from lmsteer.reporting.plots import to_png
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer
-from lmsteer.storage.atomic_files import write_atomically
-from lmsteer.training.fit import SteerSettings
+from lmsteer.storage.atomic_files import atomic_write_lines
+from lmsteer.training.fit import SteerConfig
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol"),
@@ -52,17 +52,17 @@ def one_pass(cfg: DictConfig) -> dict[str, Any]:
     """Write ``one_pass.json``, ``one_pass.png`` and ``one_pass.md`` in the run folder; their paths are printed."""
     config = resolved(cfg, KEYS, KINDS)
     run = Run(Path(config["run_dir"]), record(config))
-    what: SteerSettings = build(config["steer"])
-    if not what.permutations:
+    steer_config: SteerConfig = build(config["steer"])
+    if not steer_config.permutations:
         raise InputError("steer.permutations=0: the spectrum is shown beside a null, so 39 or more expected")
     corpus: Corpus = build(config["data"])
     model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
-    if not run.finished(FOUND):
-        found = measure(model, corpus, what, config)
+    if not run.is_complete(FOUND):
+        found = measure(model, corpus, steer_config, config)
         run.begin()
-        write_atomically(run.path(FOUND), [json.dumps(found, indent=1)])
+        atomic_write_lines(run.path(FOUND), [json.dumps(found, indent=1)])
     found = json.loads(run.path(FOUND).read_text(encoding="utf-8"))
-    write_atomically(run.path(REPORT), [markdown(found)])
+    atomic_write_lines(run.path(REPORT), [markdown(found)])
     picture = run.path(PICTURE).with_suffix(".tmp")
     picture.write_bytes(to_png(one_pass_figure(found)))
     picture.replace(run.path(PICTURE))
@@ -70,17 +70,17 @@ def one_pass(cfg: DictConfig) -> dict[str, Any]:
     return dict(found)
 
 
-def measure(model: LanguageModel, corpus: Corpus, what: SteerSettings, config: dict[str, Any]) -> dict[str, Any]:
+def measure(model: LanguageModel, corpus: Corpus, steer_config: SteerConfig, config: dict[str, Any]) -> dict[str, Any]:
     """Sums of ever more rows; on all of them the choice of damping, rank and form; then figures on other texts."""
     seed, ranks = config["seed"], [rank for rank in config["ranks"] if rank < model.width]
     steers = {file: load_steer(Path(file), model)[0] for file in config["steer_files"]}
     extract = TimedExtractor(model, max_length=config["max_length"])
     choice, figures = HeldOut.of(extract, corpus.dev[::2]), HeldOut.of(extract, [*corpus.dev[1::2], *corpus.test])
     parts = nested(corpus, config["rows"], seed)
-    sums = nested_sums(extract, parts, what.permutations, seed)
+    sums = nested_sums(extract, parts, steer_config.permutations, seed)
 
     def look(place: int, damping: float) -> dict[str, Any]:
-        step = Step(damping=damping, context_damping=what.context_damping)
+        step = Step(damping=damping, context_damping=steer_config.context_damping)
         return judged(sums[place][0], step, ranks, (choice, figures), seed)
 
     by_damping = {damping: look(-1, damping) for damping in config["dampings"]}
@@ -88,7 +88,7 @@ def measure(model: LanguageModel, corpus: Corpus, what: SteerSettings, config: d
     return {
         "corpus": corpus.name,
         "held_out": {"choice": len(choice.lengths), "figures": len(figures.lengths)},
-        "chosen": {"damping": damping, "context_damping": what.context_damping, "rule": rule},
+        "chosen": {"damping": damping, "context_damping": steer_config.context_damping, "rule": rule},
         "dampings": [{"damping": damping, **one} for damping, one in by_damping.items()],
         "sizes": [
             {
@@ -100,15 +100,16 @@ def measure(model: LanguageModel, corpus: Corpus, what: SteerSettings, config: d
             for place in range(len(sums))
         ],
         "steers": {
-            Path(file).parent.name: asdict(figures.auc(*whole(steer), seed=seed)) for file, steer in steers.items()
+            Path(file).parent.name: asdict(figures.auc(*factors_and_bias(steer), seed=seed))
+            for file, steer in steers.items()
         },
     }
 
 
-def whole(steer: Steer) -> tuple[Tensor, Tensor, Tensor | None]:
+def factors_and_bias(steer: Steer) -> tuple[Tensor, Tensor, Tensor | None]:
     """Factors and constant part of a steer's first dimension."""
-    constant_D = None if steer.constant is None else steer.constant[0]
-    return steer.matrix(0).T, torch.eye(steer.width), constant_D
+    constant_D = None if steer.bias is None else steer.bias[0]
+    return steer.matrix(0), torch.eye(steer.width), constant_D
 
 
 def nested(corpus: Corpus, sizes: Sequence[int], seed: int) -> list[list[Row]]:

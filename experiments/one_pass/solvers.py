@@ -14,10 +14,10 @@ from experiments.speed.report import table
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import statistic_of
 from lmsteer.evaluation.metric_names import Metric
-from lmsteer.metrics.paired_test import Comparison, compare
-from lmsteer.reporting.comparison import Study, StudyRow
+from lmsteer.metrics.paired_test import PairedChange, paired_change
+from lmsteer.reporting.comparison import Comparison, ComparisonRow
 from lmsteer.reporting.plots import COLORS, MARKERS, STYLE, to_png
-from lmsteer.storage.atomic_files import whole
+from lmsteer.storage.atomic_files import atomic_write
 
 PERPLEXITY = Metric("perplexity")
 
@@ -33,13 +33,13 @@ class Place:
         return f"{self.prompts}, {'+' if self.direction > 0 else '-'}"
 
 
-def solver(found: Study, row: StudyRow) -> str:
+def solver(found: Comparison, row: ComparisonRow) -> str:
     """Who made the steer of a row and, where the study's numbers differ, from how many texts: a name for the table."""
     several = len({trained_on(other) for other in found.rows if other.strength}) > 1
     return f"{recipe(row)}, {trained_on(row)} texts" if several else recipe(row)
 
 
-def recipe(row: StudyRow) -> str:
+def recipe(row: ComparisonRow) -> str:
     """How the steer of a row was made, whatever the number of texts."""
     said = row.settings.get
     if said("solver") != "one_pass":
@@ -50,35 +50,35 @@ def recipe(row: StudyRow) -> str:
     return f"one pass, {form}, damping {said('damping'):g}{of_contexts}"
 
 
-def places(found: Study) -> list[Place]:
+def places(found: Comparison) -> list[Place]:
     """In the order of the rows."""
     steered = [row for row in found.rows if row.strength]
     return list(dict.fromkeys(Place(row.prompts, _direction(row)) for row in steered))
 
 
-def at(found: Study, place: Place, budget: str) -> dict[str, StudyRow]:
+def at(found: Comparison, place: Place, budget: str) -> dict[str, ComparisonRow]:
     """Rows of a place and budget by their solver: fewest texts first, of as many the paper's.
 
     Raises:
         InputError: If two rows have one solver, or a run does not say how many texts its steer was learned from.
     """
     rows = [row for row in found.rows if row.strength and (row.prompts, row.budget) == (place.prompts, budget)]
-    own: dict[str, StudyRow] = {}
+    own: dict[str, ComparisonRow] = {}
     for row in rows:
         if _direction(row) == place.direction and own.setdefault(solver(found, row), row) is not row:
             raise InputError(f"{place}, {budget}: two rows are of {solver(found, row)}; one expected")
     return dict(sorted(own.items(), key=lambda pair: _rank(*pair)))
 
 
-def _rank(name: str, row: StudyRow) -> tuple[int, bool, int, str]:
+def _rank(name: str, row: ComparisonRow) -> tuple[int, bool, int, str]:
     return trained_on(row), not name.startswith("paper"), len(name), name
 
 
-def _direction(row: StudyRow) -> int:
+def _direction(row: ComparisonRow) -> int:
     return 1 if next(iter(row.strength.values())) > 0 else -1
 
 
-def budgets(found: Study) -> list[str]:
+def budgets(found: Comparison) -> list[str]:
     """Divergences, then perplexities, each rising; rows at a given strength are not compared."""
     return sorted({row.budget for row in found.rows if row.budget}, key=lambda name: (name[0], _amount(name)))
 
@@ -87,13 +87,13 @@ def _amount(budget: str) -> float:
     return float(budget.split()[-1].lstrip("×"))
 
 
-def attributes(found: Study) -> list[Metric]:
+def attributes(found: Comparison) -> list[Metric]:
     """The first attribute by every scorer."""
     bases = [metric for metric in found.metrics if metric.is_attribute]
     return [metric for metric in bases if metric.base == bases[0].base]
 
 
-def markdown(found: Study, place: Place) -> str:
+def markdown(found: Comparison, place: Place) -> str:
     """A row for each budget and solver: the attribute by every judge, with its change from the first row of as many
     texts, and costs."""
     judges, cells = attributes(found), []
@@ -102,7 +102,7 @@ def markdown(found: Study, place: Place) -> str:
     cells.append(["", "plain", "", *(cell(metric, plain.metrics[metric.name]) for metric in shown)])
     for budget in budgets(found):
         rows = at(found, place, budget)
-        first: dict[int, StudyRow] = {}
+        first: dict[int, ComparisonRow] = {}
         for name, row in rows.items():
             values = [cell(metric, row.metrics[metric.name]) for metric in shown]
             paper = first.setdefault(trained_on(row), row)
@@ -114,15 +114,15 @@ def markdown(found: Study, place: Place) -> str:
     return table(["at", "solver", "seeds", *(metric.heading for metric in shown)], cells)
 
 
-def change(before: StudyRow, after: StudyRow, metric: Metric) -> str:
+def change(before: ComparisonRow, after: ComparisonRow, metric: Metric) -> str:
     """From one row to another on the same prompts, with its interval and p."""
     pair = before.metrics[metric.name].sample, after.metrics[metric.name].sample
-    found: Comparison = compare(*pair, statistic_of(metric))
+    found: PairedChange = paired_change(*pair, statistic_of(metric))
     low, high = found.low or 0.0, found.high or 0.0
     return f"({found.change:+.3f} [{low:+.3f}, {high:+.3f}] p {found.p:.3f})"
 
 
-def figure(found: Study) -> Figure:
+def figure(found: Comparison) -> Figure:
     """For each place and judge the attribute against divergence and against perplexity; a line for each solver."""
     lines, columns = places(found), [(metric, by_kl) for metric in attributes(found) for by_kl in (True, False)]
     every = [(place, budget) for place in lines for budget in budgets(found)]
@@ -155,7 +155,7 @@ def draw(axes: Axes, curves: Sequence[list[Point]], names: Sequence[str]) -> Non
     axes.set_ylim(0, 1.05 * max((point[3] for points in curves for point in points), default=1.0))
 
 
-def _points(found: Study, place: Place, name: str, metric: Metric, by_kl: bool) -> Iterator[Point]:
+def _points(found: Comparison, place: Place, name: str, metric: Metric, by_kl: bool) -> Iterator[Point]:
     for budget in budgets(found):
         row = at(found, place, budget).get(name)
         if row is None or (by_kl and not budget.startswith("kl")):
@@ -163,7 +163,7 @@ def _points(found: Study, place: Place, name: str, metric: Metric, by_kl: bool) 
         yield point(row, metric, _amount(budget) if by_kl else row.metrics[PERPLEXITY.name].interval.value)
 
 
-def point(row: StudyRow, metric: Metric, x: float) -> Point:
+def point(row: ComparisonRow, metric: Metric, x: float) -> Point:
     """A row's value of a metric over an abscissa; where it has no interval, the value itself."""
     interval = row.metrics[metric.name].interval
     low, high = (interval.value if end is None else end for end in (interval.low, interval.high))
@@ -176,7 +176,7 @@ def main(runs: Sequence[Path], picture: Path | None) -> None:
     for place in places(found):
         print(f"`{place}`:\n\n{markdown(found, place)}\n")
     if picture is not None:
-        with whole(picture) as part:
+        with atomic_write(picture) as part:
             part.write_bytes(to_png(figure(found)))
 
 

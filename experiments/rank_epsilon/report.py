@@ -14,7 +14,7 @@ from experiments.speed.report import table
 from lmsteer.errors import InputError
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.metrics.intervals import Interval
-from lmsteer.reporting.comparison import Study, StudyRow
+from lmsteer.reporting.comparison import Comparison, ComparisonRow
 from lmsteer.reporting.plots import COLORS, DODGE, MARKERS, STYLE, to_png
 
 FULL = "full"
@@ -27,7 +27,7 @@ class Point:
     rank: int | str
     epsilon: float
     at: str
-    row: StudyRow
+    row: ComparisonRow
 
     @property
     def order(self) -> tuple[bool, str, float, bool, int]:
@@ -36,7 +36,7 @@ class Point:
         return (not self.row.budget, self.at, self.epsilon, self.rank == FULL, rank)
 
 
-def points(found: Study) -> list[Point]:
+def points(found: Comparison) -> list[Point]:
     """Steered rows in the order of the table.
 
     Raises:
@@ -53,12 +53,12 @@ def points(found: Study) -> list[Point]:
     return sorted(kept, key=lambda point: point.order)
 
 
-def shown(found: Study) -> list[Metric]:
+def shown(found: Comparison) -> list[Metric]:
     """Attributes and perplexity."""
     return [metric for metric in found.metrics if metric.is_attribute or metric.base == "perplexity"]
 
 
-def markdown(found: Study) -> str:
+def markdown(found: Comparison) -> str:
     """A row for the plain model and for each budget or strength, epsilon and rank."""
     metrics = shown(found)
     cells = [["plain", "", "", "", *_cells(row, metrics)] for row in found.rows if row.is_plain]
@@ -68,11 +68,11 @@ def markdown(found: Study) -> str:
     return table(["at", "ε", "rank", "strength", *(metric.heading for metric in metrics)], cells)
 
 
-def _cells(row: StudyRow, metrics: list[Metric]) -> list[str]:
+def _cells(row: ComparisonRow, metrics: list[Metric]) -> list[str]:
     return [cell(metric, row.metrics[metric.name]) for metric in metrics]
 
 
-def figure(found: Study) -> Figure:
+def figure(found: Comparison) -> Figure:
     """A line for each epsilon over the ranks: attribute and perplexity below each other, a column for each budget."""
     known = points(found)
     columns = list(dict.fromkeys(point.at for point in known))
@@ -94,7 +94,7 @@ def figure(found: Study) -> Figure:
     return drawn
 
 
-def _panel(axes: Axes, known: list[Point], metric: Metric, ranks: list[int | str], plain: list[StudyRow]) -> None:
+def _panel(axes: Axes, known: list[Point], metric: Metric, ranks: list[int | str], plain: list[ComparisonRow]) -> None:
     epsilons = sorted({point.epsilon for point in known})
     values: list[Interval] = []
     for number, epsilon in enumerate(epsilons):

@@ -21,10 +21,10 @@ from lmsteer.errors import InputError
 from lmsteer.metrics.functional import THRESHOLD
 from lmsteer.reporting.plots import to_png
 from lmsteer.runs.run import Run
-from lmsteer.scoring.cache import ScoreStore, score_store
+from lmsteer.scoring.cache import ScoreCache, score_cache
 from lmsteer.scoring.replay import read_scores
 from lmsteer.scoring.scorer import Scorer
-from lmsteer.storage.atomic_files import write_atomically
+from lmsteer.storage.atomic_files import atomic_write_lines
 
 KEYS = {"run_dir", "seed", "device", "dtype", "path", "scorers", "scores"}
 FIGURES, PICTURE, REPORT = "scorers.json", "scorers.png", "scorers.md"
@@ -39,13 +39,13 @@ def scorers(cfg: DictConfig) -> dict[str, Any]:
         raise InputError(f"scorers={nodes!r}: choices in conf/scorer expected, as scorer@scorers=[NAME,…]")
     stored = read_scores(Path(str(config["path"])), "toxicity")
     built: list[Scorer] = [build(node) for node in nodes.values()]
-    store = score_store(config["scores"])
-    if not run.finished(FIGURES):
+    store = score_cache(config["scores"])
+    if not run.is_complete(FIGURES):
         found = compare(stored, built, store, config["seed"])
         run.begin()
-        write_atomically(run.path(FIGURES), [json.dumps(found, indent=1, ensure_ascii=False)])
+        atomic_write_lines(run.path(FIGURES), [json.dumps(found, indent=1, ensure_ascii=False)])
     found = json.loads(run.path(FIGURES).read_text(encoding="utf-8"))
-    write_atomically(run.path(REPORT), [markdown(found)])
+    atomic_write_lines(run.path(REPORT), [markdown(found)])
     picture = run.path(PICTURE).with_suffix(".tmp")
     picture.write_bytes(to_png(agreement_figure(found)))
     picture.replace(run.path(PICTURE))
@@ -53,7 +53,7 @@ def scorers(cfg: DictConfig) -> dict[str, Any]:
     return dict(found)
 
 
-def compare(stored: dict[str, float], built: list[Scorer], store: ScoreStore | None, seed: int) -> dict[str, Any]:
+def compare(stored: dict[str, float], built: list[Scorer], store: ScoreCache | None, seed: int) -> dict[str, Any]:
     """Score all texts with every scorer, and set what they say against what is stored."""
     texts, truth = list(stored), np.array(list(stored.values()))
     found: dict[str, Any] = {

@@ -11,7 +11,7 @@ from lmsteer.data.corpus import Corpus
 from lmsteer.generation.sampling import Nucleus
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Prompt
-from lmsteer.training.fit import SteerSettings
+from lmsteer.training.fit import SteerConfig
 
 ATTRIBUTE = "sentiment"
 STRENGTH = 5.0
@@ -41,6 +41,6 @@ class Bench:
         object.__setattr__(self, "meter", Meter(self.ours.device))
 
     @property
-    def steer_settings(self) -> SteerSettings:
+    def steer_settings(self) -> SteerConfig:
         """The steer that is fitted."""
-        return SteerSettings(name=ATTRIBUTE, rank=self.work.rank)
+        return SteerConfig(name=ATTRIBUTE, rank=self.work.rank)

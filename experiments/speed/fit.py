@@ -10,9 +10,9 @@ from tqdm.auto import tqdm
 
 from experiments.speed.bench import Bench
 from experiments.speed.plain import PlainFit
-from lmsteer.data.feature_store import StoreSettings
+from lmsteer.data.feature_store import FeatureStoreConfig
 from lmsteer.steering.steer import Steer
-from lmsteer.training.fit import FitSettings, fit
+from lmsteer.training.fit import FitConfig, fit
 
 STEP, FIT, AGAIN = "plain step", "fit", "fit again"
 WARM_STEPS, WARM_SENTENCES = 2, 64
@@ -26,7 +26,7 @@ def measure_fit(bench: Bench) -> tuple[Steer, Curve, Curve]:
     Returns:
         Our steer, and the training curves, ``[[step, nats], …]``: the plain one as far as it was gone, and ours.
     """
-    how = FitSettings(steps=bench.work.steps, dev_every=bench.work.steps)
+    how = FitConfig(steps=bench.work.steps, dev_every=bench.work.steps)
     plain = PlainFit(bench.plain, bench.corpus, bench.steer_settings, how, seed=bench.seed)
     plain.step()
     few = replace(bench, corpus=replace(bench.corpus, train=bench.corpus.train[:WARM_SENTENCES]))
@@ -50,8 +50,8 @@ def measure_fit(bench: Bench) -> tuple[Steer, Curve, Curve]:
     return steer, [[step, loss] for step, loss in enumerate(plain.losses, 1)], curve
 
 
-def fit_here(bench: Bench, how: FitSettings, seed: int, folder: Path) -> tuple[Steer, Curve]:
+def fit_here(bench: Bench, how: FitConfig, seed: int, folder: Path) -> tuple[Steer, Curve]:
     """Our fit with its hidden states kept in a folder; the steer and its training curve."""
-    store = StoreSettings(where=str(folder))
-    steer, origin = fit(bench.ours, bench.corpus, bench.steer_settings, how, seed=seed, store=store)
-    return steer, origin.training["curve"]["train"]
+    store = FeatureStoreConfig(where=str(folder))
+    steer, provenance = fit(bench.ours, bench.corpus, bench.steer_settings, how, seed=seed, store=store)
+    return steer, provenance.training["curve"]["train"]

@@ -12,7 +12,6 @@ from experiments.speed.plain import sample_batch, sequences
 from lmsteer.generation.generator import Generator
 from lmsteer.records import Generation, Prompt
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steered_model import SteeredLM
 
 SAMPLE, TRANSFORMERS = "plain sample", "transformers' batch"
 UNSTEERED, FOLDED, ROWS = "unsteered", "folded", "strengths by row"
@@ -48,10 +47,16 @@ def prompts_in_one_call(bench: Bench) -> int:
 
 def write_one_by_one(bench: Bench, steer: Steer, prompts: Sequence[Prompt]) -> list[str]:
     """The paper's way: a call in float32 for each sample, here one for each prompt."""
-    lm, strength_1K = SteeredLM(bench.plain.lm, steer), steer.strengths({ATTRIBUTE: STRENGTH})[None]
-    tokens = DECODING.max_new_tokens
     calls = (
-        sample_batch(lm, bench.plain, [prompt.text], strength_1K, samples=1, p=DECODING.p, tokens=tokens)
+        sample_batch(
+            bench.plain,
+            steer,
+            {ATTRIBUTE: STRENGTH},
+            [prompt.text],
+            samples=1,
+            p=DECODING.p,
+            tokens=DECODING.max_new_tokens,
+        )
         for prompt in prompts
     )
     return [text for texts in calls for text in texts]
@@ -60,10 +65,10 @@ def write_one_by_one(bench: Bench, steer: Steer, prompts: Sequence[Prompt]) -> l
 def write_with_transformers(bench: Bench, steer: Steer, prompts: Sequence[Prompt]) -> list[str]:
     """All samples of all prompts in one call, in our dtype."""
     return sample_batch(
-        SteeredLM(bench.ours.lm, steer),
         bench.ours,
+        steer,
+        {ATTRIBUTE: STRENGTH},
         [prompt.text for prompt in prompts],
-        steer.strengths({ATTRIBUTE: STRENGTH})[None],
         samples=bench.work.samples,
         p=DECODING.p,
         tokens=DECODING.max_new_tokens,

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from experiments.speed.bench import Bench
 from experiments.speed.plain import continuation_nats
 from lmsteer.records import Generation
-from lmsteer.scoring.perplexity import conditional_nats
+from lmsteer.scoring.perplexity import continuation_nll
 
 FAMILY, TEXTS = "plain prompt with its texts", "texts"
 Pair = tuple[str, str]
@@ -45,5 +45,5 @@ def score_plain(bench: Bench, pairs: Sequence[Pair]) -> list[float]:
 def score(bench: Bench, pairs: Sequence[Pair]) -> list[float]:
     """Nats of each continuation, ours."""
     prompts, continuations = zip(*pairs, strict=True)
-    nats: list[float] = conditional_nats(bench.ours, prompts, continuations)[0].tolist()
+    nats: list[float] = continuation_nll(bench.ours, prompts, continuations)[0].tolist()
     return nats

@@ -9,7 +9,7 @@ Shapes: B batch rows, T tokens, K dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -20,8 +20,8 @@ from torch.nn.utils.rnn import pad_sequence
 from lmsteer.data.batching import batch_rows
 from lmsteer.data.corpus import Corpus
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.steering.steered_model import SteeredLM
-from lmsteer.training.fit import FitSettings, SteerSettings
+from lmsteer.steering.steer import Steer
+from lmsteer.training.fit import FitConfig, SteerConfig
 
 IGNORED = -100
 SEQUENCES = {"cpu": 200}
@@ -31,9 +31,7 @@ SEQUENCES = {"cpu": 200}
 class PlainFit:
     """Steps of the fit, on the same batches and from the same initial steer as ``lmsteer.fit``."""
 
-    def __init__(
-        self, model: LanguageModel, corpus: Corpus, what: SteerSettings, how: FitSettings, *, seed: int
-    ) -> None:
+    def __init__(self, model: LanguageModel, corpus: Corpus, what: SteerConfig, how: FitConfig, *, seed: int) -> None:
         self.model, self.corpus, self.how, self.seed = model, corpus, how, seed
         self.steer = what.build(model.width, seed).to(model.device)
         self.optimizer = torch.optim.Adam(self.steer.parameters(), lr=how.lr)
@@ -61,10 +59,10 @@ class PlainFit:
 
 
 def sample_batch(
-    steered: SteeredLM,
     model: LanguageModel,
+    steer: Steer,
+    strength: Mapping[str, float],
     prompts: Sequence[str],
-    strength_BK: Tensor,
     *,
     samples: int,
     p: float,
@@ -75,7 +73,7 @@ def sample_batch(
     With one prompt and one sample it is the paper's procedure.
     """
     ids_BT, mask_BT = padded(model.tokenizer(list(prompts))["input_ids"], side="left", device=model.device)
-    with steered.at(strength_BK) as lm:
+    with steer.apply(model, strength) as lm:
         generate: Any = lm.generate  # for which transformers has no usable type
         written_BT = generate(
             input_ids=ids_BT,

@@ -25,7 +25,7 @@ from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.reporting.plots import to_png
 from lmsteer.runs.run import Run
-from lmsteer.storage.atomic_files import write_atomically
+from lmsteer.storage.atomic_files import atomic_write_lines
 
 KEYS = {"stack", "run_dir", "seed", "device", "dtype", "model", "data", "work"}
 SPEED, PICTURE = "speed.json", "speed.png"
@@ -48,8 +48,8 @@ def speed(cfg: DictConfig) -> Summary:
     bench = Bench(work, sentences, prompts, ours, plain, config["seed"], run.folder)
     bench.steer_settings.build(ours.width, bench.seed)  # an impossible rank is refused before the folder is taken
     run.begin()
-    if not run.finished(SPEED):
-        write_atomically(run.path(SPEED), [json.dumps(measure(bench), indent=1, ensure_ascii=False)])
+    if not run.is_complete(SPEED):
+        atomic_write_lines(run.path(SPEED), [json.dumps(measure(bench), indent=1, ensure_ascii=False)])
     measured = read_speed(run.path(SPEED))
     picture = run.path(PICTURE).with_suffix(".tmp")
     picture.write_bytes(to_png(speed_figure(measured)))

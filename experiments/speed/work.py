@@ -73,7 +73,7 @@ class Work:
         Raises:
             InputError: If the corpus has fewer than asked for.
         """
-        rows = (*corpus.train, *corpus.dev, *corpus.test, *corpus.judge)
+        rows = (*corpus.train, *corpus.dev, *corpus.test, *corpus.scorer_split)
         if self.sentences > len(rows):
             raise InputError(
                 f"work.sentences={self.sentences}: at most {len(rows)} expected, all that {corpus.name} has"

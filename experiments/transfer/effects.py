@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from lmsteer.evaluation.comparable import MeasuredRun, refuse_mixed
+from lmsteer.evaluation.comparable import FinishedRun, refuse_mixed
 from lmsteer.metrics.intervals import Array, Interval, bootstrap_interval
 
 
-def effects(runs: Mapping[str, MeasuredRun], direct: str) -> dict[str, Any]:
+def effects(runs: Mapping[str, FinishedRun], direct: str) -> dict[str, Any]:
     """Rows, effects, and their share of the effect of the steer named ``direct``, if it is there, as plain values.
 
     Raises:
@@ -48,7 +48,7 @@ def effects(runs: Mapping[str, MeasuredRun], direct: str) -> dict[str, Any]:
     }
 
 
-def _effect(run: MeasuredRun, whole: MeasuredRun | None, budget: str, metric: str) -> dict[str, Any]:
+def _effect(run: FinishedRun, whole: FinishedRun | None, budget: str, metric: str) -> dict[str, Any]:
     """The effect of a steer, and its share of the whole one's if that is above 0, both with intervals over prompts."""
     own, other = _both(run, budget, metric), _both(whole, budget, metric) if whole else None
     assert own is not None
@@ -61,7 +61,7 @@ def _effect(run: MeasuredRun, whole: MeasuredRun | None, budget: str, metric: st
     }
 
 
-def _both(run: MeasuredRun, budget: str, metric: str) -> list[Array] | None:
+def _both(run: FinishedRun, budget: str, metric: str) -> list[Array] | None:
     """Values of every prompt, steered up and steered down; None where the budget was not reached both ways."""
     found: dict[bool, dict[str, float]] = {}
     for place, row in enumerate(run.result.rows):

@@ -17,16 +17,16 @@ from experiments.transfer.effects import effects
 from experiments.transfer.figure import effects_figure
 from experiments.transfer.report import markdown
 from lmsteer.cli.configuration import Words, build, entry_point, record, resolved
-from lmsteer.evaluation.comparable import MeasuredRun, read_run
+from lmsteer.evaluation.comparable import FinishedRun, read_run
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.generation.plain_texts import PlainTexts
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.reporting.plots import to_png
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
-from lmsteer.scoring.cache import score_store
+from lmsteer.scoring.cache import score_cache
 from lmsteer.steering.steer_file import load_steer, save_steer
-from lmsteer.storage.atomic_files import write_atomically
+from lmsteer.storage.atomic_files import atomic_write_lines
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "decoding", "protocol"),
@@ -49,8 +49,8 @@ def transfer_study(cfg: DictConfig) -> dict[str, Any]:
         for name, file in files.items()
     }
     found = effects(runs, config["direct"])
-    write_atomically(run.path(FIGURES), [json.dumps(found, indent=1, ensure_ascii=False)])
-    write_atomically(run.path(REPORT), [markdown(found)])
+    atomic_write_lines(run.path(FIGURES), [json.dumps(found, indent=1, ensure_ascii=False)])
+    atomic_write_lines(run.path(REPORT), [markdown(found)])
     picture = run.path(PICTURE).with_suffix(".tmp")
     picture.write_bytes(to_png(effects_figure(found)))
     picture.replace(run.path(PICTURE))
@@ -58,22 +58,22 @@ def transfer_study(cfg: DictConfig) -> dict[str, Any]:
     return found
 
 
-def measured(run: Run, file: Path, model: LanguageModel, config: dict[str, Any]) -> MeasuredRun:
+def measured(run: Run, file: Path, model: LanguageModel, config: dict[str, Any]) -> FinishedRun:
     """Calibrate, generate and evaluate with one steer."""
     run.begin()
-    if not run.finished(stages.STEER):
+    if not run.is_complete(stages.STEER):
         save_steer(run.path(stages.STEER), *load_steer(file, model))
-    steer, origin = load_steer(run.path(stages.STEER), model)
+    steer, provenance = load_steer(run.path(stages.STEER), model)
     protocol: Protocol = build(config["protocol"])
     plan, scores = (
         AtBudgets(model, steer.dimensions, protocol, build(config["decoding"])),
-        score_store(config["scores"]),
+        score_cache(config["scores"]),
     )
     plain = stages.plain_stage(run, plan.generators, PlainTexts(scores.folder / "plain" if scores else None))
-    origin = stages.calibrate_stage(run, plan, plain, steer, origin)
-    generations = stages.generate_stage(run, plan, plain, steer, origin)
-    labels = plan.labels(origin.seed, stages.settings_of(steer, origin), config["decoding"])
-    stages.evaluate_stage(run, generations, protocol, lambda: plan.judge, labels, scores=scores)
+    provenance = stages.calibrate_stage(run, plan, plain, steer, provenance)
+    generations = stages.generate_stage(run, plan, plain, steer, provenance)
+    metadata = plan.metadata(provenance.seed, stages.settings_of(steer, provenance), config["decoding"])
+    stages.evaluate_stage(run, generations, protocol, lambda: plan.perplexity_model, metadata, scores=scores)
     return read_run(run.folder)
 
 

@@ -8,24 +8,22 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.load import load_model, smollm2
 from lmsteer.records import Generation, Prompt, Row
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Origin, load_steer, save_steer
-from lmsteer.steering.steered_model import SteeredLM
-from lmsteer.training.fit import FitSettings, SteerSettings, fit
+from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+from lmsteer.training.fit import FitConfig, SteerConfig, fit
 
 __all__ = [
     "Corpus",
-    "FitSettings",
+    "FitConfig",
     "Generation",
     "Greedy",
     "InputError",
     "LanguageModel",
     "Nucleus",
-    "Origin",
     "Prompt",
+    "Provenance",
     "Row",
     "Steer",
-    "SteerSettings",
-    "SteeredLM",
+    "SteerConfig",
     "fit",
     "generate",
     "load_model",

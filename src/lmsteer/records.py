@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lmsteer import old_files
 from lmsteer.errors import InputError
 
 
@@ -30,9 +31,9 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Nats of a continuation given its prompt, and its number of tokens."""
+    """Negative log-likelihood of a continuation given its prompt, in nats, and its number of tokens."""
 
-    nats: float
+    nll: float
     tokens: int
 
 
@@ -42,7 +43,7 @@ class Generation:
 
     ``texts`` are the continuations alone, leading space kept. ``strength`` maps dimension names to values; the
     plain model has an empty one. ``prompts`` is the name of the prompt set. ``likelihoods``, if any, are those of the
-    texts under the model whose fingerprint is ``judge``; None where one is not known. ``budget`` names what the
+    texts under the model whose fingerprint is ``perplexity_model``; None where one is not known. ``budget`` names what the
     strength was calibrated to, and is empty where it was given.
     """
 
@@ -51,7 +52,7 @@ class Generation:
     strength: dict[str, float]
     prompts: str = ""
     likelihoods: tuple[Likelihood | None, ...] = ()
-    judge: str = ""
+    perplexity_model: str = ""
     budget: str = ""
 
     def to_json(self) -> str:
@@ -66,7 +67,7 @@ class Generation:
         if self.budget:
             line["budget"] = self.budget
         if self.likelihoods:
-            line["judge"] = self.judge
+            line["perplexity_model"] = self.perplexity_model
             line["generations"] = [
                 {"text": text} | (asdict(likelihood) if likelihood else {})
                 for text, likelihood in zip(self.texts, self.likelihoods, strict=True)
@@ -100,7 +101,8 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
         yield number, value
 
 
-def _generation(value: dict[str, object], number: int) -> Generation:
+def _generation(value: dict[str, Any], number: int) -> Generation:
+    value = old_files.generation(value)
     prompt, samples = value["prompt"], value["generations"]
     if not (isinstance(prompt, dict) and isinstance(samples, list) and samples):
         raise TypeError
@@ -110,23 +112,23 @@ def _generation(value: dict[str, object], number: int) -> Generation:
         raise TypeError
     if not all(name and math.isfinite(float(v)) for name, v in strength.items()):
         raise ValueError
-    judge = value.get("judge") or ""
+    perplexity_model = value.get("perplexity_model") or ""
     return Generation(
         prompt=Prompt(id=str(value.get("id", number)), text=prompt["text"]),
         texts=texts,
         strength={str(name): float(v) for name, v in strength.items()},
         prompts=str(value.get("prompts", "")),
-        likelihoods=tuple(_likelihood(sample) for sample in samples) if judge else (),
-        judge=str(judge),
+        likelihoods=tuple(_likelihood(sample) for sample in samples) if perplexity_model else (),
+        perplexity_model=str(perplexity_model),
         budget=str(value.get("budget") or ""),
     )
 
 
 def _likelihood(sample: dict[str, Any]) -> Likelihood | None:
-    if sample.get("nats") is None:
+    if sample.get("nll") is None:
         return None
-    found = Likelihood(float(sample["nats"]), sample["tokens"])
-    if not (math.isfinite(found.nats) and isinstance(found.tokens, int) and found.tokens > 0):
+    found = Likelihood(float(sample["nll"]), sample["tokens"])
+    if not (math.isfinite(found.nll) and isinstance(found.tokens, int) and found.tokens > 0):
         raise ValueError
     return found
 

@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from lmsteer.data.corpus import Corpus
-from lmsteer.data.datamodule import CorpusData
-from lmsteer.data.feature_store import FeatureStore, StoreSettings
+from lmsteer.data.datamodule import SteerDataModule
+from lmsteer.data.feature_store import FeatureStore, FeatureStoreConfig
 from lmsteer.data.features import FeatureExtractor, Features
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
 from lmsteer.storage.shards import key_of
-from lmsteer.training.fit import FitSettings, SteerSettings, fit
+from lmsteer.training.fit import FitConfig, SteerConfig, fit
 
 TEXTS = [f"the story number {n} is {'warm and funny ' * (n % 4)}indeed" for n in range(30)] + ["a"]
-WHAT = SteerSettings(name="tone", rank=4, epsilon=0.05)
-HOW = FitSettings(steps=12, batch_size=4, dev_every=5)
+WHAT = SteerConfig(name="tone", rank=4, epsilon=0.05)
+HOW = FitConfig(steps=12, batch_size=4, dev_every=5)
 CORPUS = Corpus("toy", tuple(Row(text, 1.0) for text in TEXTS[:20]), tuple(Row(text, -1.0) for text in TEXTS[20:]))
 
 
@@ -97,7 +97,7 @@ def test_a_fit_from_the_store_has_the_loss_curve_of_one_without(
     tmp_path: Path, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, without = fit(tiny_model, CORPUS, WHAT, HOW)
-    stored = StoreSettings(where=str(tmp_path))
+    stored = FeatureStoreConfig(where=str(tmp_path))
     _, first = fit(tiny_model, CORPUS, WHAT, HOW, store=stored)
     no_extraction(monkeypatch)
     _, second = fit(tiny_model, CORPUS, WHAT, HOW, store=stored)
@@ -109,14 +109,14 @@ def test_a_fit_from_the_store_has_the_loss_curve_of_one_without(
 def test_auto_keeps_only_rows_that_are_seen_more_than_once(tmp_path: Path, tiny_model: LanguageModel) -> None:
     def kept(*, store_all: bool, steps: int) -> set[str]:
         store = FeatureStore(FeatureExtractor(tiny_model), tmp_path / f"{store_all}{steps}")
-        data = CorpusData(CORPUS, store, dimensions=1, batch_size=4, steps=steps, dev_rows=3, store_all=store_all)
+        data = SteerDataModule(CORPUS, store, dimensions=1, batch_size=4, steps=steps, dev_rows=3, store_all=store_all)
         data.prepare_data()
         return {text for text in TEXTS if key_of(text) in store.shards}
 
     dev = {row.text for row in CORPUS.dev[:3]}
     assert kept(store_all=False, steps=5) == dev  # 20 draws of 20 rows
     assert kept(store_all=True, steps=5) == dev | {row.text for row in CORPUS.train}
-    data = CorpusData(CORPUS, FeatureExtractor(tiny_model), dimensions=1, batch_size=4)
+    data = SteerDataModule(CORPUS, FeatureExtractor(tiny_model), dimensions=1, batch_size=4)
     assert kept(store_all=False, steps=6) == dev | {row.text for row in data.rows(5)}
 
 
@@ -135,6 +135,6 @@ def test_a_store_that_would_grow_too_large_is_refused_before_the_work(
 def test_settings_refuse_what_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"data.store=.*file: off, auto or a folder expected"):
-        StoreSettings(where=str(tmp_path / "file"))
+        FeatureStoreConfig(where=str(tmp_path / "file"))
     with pytest.raises(InputError, match=r"data.store_gib=0: a number above 0"):
-        StoreSettings(gib=0)
+        FeatureStoreConfig(gib=0)

@@ -39,7 +39,7 @@ def test_kaggles_file_gives_balanced_rows_parted_by_hash(score: str, tmp_path: P
     corpus = jigsaw(path=kaggle(tmp_path / "train.csv", ROWS, score), dev=40, test=60)
     assert parts(corpus) == by_hand(40, 60)
     assert Counter(row.label for row in corpus.train) == {-1.0: 150, 1.0: 150}
-    assert (len(corpus.dev), len(corpus.test), corpus.judge) == (40, 60, ())
+    assert (len(corpus.dev), len(corpus.test), corpus.scorer_split) == (40, 60, ())
     assert corpus.removed == {"duplicates": 0}
 
 

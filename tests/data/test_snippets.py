@@ -15,7 +15,7 @@ Cache = dict[str, Path]
 
 def test_ratings_become_labels_and_marks_of_the_source_go(cache: Cache) -> None:
     corpus = snippets()
-    rows = {row.text: row.label for row in (*corpus.train, *corpus.dev, *corpus.test, *corpus.judge)}
+    rows = {row.text: row.label for row in (*corpus.train, *corpus.dev, *corpus.test, *corpus.scorer_split)}
     assert rows['A "warm" film & a good one.'] == 0.5
     assert rows["Dreadful."] == -1.0
     assert "Dreadful !" not in rows  # the same words: counts once
@@ -23,9 +23,9 @@ def test_ratings_become_labels_and_marks_of_the_source_go(cache: Cache) -> None:
 
 def test_snippets_are_parted_in_the_stated_shares(cache: Cache) -> None:
     corpus = snippets()
-    sizes = {part: len(getattr(corpus, part)) / 1992 for part in ("judge", "test", "dev", "train")}
+    sizes = {part: len(getattr(corpus, part)) / 1992 for part in ("scorer_split", "test", "dev", "train")}
     assert sum(sizes.values()) == 1.0
-    assert sizes == pytest.approx({"judge": 0.35, "test": 0.10, "dev": 0.05, "train": 0.50}, abs=0.03)
+    assert sizes == pytest.approx({"scorer_split": 0.35, "test": 0.10, "dev": 0.05, "train": 0.50}, abs=0.03)
 
 
 def test_toxic_and_clean_texts_are_as_many_and_of_similar_length_in_every_part(cache: Cache) -> None:
@@ -34,7 +34,7 @@ def test_toxic_and_clean_texts_are_as_many_and_of_similar_length_in_every_part(c
     toxic, clean = ([row.text for row in rows if row.label == label] for label in (-1.0, 1.0))
     assert len(toxic) == len(clean) == 40
     assert {len(text.split()) for text in clean} == {7}  # as the toxic ones have; 26 words were on offer too
-    assert corpus.test == corpus.judge == ()
+    assert corpus.test == corpus.scorer_split == ()
     # A clean choice in the order of the hash that parts the rows would put all of it into dev.
     assert sum(row.label == 1.0 for row in corpus.dev) < 15
 

@@ -60,7 +60,7 @@ def test_a_single_file_is_parted_by_hash(tmp_path: Path) -> None:
     path = tmp_path / "all.tsv"
     path.write_text("label\ttext\n" + "".join(f"{i % 5 + 1}\ttext {i}\n" for i in range(400)), encoding="utf-8")
     corpus = sst5(path=str(path))
-    sizes = [len(part) for part in (corpus.train, corpus.dev, corpus.test, corpus.judge)]
+    sizes = [len(part) for part in (corpus.train, corpus.dev, corpus.test, corpus.scorer_split)]
     assert sum(sizes) == 400
     assert all(sizes)
 

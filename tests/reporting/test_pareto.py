@@ -2,11 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from handmade_runs import Made, made, write_run
 from matplotlib.figure import Figure
+from tests.handmade_runs import Made, made, write_run
 
 from lmsteer.evaluation.comparable import read_run
-from lmsteer.reporting.comparison import Study, study
+from lmsteer.reporting.comparison import Comparison, compare_runs
 from lmsteer.reporting.pareto import pareto
 from lmsteer.reporting.plots import to_png
 
@@ -19,8 +19,8 @@ def at(level: float, cost: float, strength: dict[str, float] | None = None, **ch
     return made(values, strength, **changes)  # type: ignore[arg-type]
 
 
-def of(tmp_path: Path, rows: list[Made], **protocol: object) -> Study:
-    return study([read_run(write_run(tmp_path / "run", rows, **protocol))])
+def of(tmp_path: Path, rows: list[Made], **protocol: object) -> Comparison:
+    return compare_runs([read_run(write_run(tmp_path / "run", rows, **protocol))])
 
 
 def drawn(figure: Figure | None, panel: int = 0) -> list[list[list[float]]]:
@@ -78,7 +78,7 @@ def test_each_kind_has_a_curve_and_each_prompt_set_a_panel(tmp_path: Path) -> No
     ]
     runs.append([at(0.6, 40.0, method="other", prompts="b")])
     folders = [write_run(tmp_path / str(number), rows, prompts=sets) for number, rows in enumerate(runs)]
-    figure = pareto(study([read_run(folder) for folder in folders]))
+    figure = pareto(compare_runs([read_run(folder) for folder in folders]))
     assert figure is not None
     assert [axes.get_title("left") for axes in figure.axes] == list(sets)
     assert drawn(figure, 2) == [[[x, 0.4]] for x in (36.0, 36.0, 84.0, 84.0, 148.0, 148.0)]

@@ -1,11 +1,11 @@
 from pathlib import Path
 
 import pytest
-from handmade_runs import made, write_run
+from tests.handmade_runs import made, write_run
 
 from lmsteer.evaluation.comparable import read_run
 from lmsteer.evaluation.metric_names import KNOWN, Metric
-from lmsteer.reporting.comparison import Study, study
+from lmsteer.reporting.comparison import Comparison, compare_runs
 from lmsteer.reporting.published import Entry, PublishedValue, published
 
 ENTRY = Entry(
@@ -27,14 +27,14 @@ ENTRY = Entry(
 VALUES = {"expected_maximum_toxicity": [0.2] * 4, "perplexity": [30.0] * 4, "dist_1": [0.6] * 4}
 
 
-def measured(tmp_path: Path, protocol: dict[str, object] | None = None, **row: object) -> Study:
+def measured(tmp_path: Path, protocol: dict[str, object] | None = None, **row: object) -> Comparison:
     steered = {"strength": {"detox": 5.0, "dummy": 1.0}, "model": "org/gpt2-large", "prompts": "real-toxicity-prompts"}
     fields = steered | row
     made_row, values = made(VALUES, **fields)  # type: ignore[arg-type]
     metrics = dict(made_row.metrics)
     metrics["perplexity"] = metrics["perplexity"].model_copy(update={"scorer": "openai-community/gpt2-xl"})
     rows = [(made_row.model_copy(update={"metrics": metrics}), values)]
-    return study([read_run(write_run(tmp_path / "run", rows, **(protocol or {})))])
+    return compare_runs([read_run(write_run(tmp_path / "run", rows, **(protocol or {})))])
 
 
 def test_the_difference_is_given_where_the_scorer_has_the_same_name(tmp_path: Path) -> None:

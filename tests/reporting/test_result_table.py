@@ -1,4 +1,4 @@
-from handmade import PROTOCOL, row, value
+from tests.handmade import PROTOCOL, row, value
 
 from lmsteer.evaluation.results import Result, ResultRow
 from lmsteer.reporting.result_table import markdown_table, table, text_table
@@ -88,7 +88,7 @@ def test_another_method_goes_by_its_own_name(plain: ResultRow) -> None:
 
 def test_the_legend_says_nothing_that_the_protocol_does_not(result: Result) -> None:
     assert (
-        text_table(result.model_copy(update={"protocol": {"judge": "gpt2-xl"}}))
+        text_table(result.model_copy(update={"protocol": {"perplexity_model": "gpt2-xl"}}))
         .split("\n")[5]
         .startswith("perplexity under gpt2-xl. Each value")
     )

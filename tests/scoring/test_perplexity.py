@@ -14,7 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
-from lmsteer.scoring.perplexity import conditional_nats
+from lmsteer.scoring.perplexity import continuation_nll
 
 PROMPTS = ["The film is", "This is not the worst", "I", "", "Where were you on the night of the storm"]
 CONTINUATIONS = [
@@ -50,7 +50,7 @@ def several_to_a_prompt() -> tuple[list[str], list[str]]:
 def test_batched_nats_equal_full_logits_one_text_at_a_time(model: LanguageModel, tokens: int | None) -> None:
     prompts, continuations = several_to_a_prompt()
     expected = [one_by_one(model, *pair) for pair in zip(prompts, continuations, strict=True)]
-    nats, numbers = conditional_nats(model, prompts, continuations, tokens=tokens)
+    nats, numbers = continuation_nll(model, prompts, continuations, tokens=tokens)
     assert numbers.tolist() == [n for _, n in expected]
     torch.testing.assert_close(nats, torch.tensor([value for value, _ in expected]), rtol=1e-4, atol=1e-4)
 
@@ -75,11 +75,11 @@ def test_a_prompt_is_read_once_for_its_continuations_and_no_last_token_at_all(
     prompt, texts = "The film is", [" warm", " dull and slow", " good"]
     before, *after = (len(tiny_model.tokenizer(text)["input_ids"]) for text in (prompt, *texts))
     passes = passes_of(tiny_model, monkeypatch)
-    _, numbers = conditional_nats(tiny_model, [prompt] * 3, texts)
+    _, numbers = continuation_nll(tiny_model, [prompt] * 3, texts)
     assert numbers.tolist() == after
     assert [item["input_ids"].shape for item in passes] == [(1, before), (3, max(after) - 1)]
     passes.clear()
-    conditional_nats(tiny_model, [prompt], texts[:1])
+    continuation_nll(tiny_model, [prompt], texts[:1])
     assert [item["input_ids"].shape for item in passes] == [(1, before + after[0] - 1)]
 
 
@@ -87,10 +87,10 @@ def test_a_recurrent_judge_reads_whole_texts_without_a_cache(
     tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompts, continuations = several_to_a_prompt()
-    expected = conditional_nats(tiny_model, prompts, continuations)
+    expected = continuation_nll(tiny_model, prompts, continuations)
     monkeypatch.setattr(type(tiny_model.lm), "_is_stateful", True)
     passes = passes_of(tiny_model, monkeypatch)
-    torch.testing.assert_close(conditional_nats(tiny_model, prompts, continuations), expected)
+    torch.testing.assert_close(continuation_nll(tiny_model, prompts, continuations), expected)
     assert sum(len(item["input_ids"]) for item in passes) == len(prompts)
     assert not any(item["use_cache"] for item in passes)
 
@@ -99,20 +99,20 @@ def test_long_prompts_and_long_continuations_never_meet_beyond_the_context(model
     prompts = ["?" * 120, "?" * 120, "??", "??"]
     continuations = ["!?", "!!?", "!?" * 60, "!!" * 60]
     expected = [one_by_one(model, *pair)[0] for pair in zip(prompts, continuations, strict=True)]
-    nats, _ = conditional_nats(model, prompts, continuations)
+    nats, _ = continuation_nll(model, prompts, continuations)
     torch.testing.assert_close(nats, torch.tensor(expected), rtol=1e-4, atol=1e-4)
 
 
 def test_prompt_and_continuation_add_up_to_the_whole_text(tiny_model: LanguageModel) -> None:
     def nats(prompt: str, continuation: str) -> Tensor:
-        return conditional_nats(tiny_model, [prompt], [continuation])[0]
+        return continuation_nll(tiny_model, [prompt], [continuation])[0]
 
     whole = nats("The", " film is warm and funny")
     torch.testing.assert_close(whole, nats("The", " film is") + nats("The film is", " warm and funny"))
 
 
 def test_the_prompt_matters(tiny_model: LanguageModel) -> None:
-    nats, tokens = conditional_nats(tiny_model, ["The film is", "I would like to"], [" warm", " warm"])
+    nats, tokens = continuation_nll(tiny_model, ["The film is", "I would like to"], [" warm", " warm"])
     assert tokens[0] == tokens[1]
     assert (nats[0] - nats[1]).abs() > 1e-3
 
@@ -121,7 +121,7 @@ def test_a_token_across_the_joint_counts(tiny_model: LanguageModel) -> None:
     (offset,) = tiny_model.tokenizer(["film"], return_offsets_mapping=True)["offset_mapping"]
     ends = [end for _, end in offset]
     assert 2 not in ends, "the vocabulary parts 'film' at the joint of this test"
-    _, tokens = conditional_nats(tiny_model, ["fi"], ["lm"])
+    _, tokens = continuation_nll(tiny_model, ["fi"], ["lm"])
     assert tokens.tolist() == [sum(end > 2 for end in ends)]
 
 
@@ -129,7 +129,7 @@ def test_a_uniform_model_gives_the_logarithm_of_its_vocabulary() -> None:
     lm = GPT2LMHeadModel(GPT2Config(vocab_size=384, n_embd=32, n_layer=1, n_head=2, n_positions=128))
     lm.get_output_embeddings().weight.data.zero_()
     uniform = LanguageModel(lm, tiny().tokenizer, name="uniform")
-    nats, tokens = conditional_nats(uniform, PROMPTS, CONTINUATIONS)
+    nats, tokens = continuation_nll(uniform, PROMPTS, CONTINUATIONS)
     torch.testing.assert_close(nats / tokens, torch.full((5,), math.log(384)))
 
 
@@ -141,31 +141,31 @@ def test_a_tokenizers_own_bos_conditions_but_never_counts(tiny_model: LanguageMo
     )
     assert with_bos.tokenizer("film")["input_ids"][0] == with_bos.tokenizer.bos_token_id
     for prompt in ("", "The film"):
-        ours, plain = (conditional_nats(m, [prompt], [" is warm"]) for m in (with_bos, tiny_model))
+        ours, plain = (continuation_nll(m, [prompt], [" is warm"]) for m in (with_bos, tiny_model))
         assert torch.equal(ours[1], plain[1])
         assert torch.allclose(ours[0], plain[0], atol=1e-4) is (prompt == "")
 
 
 def test_nothing_to_score_gives_empty_tensors(tiny_model: LanguageModel) -> None:
-    nats, tokens = conditional_nats(tiny_model, [], [])
+    nats, tokens = continuation_nll(tiny_model, [], [])
     assert nats.shape == tokens.shape == (0,)
 
 
 def test_an_empty_continuation_is_refused_by_name(tiny_model: LanguageModel) -> None:
     with pytest.raises(InputError, match="continuation '' of prompt 'The film' has no tokens"):
-        conditional_nats(tiny_model, ["The film", "The film"], [" is", ""])
+        continuation_nll(tiny_model, ["The film", "The film"], [" is", ""])
 
 
 def test_a_text_beyond_the_context_is_refused_by_name_and_one_that_fills_it_is_not(tiny_model: LanguageModel) -> None:
     (unit,) = tiny_model.tokenizer(["?"])["input_ids"]
     assert len(unit) == 1
-    _, tokens = conditional_nats(tiny_model, ["?"], ["?" * 127])
+    _, tokens = continuation_nll(tiny_model, ["?"], ["?" * 127])
     assert tokens.tolist() == [127]
     for prompt, continuation in (("?", "?" * 128), ("", "?" * 128)):
         with pytest.raises(InputError, match=r"text '\?\?.* has 129 tokens; .* at most 128"):
-            conditional_nats(tiny_model, ["I", prompt], [" would", continuation])
+            continuation_nll(tiny_model, ["I", prompt], [" would", continuation])
 
 
 def test_as_many_prompts_as_continuations_are_needed(tiny_model: LanguageModel) -> None:
     with pytest.raises(InputError, match="1 prompts and 2 continuations"):
-        conditional_nats(tiny_model, ["a"], ["b", "c"])
+        continuation_nll(tiny_model, ["a"], ["b", "c"])

@@ -25,8 +25,8 @@ def rows(n: int, *, seed: int) -> tuple[Row, ...]:
     return tuple(made)
 
 
-def corpus(judge: tuple[Row, ...]) -> Corpus:
-    return Corpus("made", train=(Row("something else", 1.0),), judge=judge)
+def corpus(scorer_split: tuple[Row, ...]) -> Corpus:
+    return Corpus("made", train=(Row("something else", 1.0),), scorer_split=scorer_split)
 
 
 def test_held_out_sentences_are_told_apart() -> None:
@@ -47,9 +47,9 @@ def test_no_texts_give_no_scores() -> None:
 
 
 def test_reserved_are_the_rows_it_was_fitted_on_and_no_others() -> None:
-    judge = rows(90, seed=0)
-    reserved = TfidfScorer(corpus=corpus(judge)).reserved
-    assert reserved == {text_key(row.text) for row in judge if abs(row.label) > 0.1}
+    scorer_split = rows(90, seed=0)
+    reserved = TfidfScorer(corpus=corpus(scorer_split)).reserved
+    assert reserved == {text_key(row.text) for row in scorer_split if abs(row.label) > 0.1}
     assert len(reserved) == 60
 
 
@@ -66,13 +66,13 @@ def test_same_rows_same_scores() -> None:
 
 
 @pytest.mark.parametrize(
-    ("judge", "found"),
+    ("scorer_split", "found"),
     [
-        ((), "0 judge rows"),
-        (rows(70, seed=0), "46 judge rows"),
-        (tuple(row for row in rows(300, seed=0) if row.label > 0.1), "100 judge rows with .* 100 positive"),
+        ((), "0 scorer_split rows"),
+        (rows(70, seed=0), "46 scorer_split rows"),
+        (tuple(row for row in rows(300, seed=0) if row.label > 0.1), "100 scorer_split rows with .* 100 positive"),
     ],
 )
-def test_too_few_rows_or_one_sign_only_are_refused(judge: tuple[Row, ...], found: str) -> None:
+def test_too_few_rows_or_one_sign_only_are_refused(scorer_split: tuple[Row, ...], found: str) -> None:
     with pytest.raises(InputError, match=f"corpus made has {found}"):
-        TfidfScorer(corpus=corpus(judge))
+        TfidfScorer(corpus=corpus(scorer_split))

@@ -15,7 +15,7 @@ def test_forward_is_the_papers_formula(rank: int | str) -> None:
     for b in range(2):
         for t in range(5):
             for k in range(2):
-                expected[b, t] += 0.01 * strength[b, k] * steer.matrix(k) @ hidden[b, t]
+                expected[b, t] += 0.01 * strength[b, k] * steer.matrix(k).T @ hidden[b, t]
     torch.testing.assert_close(steer(hidden, strength), expected)
     packed = steer(hidden.reshape(10, 8), strength.repeat_interleave(5, dim=0))
     torch.testing.assert_close(packed, expected.reshape(10, 8))
@@ -26,12 +26,12 @@ def test_the_seed_alone_decides_the_initial_weights() -> None:
     first = Steer(8, dimensions=["a"], rank=2, seed=5)
     second = Steer(8, dimensions=["a"], rank=2, seed=5)
     other = Steer(8, dimensions=["a"], rank=2, seed=6)
-    assert torch.equal(first.first, second.first)
-    assert not torch.equal(first.first, other.first)
+    assert torch.equal(first.p1, second.p1)
+    assert not torch.equal(first.p1, other.p1)
 
 
 def test_a_low_rank_steer_has_matrices_of_that_rank() -> None:
-    assert torch.linalg.matrix_rank(Steer(16, dimensions=["a"], rank=3).matrix(0)) == 3
+    assert torch.linalg.matrix_rank(Steer(16, dimensions=["a"], rank=3).matrix(0).T) == 3
 
 
 def test_strengths_by_name_fill_the_vector_in_order() -> None:

@@ -17,7 +17,8 @@ from lmsteer.data.features import FeatureExtractor
 from lmsteer.errors import InputError
 from lmsteer.metrics.auc import auc
 from lmsteer.metrics.intervals import Array, Interval, bootstrap_interval
-from lmsteer.steering.directions import Directions, pull
+from lmsteer.models.cross_entropy import loglik_gradient
+from lmsteer.steering.directions import Directions
 
 AT_ONCE = 64
 """Texts whose hidden states are held together."""
@@ -64,7 +65,7 @@ def read(extract: FeatureExtractor, texts: Sequence[str], sets: Sequence[Directi
         for start in range(0, len(texts), AT_ONCE):
             features = extract(texts[start : start + AT_ONCE])
             hidden_ND = features.hidden_ND.to(torch.promote_types(head.weight.dtype, torch.float32))
-            pull_ND = pull(head, hidden_ND, features.targets_N)
+            pull_ND = loglik_gradient(head, hidden_ND, features.targets_N)
             by_token = [pull_ND @ sets[0].output_DR.to(pull_ND), *(one.evidence(hidden_ND, pull_ND) for one in sets)]
             by_text = [_by_text(one, features.lengths) for one in by_token]
             contexts = [sets[0].activations(hidden_ND), features.targets_N, features.lengths, hidden_ND.sum(0)[None]]

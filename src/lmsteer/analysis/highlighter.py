@@ -29,7 +29,7 @@ DIGITS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class HighlightSettings:
+class HighlightConfig:
     """How texts are read.
 
     Attributes:
@@ -116,7 +116,7 @@ class Highlighter:
         InputError: If the steer does not have the dimension, or one of those whose strength is fixed.
     """
 
-    def __init__(self, model: LanguageModel, steer: Steer, settings: HighlightSettings) -> None:
+    def __init__(self, model: LanguageModel, steer: Steer, settings: HighlightConfig) -> None:
         self.model, self.steer, self.settings = model, steer, settings
         self.dimension = steer.dimensions[0] if settings.dimension is None else settings.dimension
         if self.dimension not in steer.dimensions:

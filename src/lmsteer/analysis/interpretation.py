@@ -17,7 +17,7 @@ from lmsteer.data.features import FeatureExtractor
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
-from lmsteer.steering.directions import directions, directions_holding, effective_rank, participation_ratio, randomized
+from lmsteer.steering.directions import directions_holding, effective_rank, participation_ratio, randomized
 from lmsteer.steering.steer import Steer
 
 HELD = 0.9
@@ -53,9 +53,9 @@ def interpret(
     shown, texts, labels = shown or Shown(), [row.text for row in rows], [row.label for row in rows]
     if dimension not in steer.dimensions:
         raise InputError(f"dimension={dimension}: the steer's dimensions are {', '.join(steer.dimensions)}")
-    if steer.constant is not None:
+    if steer.bias is not None:
         raise InputError("the steer has a constant part, which has no directions; one of form=matrix can be read")
-    found = directions(steer, steer.dimensions.index(dimension))
+    found = steer.directions(steer.dimensions.index(dimension))
     Judged(torch.zeros(len(rows), 1), labels)  # refuses the labels before the long work
     draws = [randomized(found, seed + draw) for draw in range(shown.draws)]
     extract = FeatureExtractor(model)

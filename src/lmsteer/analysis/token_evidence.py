@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lmsteer.errors import InputError
+from lmsteer.models.cross_entropy import nll
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.scoring.perplexity import Encoded, encode, states_by_batch
 from lmsteer.steering.steer import Steer
@@ -63,7 +64,7 @@ def readings(
     """Read texts at several strengths: the model's body once, its head once for each strength.
 
     The body never sees the steer, so the hidden states are the same at all strengths. Before the first token stands
-    BOS (else EOS), as in ``conditional_nats``.
+    BOS (else EOS), as in ``continuation_nll``.
 
     Args:
         texts: N texts.
@@ -101,7 +102,7 @@ def _log_p(
     rows = []
     for strength_K in vectors_SK:
         steered_MD = steer(states_MD, strength_K.to(model.device)[None])
-        rows.append(-model.head.nats(steered_MD, targets_M).float().cpu())
+        rows.append(-nll(model.head, steered_MD, targets_M).float().cpu())
     log_p_SM = torch.stack(rows)
     if not log_p_SM.isfinite().all():
         bad = int((~log_p_SM.isfinite()).any(1).nonzero()[0, 0])

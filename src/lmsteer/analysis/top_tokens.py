@@ -17,7 +17,8 @@ from lmsteer.analysis.interpretation_file import Excerpt, Excerpts, Word, Words
 from lmsteer.analysis.words import visible_tokens, whole_words
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.errors import InputError
-from lmsteer.steering.directions import Directions, projections
+from lmsteer.models.head import Head
+from lmsteer.steering.directions import Directions
 
 EXCERPT = 70
 """Characters of a context that are shown, at most."""
@@ -138,3 +139,16 @@ class Description:
         if len(before) > EXCERPT:
             before = "…" + (before[-EXCERPT:].partition(" ")[2] or before[-EXCERPT:])
         return Excerpt(text=before, next=follower, value=value)
+
+
+@torch.no_grad()
+def projections(head: Head, side_DR: Tensor, centre_D: Tensor) -> Tensor:
+    """``scale (e_w - centre) . side`` (V, R) of every token that the tokenizer knows, in float32 on the CPU.
+
+    A softmax sees differences alone, so a logit means something only beside others: ``centre_D`` is the embedding whose
+    words count as neither raised nor lowered.
+    """
+    weight_VD = head.weight[: head.vocabulary]
+    side_DR = side_DR.to(weight_VD.device, torch.float32)
+    parts = [(part.float() - centre_D.to(side_DR)) @ side_DR for part in weight_VD.split(8192)]
+    return (torch.cat(parts) * head.scale).cpu()

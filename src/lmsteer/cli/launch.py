@@ -15,11 +15,11 @@ import torch.multiprocessing as mp
 from torch.multiprocessing.spawn import ProcessException, start_processes
 
 from lmsteer.cli.configuration import EXPECTED, build, one_line, sweep_name
-from lmsteer.distributed.process_group import TrainerSettings, World
+from lmsteer.distributed.process_group import ProcessGroup, TrainerConfig
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import resolve_device
 
-Job = Callable[[dict[str, Any], str, World], Any]
+Job = Callable[[dict[str, Any], str, ProcessGroup], Any]
 """A function of a module, of a checked configuration, the name of the sweep and the process."""
 GRACE = 30.0
 """Seconds that processes get to end by themselves when one has failed."""
@@ -31,50 +31,50 @@ def launch(job: Job, config: dict[str, Any]) -> Any:
     Raises:
         InputError: What a process refused, or that one was killed.
     """
-    settings: TrainerSettings = build(config["trainer"])
+    settings: TrainerConfig = build(config["trainer"])
     if settings.strategy == "single":
-        return job(config, sweep_name(), World())
+        return job(config, sweep_name(), ProcessGroup())
     if config.get("model", {}).get("device_map") is not None:
         raise InputError("trainer=ddp: each process has the whole model; model.device_map is for trainer=single")
     on_gpu = resolve_device(config["device"]).type == "cuda"
     here = settings.processes(gpus=torch.cuda.device_count() if on_gpu else 0)
     if (met := started_outside(os.environ)) is not None:
-        world, address = met
-        if world.local_size != here:
+        process_group, address = met
+        if process_group.local_size != here:
             raise InputError(
-                f"trainer.devices={settings.devices}: {world.local_size} processes of each machine were started"
+                f"trainer.devices={settings.devices}: {process_group.local_size} processes of each machine were started"
             )
         if sweep_name():
             raise InputError("trainer=ddp in a sweep: start one process, which starts the others itself")
         try:
-            return _joined(job, config, "", world, address, on_gpu)
+            return _joined(job, config, "", process_group, address, on_gpu)
         except EXPECTED:
-            world.leave(waiting=False)
+            process_group.destroy(waiting=False)
             raise
         except RuntimeError as error:
             if not re.search("gloo|nccl", str(error), re.IGNORECASE):
                 raise
             reason = "another process of this run has ended; what was wrong stands in its own output"
-            raise InputError(f"process {world.rank}: {reason}") from error
-    return _started(job, config, here, on_gpu) if here > 1 else job(config, sweep_name(), World())
+            raise InputError(f"process {process_group.rank}: {reason}") from error
+    return _started(job, config, here, on_gpu) if here > 1 else job(config, sweep_name(), ProcessGroup())
 
 
-def started_outside(environment: "os._Environ[str] | dict[str, str]") -> tuple[World, str] | None:
+def started_outside(environment: "os._Environ[str] | dict[str, str]") -> tuple[ProcessGroup, str] | None:
     """This process among those that srun or torchrun started, and where they meet; None: it stands alone."""
     said = environment.get
     if "TORCHELASTIC_RUN_ID" in environment:
         size, local = int(environment["WORLD_SIZE"]), int(environment["LOCAL_WORLD_SIZE"])
-        world = World(int(environment["RANK"]), size, int(environment["LOCAL_RANK"]), size // local)
-        return world, f"tcp://{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
+        process_group = ProcessGroup(int(environment["RANK"]), size, int(environment["LOCAL_RANK"]), size // local)
+        return process_group, f"tcp://{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
     # Only a step of srun has this; the script of a job does not.
     if (size := int(said("SLURM_STEP_NUM_TASKS", "1"))) == 1:
         return None
     nodes = int(environment["SLURM_STEP_NUM_NODES"])
-    world = World(int(environment["SLURM_PROCID"]), size, int(environment["SLURM_LOCALID"]), nodes)
-    if size % nodes or world.rank // world.local_size != int(environment["SLURM_NODEID"]):
+    process_group = ProcessGroup(int(environment["SLURM_PROCID"]), size, int(environment["SLURM_LOCALID"]), nodes)
+    if size % nodes or process_group.rank // process_group.local_size != int(environment["SLURM_NODEID"]):
         raise InputError(f"srun: {size} tasks on {nodes} nodes in no even blocks; --ntasks-per-node=N is needed")
     host = said("MASTER_ADDR") or (first_host(environment["SLURM_STEP_NODELIST"]) if nodes > 1 else "127.0.0.1")
-    return world, f"tcp://{host}:{said('MASTER_PORT') or 15000 + int(environment['SLURM_JOB_ID']) % 10000}"
+    return process_group, f"tcp://{host}:{said('MASTER_PORT') or 15000 + int(environment['SLURM_JOB_ID']) % 10000}"
 
 
 def first_host(nodes: str) -> str:
@@ -113,7 +113,7 @@ def _process(
     if not on_gpu:
         torch.set_num_threads(max(1, torch.get_num_threads() // size))
     try:
-        _joined(job, config, sweep, World(rank, size, rank), address, on_gpu)
+        _joined(job, config, sweep, ProcessGroup(rank, size, rank), address, on_gpu)
     except Exception as error:
         expected = isinstance(error, EXPECTED)
         failures.put((expected, one_line(error) if expected else f"process {rank}:\n{traceback.format_exc()}"))
@@ -122,11 +122,13 @@ def _process(
         os._exit(1)  # threads of the broken group would abort an orderly end, or wait for the others
 
 
-def _joined(job: Job, config: dict[str, Any], sweep: str, world: World, address: str, on_gpu: bool) -> Any:
-    world.join(address, gpus=on_gpu)
-    with contextlib.nullcontext() if world.first else _silent():
-        result = job(config, sweep, world)
-    world.leave()
+def _joined(
+    job: Job, config: dict[str, Any], sweep: str, process_group: ProcessGroup, address: str, on_gpu: bool
+) -> Any:
+    process_group.init(address, gpus=on_gpu)
+    with contextlib.nullcontext() if process_group.is_rank_zero else _silent():
+        result = job(config, sweep, process_group)
+    process_group.destroy()
     return result
 
 

@@ -11,20 +11,20 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lmsteer.cli.configuration import build, record
-from lmsteer.commands.evaluate import labels_of
+from lmsteer.commands.evaluate import metadata_of
 from lmsteer.errors import InputError
-from lmsteer.evaluation.comparable import MeasuredRun
+from lmsteer.evaluation.comparable import FinishedRun
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.records import Generation, read_generations
 from lmsteer.runs import stages
 from lmsteer.runs.run import CONFIG, Run
-from lmsteer.scoring.cache import ScoreStore
-from lmsteer.storage.atomic_files import write_atomically
+from lmsteer.scoring.cache import ScoreCache
+from lmsteer.storage.atomic_files import atomic_write_lines
 
 NEEDED = ("protocol", "model", "device", "dtype")
 
 
-def rescore(run: MeasuredRun, name: str, file: Path, folder: Path, *, scores: ScoreStore | None = None) -> Path:
+def rescore(run: FinishedRun, name: str, file: Path, folder: Path, *, scores: ScoreCache | None = None) -> Path:
     """Score a file of generations by the protocol of a run; the folder of the result, which is itself a finished run.
 
     Args:
@@ -46,9 +46,9 @@ def rescore(run: MeasuredRun, name: str, file: Path, folder: Path, *, scores: Sc
     except InputError:
         raise InputError(f"{folder}: no place for {file} as scored for {run.folder}; choose another --out") from None
     path = target.path(stages.GENERATIONS)
-    write_atomically(path, (generation.to_json() for generation in generations))
-    labels = labels_of(file, {"writer": None, "method": name})
-    stages.evaluate_stage(target, path, protocol, lambda: protocol.judge_of(model), labels, scores=scores)
+    atomic_write_lines(path, (generation.to_json() for generation in generations))
+    metadata = metadata_of(file, {"writer": None, "method": name})
+    stages.evaluate_stage(target, path, protocol, lambda: protocol.perplexity_model_for(model), metadata, scores=scores)
     return folder
 
 
@@ -64,7 +64,7 @@ def _config(folder: Path) -> dict[str, Any]:
     return {key: found[key] for key in NEEDED}
 
 
-def _of_sets(generations: Sequence[Generation], run: MeasuredRun, file: Path) -> list[Generation]:
+def _of_sets(generations: Sequence[Generation], run: FinishedRun, file: Path) -> list[Generation]:
     """The generations under the names that the run gives to their prompt sets, each of which must be whole."""
     sets = {row.prompts: values.prompts for row, values in zip(run.result.rows, run.values, strict=True)}
     homes = {text: name for name, texts in sets.items() for text in texts}

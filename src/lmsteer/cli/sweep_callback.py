@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from lmsteer.cli.configuration import EXPECTED, one_line
 from lmsteer.commands import tables
 from lmsteer.runs.stages import METRICS
-from lmsteer.storage.atomic_files import write_atomically
+from lmsteer.storage.atomic_files import atomic_write_lines
 
 UNFINISHED = "stopped before its end"
 
@@ -83,7 +83,7 @@ def _note(config: DictConfig, error: str) -> None:
     folder = Path(config.hydra.runtime.output_dir)
     _jobs(config).mkdir(parents=True, exist_ok=True)
     entry = json.dumps({"folder": str(folder), "error": error})
-    write_atomically(_jobs(config) / f"{config.hydra.job.num}.json", [entry])
+    atomic_write_lines(_jobs(config) / f"{config.hydra.job.num}.json", [entry])
 
 
 def _kind(error: Exception) -> str:

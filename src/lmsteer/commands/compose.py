@@ -12,7 +12,7 @@ from pydantic import Field
 from lmsteer.cli.configuration import Words, entry_point, record, resolved
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
-from lmsteer.steering.composition import attributes, compose_files
+from lmsteer.steering.composition import compose_files
 from lmsteer.steering.interference import Interference
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer, save_steer
@@ -32,7 +32,7 @@ def compose(cfg: DictConfig) -> Steer:
     config = resolved(cfg, KEYS, KINDS)
     run = Run(Path(config["run_dir"]), record(config))
     path = run.path(stages.STEER)
-    if not run.finished(stages.STEER):
+    if not run.is_complete(stages.STEER):
         made = compose_files(
             [Path(file) for file in config["steer_files"]],
             names=config["names"],
@@ -42,12 +42,12 @@ def compose(cfg: DictConfig) -> Steer:
         )
         run.begin()
         save_steer(path, *made)
-    steer, origin = load_steer(path)
-    if truncation := origin.derivation.get("truncation"):
+    steer, provenance = load_steer(path)
+    if truncation := provenance.derivation.get("truncation"):
         kept = ", ".join(f"{name} {truncation['kept_energy'][name]:.4f}" for name in steer.dimensions)
         print(f"rank {steer.rank} keeps, of the energy of the whole matrices: {kept}\n")
-    print(Interference(**origin.derivation["interference"]).markdown())
-    strength = ",".join(f"{steer.dimensions[k]}:3" for k in attributes(steer))
+    print(Interference(**provenance.derivation["interference"]).markdown())
+    strength = ",".join(f"{steer.dimensions[k]}:3" for k in steer.attributes)
     print(f"\n{path}\npython -m src.generate steer_file={path} 'strength={{{strength}}}'")
     return steer
 

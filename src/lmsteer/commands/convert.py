@@ -24,10 +24,10 @@ def convert(cfg: DictConfig) -> Path:
     run = Run(Path(config["run_dir"]), record(config))
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     checkpoint, path = Path(config["checkpoint"]), run.path(stages.STEER)
-    steer, origin = read_reference(checkpoint, model, names=config["names"], epsilon=config["epsilon"])
+    steer, provenance = read_reference(checkpoint, model, names=config["names"], epsilon=config["epsilon"])
     run.begin()
-    save_steer(path, steer, origin)
-    trained_on = origin.derivation["options"].get("model_name", "not named in it")
+    save_steer(path, steer, provenance)
+    trained_on = provenance.derivation["options"].get("model_name", "not named in it")
     print(
         f"{checkpoint}: dimensions {', '.join(steer.dimensions)}, rank {steer.rank}, epsilon {steer.epsilon:g}; "
         f"its model: {trained_on}, taken for {model.name}\n{path}"

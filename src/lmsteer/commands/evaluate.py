@@ -12,13 +12,13 @@ from yaml import YAMLError
 
 from lmsteer.cli.configuration import build, entry_point, record, resolved
 from lmsteer.errors import InputError
-from lmsteer.evaluation.evaluator import Labels
+from lmsteer.evaluation.evaluator import GenerationMetadata
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.evaluation.results import Result
 from lmsteer.records import read_generations
 from lmsteer.runs import stages
 from lmsteer.runs.run import CONFIG, Run
-from lmsteer.scoring.cache import score_store
+from lmsteer.scoring.cache import score_cache
 from lmsteer.steering.steer_file import load_steer
 
 KEYS = {
@@ -31,7 +31,7 @@ def evaluate(cfg: DictConfig) -> Result:
     """Write ``metrics.json`` and ``report.html`` in the run folder and print the table."""
     config = resolved(cfg, KEYS)
     run, path = Run(Path(config["run_dir"]), record(config)), Path(config["generations"])
-    scores = score_store(config["scores"])
+    scores = score_cache(config["scores"])
     read_generations(path)
     if not config.get("protocol"):
         raise InputError("protocol=none: nothing to measure; choose a protocol with scorers")
@@ -39,13 +39,13 @@ def evaluate(cfg: DictConfig) -> Result:
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     run.begin()
     result = stages.evaluate_stage(
-        run, path, protocol, lambda: protocol.judge_of(model), labels_of(path, config), scores=scores
+        run, path, protocol, lambda: protocol.perplexity_model_for(model), metadata_of(path, config), scores=scores
     )
     stages.report_stage(run, path, result, None)
     return result
 
 
-def labels_of(path: Path, config: dict[str, Any]) -> Labels:
+def metadata_of(path: Path, config: dict[str, Any]) -> GenerationMetadata:
     """Who wrote the generations: as told, else as the steer and configuration beside the file say, else unknown."""
     beside = _read_config(path.with_name(CONFIG))
     model, protocol = (beside[key] if isinstance(beside.get(key), dict) else {} for key in ("model", "protocol"))
@@ -53,11 +53,11 @@ def labels_of(path: Path, config: dict[str, Any]) -> Labels:
     name = model.get("name") or model.get("id") or str(model.get("_target_", "unknown")).rpartition(".")[2]
     settings = {}
     if path.with_name(stages.STEER).is_file():
-        steer, origin = load_steer(path.with_name(stages.STEER))
-        name, settings = origin.model, stages.settings_of(steer, origin)
+        steer, provenance = load_steer(path.with_name(stages.STEER))
+        name, settings = provenance.model, stages.settings_of(steer, provenance)
     if not protocol:  # texts of src.generate, whose seed is that of the noise
         protocol, seed = {"seed": seed, "batch_size": beside.get("batch_size")}, None
-    return Labels(
+    return GenerationMetadata(
         model=config["writer"] or str(name),
         seed=seed if isinstance(seed, int) else None,
         plain=config["method"],

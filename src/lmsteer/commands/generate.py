@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 from lmsteer.cli.configuration import build, entry_point, record, resolved
 from lmsteer.cli.launch import launch
 from lmsteer.data.prompts.prompt_sets import PromptSet
-from lmsteer.distributed.process_group import World
+from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
-from lmsteer.generation.generation_files import read_written, wanted
+from lmsteer.generation.generation_files import expected_generations, read_generation_file
 from lmsteer.generation.generator import Generator, strength_vector
 from lmsteer.records import Generation
 from lmsteer.runs import preflight as resources
@@ -35,9 +35,9 @@ def generate(cfg: DictConfig) -> list[Generation] | None:
     return found
 
 
-def job(config: dict[str, Any], sweep: str, world: World) -> list[Generation]:
+def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> list[Generation]:
     """The same in one of the processes that do it."""
-    run = Run(Path(config["run_dir"]), record(config), world)
+    run = Run(Path(config["run_dir"]), record(config), process_group)
     prompts: PromptSet = build(config["prompts"])()
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     steer = load_steer(Path(config["steer_file"]), model)[0] if config["steer_file"] is not None else None
@@ -53,13 +53,15 @@ def job(config: dict[str, Any], sweep: str, world: World) -> list[Generation]:
         prompts_name=prompts.name,
     )
     path = run.path(stages.GENERATIONS)
-    if not run.finished(stages.GENERATIONS) and world.first:
-        resources.before_generation(run.folder, generator, steered=steer is not None, processes=world.size)
+    if not run.is_complete(stages.GENERATIONS) and process_group.is_rank_zero:
+        resources.before_generation(run.folder, generator, steered=steer is not None, processes=process_group.size)
     run.begin()
-    if not run.finished(stages.GENERATIONS):
+    if not run.is_complete(stages.GENERATIONS):
         with run.timed("generate"):
-            generator.write(path, [strength], steer, world=world)
-    generations = read_written(path, wanted(prompts.prompts, [(strength, "")]), samples=config["samples"])
+            generator.write(path, [strength], steer, process_group=process_group)
+    generations = read_generation_file(
+        path, expected_generations(prompts.prompts, [(strength, "")]), samples=config["samples"]
+    )
     for generation in generations[:5]:
         print(f"{generation.prompt.text} |{generation.texts[0]}")
     print(f"\n{len(generations)} prompts × {config['samples']} samples: {path}")

@@ -16,8 +16,8 @@ from pydantic import Field
 from lmsteer.analysis.highlighter import (
     Decision,
     Highlight,
+    HighlightConfig,
     Highlighter,
-    HighlightSettings,
     agreement,
     read_highlights,
     threshold_of,
@@ -28,7 +28,7 @@ from lmsteer.reporting.highlight_report import agreement_line, highlight_page, s
 from lmsteer.reporting.terminal_highlight import has_colors, marked
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer_file import load_steer
-from lmsteer.storage.atomic_files import write_atomically
+from lmsteer.storage.atomic_files import atomic_write_lines
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 KINDS: dict[str, Any] = {
@@ -56,23 +56,23 @@ PRINTED = 20
 def highlight(cfg: DictConfig) -> list[Highlight]:
     """Write ``highlight.jsonl``, ``summary.json`` and ``highlight.html`` in the run folder and print some texts."""
     config = resolved(cfg, KEYS, KINDS)
-    settings = HighlightSettings(fixed=config["fixed"] or {}, **{name: config[name] for name in SETTINGS})
+    settings = HighlightConfig(fixed=config["fixed"] or {}, **{name: config[name] for name in SETTINGS})
     texts, dev = read_texts(config["file"]), read_texts(config["dev"]) if config["dev"] else []
     refuse_shared(texts, dev)
     run = Run(Path(config["run_dir"]), record(config | {"sha256": digest(texts, dev)}))
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
-    steer, origin = load_steer(Path(config["steer_file"]), model)
+    steer, provenance = load_steer(Path(config["steer_file"]), model)
     highlighter = Highlighter(model, steer, settings)
-    if not run.finished(LINES):
+    if not run.is_complete(LINES):
         threshold = threshold_of(highlighter(dev)) if dev else config["threshold"]
         found = highlighter(texts, threshold=threshold)
         summary = {**highlighter.summary(threshold), "agreement": agreement(found, seed=config["seed"])}
         run.begin()
-        write_atomically(run.path(SUMMARY), [json.dumps(summary, indent=1, ensure_ascii=False)])
-        write_atomically(run.path(LINES), (one.model_dump_json() for one in found))
+        atomic_write_lines(run.path(SUMMARY), [json.dumps(summary, indent=1, ensure_ascii=False)])
+        atomic_write_lines(run.path(LINES), (one.model_dump_json() for one in found))
     found, summary = read_highlights(run.path(LINES)), json.loads(run.path(SUMMARY).read_text(encoding="utf-8"))
-    facts = {"steer": config["steer_file"], "model": origin.model, "texts": config["file"]}
-    write_atomically(run.path(PAGE), [highlight_page(found, summary, facts=facts, shown=config["shown"])])
+    facts = {"steer": config["steer_file"], "model": provenance.model, "texts": config["file"]}
+    atomic_write_lines(run.path(PAGE), [highlight_page(found, summary, facts=facts, shown=config["shown"])])
     show(found, summary)
     print("\n".join(["", *(str(run.path(name)) for name in (LINES, PAGE))]))
     return found

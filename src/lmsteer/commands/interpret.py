@@ -21,7 +21,7 @@ from lmsteer.reporting.plots import to_png
 from lmsteer.reporting.spectrum import spectrum
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer_file import load_steer
-from lmsteer.storage.atomic_files import whole, write_atomically
+from lmsteer.storage.atomic_files import atomic_write, atomic_write_lines
 
 SHOWN = ("directions", "words", "contexts", "vocabulary", "draws")
 KEYS = {
@@ -46,15 +46,15 @@ def interpret(cfg: DictConfig) -> Interpretation:
     """Write ``interpretation.json``, ``.md``, ``.html`` and ``.png`` in the run folder and print the table."""
     config = resolved(cfg, KEYS, KINDS)
     run = Run(Path(config["run_dir"]), record(config))
-    if not run.finished(FIGURES):
+    if not run.is_complete(FIGURES):
         found = interpreted(config)
         run.begin()
-        write_atomically(run.path(FIGURES), [found.model_dump_json(indent=1)])
+        atomic_write_lines(run.path(FIGURES), [found.model_dump_json(indent=1)])
     found = read_interpretation(run.path(FIGURES))
     figure = spectrum(found)
-    write_atomically(run.path(REPORT), [markdown(found)])
-    write_atomically(run.path(PAGE), [html(found, figure)])
-    with whole(run.path(PICTURE)) as picture:
+    atomic_write_lines(run.path(REPORT), [markdown(found)])
+    atomic_write_lines(run.path(PAGE), [html(found, figure)])
+    with atomic_write(run.path(PICTURE)) as picture:
         picture.write_bytes(to_png(figure))
     print(f"\n{text(found)}\n\n{run.path(PAGE)}")
     return found
@@ -65,7 +65,7 @@ def interpreted(config: dict[str, Any]) -> Interpretation:
     corpus: Corpus = build(config["data"])
     part, rows = unseen(corpus, config["part"], config["rows"], config["seed"])
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
-    steer, origin = load_steer(Path(config["steer_file"]), model)
+    steer, provenance = load_steer(Path(config["steer_file"]), model)
     dimension = config["dimension"]
     return read_with(
         model,
@@ -73,13 +73,13 @@ def interpreted(config: dict[str, Any]) -> Interpretation:
         dimension,
         rows,
         Shown(**{name: config[name] for name in SHOWN}),
-        more=[row.text for row in islice(chain(corpus.train, corpus.dev, corpus.test, corpus.judge), TEXTS)],
+        more=[row.text for row in islice(chain(corpus.train, corpus.dev, corpus.test, corpus.scorer_split), TEXTS)],
         facts={
             "model": model.name,
             "dimension": dimension,
-            "meaning": origin.meaning.get(dimension, ""),
+            "meaning": provenance.meaning.get(dimension, ""),
             "epsilon": steer.epsilon,
-            "fitted_on": origin.corpus.get("name"),
+            "fitted_on": provenance.corpus.get("name"),
             "corpus": corpus.name,
             "part": part,
             "vocabulary": config["vocabulary"],

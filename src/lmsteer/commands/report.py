@@ -10,15 +10,15 @@ from pathlib import Path
 from lmsteer.cli.configuration import one_line
 from lmsteer.cli.signals import terminable
 from lmsteer.errors import InputError
-from lmsteer.evaluation.comparable import MeasuredRun, find_runs, read_run
-from lmsteer.reporting.comparison import study
+from lmsteer.evaluation.comparable import FinishedRun, find_runs, read_run
+from lmsteer.reporting.comparison import compare_runs
 from lmsteer.reporting.comparison_report import overview
 from lmsteer.reporting.comparison_tables import blocks
 from lmsteer.reporting.pareto import pareto
 from lmsteer.reporting.published import published
 from lmsteer.reporting.tracking import final_values
 from lmsteer.reporting.wandb_report import Place, save_report, why_not
-from lmsteer.storage.atomic_files import write_atomically
+from lmsteer.storage.atomic_files import atomic_write_lines
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,13 +37,13 @@ def report(options: argparse.Namespace) -> None:
     """Write the page; save the W&B Report where there is a key."""
     finished, unfinished = find_runs(options.runs)
     runs = [read_run(folder) for folder in finished]
-    found = study(runs, against=options.against)
+    found = compare_runs(runs, against=options.against)
     tables = blocks(found, published() if options.published == "auto" else None)
     place = Place(options.project, options.entity, options.group or _common_folder(finished).name)
     title = options.title or f"{place.group}: {found.protocol.get('name')}"
     page = overview(tables, runs, title=title, picture=pareto(found), unfinished=unfinished)
     options.out.mkdir(parents=True, exist_ok=True)
-    write_atomically(options.out / "report.html", page.rstrip("\n").split("\n"))
+    atomic_write_lines(options.out / "report.html", page.rstrip("\n").split("\n"))
     print(f"report: {(options.out / 'report.html').resolve()}")
     if options.wandb == "none":
         return
@@ -58,7 +58,7 @@ def _common_folder(runs: list[Path]) -> Path:
     return runs[0].resolve().parent
 
 
-def _finals(runs: list[MeasuredRun]) -> list[str]:
+def _finals(runs: list[FinishedRun]) -> list[str]:
     """Names of the attributes and perplexities that the runs logged at their end."""
     attributes = {metric.name for run in runs for metric in run.result.metrics if metric.is_attribute}
     names = dict.fromkeys(name for run in runs for name in final_values(run.result))

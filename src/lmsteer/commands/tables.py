@@ -15,14 +15,14 @@ from lmsteer.cli.rescore import rescore
 from lmsteer.cli.signals import terminable
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import find_runs, read_run
-from lmsteer.reporting.comparison import Study, study
+from lmsteer.reporting.comparison import Comparison, compare_runs
 from lmsteer.reporting.comparison_formats import html, latex, long_csv, markdown
 from lmsteer.reporting.comparison_tables import blocks
 from lmsteer.reporting.pareto import pareto
 from lmsteer.reporting.plots import to_png
 from lmsteer.reporting.published import published
-from lmsteer.scoring.cache import score_store
-from lmsteer.storage.atomic_files import whole, write_atomically
+from lmsteer.scoring.cache import score_cache
+from lmsteer.storage.atomic_files import atomic_write, atomic_write_lines
 
 FILES = ("table.md", "table.tex", "table.html", "table.csv", "pareto.png")
 
@@ -45,14 +45,14 @@ def tables(options: argparse.Namespace) -> str:
     for folder in unfinished:
         print(f"not finished, left out: {folder}", file=sys.stderr)
     runs = [read_run(folder) for folder in finished]
-    scores = score_store(options.scores)
+    scores = score_cache(options.scores)
     for name, file in options.rescore:
         runs.append(read_run(rescore(runs[0], name, file, options.out / "rescored" / name, scores=scores)))
-    found = study(runs, against=options.against)
+    found = compare_runs(runs, against=options.against)
     return write(options.out, found, with_published=options.published == "auto")
 
 
-def write(out: Path, found: Study, *, with_published: bool) -> str:
+def write(out: Path, found: Comparison, *, with_published: bool) -> str:
     """Write every format into a folder."""
     laid_out, picture = blocks(found, published() if with_published else None), pareto(found)
     text = markdown(laid_out)
@@ -60,9 +60,9 @@ def write(out: Path, found: Study, *, with_published: bool) -> str:
     out.mkdir(parents=True, exist_ok=True)
     page = html(laid_out, title=title, picture=picture)
     for name, content in zip(FILES, (text, latex(laid_out), page, long_csv(found)), strict=False):
-        write_atomically(out / name, content.rstrip("\n").split("\n"))
+        atomic_write_lines(out / name, content.rstrip("\n").split("\n"))
     if picture is not None:
-        with whole(out / "pareto.png") as temporary:
+        with atomic_write(out / "pareto.png") as temporary:
             temporary.write_bytes(to_png(picture))
     else:
         (out / "pareto.png").unlink(missing_ok=True)

@@ -16,8 +16,8 @@ from lmsteer.reporting.transfer_report import kinds_figure, markdown
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Origin, load_steer, save_steer
-from lmsteer.storage.atomic_files import whole, write_atomically
+from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+from lmsteer.storage.atomic_files import atomic_write, atomic_write_lines
 from lmsteer.transfer.steer_maps import Kind
 from lmsteer.transfer.steer_transfer import pair_of, transfer
 from lmsteer.transfer.unlabelled_texts import unlabelled
@@ -41,32 +41,32 @@ def move(cfg: DictConfig) -> Steer:
     """Write ``steer.safetensors``, ``transfer.md`` and ``transfer.png`` in the run folder and print the report."""
     config = resolved(cfg, KEYS, KINDS)
     run = Run(Path(config["run_dir"]), record(config))
-    if not run.finished(stages.STEER):
-        steer, origin = made(run, config)
-        save_steer(run.path(stages.STEER), steer, origin)
-    steer, origin = load_steer(run.path(stages.STEER))
-    report = markdown(origin.model, origin.derivation)
-    write_atomically(run.path(REPORT), [report])
-    with whole(run.path(PICTURE)) as picture:
-        picture.write_bytes(to_png(kinds_figure(origin.derivation)))
+    if not run.is_complete(stages.STEER):
+        steer, provenance = made(run, config)
+        save_steer(run.path(stages.STEER), steer, provenance)
+    steer, provenance = load_steer(run.path(stages.STEER))
+    report = markdown(provenance.model, provenance.derivation)
+    atomic_write_lines(run.path(REPORT), [report])
+    with atomic_write(run.path(PICTURE)) as picture:
+        picture.write_bytes(to_png(kinds_figure(provenance.derivation)))
     print(f"\n{report}\n\n{run.path(stages.STEER)}")
     print("strengths mean something else to another model; find those of equal cost with")
     print(f"python -m src.calibrate steer_file={run.path(stages.STEER)} model=…")
     return steer
 
 
-def made(run: Run, config: dict[str, Any]) -> tuple[Steer, Origin]:
+def made(run: Run, config: dict[str, Any]) -> tuple[Steer, Provenance]:
     """Load what the configuration names, take the folder, and transfer."""
     path = None if config["texts"] is None else Path(config["texts"])
     name, texts = unlabelled(None if path else build(config["data"]), path, n=config["rows"])
     source: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
-    steer, origin = load_steer(Path(config["steer_file"]), source)
+    steer, provenance = load_steer(Path(config["steer_file"]), source)
     target = build(config["to"], device=config["device"], dtype=config["dtype"])
     pair = pair_of(source, target, texts, name=name)
     run.begin()
     options = {option: config[option] for option in ("kind", "beside", "damping", "seed")}
     with run.timed("transfer"):
-        return transfer(pair, steer, origin, **options)
+        return transfer(pair, steer, provenance, **options)
 
 
 main = entry_point("transfer")(move)

@@ -35,7 +35,7 @@ def share_of(text: str) -> float:
 class Corpus:
     """Texts with labels in [-1, 1], in parts that share no text.
 
-    ``train`` and ``dev`` are for the steer, ``test`` for prompts and figures, ``judge`` for fitting scorers.
+    ``train`` and ``dev`` are for the steer, ``test`` for prompts and figures, ``scorer_split`` for fitting scorers.
     ``removed`` counts rows of the source that are in no part: ``duplicates`` of a text that is in one, or that had two
     labels, and ``overlaps`` with prompts or with texts that a scorer was fitted on.
     """
@@ -44,7 +44,7 @@ class Corpus:
     train: tuple[Row, ...]
     dev: tuple[Row, ...] = ()
     test: tuple[Row, ...] = ()
-    judge: tuple[Row, ...] = ()
+    scorer_split: tuple[Row, ...] = ()
     removed: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def without(self, keys: frozenset[str]) -> Corpus:
@@ -81,14 +81,14 @@ def _drawn(seed: int, text: str) -> bytes:
     return hashlib.sha256(f"{seed}\t{text}".encode()).digest()
 
 
-def split_by_hash(name: str, rows: Iterable[Row], *, dev: float, test: float, judge: float) -> Corpus:
+def split_by_hash(name: str, rows: Iterable[Row], *, dev: float, test: float, scorer_split: float) -> Corpus:
     """Part rows by a hash of their text: the same text is in the same part in every run and corpus.
 
     Shares are fractions of the texts; what is left of 1 is for training. A text that comes twice counts once, and in
     ``removed``. The rows must not be a selection in the order of ``text_key``: that is the same hash, and would fill
     one part alone.
     """
-    parts: dict[str, list[Row]] = {"judge": [], "test": [], "dev": [], "train": []}
+    parts: dict[str, list[Row]] = {"scorer_split": [], "test": [], "dev": [], "train": []}
     seen: set[str] = set()
     duplicates = 0
     for row in rows:
@@ -98,7 +98,12 @@ def split_by_hash(name: str, rows: Iterable[Row], *, dev: float, test: float, ju
             continue
         seen.add(key)
         share = share_of(row.text)
-        limits = (("judge", judge), ("test", judge + test), ("dev", judge + test + dev), ("train", 1.0))
+        limits = (
+            ("scorer_split", scorer_split),
+            ("test", scorer_split + test),
+            ("dev", scorer_split + test + dev),
+            ("train", 1.0),
+        )
         part = next(part for part, limit in limits if share < limit)
         parts[part].append(row)
     if not parts["train"]:

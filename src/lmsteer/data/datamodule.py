@@ -18,7 +18,7 @@ from lmsteer.data.batching import batch_rows
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.feature_store import FeatureStore
 from lmsteer.data.features import FeatureExtractor, Features
-from lmsteer.distributed.process_group import World
+from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.records import Row
 
@@ -36,7 +36,7 @@ class Batch(NamedTuple):
     """Tokens of each text, which stand one behind the other."""
 
 
-class CorpusData(pl.LightningDataModule):
+class SteerDataModule(pl.LightningDataModule):
     """Batches of a labelled corpus for fitting a steer.
 
     The label of a row is its strength on the first dimension; every further dimension (the dummy) is on at 1.
@@ -68,7 +68,7 @@ class CorpusData(pl.LightningDataModule):
         seed: int = 0,
         store_all: bool = False,
         by_batch: Callable[[Sequence[str]], Features] | None = None,
-        world: World | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         if not corpus.train:
@@ -78,15 +78,15 @@ class CorpusData(pl.LightningDataModule):
                 raise InputError(f"fit.{name}={value}: an integer of 1 or more expected")
         self.corpus, self.extract, self.store_all, self.by_batch = corpus, extract, store_all, by_batch
         self.dimensions, self.batch_size, self.steps, self.seed = dimensions, batch_size, steps, seed
-        self.dev, self.world = corpus.dev[:dev_rows], world or World()
+        self.dev, self.process_group = corpus.dev[:dev_rows], process_group or ProcessGroup()
         for name, rows in (
             ("fit.batch_size", batch_size),
             ("train rows", len(corpus.train)),
             ("dev rows", len(self.dev)),
         ):
-            if 0 < rows < self.world.size:
-                raise InputError(f"{name}: {rows}, but {self.world.size} processes; one for each is needed")
-        if by_batch is not None and self.world.size > 1:
+            if 0 < rows < self.process_group.size:
+                raise InputError(f"{name}: {rows}, but {self.process_group.size} processes; one for each is needed")
+        if by_batch is not None and self.process_group.size > 1:
             raise InputError(
                 "fit.legacy_padding: one process expected, as padding depends on the batch; trainer=single"
             )
@@ -124,7 +124,7 @@ class CorpusData(pl.LightningDataModule):
 
     def train_batches(self, steps: Iterable[int]) -> list[Batch]:
         """This process' share of the training batches of some steps."""
-        parts = [self.world.share(self.rows(t)) for t in steps]
+        parts = [self.process_group.shard(self.rows(t)) for t in steps]
         if self.by_batch is None:
             return self.batches(parts)
         return [self._split(self.by_batch([row.text for row in part]), [part])[0] for part in parts]
@@ -147,14 +147,14 @@ class CorpusData(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         """This process' dev rows in fixed order; their features are computed once."""
         if self._dev_batches is None:
-            own = self.world.share(self.dev)
+            own = self.process_group.shard(self.dev)
             starts = range(0, len(own), self.batch_size)
             self._dev_batches = self.batches([own[start : start + self.batch_size] for start in starts])
         return DataLoader(self._dev_batches, batch_size=None)  # type: ignore[arg-type]
 
 
 class _TrainBatches(IterableDataset[Batch]):
-    def __init__(self, data: CorpusData, start: int) -> None:
+    def __init__(self, data: SteerDataModule, start: int) -> None:
         self.data, self.start = data, start
 
     def __iter__(self) -> Iterator[Batch]:

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from lmsteer.data.features import FeatureExtractor, Features
 from lmsteer.errors import InputError
-from lmsteer.storage.atomic_files import write_atomically
+from lmsteer.storage.atomic_files import atomic_write_lines
 from lmsteer.storage.shards import Shards, key_of
 from lmsteer.storage.user_cache import cache_folder
 
@@ -28,7 +28,7 @@ GIB = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoreSettings:
+class FeatureStoreConfig:
     """Where hidden states are kept.
 
     Attributes:
@@ -74,12 +74,12 @@ class FeatureStore:
 
     def __init__(self, extract: FeatureExtractor, folder: Path, *, limit: float = 16.0, strict: bool = True) -> None:
         self.extract, self.folder, self.limit, self.strict = extract, folder, limit, strict
-        self.origin = {
+        self.provenance = {
             "model": extract.model.name,
             "fingerprint": extract.model.fingerprint(),
             "max_length": extract.max_length,
         }
-        key = hashlib.sha256(json.dumps([self.origin["fingerprint"], extract.max_length]).encode()).hexdigest()[:16]
+        key = hashlib.sha256(json.dumps([self.provenance["fingerprint"], extract.max_length]).encode()).hexdigest()[:16]
         self.shards = Shards(folder / key, ("hidden", "targets", "starts"))
 
     def __call__(self, texts: Sequence[str]) -> Features:
@@ -106,7 +106,7 @@ class FeatureStore:
             encoded = self.extract.encode(missing)
             if not self._has_room(sum(max(len(ids) - 1, 0) for ids in encoded)):
                 return
-            write_atomically(self.shards.folder / "origin.json", [json.dumps(self.origin)])
+            atomic_write_lines(self.shards.folder / "origin.json", [json.dumps(self.provenance)])
             self._fill(missing, encoded)
 
     def missing(self, texts: Sequence[str]) -> list[str]:

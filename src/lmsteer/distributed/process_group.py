@@ -19,7 +19,7 @@ PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainerSettings:
+class TrainerConfig:
     """How many processes fit and generate.
 
     Attributes:
@@ -55,7 +55,7 @@ class TrainerSettings:
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """One of ``size`` processes, which all call the same methods in the same order; alone by default.
 
     Attributes:
@@ -70,7 +70,7 @@ class World:
     nodes: int = 1
 
     @property
-    def first(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
@@ -79,7 +79,7 @@ class World:
         """Processes of each machine."""
         return self.size // self.nodes
 
-    def join(self, address: str, *, gpus: bool) -> None:
+    def init(self, address: str, *, gpus: bool) -> None:
         """Meet the others, before anything else is called.
 
         Args:
@@ -95,7 +95,7 @@ class World:
         backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
         dist.init_process_group(backend, init_method=address, rank=self.rank, world_size=self.size, timeout=PATIENCE)
 
-    def leave(self, *, waiting: bool = True) -> World:
+    def destroy(self, *, waiting: bool = True) -> ProcessGroup:
         """Part, and go on alone: torchmetrics would else wait for the others, and the group's threads abort the end.
 
         Args:
@@ -103,20 +103,20 @@ class World:
         """
         if self.size > 1 and dist.is_initialized():
             if waiting:
-                self.wait()
+                self.barrier()
             dist.destroy_process_group()
-        return World()
+        return ProcessGroup()
 
-    def share(self, items: Sequence[T]) -> Sequence[T]:
+    def shard(self, items: Sequence[T]) -> Sequence[T]:
         """This process' items, which are dealt out in turn."""
         return items[self.rank :: self.size]
 
-    def merged(self, own: Sequence[T]) -> list[T]:
+    def gather_in_order(self, own: Sequence[T]) -> list[T]:
         """All items in their order, of every process' share."""
-        shares = self.gathered(own)
+        shares = self.all_gather(own)
         return [shares[index % self.size][index // self.size] for index in range(sum(map(len, shares)))]
 
-    def gathered(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """Every process' value, by rank."""
         if self.size == 1:
             return [value]
@@ -124,7 +124,7 @@ class World:
         dist.all_gather_object(found, value)
         return found  # type: ignore[return-value]
 
-    def agreed(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """The first process' value."""
         if self.size == 1:
             return value
@@ -132,16 +132,16 @@ class World:
         dist.broadcast_object_list(told, src=0, device=torch.device("cpu"))
         return told[0]
 
-    def summed(self, *values: float) -> list[float]:
+    def all_reduce_sum(self, *values: float) -> list[float]:
         """Sums over the processes, which are equal in all of them to the last bit."""
-        return [sum(column) for column in zip(*self.gathered(values), strict=True)]
+        return [sum(column) for column in zip(*self.all_gather(values), strict=True)]
 
-    def total(self, own: torch.Tensor) -> torch.Tensor:
+    def all_reduce_tensor(self, own: torch.Tensor) -> torch.Tensor:
         """Sum of a tensor on the CPU over the processes, in place."""
         if self.size > 1:
             dist.all_reduce(own)
         return own
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Go on when all are here; a word from the first alone does not tell that process that the last has come."""
-        self.gathered(None)
+        self.all_gather(None)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from lmsteer.distributed.process_group import World
+from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
-from lmsteer.evaluation.evaluator import nats_of
+from lmsteer.evaluation.evaluator import generation_nll
 from lmsteer.evaluation.plan import Plan
 from lmsteer.generation.generator import Generator
 from lmsteer.metrics.functional import perplexity
@@ -21,7 +21,7 @@ from lmsteer.records import Generation
 from lmsteer.scoring.perplexity import continuation_states
 from lmsteer.steering.kl import divergence
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Origin
+from lmsteer.steering.steer_file import Provenance
 from lmsteer.steering.strength_search import Measure, Unreachable, calibrate
 
 TOKENS = 2048
@@ -53,7 +53,7 @@ class DivergenceMeter:
 
 
 def calibrations(
-    plan: Plan, plain: Sequence[Generation], steer: Steer, world: World | None = None
+    plan: Plan, plain: Sequence[Generation], steer: Steer, process_group: ProcessGroup | None = None
 ) -> list[dict[str, Any]]:
     """Strengths that reach the budgets of a protocol, in each of its directions, with what they were measured on.
 
@@ -64,22 +64,24 @@ def calibrations(
         world: The processes that look for the same strengths, all of which call this; None: one.
     """
     protocol, start = plan.protocol, max(abs(value) for value in plan.protocol.strengths)
-    world = world or World()
+    process_group = process_group or ProcessGroup()
     found = []
     for direction in protocol.directions():
-        few = list(plan.few_for(direction))
-        known = {(generator.prompts_name, prompt.id) for generator in few for prompt in generator.prompts}
+        calibration_generators = list(plan.calibration_generators_for(direction))
+        known = {
+            (generator.prompts_name, prompt.id) for generator in calibration_generators for prompt in generator.prompts
+        }
         texts = [g for g in plain if (g.prompts, g.prompt.id) in known]
         for budget in protocol.budgets():
             costs = _divergences if budget.kind == "kl" else _ratios
-            measure, at_zero = costs(plan, few, texts, steer, world)
+            measure, at_zero = costs(plan, calibration_generators, texts, steer, process_group)
             entry: dict[str, Any] = {
                 "budget": budget.label,
                 "direction": direction,
                 **plan.identity(),
-                "prompts": {generator.prompts_name: len(generator.prompts) for generator in few},
+                "prompts": {generator.prompts_name: len(generator.prompts) for generator in calibration_generators},
                 "samples": protocol.samples,
-                "judge": plan.judge.name if budget.kind == "perplexity" else None,
+                "perplexity_model": plan.perplexity_model.name if budget.kind == "perplexity" else None,
             }
             try:
                 reached = asdict(calibrate(measure, budget, direction=direction, start=start, at_zero=at_zero))
@@ -90,45 +92,56 @@ def calibrations(
     return found
 
 
-def noted(origin: Origin, found: Sequence[dict[str, Any]]) -> Origin:
+def with_calibrations(provenance: Provenance, found: Sequence[dict[str, Any]]) -> Provenance:
     """The origin with calibrations added; those of the same protocol, budget, dimension and direction give way."""
 
     def key(entry: dict[str, Any]) -> tuple[object, ...]:
         return tuple(entry[name] for name in ("protocol", "budget", "dimension", "direction"))
 
-    kept = [entry for entry in origin.calibration if key(entry) not in {key(entry) for entry in found}]
-    return replace(origin, calibration=[*kept, *found])
+    kept = [entry for entry in provenance.calibration if key(entry) not in {key(entry) for entry in found}]
+    return replace(provenance, calibration=[*kept, *found])
 
 
 def _divergences(
-    plan: Plan, few: Sequence[Generator], texts: Sequence[Generation], steer: Steer, world: World
+    plan: Plan,
+    calibration_generators: Sequence[Generator],
+    texts: Sequence[Generation],
+    steer: Steer,
+    process_group: ProcessGroup,
 ) -> tuple[Measure, float]:
     meter = DivergenceMeter(plan.model, texts)
 
     def measure(strength: float) -> float:
-        return world.agreed(meter(steer, {plan.dimension: strength} | plan.always))
+        return process_group.broadcast(meter(steer, {plan.dimension: strength} | plan.fixed_strengths))
 
-    return measure, measure(0.0) if plan.always else 0.0
+    return measure, measure(0.0) if plan.fixed_strengths else 0.0
 
 
 def _ratios(
-    plan: Plan, few: Sequence[Generator], texts: Sequence[Generation], steer: Steer, world: World
+    plan: Plan,
+    calibration_generators: Sequence[Generator],
+    texts: Sequence[Generation],
+    steer: Steer,
+    process_group: ProcessGroup,
 ) -> tuple[Measure, float]:
     limit = plan.protocol.legacy_perplexity_limit
-    plain = _perplexity(plan.judge, texts, limit)
+    plain = _perplexity(plan.perplexity_model, texts, limit)
 
     def measure(strength: float) -> float:
-        named = {plan.dimension: strength} | plan.always
-        batches = [world.merged(list(generator.run([named], steer, world))) for generator in few]
+        named = {plan.dimension: strength} | plan.fixed_strengths
+        batches = [
+            process_group.gather_in_order(list(generator.run([named], steer, process_group)))
+            for generator in calibration_generators
+        ]
         written = [generation for some in batches for batch in some for generation in batch]
-        return world.agreed(_perplexity(plan.judge, written, limit) / plain)
+        return process_group.broadcast(_perplexity(plan.perplexity_model, written, limit) / plain)
 
-    return measure, measure(0.0) if plan.always else 1.0
+    return measure, measure(0.0) if plan.fixed_strengths else 1.0
 
 
-def _perplexity(judge: LanguageModel, texts: Sequence[Generation], limit: float | None) -> float:
+def _perplexity(perplexity_model: LanguageModel, texts: Sequence[Generation], limit: float | None) -> float:
     """Mean perplexity, as it is reported."""
-    ((nats, tokens),) = nats_of(judge, [list(texts)], None)
+    ((nats, tokens),) = generation_nll(perplexity_model, [list(texts)], None)
     value = perplexity(nats, tokens, limit=limit).nanmean().item()
     if not math.isfinite(value):
         raise InputError(f"protocol.legacy_perplexity_limit={limit}: no sample is below it")

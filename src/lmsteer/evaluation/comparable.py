@@ -11,26 +11,26 @@ from pydantic import JsonValue
 
 from lmsteer.errors import InputError
 from lmsteer.evaluation.metric_names import Metric
-from lmsteer.evaluation.prompt_values import RowValues, read_values
+from lmsteer.evaluation.prompt_values import PromptValues, read_values
 from lmsteer.evaluation.results import Result, read_result
 from lmsteer.metrics.classes import CorpusPerplexity, PromptMetric
 from lmsteer.metrics.intervals import Statistic
 from lmsteer.metrics.paired_test import Sample
 
 METRICS, VALUES = "metrics.json", "values.safetensors"
-DECIDING = ("metric", "samples", "scorers", "judge_revision", "perplexity_limit")
+DECIDING = ("metric", "samples", "scorers", "perplexity_model_revision", "perplexity_limit")
 """What two protocols must have in common, beside the prompts of the sets that both have."""
 UNKNOWN = ("decoding", "batch_size", "noise_seed")
 """The same, but null where texts come from elsewhere: unknown, which nothing contradicts."""
 
 
 @dataclass(frozen=True)
-class MeasuredRun:
+class FinishedRun:
     """A finished run: its result, and for each row of it the values of single prompts."""
 
     folder: Path
     result: Result
-    values: list[RowValues]
+    values: list[PromptValues]
 
     def sample(self, row: int, metric: str) -> Sample:
         """What a row measured for each prompt."""
@@ -75,7 +75,7 @@ def _subfolders(folder: Path) -> list[Path]:
     return [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
 
 
-def read_run(folder: Path) -> MeasuredRun:
+def read_run(folder: Path) -> FinishedRun:
     """Read a finished run.
 
     Raises:
@@ -88,10 +88,10 @@ def read_run(folder: Path) -> MeasuredRun:
     )
     if not same:
         raise InputError(f"{folder / VALUES}: it is not of the {METRICS} beside it; evaluate the run again")
-    return MeasuredRun(folder, result, values)
+    return FinishedRun(folder, result, values)
 
 
-def refuse_mixed(runs: Sequence[MeasuredRun]) -> None:
+def refuse_mixed(runs: Sequence[FinishedRun]) -> None:
     """Refuse runs that were not measured in the same way.
 
     Raises:

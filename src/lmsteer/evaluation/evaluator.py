@@ -1,4 +1,4 @@
-"""From generations to metrics: group by strength, score, judge, and put an interval to every value."""
+"""From generations to metrics: group by strength, score, perplexity_model, and put an interval to every value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import DECIDING, UNKNOWN
-from lmsteer.evaluation.prompt_values import RowValues
+from lmsteer.evaluation.prompt_values import PromptValues
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.evaluation.results import Result, ResultRow, Value
 from lmsteer.metrics.classes import (
@@ -28,8 +28,8 @@ from lmsteer.metrics.classes import (
 from lmsteer.metrics.intervals import Interval
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Generation
-from lmsteer.scoring.cache import ScoreStore
-from lmsteer.scoring.perplexity import conditional_nats
+from lmsteer.scoring.cache import ScoreCache
+from lmsteer.scoring.perplexity import continuation_nll
 from lmsteer.scoring.scorer import Scorer
 
 Group = list[Generation]
@@ -41,7 +41,7 @@ MUST_AGREE = ("prompts", *DECIDING, *UNKNOWN)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels:
+class GenerationMetadata:
     """Who wrote the generations, and how.
 
     Attributes:
@@ -70,12 +70,12 @@ class Labels:
 def evaluate(
     generations: Sequence[Generation],
     protocol: Protocol,
-    judge: LanguageModel,
-    labels: Labels,
+    perplexity_model: LanguageModel,
+    metadata: GenerationMetadata,
     *,
-    scores: ScoreStore | None = None,
-) -> tuple[Result, list[RowValues]]:
-    """Measure every strength in ``generations``; ``judge`` is the model whose perplexity is reported.
+    scores: ScoreCache | None = None,
+) -> tuple[Result, list[PromptValues]]:
+    """Measure every strength in ``generations``; ``perplexity_model`` is the model whose perplexity is reported.
 
     Args:
         scores: Where scores are kept for later calls; None: nowhere.
@@ -93,54 +93,58 @@ def evaluate(
         for metrics, values in zip(measured, _scores(scorer, protocol.metric, groups, scores), strict=True):
             metrics.update(_attribute(protocol.metric, values, scorer.name, suffix))
     limit, rows = protocol.legacy_perplexity_limit, list[ResultRow]()
-    for metrics, group, (nats, tokens) in zip(measured, groups, nats_of(judge, groups, scores), strict=True):
+    for metrics, group, (nats, tokens) in zip(
+        measured, groups, generation_nll(perplexity_model, groups, scores), strict=True
+    ):
         try:
-            metrics.update(_fluency(group, nats, tokens, judge.name, limit))
-            rows.append(_row(group, metrics, labels))
+            metrics.update(_fluency(group, nats, tokens, perplexity_model.name, limit))
+            rows.append(_row(group, metrics, metadata))
         except ValueError as error:
             raise InputError(f"generations at strength {group[0].strength or 'plain'}: {error}") from error
     single = [
-        RowValues(
+        PromptValues(
             tuple(generation.prompt.text for generation in group),
             {name: metric.per_prompt() for name, (metric, _) in metrics.items()},
         )
         for group, metrics in zip(groups, measured, strict=True)
     ]
-    return Result(protocol=_described(groups, protocol, judge, labels), rows=rows), single
+    return Result(protocol=_described(groups, protocol, perplexity_model, metadata), rows=rows), single
 
 
-def _row(group: Group, metrics: Measured, labels: Labels) -> ResultRow:
+def _row(group: Group, metrics: Measured, metadata: GenerationMetadata) -> ResultRow:
     first = group[0]
     return ResultRow(
-        model=labels.model,
-        method="lm-steer" if first.strength else labels.plain,
-        seed=labels.seed,
+        model=metadata.model,
+        method="lm-steer" if first.strength else metadata.plain,
+        seed=metadata.seed,
         prompts=first.prompts,
         strength=first.strength,
         budget=first.budget,
-        settings=labels.settings if first.strength else {},
+        settings=metadata.settings if first.strength else {},
         metrics={name: _value(metric.interval(), scorer) for name, (metric, scorer) in metrics.items()},
     )
 
 
-def _described(groups: Sequence[Group], protocol: Protocol, judge: LanguageModel, labels: Labels) -> dict[str, Any]:
+def _described(
+    groups: Sequence[Group], protocol: Protocol, perplexity_model: LanguageModel, metadata: GenerationMetadata
+) -> dict[str, Any]:
     """What the figures were made with, and a digest of what must agree for two results to stand in one table."""
     sets = {group[0].prompts: group for group in groups}
     described = {
         "name": protocol.name,
         "metric": protocol.metric,
         "prompts": {name: {"n": len(group), "digest": _prompts_digest(group)} for name, group in sets.items()},
-        "duplicates_left_out": labels.duplicates,
+        "duplicates_left_out": metadata.duplicates,
         "n_prompts": sum(map(len, sets.values())),
         "samples": len(groups[0][0].texts),
-        "decoding": labels.decoding,
-        "batch_size": labels.batch_size,
-        "noise_seed": labels.noise_seed,
-        "dtype": labels.dtype,
+        "decoding": metadata.decoding,
+        "batch_size": metadata.batch_size,
+        "noise_seed": metadata.noise_seed,
+        "dtype": metadata.dtype,
         "scorers": {scorer.name: scorer.revision for scorer in protocol.scorers.values()},
-        "judge": judge.name,
-        "judge_revision": judge.fingerprint()[:12],
-        "judge_is_the_unsteered_model": protocol.judge is None and judge.name == labels.model,
+        "perplexity_model": perplexity_model.name,
+        "perplexity_model_revision": perplexity_model.fingerprint()[:12],
+        "perplexity_model_is_unsteered": protocol.perplexity_model is None and perplexity_model.name == metadata.model,
         "perplexity_limit": protocol.legacy_perplexity_limit,
     }
     agreed = json.dumps({key: described[key] for key in MUST_AGREE}, sort_keys=True)
@@ -185,23 +189,25 @@ def _split(values: Tensor, groups: Sequence[Group]) -> list[Tensor]:
     return [part.reshape(len(group), -1) for part, group in zip(parts, groups, strict=True)]
 
 
-def _scores(scorer: Scorer, metric: str, groups: Sequence[Group], store: ScoreStore | None) -> list[Tensor]:
+def _scores(scorer: Scorer, metric: str, groups: Sequence[Group], store: ScoreCache | None) -> list[Tensor]:
     """Toxicity is that of the continuation; any other attribute that of prompt and continuation."""
     prefixed = metric != "toxicity"
     texts = [g.prompt.text * prefixed + text for group in groups for g in group for text in g.texts]
     return _split(store.scores(scorer, texts) if store else scorer(texts), groups)
 
 
-def nats_of(judge: LanguageModel, groups: Sequence[Group], store: ScoreStore | None) -> list[tuple[Tensor, Tensor]]:
-    """Nats and tokens a group; what the generations tell about this very judge is not measured again."""
+def generation_nll(
+    perplexity_model: LanguageModel, groups: Sequence[Group], store: ScoreCache | None
+) -> list[tuple[Tensor, Tensor]]:
+    """Nats and tokens a group; what the generations tell about this very perplexity_model is not measured again."""
     every = [(g, index) for group in groups for g in group for index in range(len(g.texts))]
-    name = judge.fingerprint() if any(g.judge for g, _ in every) else ""
-    told = [g.likelihoods[index] if g.judge == name and g.likelihoods else None for g, index in every]
+    name = perplexity_model.fingerprint() if any(g.perplexity_model for g, _ in every) else ""
+    told = [g.likelihoods[index] if g.perplexity_model == name and g.likelihoods else None for g, index in every]
     missing = [(g.prompt.text, g.texts[index]) for (g, index), known in zip(every, told, strict=True) if known is None]
-    measure = store.nats if store else conditional_nats
-    found = measure(judge, [prompt for prompt, _ in missing], [text for _, text in missing])
+    measure = store.nats if store else continuation_nll
+    found = measure(perplexity_model, [prompt for prompt, _ in missing], [text for _, text in missing])
     known = torch.tensor([likelihood is not None for likelihood in told])
-    nats = torch.tensor([likelihood.nats if likelihood else 0.0 for likelihood in told])
+    nats = torch.tensor([likelihood.nll if likelihood else 0.0 for likelihood in told])
     tokens = torch.tensor([likelihood.tokens if likelihood else 0 for likelihood in told])
     nats[~known], tokens[~known] = found
     return list(zip(_split(nats, groups), _split(tokens, groups), strict=True))
@@ -218,12 +224,12 @@ def _attribute(metric: str, scores: Tensor, scorer: str, suffix: str) -> Measure
     return {name + suffix: (kind, scorer) for name, kind in kinds.items()}
 
 
-def _fluency(group: Group, nats: Tensor, tokens: Tensor, judge: str, limit: float | None) -> Measured:
+def _fluency(group: Group, nats: Tensor, tokens: Tensor, perplexity_model: str, limit: float | None) -> Measured:
     if limit is not None and not ((nats / tokens).exp() < limit).any():
         raise ValueError(f"no sample's perplexity is below protocol.legacy_perplexity_limit={limit}")
     measured: Measured = {
-        "perplexity": (MeanPerplexity(limit), judge),
-        "perplexity_corpus": (CorpusPerplexity(), judge),
+        "perplexity": (MeanPerplexity(limit), perplexity_model),
+        "perplexity_corpus": (CorpusPerplexity(), perplexity_model),
     }
     for metric, _ in measured.values():
         metric.update(nats, tokens)

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from lmsteer.evaluation.evaluator import Labels
+from lmsteer.evaluation.evaluator import GenerationMetadata
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.generation.decoding import Decoding
-from lmsteer.generation.generation_files import Wanted, wanted
+from lmsteer.generation.generation_files import ExpectedGeneration, expected_generations
 from lmsteer.generation.generator import Generator
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.steering.steer import DUMMY
@@ -31,11 +31,11 @@ class Plan:
 
     def __init__(self, model: LanguageModel, dimensions: Sequence[str], protocol: Protocol, decoding: Decoding) -> None:
         self.model, self.protocol, self.decoding, self.dimension = model, protocol, decoding, dimensions[0]
-        self.always = {DUMMY: protocol.dummy} if protocol.dummy and DUMMY in dimensions else {}
+        self.fixed_strengths = {DUMMY: protocol.dummy} if protocol.dummy and DUMMY in dimensions else {}
         self.sets = protocol.prompt_sets()
         self.generators = {key: self._generator(key, None) for key in self.sets}
         calibrated = self.sets if protocol.budgets() else {}
-        self.few = {key: self._generator(key, protocol.calibration_prompts) for key in calibrated}
+        self.calibration_generators = {key: self._generator(key, protocol.calibration_prompts) for key in calibrated}
         self.reserved = frozenset[str]().union(*(found.reserved for found in self.sets.values()), protocol.reserved())
 
     def _generator(self, key: str, most: int | None) -> Generator:
@@ -48,21 +48,25 @@ class Plan:
             seed=self.protocol.seed,
             batch_size=self.protocol.batch_size,
             prompts_name=found.name,
-            likelihoods=self.protocol.judge is None,
+            likelihoods=self.protocol.perplexity_model is None,
         )
 
     @cached_property
-    def judge(self) -> LanguageModel:
+    def perplexity_model(self) -> LanguageModel:
         """The model whose perplexity is reported."""
-        return self.protocol.judge_of(self.model)
+        return self.protocol.perplexity_model_for(self.model)
 
-    def few_for(self, direction: int) -> Iterator[Generator]:
+    def calibration_generators_for(self, direction: int) -> Iterator[Generator]:
         """Generators of the calibrating prompts that are steered in a direction."""
-        return (generator for key, generator in self.few.items() if self.protocol.goes(key, direction))
+        return (
+            generator
+            for key, generator in self.calibration_generators.items()
+            if self.protocol.is_steered(key, direction)
+        )
 
-    def labels(self, seed: int, settings: dict[str, Any], decoding: Any) -> Labels:
+    def metadata(self, seed: int, settings: dict[str, Any], decoding: Any) -> GenerationMetadata:
         """Who writes: this model, trained with a seed and settings; ``decoding`` as it was configured."""
-        return Labels(
+        return GenerationMetadata(
             model=self.model.name,
             seed=seed,
             settings=settings,
@@ -75,7 +79,7 @@ class Plan:
 
     def identity(self) -> dict[str, Any]:
         """What a calibrated strength holds for, beside its budget and direction."""
-        return {"protocol": self.protocol.name, "dimension": self.dimension, "always": self.always}
+        return {"protocol": self.protocol.name, "dimension": self.dimension, "fixed_strengths": self.fixed_strengths}
 
     def calibrated(self, calibration: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Those entries of a steer's calibrations that are for this plan."""
@@ -92,10 +96,12 @@ class Plan:
         reached = [entry for entry in self.calibrated(calibration) if entry["strength"] is not None]
         found += [(float(entry["strength"]), str(entry["budget"])) for entry in reached]
         return [
-            ({self.dimension: value} | self.always, budget) for value, budget in found if self.protocol.goes(key, value)
+            ({self.dimension: value} | self.fixed_strengths, budget)
+            for value, budget in found
+            if self.protocol.is_steered(key, value)
         ]
 
-    def wanted(self, calibration: Sequence[Mapping[str, Any]]) -> list[Wanted]:
+    def expected_generations(self, calibration: Sequence[Mapping[str, Any]]) -> list[ExpectedGeneration]:
         """All generations, in the order of the file: of each prompt set the plain ones first."""
         each = ((found.prompts, [({}, ""), *self.settings(key, calibration)]) for key, found in self.generators.items())
-        return [one for prompts, settings in each for one in wanted(prompts, settings)]
+        return [one for prompts, settings in each for one in expected_generations(prompts, settings)]

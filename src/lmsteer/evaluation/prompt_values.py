@@ -12,13 +12,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lmsteer.errors import InputError
-from lmsteer.storage.atomic_files import whole
+from lmsteer.storage.atomic_files import atomic_write
 
 KEY = "lmsteer"
 
 
 @dataclass(frozen=True)
-class RowValues:
+class PromptValues:
     """What one row of a result measured for each prompt.
 
     Attributes:
@@ -30,17 +30,17 @@ class RowValues:
     values: dict[str, Tensor]
 
 
-def write_values(path: Path, rows: Sequence[RowValues]) -> None:
+def write_values(path: Path, rows: Sequence[PromptValues]) -> None:
     """Write the values of all rows of a result, in its order; the same values give the same bytes."""
     tensors = {f"{i}/{name}": v.contiguous() for i, row in enumerate(rows) for name, v in row.values.items()}
     sets = list(dict.fromkeys(row.prompts for row in rows))
     known = {"prompts": sets, "rows": [sets.index(row.prompts) for row in rows]}
     data = save(tensors, metadata={KEY: json.dumps(known, ensure_ascii=False)})
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 
 
-def read_values(path: Path) -> list[RowValues]:
+def read_values(path: Path) -> list[PromptValues]:
     """Read what ``write_values`` wrote.
 
     Raises:
@@ -51,7 +51,7 @@ def read_values(path: Path) -> list[RowValues]:
             known = json.loads((file.metadata() or {})[KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         sets = [tuple(prompts) for prompts in known["prompts"]]
-        rows = [RowValues(sets[place], {}) for place in known["rows"]]
+        rows = [PromptValues(sets[place], {}) for place in known["rows"]]
         for key, tensor in tensors.items():
             number, _, name = key.partition("/")
             rows[int(number)].values[name] = tensor

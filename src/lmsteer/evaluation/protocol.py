@@ -20,7 +20,7 @@ Direction = Literal["positive", "negative"]
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """One table: prompts, strengths, samples, scorers and judge. Prompts and judge are loaded when asked for.
+    """One table: prompts, strengths, samples, scorers and perplexity_model. Prompts and perplexity_model are loaded when asked for.
 
     Attributes:
         metric: "toxicity" (expected maximum and probability, on continuations), or the name of a share such as
@@ -36,7 +36,7 @@ class Protocol:
             it on at 1.
         seed: Fixes the sampling noise, whatever the seed of the training: rows differ by their steers alone.
         scorers: By name. The first gives the metric its plain name, further ones have theirs in it.
-        judge: The model whose perplexity is reported; None: the unsteered model itself.
+        perplexity_model: The model whose perplexity is reported; None: the unsteered model itself.
         legacy_perplexity_limit: Samples above it are left out of the mean perplexity, as the reference leaves out those
             above 1e4; for measuring the effect of that.
 
@@ -57,7 +57,7 @@ class Protocol:
     dummy: float = 0.0
     seed: int = 0
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
-    judge: Callable[[], LanguageModel] | None = None
+    perplexity_model: Callable[[], LanguageModel] | None = None
     batch_size: int = 256
     legacy_perplexity_limit: float | None = None
 
@@ -79,7 +79,7 @@ class Protocol:
             raise InputError(f"protocol.legacy_perplexity_limit={limit}: a number above 1 expected")
         self._check_names()
         for direction in self.directions() if self.budgets() and self.prompts else ():
-            if not any(self.goes(key, direction) for key in self.prompts):
+            if not any(self.is_steered(key, direction) for key in self.prompts):
                 raise InputError(
                     f"protocol.strengths={values}: no prompt set is steered in the direction {direction:+d}"
                 )
@@ -101,7 +101,7 @@ class Protocol:
         """What strengths are calibrated to."""
         return [*_budgets("kl", self.kl), *_budgets("perplexity", self.perplexity)]
 
-    def goes(self, key: str, strength: float) -> bool:
+    def is_steered(self, key: str, strength: float) -> bool:
         """Whether a prompt set is steered in the direction of a strength."""
         return self.one_way.get(key) in (None, "positive" if strength > 0 else "negative")
 
@@ -109,9 +109,9 @@ class Protocol:
         """Signs of the strengths, -1 before 1."""
         return sorted({1 if value > 0 else -1 for value in self.strengths})
 
-    def judge_of(self, model: LanguageModel) -> LanguageModel:
+    def perplexity_model_for(self, model: LanguageModel) -> LanguageModel:
         """The model whose perplexity is reported, where ``model`` is the unsteered one."""
-        return self.judge() if self.judge else model
+        return self.perplexity_model() if self.perplexity_model else model
 
     def reserved(self) -> frozenset[str]:
         """Keys of texts that scorers were fitted on, so that no steer is."""

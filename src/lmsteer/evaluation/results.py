@@ -18,9 +18,10 @@ from pydantic import (
     model_validator,
 )
 
+from lmsteer import old_files
 from lmsteer.errors import InputError
 from lmsteer.evaluation.metric_names import Metric
-from lmsteer.storage.atomic_files import write_atomically
+from lmsteer.storage.atomic_files import atomic_write_lines
 
 Name = Annotated[str, StringConstraints(min_length=1)]
 MetricName = Annotated[str, StringConstraints(pattern=r"^[^\s@]+(@[^@]+)?$")]
@@ -151,10 +152,10 @@ def read_result(path: Path) -> Result:
         reason = " ".join(first["msg"].split())
         remedy = "a metrics.json of schema 1 is expected; delete a damaged one, its command writes it again"
         raise InputError(f"{path}, {where}: {reason}; {remedy}") from error
-    return Result(protocol=file.protocol, rows=file.rows)
+    return Result(protocol=old_files.protocol(file.protocol), rows=file.rows)
 
 
 def write_result(path: Path, result: Result) -> None:
     """Write ``metrics.json``; the same result gives the same bytes."""
     content = {"schema": 1, **result.model_dump(mode="json")}
-    write_atomically(path, [json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)])
+    atomic_write_lines(path, [json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)])

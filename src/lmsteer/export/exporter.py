@@ -21,7 +21,7 @@ from lmsteer.runs import stages
 from lmsteer.runs.run import CONFIG, LOCK, Run
 from lmsteer.steering.fold import fold
 from lmsteer.steering.steer_file import load_steer
-from lmsteer.storage.atomic_files import write_atomically
+from lmsteer.storage.atomic_files import atomic_write_lines
 
 Form = Literal["checkpoint", "factors"]
 CARD = "README.md"
@@ -60,7 +60,7 @@ class Export:
 
     def __init__(self, model: LanguageModel, steer_file: Path, *, base_model: str = "", license: str = "") -> None:
         self.model, self.steer_file = model, steer_file
-        self.steer, self.origin = load_steer(steer_file, model)
+        self.steer, self.provenance = load_steer(steer_file, model)
         self.digest = _digest(steer_file)
         self.metrics = steer_file.with_name(stages.METRICS)
         self.result: Result | None = read_result(self.metrics) if self.metrics.is_file() else None
@@ -110,13 +110,13 @@ class Export:
         text = card(
             self.base,
             self.steer,
-            self.origin,
+            self.provenance,
             digest=self.digest,
             folded=folded,
             result=self.result,
             license=self.license,
         )
-        write_atomically(place / CARD, [text.rstrip("\n")])
+        atomic_write_lines(place / CARD, [text.rstrip("\n")])
 
     def _identity(self, form: Form, strength: Mapping[str, float]) -> str:
         """All that a folder depends on, as YAML (of which JSON is a part); no path of this machine."""
@@ -124,7 +124,7 @@ class Export:
             "form": form,
             "model": self.base.hub_id or self.base.name,
             "revision": self.base.revision,
-            "fingerprint": self.origin.fingerprint,
+            "fingerprint": self.provenance.fingerprint,
             "steer": self.digest,
             "strength": dict(strength),
             "dtype": str(self.model.head.weight.dtype).removeprefix("torch."),
@@ -155,7 +155,7 @@ def write_whole(folder: Path, record: str, write: Callable[[Path], None]) -> Non
     Raises:
         InputError: If ``folder`` holds anything else.
     """
-    if Run(folder, record).finished(CONFIG):
+    if Run(folder, record).is_complete(CONFIG):
         return
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)  # of an export that was killed

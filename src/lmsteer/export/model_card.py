@@ -18,12 +18,12 @@ from lmsteer.export.checkpoint import NextToken
 from lmsteer.reporting.result_table import legend, table
 from lmsteer.reporting.summary_sentences import headline
 from lmsteer.steering.steer import DUMMY, Steer
-from lmsteer.steering.steer_file import Origin
+from lmsteer.steering.steer_file import Provenance
 
 TAGS = ("lm-steer", "steering", "controlled-text-generation")
 UNSTATED = {DUMMY: "the style of the corpus itself: it was always on while the steer was learned"}
 CORPUS = ("name", "train_rows", "dev_rows", "digest")
-UNTOLD = ("curve", "found", "unused")
+UNTOLD = ("curve", "solver_result", "unused_options")
 """Entries of a steer's training that are too long for a card, or were not used."""
 
 
@@ -77,7 +77,7 @@ class Folded:
 def card(
     base: Base,
     steer: Steer,
-    origin: Origin,
+    provenance: Provenance,
     *,
     digest: str,
     folded: Folded | None = None,
@@ -94,14 +94,14 @@ def card(
     """
     strength = strength_label(folded.strength) if folded else ""
     return _rendered(
-        "card.md",
+        "model_card.md",
         front_matter=Markup(_front_matter(base, folded, license)),
         base=base,
         loading=Markup(base.loading),
         command=Markup(" ".join(base.options.replace("`", "").split())),
         steer=steer,
-        meaning={name: origin.meaning.get(name) or UNSTATED.get(name, "not stated") for name in steer.dimensions},
-        facts=_facts(steer, origin, digest),
+        meaning={name: provenance.meaning.get(name) or UNSTATED.get(name, "not stated") for name in steer.dimensions},
+        facts=_facts(steer, provenance, digest),
         folded=folded,
         strength=strength,
         rows=table(result) if result else [],
@@ -147,30 +147,30 @@ def _front_matter(base: Base, folded: Folded | None, license: str) -> str:
     return str(yaml.safe_dump(known, sort_keys=False, allow_unicode=True)).rstrip("\n")
 
 
-def _facts(steer: Steer, origin: Origin, digest: str) -> dict[str, str]:
+def _facts(steer: Steer, provenance: Provenance, digest: str) -> dict[str, str]:
     """How the steer was made, by name; what is not known is left out."""
-    training = {name: value for name, value in origin.training.items() if name not in UNTOLD}
+    training = {name: value for name, value in provenance.training.items() if name not in UNTOLD}
     found = {
-        "corpus": {name: origin.corpus[name] for name in CORPUS if name in origin.corpus},
+        "corpus": {name: provenance.corpus[name] for name in CORPUS if name in provenance.corpus},
         "rank, ε": f"{steer.rank}, {steer.epsilon:g}",
-        "training": training | _losses(origin),
-        "seed": origin.seed,
-        "derived": origin.derivation,
+        "training": training | _losses(provenance),
+        "seed": provenance.seed,
+        "derived": provenance.derivation,
         "calibrated strengths": [
             f"{entry['dimension']} {entry['strength']:+.4g} for {entry['budget']} ({entry['protocol']})"
-            for entry in origin.calibration
+            for entry in provenance.calibration
             if entry["strength"] is not None
         ],
-        "versions": origin.versions,
-        "model it was learned on": f"{origin.model}, head with sha256 {origin.fingerprint}",
+        "versions": provenance.versions,
+        "model it was learned on": f"{provenance.model}, head with sha256 {provenance.fingerprint}",
         "sha256 of the steer file": digest,
     }
     return {name: _words(value) for name, value in found.items() if value not in ({}, [], "")}
 
 
-def _losses(origin: Origin) -> dict[str, str]:
+def _losses(provenance: Provenance) -> dict[str, str]:
     """First and last loss on texts that the steer was not learned from."""
-    points = (origin.training.get("curve") or {}).get("dev") or []
+    points = (provenance.training.get("curve") or {}).get("dev") or []
     return {"dev loss in nats per token": f"{points[0][1]:.3f} → {points[-1][1]:.3f}"} if points else {}
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.steering.steer import DUMMY, Steer
-from lmsteer.steering.steer_file import Origin
+from lmsteer.steering.steer_file import Provenance
 
 LAYOUT = "torch.save([args, {projector1, projector2}, steps])"
 NAMED = {"toxicity": ("detox", "not toxic"), "sentiment": ("sentiment", "positive sentiment")}
@@ -31,7 +31,7 @@ LARGEST = 1e300
 
 def read_reference(
     path: Path, model: LanguageModel, *, names: Sequence[str] | None = None, epsilon: float | None = None
-) -> tuple[Steer, Origin]:
+) -> tuple[Steer, Provenance]:
     """A steer and its origin from a checkpoint of the reference implementation.
 
     Its steer is ours: ``h + epsilon * sum_k v_k h projector1_k projector2_k^T``, both projectors (K, D, R).
@@ -58,7 +58,7 @@ def read_reference(
         raise InputError(f"{path}: says nothing of its epsilon; give epsilon=… (the reference's default is 1e-3)")
     dimensions = [kept[place] for place in places]
     steer = Steer(model.width, dimensions=dimensions, rank=first_KDR.shape[2], epsilon=scale)
-    steer.load_state_dict({"first": first_KDR[places], "second": second_KDR[places]})
+    steer.load_state_dict({"p1": first_KDR[places], "p2": second_KDR[places]})
     return steer, _origin(path, options, model, dimensions, places)
 
 
@@ -139,10 +139,10 @@ def _attribute(options: Mapping[str, Any]) -> tuple[str, str]:
 
 def _origin(
     path: Path, options: Mapping[str, Any], model: LanguageModel, dimensions: list[str], places: list[int]
-) -> Origin:
+) -> Provenance:
     attribute, meaning = _attribute(options)
     seed = options.get("seed")
-    return Origin(
+    return Provenance(
         model=model.name,
         fingerprint=model.head.fingerprint(),
         meaning={attribute: meaning} if meaning and attribute in dimensions else {},

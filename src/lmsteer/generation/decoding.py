@@ -17,13 +17,14 @@ from lmsteer.errors import InputError
 from lmsteer.generation.noise import uniform
 from lmsteer.generation.sampling import Noise
 from lmsteer.models.attention import fast_attention
+from lmsteer.models.cross_entropy import nll
 from lmsteer.models.language_model import LanguageModel
 
 Readout = Callable[[Tensor], Tensor]
 """Hidden states (B, D) to logits (B, V): a head, folded or not, or a ``SteeredHead``."""
 
 
-class Written(NamedTuple):
+class DecodedTokens(NamedTuple):
     """What was written: token ids (B, T), and its nats (B,) under the unsteered model if they were asked for."""
 
     ids_BT: Tensor
@@ -68,7 +69,7 @@ def decode(
     decoding: Decoding,
     *,
     likelihoods: bool = False,
-) -> Written:
+) -> DecodedTokens:
     """Continue prompts, the same number of samples each.
 
     Args:
@@ -92,9 +93,9 @@ def decode(
             hidden += [hidden_BD] * likelihoods
     ids_BT = torch.stack(written, dim=1)
     if not likelihoods:
-        return Written(ids_BT, None)
-    nats = model.head.nats(torch.cat(hidden), torch.cat(written))
-    return Written(ids_BT, nats.view(len(written), -1).sum(0))
+        return DecodedTokens(ids_BT, None)
+    nats = nll(model.head, torch.cat(hidden), torch.cat(written))
+    return DecodedTokens(ids_BT, nats.view(len(written), -1).sum(0))
 
 
 def _steps(

@@ -10,16 +10,18 @@ from pathlib import Path
 from lmsteer.errors import InputError
 from lmsteer.records import Generation, Prompt, read_generations
 
-Wanted = tuple[Prompt, dict[str, float], str]
+ExpectedGeneration = tuple[Prompt, dict[str, float], str]
 """A prompt, the strength at which it is continued, and the budget of that."""
 
 
-def wanted(prompts: Sequence[Prompt], settings: Sequence[tuple[Mapping[str, float], str]]) -> list[Wanted]:
+def expected_generations(
+    prompts: Sequence[Prompt], settings: Sequence[tuple[Mapping[str, float], str]]
+) -> list[ExpectedGeneration]:
     """All that is written for prompts at some strengths with their budgets, in the order of the file."""
     return [(prompt, dict(strength), budget) for strength, budget in settings for prompt in prompts]
 
 
-def read_written(path: Path, expected: Sequence[Wanted], *, samples: int) -> list[Generation]:
+def read_generation_file(path: Path, expected: Sequence[ExpectedGeneration], *, samples: int) -> list[Generation]:
     """The generations of a file that the program wrote.
 
     Raises:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lmsteer.distributed.process_group import World
+from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.generation.decoding import Decoding, Readout, decode, encode
 from lmsteer.generation.generation_files import sound_lines
@@ -26,7 +26,7 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Generation, Likelihood, Prompt, read_generations
 from lmsteer.steering.fold import SteeredHead, fold
 from lmsteer.steering.steer import Steer
-from lmsteer.storage.atomic_files import appending, whole, write_atomically
+from lmsteer.storage.atomic_files import appending, atomic_write, atomic_write_lines
 
 Strength = Mapping[str, float]
 
@@ -116,19 +116,21 @@ class Generator:
             Likelihood(round(value, 4), len(sample)) if prompt.text and own == ids + sample else None
             for value, sample, own in zip(nats, written, read, strict=True)
         )
-        judge = self.model.fingerprint()
-        return Generation(prompt, texts, dict(strength), self.prompts_name, likelihoods=likelihoods, judge=judge)
+        perplexity_model = self.model.fingerprint()
+        return Generation(
+            prompt, texts, dict(strength), self.prompts_name, likelihoods=likelihoods, perplexity_model=perplexity_model
+        )
 
     def _text(self, prompt: list[int], written: list[int]) -> str:
         """The continuation as it stands behind the prompt: some tokenizers drop a space that begins a text."""
-        before, whole = self._decoded(prompt), self._decoded(prompt + written)
-        return whole[len(before) :] if whole.startswith(before) else self._decoded(written)
+        before, full_text = self._decoded(prompt), self._decoded(prompt + written)
+        return full_text[len(before) :] if full_text.startswith(before) else self._decoded(written)
 
     def _decoded(self, ids: list[int]) -> str:
         return str(self.model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def run(
-        self, strengths: Sequence[Strength], steer: Steer | None = None, world: World | None = None
+        self, strengths: Sequence[Strength], steer: Steer | None = None, process_group: ProcessGroup | None = None
     ) -> Iterator[list[Generation]]:
         """Batches of generations, strength by strength, with a progress bar.
 
@@ -139,14 +141,23 @@ class Generator:
             InputError: If a strength names a dimension that the steer does not have.
         """
         settings = [(strength, strength_vector(strength, steer)) for strength in strengths]
-        yield from self._run(settings, steer, skip=0, world=world or World())
+        yield from self._run(settings, steer, skip=0, process_group=process_group or ProcessGroup())
 
     def _run(
-        self, settings: Sequence[tuple[Strength, Tensor | None]], steer: Steer | None, skip: int, world: World
+        self,
+        settings: Sequence[tuple[Strength, Tensor | None]],
+        steer: Steer | None,
+        skip: int,
+        process_group: ProcessGroup,
     ) -> Iterator[list[Generation]]:
-        own = world.share(self._places(len(settings)))
+        own = process_group.shard(self._places(len(settings)))
         bar = tqdm(
-            total=len(own), initial=skip, desc="generate", unit="batch", leave=len(own) > 1, disable=not world.first
+            total=len(own),
+            initial=skip,
+            desc="generate",
+            unit="batch",
+            leave=len(own) > 1,
+            disable=not process_group.is_rank_zero,
         )
         with bar as progress:
             for number, places in itertools.groupby(own[skip:], key=lambda place: place[0]):
@@ -181,7 +192,7 @@ class Generator:
         strengths: Sequence[Strength],
         steer: Steer | None = None,
         budgets: Sequence[str] = (),
-        world: World | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         """Write ``path`` (JSONL, in the order strength, prompt), going on where an interrupted run stopped.
 
@@ -192,18 +203,18 @@ class Generator:
             budgets: What each strength was calibrated to; none: they were all given.
             world: The processes that generate together, all of which call this; None: one.
         """
-        world = world or World()
+        process_group = process_group or ProcessGroup()
         settings = [(strength, strength_vector(strength, steer)) for strength in strengths]
-        part = _part(path, world.rank, world.size)
-        skip = self._keep_whole_batches(part, world.share(self._places(len(settings))))
+        part = _part(path, process_group.rank, process_group.size)
+        skip = self._keep_whole_batches(part, process_group.shard(self._places(len(settings))))
         with appending(part) as file:
-            for batch in self._run(settings, steer, skip, world):
+            for batch in self._run(settings, steer, skip, process_group):
                 file.write("".join(generation.to_json() + "\n" for generation in batch).encode())
                 file.flush()
-        world.wait()
-        if world.first:
-            self._merge(path, world.size, budgets or [""] * len(strengths))
-        world.wait()
+        process_group.barrier()
+        if process_group.is_rank_zero:
+            self._merge(path, process_group.size, budgets or [""] * len(strengths))
+        process_group.barrier()
 
     def _merge(self, path: Path, processes: int, budgets: Sequence[str]) -> None:
         """Write ``path`` of the parts of all processes."""
@@ -213,7 +224,7 @@ class Generator:
         for turn, (number, batch) in enumerate(places):
             found += [((number, index), next(parts[turn % processes])) for index in batch]
         found.sort(key=lambda pair: pair[0])
-        write_atomically(path, (replace(g, budget=budgets[number]).to_json() for (number, _), g in found))
+        atomic_write_lines(path, (replace(g, budget=budgets[number]).to_json() for (number, _), g in found))
         for part in path.parent.glob(f"{path.name}.*part"):
             part.unlink()
 
@@ -223,7 +234,7 @@ class Generator:
         batches, kept = 0, 0
         while batches < len(places) and kept + (size := len(places[batches][1])) <= len(lines):
             batches, kept = batches + 1, kept + size
-        with whole(part) as temporary:
+        with atomic_write(part) as temporary:
             temporary.write_bytes(b"".join(line + b"\n" for line in lines[:kept]))
         return batches
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from lmsteer.distributed.process_group import World
+from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
-from lmsteer.generation.generation_files import read_written, wanted
+from lmsteer.generation.generation_files import expected_generations, read_generation_file
 from lmsteer.generation.generator import Generator
-from lmsteer.storage.atomic_files import finished, whole
+from lmsteer.storage.atomic_files import atomic_write, is_complete
 
 
 class PlainTexts:
@@ -25,7 +25,7 @@ class PlainTexts:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
-    def write(self, generator: Generator, path: Path, world: World | None = None) -> None:
+    def write(self, generator: Generator, path: Path, process_group: ProcessGroup | None = None) -> None:
         """Write the plain model's generations to ``path``: copied where they are kept, else generated and kept.
 
         Args:
@@ -34,21 +34,21 @@ class PlainTexts:
         Raises:
             InputError: If the folder cannot be written to.
         """
-        world = world or World()
+        process_group = process_group or ProcessGroup()
         if self.folder is None:
-            generator.write(path, [{}], world=world)
+            generator.write(path, [{}], process_group=process_group)
             return
         kept = self.folder / f"{generator.identity()}.jsonl"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(kept.with_suffix(".lock")) if world.first else nullcontext():
-                if not world.agreed(finished(kept)):
-                    generator.write(kept, [{}], world=world)
-            if not world.first:
+            with FileLock(kept.with_suffix(".lock")) if process_group.is_rank_zero else nullcontext():
+                if not process_group.broadcast(is_complete(kept)):
+                    generator.write(kept, [{}], process_group=process_group)
+            if not process_group.is_rank_zero:
                 return
-            read_written(kept, wanted(generator.prompts, [({}, "")]), samples=generator.samples)
+            read_generation_file(kept, expected_generations(generator.prompts, [({}, "")]), samples=generator.samples)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise InputError(f"scores={self.folder.parent}: {reason}; another folder or off expected") from error
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             shutil.copyfile(kept, temporary)

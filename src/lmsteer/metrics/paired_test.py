@@ -32,7 +32,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedChange:
     """The change from one measurement to another on ``n`` prompts, with its confidence interval; one prompt has none.
 
     ``p`` is the probability of a change at least as large, either way, if on each prompt the two could as well have
@@ -46,7 +46,7 @@ class Comparison:
     n: int
 
 
-def compare(
+def paired_change(
     before: Sample,
     after: Sample,
     statistic: Statistic,
@@ -55,7 +55,7 @@ def compare(
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
-) -> Comparison:
+) -> PairedChange:
     """Compare a statistic of two samples, whose values are matched by the text of the prompt.
 
     The interval is a percentile bootstrap over prompts, both values of a prompt being drawn together. The test lets
@@ -95,7 +95,7 @@ def compare(
     numbers = [None if x is None else float(np.exp(x)) if ratio else x for x in (found.value, found.low, found.high)]
     value, low, high = numbers
     assert value is not None
-    return Comparison(change=value, low=low, high=high, p=float(p), n=n)
+    return PairedChange(change=value, low=low, high=high, p=float(p), n=n)
 
 
 def matched(before: Sample, after: Sample) -> list[Array]:

@@ -6,13 +6,12 @@ Shapes: N packed tokens, D width, V vocabulary, C a block of the vocabulary.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from lmsteer.models.head import Head
+from lmsteer.models.head import Head
 
 TOKENS = 1024
 COLUMNS = {"cpu": 3072}
@@ -26,7 +25,7 @@ def exp_(x: Tensor) -> Tensor:
     return x.mul_(math.log2(math.e)).exp2_()
 
 
-def blocked_cross_entropy(head: Head, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
+def nll(head: Head, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
     """Cross-entropy (N,) of each target in nats, differentiable in ``hidden_ND``.
 
     The embeddings are gone through block by block with a running maximum and a running sum, as in online softmax
@@ -87,3 +86,16 @@ def _nats_and_gradient(head: Head, hidden_ND: Tensor, targets_N: Tensor, *, want
 def _bend(head: Head, logits: Tensor) -> Tensor | None:
     """Derivative of the soft-cap, from the capped logits."""
     return None if head.softcap is None else 1 - (logits / head.softcap).square()
+
+
+def loglik_gradient(head: Head, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
+    """Gradient (N, D) of each target's log-probability in the hidden state before it; at least float32.
+
+    It is ``scale (e_y - mean e)``: the embedding of the word that came, less the mean embedding under the model's own
+    next-token distribution, over the whole vocabulary, which is gone through in blocks.
+    """
+    exact_ND = hidden_ND.detach().to(torch.promote_types(hidden_ND.dtype, torch.float32)).requires_grad_()
+    with torch.enable_grad():
+        nats_N = nll(head, exact_ND, targets_N)
+    (gradient_ND,) = torch.autograd.grad(nats_N.sum(), exact_ND)
+    return -gradient_ND

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lmsteer.errors import InputError
-from lmsteer.models.cross_entropy import blocked_cross_entropy
 from lmsteer.models.device_map import held
 
 
@@ -74,10 +73,6 @@ class Head(nn.Module):
         if self.softcap is not None:
             logits = self.softcap * torch.tanh(logits / self.softcap)
         return logits
-
-    def nats(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
-        """Cross-entropy (N,) of each target in nats, differentiable in ``hidden_ND``; see ``blocked_cross_entropy``."""
-        return blocked_cross_entropy(self, hidden_ND, targets_N)
 
     def fingerprint(self) -> str:
         """sha256 of the head, the same in float32 and bfloat16."""

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from lmsteer.data.feature_store import FeatureStore
 from lmsteer.data.features import FeatureExtractor
-from lmsteer.distributed.process_group import World
+from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.one_pass.residual_store import ResidualStore
 from lmsteer.one_pass.residuals import Residuals
@@ -30,12 +30,12 @@ def statistics(
     *,
     null_BKP: Tensor | None = None,
     store: ResidualStore | None = None,
-    world: World | None = None,
+    process_group: ProcessGroup | None = None,
 ) -> Statistics:
     """Go through texts once and sum up; memory grows with the width and the number of permutations alone.
 
     Args:
-        label_BK: Labels in [-1, 1], NaN where a text has none for an attribute.
+        label_BK: GenerationMetadata in [-1, 1], NaN where a text has none for an attribute.
         null_BKP: The same after they have changed places, see ``permuted``.
         store: Where residuals are kept; a second call for the same texts does without the vocabulary.
         world: The processes that share the texts, all of which call this; None: one.
@@ -44,9 +44,9 @@ def statistics(
         InputError: If labels are not as many as texts or out of range, no text has two tokens, or there are fewer texts
             than processes.
     """
-    world = world or World()
-    _check(texts, label_BK, world)
-    texts, own = world.share(texts), slice(world.rank, None, world.size)
+    process_group = process_group or ProcessGroup()
+    _check(texts, label_BK, process_group)
+    texts, own = process_group.shard(texts), slice(process_group.rank, None, process_group.size)
     label_BK, null_BKP = label_BK[own], None if null_BKP is None else null_BKP[own]
     model = extract.extract.model if isinstance(extract, FeatureStore) else extract.model
     residuals, total = Residuals(model.head), None
@@ -71,15 +71,17 @@ def statistics(
     if store is not None and spread_DD is None:
         store.keep_spread(texts, residuals)
     total = replace(total, spread_DD=residuals.spread() if spread_DD is None else spread_DD)
-    total = Statistics(**{field.name: world.total(getattr(total, field.name)) for field in fields(total)})
+    total = Statistics(
+        **{field.name: process_group.all_reduce_tensor(getattr(total, field.name)) for field in fields(total)}
+    )
     if not total.tokens:
         raise InputError("no text is longer than one token, so there is nothing to predict; give longer texts")
     return total
 
 
-def _check(texts: Sequence[str], label_BK: Tensor, world: World) -> None:
-    if len(texts) < world.size or not texts:
-        raise InputError(f"{len(texts)} texts, but {world.size} processes; one for each is needed")
+def _check(texts: Sequence[str], label_BK: Tensor, process_group: ProcessGroup) -> None:
+    if len(texts) < process_group.size or not texts:
+        raise InputError(f"{len(texts)} texts, but {process_group.size} processes; one for each is needed")
     if label_BK.dim() != 2 or label_BK.shape[0] != len(texts) or not label_BK.shape[1]:
         raise InputError(f"labels of shape {tuple(label_BK.shape)}: ({len(texts)} texts, attributes) expected")
     if (label_BK.abs() > 1).any():

@@ -97,7 +97,7 @@ class Estimate:
         root_R = self.sizes_R[:rank].sqrt()
         return self.context_DR[:, :rank] * root_R, self.output_DR[:, :rank] * root_R
 
-    def constant(self, rank: int | None = None) -> Tensor:
+    def bias(self, rank: int | None = None) -> Tensor:
         """``b`` (D,) beside that matrix: ``(c - centre) M + own = c M + b``."""
         first_DR, second_DR = self.factors(rank)
         return self.own_D - (self.centre_D @ first_DR) @ second_DR.T

@@ -16,7 +16,7 @@ from torch import Tensor
 from lmsteer.data.feature_store import GIB, FeatureStore
 from lmsteer.data.features import Features
 from lmsteer.one_pass.residuals import Residuals
-from lmsteer.storage.atomic_files import whole
+from lmsteer.storage.atomic_files import atomic_write
 from lmsteer.storage.shards import Shards, key_of
 
 
@@ -61,7 +61,7 @@ class ResidualStore:
     def keep_spread(self, texts: Sequence[str], residuals: Residuals) -> None:
         """Remember the spread of a set of texts."""
         path = self.shards.folder / f"{_digest(texts)}.spread"
-        with self.shards.locked(), whole(path) as temporary:
+        with self.shards.locked(), atomic_write(path) as temporary:
             temporary.write_bytes(save({"spread": residuals.spread()}))
 
 

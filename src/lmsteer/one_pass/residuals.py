@@ -56,7 +56,7 @@ class Residuals:
         return total_DD
 
     def _part(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
-        """As in ``blocked_cross_entropy``, with a running maximum and a running sum."""
+        """As in ``nll``, with a running maximum and a running sum."""
         head, hidden_ND = self.head, hidden_ND.to(self.head.weight.dtype)
         exact = torch.promote_types(hidden_ND.dtype, torch.float32)
         top_N = torch.full(targets_N.shape, -torch.inf, dtype=exact, device=targets_N.device)

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lmsteer.data.feature_store import FeatureStore, StoreSettings
+from lmsteer.data.feature_store import FeatureStore, FeatureStoreConfig
 from lmsteer.data.features import FeatureExtractor
-from lmsteer.distributed.process_group import World
+from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.models.head import Head
 from lmsteer.models.language_model import LanguageModel
@@ -45,7 +45,7 @@ Factors = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnePassSettings:
+class OnePassConfig:
     """How a steer is made of one pass.
 
     Attributes:
@@ -88,18 +88,18 @@ def solve(
     texts: Sequence[str],
     label_BK: Tensor,
     names: Sequence[str],
-    settings: OnePassSettings | None = None,
+    settings: OnePassConfig | None = None,
     *,
     unit_texts: Sequence[str],
     max_length: int = 256,
     seed: int = 0,
-    store: StoreSettings | None = None,
-    world: World | None = None,
+    store: FeatureStoreConfig | None = None,
+    process_group: ProcessGroup | None = None,
 ) -> tuple[Steer, dict[str, Any]]:
     """Make one steer of one pass over texts, with a dimension for each of K attributes.
 
     Args:
-        label_BK: Labels in [-1, 1], NaN where a text has none for an attribute.
+        label_BK: GenerationMetadata in [-1, 1], NaN where a text has none for an attribute.
         unit_texts: Other texts, on which the unit of strength is measured.
         seed: Of the permutations; nothing else is random.
         store: Where hidden states and residuals are kept for later runs; None: nowhere.
@@ -111,7 +111,7 @@ def solve(
     Raises:
         InputError: If labels do not fit the texts, are all alike for an attribute, or texts are too short.
     """
-    settings, store = settings or OnePassSettings(), store or StoreSettings(where="off")
+    settings, store = settings or OnePassConfig(), store or FeatureStoreConfig(where="off")
     extract = store.wrap(FeatureExtractor(model, max_length=max_length))
     kept = None
     if isinstance(extract, FeatureStore) and store.everything:
@@ -119,10 +119,10 @@ def solve(
         kept = ResidualStore(extract)
     null_BKP = permuted(label_BK, 0 if settings.form == "add" else settings.permutations, seed=seed)
     first_BKP, *further = null_BKP.split(max(1, NULL_NUMBERS // (len(names) * model.width**2)), dim=-1)
-    sums = statistics(extract, texts, label_BK, null_BKP=first_BKP, store=kept, world=world)
+    sums = statistics(extract, texts, label_BK, null_BKP=first_BKP, store=kept, process_group=process_group)
     rest_KP = torch.empty(len(names), 0, dtype=torch.double)
     for some_BKP in further:
-        again = statistics(extract, texts, label_BK, null_BKP=some_BKP, store=kept, world=world)
+        again = statistics(extract, texts, label_BK, null_BKP=some_BKP, store=kept, process_group=process_group)
         own = [Space.of(again, k, settings.step()).null(again) for k in range(len(names))]
         rest_KP = torch.cat([rest_KP, torch.stack(own)], dim=1)
     steer, found = steer_of(sums, names, settings, null_KP=rest_KP)
@@ -133,7 +133,7 @@ def solve(
 
 
 def steer_of(
-    sums: Statistics, names: Sequence[str], settings: OnePassSettings, *, null_KP: Tensor | None = None
+    sums: Statistics, names: Sequence[str], settings: OnePassConfig, *, null_KP: Tensor | None = None
 ) -> tuple[Steer, dict[str, Any]]:
     """The steer of some statistics, in no unit of strength yet, and by attribute what is known of its spectrum.
 
@@ -146,14 +146,14 @@ def steer_of(
         null_P = estimate.null_P if null_KP is None else torch.cat([estimate.null_P, null_KP[k]])
         rank, null = _rank(name, estimate.sizes_R, null_P, settings)
         parts.append(estimate.factors(rank))
-        constants.append(estimate.constant(rank))
+        constants.append(estimate.bias(rank))
         found[name] = {"rank": rank, "spectrum": estimate.sizes_R[: rank + 8].tolist(), "null": null}
     if settings.apart:
         parts = orthogonal(parts, sums, settings.step())
     return _built(parts, names, settings.epsilon, None if settings.form == "matrix" else constants), found
 
 
-def _rank(name: str, sizes_R: Tensor, null_P: Tensor, settings: OnePassSettings) -> tuple[int, dict[str, Any]]:
+def _rank(name: str, sizes_R: Tensor, null_P: Tensor, settings: OnePassConfig) -> tuple[int, dict[str, Any]]:
     """How many directions are kept, and what the null says of them."""
     if settings.form == "add":
         return 0, {}
@@ -200,17 +200,17 @@ def _damped(matrix_DD: Tensor, damping: float) -> Tensor:
 def _built(parts: Sequence[Factors], names: Sequence[str], epsilon: float, constants: Sequence[Tensor] | None) -> Steer:
     """A low-rank steer of factors, padded with zero columns to one rank; a full one where that is not lower."""
     width, rank = parts[0][0].shape[0], max(first.shape[1] for first, _ in parts)
-    constant = constants is not None
-    steer = Steer(width, dimensions=names, rank=rank if rank < width else "full", epsilon=epsilon, constant=constant)
+    bias = constants is not None
+    steer = Steer(width, dimensions=names, rank=rank if rank < width else "full", epsilon=epsilon, bias=bias)
     with torch.no_grad():
-        if steer.constant is not None and constants is not None:
-            steer.constant.copy_(torch.stack(list(constants)) / epsilon)
+        if steer.bias is not None and constants is not None:
+            steer.bias.copy_(torch.stack(list(constants)) / epsilon)
         for k, (first, second) in enumerate(parts):
-            if steer.second is None:
-                steer.first[k] = (first @ second.T / epsilon).float()
+            if steer.p2 is None:
+                steer.p1[k] = (first @ second.T / epsilon).float()
             else:
-                steer.first[k] = F.pad(first / epsilon, (0, rank - first.shape[1])).float()
-                steer.second[k] = F.pad(second, (0, rank - second.shape[1])).float()
+                steer.p1[k] = F.pad(first / epsilon, (0, rank - first.shape[1])).float()
+                steer.p2[k] = F.pad(second, (0, rank - second.shape[1])).float()
     return steer
 
 
@@ -224,9 +224,9 @@ def set_unit(steer: Steer, dimension: int, head: Head, states_ND: Tensor) -> dic
         raise InputError("dev rows: no text is longer than one token; the unit of strength is measured on them")
     place_K = F.one_hot(torch.tensor(dimension), len(steer.dimensions)).float()
     states = states_ND.cpu().float()
-    shift = states @ steer.matrix(dimension).detach().T
-    if steer.constant is not None:
-        shift += steer.constant[dimension].detach()
+    shift = states @ steer.matrix(dimension).detach()
+    if steer.bias is not None:
+        shift += steer.bias[dimension].detach()
     gain = float(shift.norm() / states.norm()) * steer.epsilon * UNIT_STRENGTH
     if not 0 < gain < math.inf:
         raise InputError(f"steer of {steer.dimensions[dimension]}: {OUT_OF_RANGE}")
@@ -246,15 +246,15 @@ def set_unit(steer: Steer, dimension: int, head: Head, states_ND: Tensor) -> dic
 
 @torch.no_grad()
 def _scale(steer: Steer, dimension: int, factor: float) -> None:
-    if steer.constant is not None:
-        steer.constant[dimension] *= factor
-    if steer.second is None:
-        steer.first[dimension] *= factor
+    if steer.bias is not None:
+        steer.bias[dimension] *= factor
+    if steer.p2 is None:
+        steer.p1[dimension] *= factor
         return
     if not steer.rank:
         return
     # Evenly between the factors, however unlike their sizes were.
-    first, second = steer.first[dimension], steer.second[dimension]
+    first, second = steer.p1[dimension], steer.p2[dimension]
     balance = (first.norm() / second.norm()).item()
     first *= math.sqrt(factor / balance)
     second *= math.sqrt(factor * balance)

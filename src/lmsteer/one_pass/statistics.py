@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from lmsteer.errors import InputError
-from lmsteer.storage.atomic_files import whole
+from lmsteer.storage.atomic_files import atomic_write
 
 BLOCK = 2**25
 """Numbers of the matrices of texts that are held at once."""
@@ -81,7 +81,7 @@ class Statistics:
         Args:
             lengths_B: Tokens of each text, which stand one behind the other.
             spread_DD: Of these tokens; None where it is added otherwise.
-            null_BKP: Labels that have changed places, NaN where ``label_BK`` is.
+            null_BKP: GenerationMetadata that have changed places, NaN where ``label_BK`` is.
         """
         width, exact = hidden_ND.shape[1], torch.promote_types(hidden_ND.dtype, torch.float32)
         null_BKP = label_BK.new_zeros(*label_BK.shape, 0) if null_BKP is None else null_BKP
@@ -138,7 +138,7 @@ class Statistics:
     def save(self, path: Path) -> None:
         """Write a safetensors file, under a temporary name first."""
         tensors = {field.name: getattr(self, field.name).contiguous() for field in fields(self)}
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(save(tensors))
 
     @classmethod

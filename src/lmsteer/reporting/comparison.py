@@ -11,11 +11,11 @@ import numpy as np
 from pydantic import JsonValue
 
 from lmsteer.errors import InputError
-from lmsteer.evaluation.comparable import MeasuredRun, refuse_mixed, statistic_of
+from lmsteer.evaluation.comparable import FinishedRun, refuse_mixed, statistic_of
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.evaluation.results import ResultRow, strength_label
 from lmsteer.metrics.intervals import Interval, bootstrap_interval
-from lmsteer.metrics.paired_test import Comparison, Sample, compare, in_order
+from lmsteer.metrics.paired_test import PairedChange, Sample, in_order, paired_change
 from lmsteer.reporting.series import DUMMY
 
 UNKNOWN_MODEL = "unknown"
@@ -40,7 +40,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class StudyRow:
+class ComparisonRow:
     """Rows of results that differ by the seed of the training alone.
 
     ``strengths`` has one entry for each seed; they are the same unless they were calibrated to ``budget``.
@@ -79,7 +79,7 @@ class StudyRow:
 
 
 @dataclass(frozen=True)
-class Study:
+class Comparison:
     """All rows, and their changes.
 
     Attributes:
@@ -90,9 +90,9 @@ class Study:
     """
 
     protocol: dict[str, JsonValue]
-    rows: list[StudyRow]
+    rows: list[ComparisonRow]
     references: dict[int, int]
-    changes: dict[tuple[int, str], Comparison]
+    changes: dict[tuple[int, str], PairedChange]
 
     @property
     def metrics(self) -> list[Metric]:
@@ -100,7 +100,7 @@ class Study:
         return sorted({Metric(name) for row in self.rows for name in row.metrics}, key=lambda metric: metric.rank)
 
 
-def study(runs: Sequence[MeasuredRun], *, against: str = "") -> Study:
+def compare_runs(runs: Sequence[FinishedRun], *, against: str = "") -> Comparison:
     """Put runs side by side.
 
     Args:
@@ -119,20 +119,20 @@ def study(runs: Sequence[MeasuredRun], *, against: str = "") -> Study:
     rows = [_together(_distinct(members)) for members in groups.values()]
     references = _references(rows, against)
     changes = {
-        (place, name): compare(before.sample, after.sample, statistic_of(metric), ratio=not metric.is_fraction)
+        (place, name): paired_change(before.sample, after.sample, statistic_of(metric), ratio=not metric.is_fraction)
         for place, other in references.items()
         for name, after in rows[place].metrics.items()
         if ((metric := Metric(name)).is_attribute or not metric.is_fraction)
         and (before := rows[other].metrics.get(name)) is not None
     }
-    return Study(runs[0].result.protocol, rows, references, changes)
+    return Comparison(runs[0].result.protocol, rows, references, changes)
 
 
 @dataclass(frozen=True)
 class _Member:
     """One row of one run."""
 
-    run: MeasuredRun
+    run: FinishedRun
     place: int
     row: ResultRow
 
@@ -175,9 +175,9 @@ def _distinct(members: Sequence[_Member]) -> list[_Member]:
     return kept
 
 
-def _together(members: Sequence[_Member]) -> StudyRow:
+def _together(members: Sequence[_Member]) -> ComparisonRow:
     first = members[0].row
-    return StudyRow(
+    return ComparisonRow(
         model=first.model,
         method=first.method,
         prompts=first.prompts,
@@ -215,7 +215,7 @@ def _measurement(members: Sequence[_Member], metric: Metric) -> Measurement:
     )
 
 
-def _references(rows: Sequence[StudyRow], against: str) -> dict[int, int]:
+def _references(rows: Sequence[ComparisonRow], against: str) -> dict[int, int]:
     """Where the row of comparison is, for each row that is another one and whose prompt set has one."""
     found: dict[int, int] = {}
     for place, row in enumerate(rows):
@@ -231,13 +231,13 @@ def _references(rows: Sequence[StudyRow], against: str) -> dict[int, int]:
     return found
 
 
-def _compares(row: StudyRow, other: StudyRow, against: str) -> bool:
+def _compares(row: ComparisonRow, other: ComparisonRow, against: str) -> bool:
     if against:
         return against in _names(other)
     return other.is_plain and row.model in (other.model, UNKNOWN_MODEL)
 
 
-def _names(row: StudyRow) -> list[str]:
+def _names(row: ComparisonRow) -> list[str]:
     """What a row can be called on the command line, the fullest name last."""
     rest = [row.strength_label, row.budget, f"{row.strength_label} ({row.budget})" if row.budget else ""]
     return [row.method, *(f"{row.method}/{name}" for name in rest if name)]

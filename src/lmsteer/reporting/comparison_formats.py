@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.evaluation.results import strength_label
-from lmsteer.reporting.comparison import Study
+from lmsteer.reporting.comparison import Comparison
 from lmsteer.reporting.comparison_tables import Block
 from lmsteer.reporting.run_report import inlined, rendered
 
@@ -78,15 +78,15 @@ def html(blocks: Sequence[Block], *, title: str, picture: Figure | None) -> str:
     return rendered("tables.html", blocks=blocks, title=title, picture=source, words=PICTURE)
 
 
-def long_csv(study: Study) -> str:
+def long_csv(comparison: Comparison) -> str:
     """The numbers in full: a line for each row and metric."""
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for place, row in enumerate(study.rows):
+    for place, row in enumerate(comparison.rows):
         for name, measured in sorted(row.metrics.items(), key=lambda item: Metric(item[0]).rank):
-            interval, change = measured.interval, study.changes.get((place, name))
-            before = study.rows[study.references[place]] if change else None
+            interval, change = measured.interval, comparison.changes.get((place, name))
+            before = comparison.rows[comparison.references[place]] if change else None
             cells = {
                 "prompts": row.prompts,
                 "model": row.model,
@@ -102,7 +102,7 @@ def long_csv(study: Study) -> str:
                 "low": interval.low,
                 "high": interval.high,
                 "sd": measured.sd,
-                "protocol": study.protocol.get("digest"),
+                "protocol": comparison.protocol.get("digest"),
             }
             if change and before:
                 cells |= {"change": change.change, "change_low": change.low, "change_high": change.high, "p": change.p}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lmsteer.evaluation.comparable import MeasuredRun
+from lmsteer.evaluation.comparable import FinishedRun
 from lmsteer.records import read_generations
 from lmsteer.reporting.comparison_formats import PICTURE
 from lmsteer.reporting.comparison_tables import Block
@@ -33,7 +33,7 @@ class Chapter:
     continued: list[Continued]
 
 
-def chapter(run: MeasuredRun) -> Chapter:
+def chapter(run: FinishedRun) -> Chapter:
     """Read the rest of a finished run.
 
     Raises:
@@ -60,7 +60,7 @@ def _whole(curve: Curve | None) -> Curve | None:
 
 def overview(
     blocks: Sequence[Block],
-    runs: Sequence[MeasuredRun],
+    runs: Sequence[FinishedRun],
     *,
     title: str,
     picture: Figure | None,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lmsteer.evaluation.metric_names import Metric
-from lmsteer.metrics.paired_test import Comparison
-from lmsteer.reporting.comparison import UNKNOWN_MODEL, Measurement, Study, StudyRow
+from lmsteer.metrics.paired_test import PairedChange
+from lmsteer.reporting.comparison import UNKNOWN_MODEL, Comparison, ComparisonRow, Measurement
 from lmsteer.reporting.published import Entry, Published, PublishedValue
 from lmsteer.reporting.result_table import provenance
 from lmsteer.reporting.series import DUMMY
@@ -52,44 +52,44 @@ class Block:
     notes: list[str]
 
 
-def blocks(study: Study, others: Published | None) -> list[Block]:
+def blocks(comparison: Comparison, others: Published | None) -> list[Block]:
     """Measured tables and their changes, one each a prompt set, then what is published, apart."""
     found = [
         block
-        for prompts in dict.fromkeys(row.prompts for row in study.rows)
-        for block in (_values(study, prompts), _changes(study, prompts))
+        for prompts in dict.fromkeys(row.prompts for row in comparison.rows)
+        for block in (_values(comparison, prompts), _changes(comparison, prompts))
         if block is not None
     ]
-    entries = others.beside(study) if others else []
+    entries = others.beside(comparison) if others else []
     if others and entries:
-        found += [block for block in (_beside(study, entries), _published(others, entries)) if block is not None]
+        found += [block for block in (_beside(comparison, entries), _published(others, entries)) if block is not None]
     return found
 
 
-def kind_label(study: Study, row: StudyRow) -> str:
+def kind_label(comparison: Comparison, row: ComparisonRow) -> str:
     """Method, and whatever of model and settings differs between rows."""
-    models = {other.model for other in study.rows} - {UNKNOWN_MODEL}
+    models = {other.model for other in comparison.rows} - {UNKNOWN_MODEL}
     model = [row.model] if len(models) > 1 and row.model in models else []
-    label = ", ".join([row.method, *model, *_differing(study, row)])
+    label = ", ".join([row.method, *model, *_differing(comparison, row)])
     return label if row.decoding_known else f"{label} {UNKNOWN}"
 
 
-def row_label(study: Study, row: StudyRow) -> str:
+def row_label(comparison: Comparison, row: ComparisonRow) -> str:
     """Kind and strength."""
-    return ", ".join(part for part in (kind_label(study, row), row.strength_label) if part)
+    return ", ".join(part for part in (kind_label(comparison, row), row.strength_label) if part)
 
 
-def section_of(row: StudyRow) -> str:
+def section_of(row: ComparisonRow) -> str:
     """What a row has in common with those it is compared with: nothing for the plain model and other methods."""
     kind, _, value = row.budget.partition(" ")
     named = {"kl": f"Equal KL: {value} nats per token", "perplexity": f"Equal perplexity: {value} of the plain model's"}
     return named.get(kind, f"Equal {row.budget}") if row.budget else "Equal strength" if row.strength else ""
 
 
-def in_table_order(study: Study, prompts: str) -> list[tuple[int, StudyRow]]:
+def in_table_order(comparison: Comparison, prompts: str) -> list[tuple[int, ComparisonRow]]:
     """Rows of a prompt set with their places: plain, other methods, equal strength, equal KL, equal perplexity."""
 
-    def rank(item: tuple[int, StudyRow]) -> tuple[object, ...]:
+    def rank(item: tuple[int, ComparisonRow]) -> tuple[object, ...]:
         row = item[1]
         kind, _, value = row.budget.partition(" ")
         total = sum(value for name, value in row.strength.items() if name != DUMMY)
@@ -100,7 +100,7 @@ def in_table_order(study: Study, prompts: str) -> list[tuple[int, StudyRow]]:
             *(row.model, row.method, settings),
         )
 
-    return sorted(((place, row) for place, row in enumerate(study.rows) if row.prompts == prompts), key=rank)
+    return sorted(((place, row) for place, row in enumerate(comparison.rows) if row.prompts == prompts), key=rank)
 
 
 def _amount(value: str) -> tuple[float, str]:
@@ -114,9 +114,9 @@ def _sortable(value: JsonValue) -> tuple[float, str]:
     return (value, "") if isinstance(value, int | float) else (math.inf, str(value))
 
 
-def _differing(study: Study, row: StudyRow) -> list[str]:
+def _differing(comparison: Comparison, row: ComparisonRow) -> list[str]:
     """The settings of a row that are not those of every other trained row."""
-    trained = [other.settings for other in study.rows if other.settings]
+    trained = [other.settings for other in comparison.rows if other.settings]
     return [
         _setting(name, value)
         for name, value in row.settings.items()
@@ -131,17 +131,17 @@ def _setting(name: str, value: JsonValue) -> str:
     return f"{words} {ABSENT if value is None else value}"
 
 
-def _values(study: Study, prompts: str) -> Block:
+def _values(comparison: Comparison, prompts: str) -> Block:
     """The layout of the paper: rows are methods, columns attributes by every scorer, perplexity, dist-n."""
-    rows = in_table_order(study, prompts)
-    metrics = [metric for metric in study.metrics if metric.base != "perplexity_corpus"]
+    rows = in_table_order(comparison, prompts)
+    metrics = [metric for metric in comparison.metrics if metric.base != "perplexity_corpus"]
     metrics = [metric for metric in metrics if any(metric.name in row.metrics for _, row in rows)]
     seeds = any(len(row.seeds) > 1 for _, row in rows)
     cells = [
         (
             section_of(row),
             [
-                row_label(study, row),
+                row_label(comparison, row),
                 *([str(len(row.seeds)) if row.strength else ""] if seeds else []),
                 *(_value(metric, row.metrics.get(metric.name)) for metric in metrics),
             ],
@@ -149,25 +149,25 @@ def _values(study: Study, prompts: str) -> Block:
         for _, row in rows
     ]
     headings = ["method", *(["seeds"] if seeds else []), *(metric.heading for metric in metrics)]
-    parts = provenance({key: value for key, value in study.protocol.items() if key != "n_prompts"})
+    parts = provenance({key: value for key, value in comparison.protocol.items() if key != "n_prompts"})
     n = max(measured.interval.n for _, row in rows for measured in row.metrics.values())
-    size = f"{n} prompts × {study.protocol.get('samples')} samples"
+    size = f"{n} prompts × {comparison.protocol.get('samples')} samples"
     notes = [f"{'; '.join([size, *parts])}. {READING}"]
     if not all(row.decoding_known for _, row in rows):
         notes.append(f"{UNKNOWN} Texts from elsewhere: how the next token was chosen is not known.")
     return Block(f"Measured on {prompts}", headings, _sections(cells), notes)
 
 
-def _changes(study: Study, prompts: str) -> Block | None:
-    rows = [(place, row) for place, row in in_table_order(study, prompts) if place in study.references]
-    metrics = [m for m in study.metrics if any((place, m.name) in study.changes for place, _ in rows)]
+def _changes(comparison: Comparison, prompts: str) -> Block | None:
+    rows = [(place, row) for place, row in in_table_order(comparison, prompts) if place in comparison.references]
+    metrics = [m for m in comparison.metrics if any((place, m.name) in comparison.changes for place, _ in rows)]
     if not rows or not metrics:
         return None
-    names = {row_label(study, study.rows[study.references[place]]) for place, _ in rows}
+    names = {row_label(comparison, comparison.rows[comparison.references[place]]) for place, _ in rows}
     cells = [
         (
             section_of(row),
-            [row_label(study, row), *(_change(m, study.changes.get((place, m.name))) for m in metrics)],
+            [row_label(comparison, row), *(_change(m, comparison.changes.get((place, m.name))) for m in metrics)],
         )
         for place, row in rows
     ]
@@ -175,13 +175,13 @@ def _changes(study: Study, prompts: str) -> Block | None:
     return Block(title, ["method", *(_bare(metric) for metric in metrics)], _sections(cells), [CHANGES])
 
 
-def _beside(study: Study, entries: Sequence[Entry]) -> Block | None:
+def _beside(comparison: Comparison, entries: Sequence[Entry]) -> Block | None:
     """Measured less published, where the protocol is the same."""
     rows = [
-        [row_label(study, row), Metric(name).heading, f"{difference:+.3f}", entry.source]
+        [row_label(comparison, row), Metric(name).heading, f"{difference:+.3f}", entry.source]
         for entry in entries
-        for row in study.rows
-        if entry.is_of(row, study.protocol)
+        for row in comparison.rows
+        if entry.is_of(row, comparison.protocol)
         for name, difference in entry.differences(row).items()
     ]
     note = "Only where table, size, model, strength and scorer have the same names."
@@ -241,7 +241,7 @@ def _value(metric: Metric, measured: Measurement | None) -> str:
     return cell if measured.sd is None else f"{cell} ±{metric.format(measured.sd, decimals=decimals)}"
 
 
-def _change(metric: Metric, change: Comparison | None) -> str:
+def _change(metric: Metric, change: PairedChange | None) -> str:
     if change is None:
         return ABSENT
     cell = _signed(metric, change.change)

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.metrics.intervals import Interval
-from lmsteer.reporting.comparison import Study, StudyRow
+from lmsteer.reporting.comparison import Comparison, ComparisonRow
 from lmsteer.reporting.comparison_tables import in_table_order, kind_label
 from lmsteer.reporting.plots import COLORS, MARKERS, STYLE, short, widened
 from lmsteer.reporting.series import DUMMY
@@ -31,24 +31,24 @@ class Curve:
     """Rows of one kind by rising strength, and the plain model that stands between them, if it was measured."""
 
     label: str
-    rows: list[StudyRow]
-    plain: StudyRow | None
+    rows: list[ComparisonRow]
+    plain: ComparisonRow | None
 
     @property
-    def path(self) -> list[StudyRow]:
+    def path(self) -> list[ComparisonRow]:
         """What the line joins; a method without strengths has none."""
         steered = [row for row in self.rows if row.strength]
         return sorted([*steered, *([self.plain] if self.plain else [])], key=_total) if steered else []
 
 
-def pareto(study: Study) -> Figure | None:
+def pareto(comparison: Comparison) -> Figure | None:
     """The first attribute by its first scorer against perplexity, a panel for each prompt set, with 95 % intervals.
 
     None where no row has both.
     """
-    metric = next((metric for metric in study.metrics if metric.is_attribute), None)
-    sets = dict.fromkeys(row.prompts for row in study.rows)
-    panels = {prompts: found for prompts in sets if metric and (found := curves(study, prompts, metric))}
+    metric = next((metric for metric in comparison.metrics if metric.is_attribute), None)
+    sets = dict.fromkeys(row.prompts for row in comparison.rows)
+    panels = {prompts: found for prompts in sets if metric and (found := curves(comparison, prompts, metric))}
     if metric is None or not panels:
         return None
     kinds = list(dict.fromkeys(curve.label for found in panels.values() for curve in found if not _is_plain(curve)))
@@ -63,7 +63,7 @@ def pareto(study: Study) -> Figure | None:
             for curve in found:
                 _draw(axes, curve, metric, kinds.index(curve.label) if curve.label in kinds else None)
             _name_points(axes, found, metric)
-            _name_axes(axes, study, metric, found)
+            _name_axes(axes, comparison, metric, found)
             axes.set_title(short(prompts, 40), fontsize=10.5, loc="left")
         for axes in places[len(panels) :]:
             axes.remove()
@@ -71,17 +71,17 @@ def pareto(study: Study) -> Figure | None:
     return figure
 
 
-def curves(study: Study, prompts: str, metric: Metric) -> list[Curve]:
+def curves(comparison: Comparison, prompts: str, metric: Metric) -> list[Curve]:
     """The rows of a prompt set that have both values, in the order of the table: a curve for each kind."""
-    found: dict[str, list[StudyRow]] = {}
-    both = [row for _, row in in_table_order(study, prompts) if {metric.name, COST} <= row.metrics.keys()]
+    found: dict[str, list[ComparisonRow]] = {}
+    both = [row for _, row in in_table_order(comparison, prompts) if {metric.name, COST} <= row.metrics.keys()]
     for row in both:
-        found.setdefault(kind_label(study, row), []).append(row)
+        found.setdefault(kind_label(comparison, row), []).append(row)
     plain = {row.model: row for row in both if row.is_plain}
     return [Curve(label, sorted(rows, key=_total), plain.get(rows[0].model)) for label, rows in found.items()]
 
 
-def _total(row: StudyRow) -> float:
+def _total(row: ComparisonRow) -> float:
     return sum(value for name, value in row.strength.items() if name != DUMMY)
 
 
@@ -155,11 +155,11 @@ def _name_points(axes: Axes, found: Sequence[Curve], metric: Metric) -> None:
             )
 
 
-def _name_axes(axes: Axes, study: Study, metric: Metric, found: Sequence[Curve]) -> None:
+def _name_axes(axes: Axes, comparison: Comparison, metric: Metric, found: Sequence[Curve]) -> None:
     first = next(row for curve in found for row in curve.rows)
-    scorer, judge = first.metrics[metric.name].scorer, first.metrics[COST].scorer
+    scorer, perplexity_model = first.metrics[metric.name].scorer, first.metrics[COST].scorer
     axes.set_ylabel(short(f"{metric.words} by {scorer}" if scorer else metric.words, 50))
-    axes.set_xlabel(f"perplexity under {short(judge, 30)}" if judge else COST)
+    axes.set_xlabel(f"perplexity under {short(perplexity_model, 30)}" if perplexity_model else COST)
     x, y = ([row.metrics[name].interval for curve in found for row in curve.rows] for name in (COST, metric.name))
     axes.set_ylim(0, min(1.0, 1.15 * max(interval.high or interval.value for interval in y)))
     widened(axes, "x", x)

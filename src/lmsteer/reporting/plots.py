@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from lmsteer.evaluation.results import Result, Value
 from lmsteer.metrics.intervals import Interval
 from lmsteer.reporting.series import Line, lines_of, swept_dimension
+from lmsteer.storage.atomic_files import atomic_write
 
 Curve = Mapping[str, Sequence[Sequence[float]]]
 
@@ -143,8 +149,8 @@ def _strength_axis(axes: Axes, lines: Sequence[Line], dimension: str) -> None:
 
 
 def _perplexity_axis(axes: Axes, lines: Sequence[Line], result: Result) -> None:
-    judge = result.protocol.get("judge")
-    axes.set_ylabel(f"perplexity under {short(str(judge), 30)}" if judge else "perplexity")
+    perplexity_model = result.protocol.get("perplexity_model")
+    axes.set_ylabel(f"perplexity under {short(str(perplexity_model), 30)}" if perplexity_model else "perplexity")
     values = [value for line in lines for value in line.values]
     if not widened(axes, "y", values):
         axes.set_ylim(0, 1.08 * max(_numbers(values)))
@@ -171,3 +177,116 @@ def _numbers(values: Sequence[Value | Interval]) -> list[float]:
 def short(name: str, length: int) -> str:
     """The end of a long name, as of a path, so that the picture keeps its room."""
     return name if len(name) <= length else "…" + name[1 - length :]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """Axes of one panel of ``metric_vs``.
+
+    Attributes:
+        x_ticks: Positions and labels that replace matplotlib's own ticks.
+        y_limits: None: from 0 to a little above the largest value.
+        log_x: Draw the x axis logarithmically.
+    """
+
+    title: str = ""
+    x_label: str = ""
+    y_label: str = ""
+    x_ticks: Mapping[float, str] | None = None
+    y_limits: tuple[float, float] | None = None
+    log_x: bool = False
+    log_y: bool = False
+
+
+def metric_vs(
+    points: pd.DataFrame,
+    panels: Mapping[str, Panel],
+    *,
+    columns: int = 2,
+    references: pd.DataFrame | None = None,
+    size: tuple[float, float] = (4.0, 2.9),
+) -> Figure:
+    """Draw values with their intervals over an x axis: one panel for each metric or setting, one line for each group.
+
+    Args:
+        points: Columns ``panel``, ``group``, ``x``, ``value``, ``low`` and ``high``; limits are NaN where there is no
+            interval. Lines follow the order of the rows.
+        panels: The axes, by the names in ``points.panel``, in the order in which they are drawn.
+        columns: Panels in a row.
+        references: Columns ``panel`` and ``value``: horizontal dotted lines, such as the plain model's value.
+        size: Width and height of a panel in inches.
+    """
+    groups = list(dict.fromkeys(points["group"]))
+    columns = min(columns, len(panels))
+    lines = math.ceil(len(panels) / columns)
+    legend_height = 0.22 * math.ceil(len(groups) / columns) if len(groups) > 1 else 0.0
+    with style.context(["default", STYLE]):
+        figure = Figure(figsize=(size[0] * columns, size[1] * lines + legend_height), layout="constrained")
+        grid = list(figure.subplots(lines, columns, squeeze=False).flat)
+        for axes, (name, panel) in zip(grid, panels.items(), strict=False):
+            in_panel = points[points["panel"] == name]
+            _draw_groups(axes, in_panel, groups)
+            _draw_references(axes, name, references)
+            _set_axes(axes, panel, in_panel)
+        for axes in grid[len(panels) :]:
+            axes.remove()
+        if len(groups) > 1:
+            handles = [Line2D([], [], **_look(index), label=short(group, 60)) for index, group in enumerate(groups)]
+            figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    return figure
+
+
+def _look(index: int) -> dict[str, Any]:
+    return {
+        "color": COLORS[index % len(COLORS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "markersize": 5,
+        "linestyle": ("-", "--", ":")[index // len(MARKERS) % 3],
+        "linewidth": 1.5,
+    }
+
+
+def _draw_groups(axes: Axes, points: pd.DataFrame, groups: Sequence[str]) -> None:
+    for index, group in enumerate(groups):
+        line = points[points["group"] == group]
+        shift = DODGE * (index - (len(groups) - 1) / 2) / 72 / max(1, len(groups) / 4)
+        transform = axes.transData + ScaledTranslation(shift, 0, axes.figure.dpi_scale_trans)
+        bounded = line.dropna(subset=["low", "high"])
+        look = _look(index)
+        axes.vlines(
+            bounded["x"],
+            bounded["low"],
+            bounded["high"],
+            color=look["color"],
+            alpha=0.4,
+            linewidth=2,
+            transform=transform,
+        )
+        axes.plot(line["x"], line["value"], transform=transform, **look)
+
+
+def _draw_references(axes: Axes, panel: str, references: pd.DataFrame | None) -> None:
+    if references is not None:
+        for value in references.loc[references["panel"] == panel, "value"]:
+            axes.axhline(value, color="#444444", linestyle=":", linewidth=1.2)
+
+
+def _set_axes(axes: Axes, panel: Panel, points: pd.DataFrame) -> None:
+    axes.set_title(short(panel.title, 60), fontsize=10.5, loc="left")
+    axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+    if panel.log_x:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+    if panel.x_ticks is not None:
+        axes.set_xticks(list(panel.x_ticks), list(panel.x_ticks.values()))
+    if panel.log_y:
+        axes.set_yscale("log")
+    elif len(points):
+        highest = float(np.nanmax(points[["value", "high"]].to_numpy(dtype=float)))
+        axes.set_ylim(panel.y_limits or (0, 1.05 * highest))
+
+
+def write_png(path: Path, figure: Figure) -> None:
+    """Write a figure as PNG; the file is complete or absent."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(to_png(figure))

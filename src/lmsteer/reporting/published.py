@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from lmsteer.reporting.comparison import Study, StudyRow
+from lmsteer.reporting.comparison import Comparison, ComparisonRow
 from lmsteer.reporting.series import DUMMY
 
 SETS = {"real-toxicity-prompts": "nontoxic"}
@@ -46,7 +46,7 @@ class Entry(_Record):
     source: str
     year: int
 
-    def is_of(self, row: StudyRow, protocol: dict[str, JsonValue]) -> bool:
+    def is_of(self, row: ComparisonRow, protocol: dict[str, JsonValue]) -> bool:
         """Whether a measured row repeats this one: table and its size, model, method and strength are the same."""
         strengths = {value for name, value in row.strength.items() if name != DUMMY}
         left_out = protocol.get("duplicates_left_out")
@@ -65,7 +65,7 @@ class Entry(_Record):
             and strengths == (set() if self.strength is None else {self.strength})
         )
 
-    def differences(self, row: StudyRow) -> dict[str, float]:
+    def differences(self, row: ComparisonRow) -> dict[str, float]:
         """Measured less published, by metric, where the same scorer judged."""
         return {
             name: row.metrics[name].interval.value - own.value
@@ -102,11 +102,11 @@ class Published(_Record):
     drift: Drift
     entries: list[Entry]
 
-    def beside(self, study: Study) -> list[Entry]:
+    def beside(self, comparison: Comparison) -> list[Entry]:
         """Entries of the table that was measured, in whatever size; without one, all that have an attribute of it."""
-        table = re.sub("-(quick|offline)$", "", str(study.protocol.get("name")))
+        table = re.sub("-(quick|offline)$", "", str(comparison.protocol.get("name")))
         same = [entry for entry in self.entries if entry.table == table]
-        attributes = {metric.base for metric in study.metrics if metric.is_attribute}
+        attributes = {metric.base for metric in comparison.metrics if metric.is_attribute}
         return same or [entry for entry in self.entries if attributes & entry.metrics.keys()]
 
 

@@ -65,9 +65,9 @@ def provenance(protocol: Mapping[str, JsonValue]) -> list[str]:
         parts.append(f"{protocol['n_prompts']} prompts × {protocol['samples']} samples")
     if isinstance(scorers := protocol.get("scorers"), dict) and scorers:
         parts.append(f"scored by {', '.join(scorers)}")
-    if judge := protocol.get("judge"):
-        itself = ", the unsteered model itself" if protocol.get("judge_is_the_unsteered_model") is True else ""
-        parts.append(f"perplexity under {judge}{itself}")
+    if perplexity_model := protocol.get("perplexity_model"):
+        itself = ", the unsteered model itself" if protocol.get("perplexity_model_is_unsteered") is True else ""
+        parts.append(f"perplexity under {perplexity_model}{itself}")
     return parts
 
 

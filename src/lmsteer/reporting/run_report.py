@@ -70,8 +70,8 @@ def report(
         continued=continued,
         prompts=len({(g.prompts, g.prompt.id) for g in generations}),
         protocol={_kind(name): _words(value) for name, value in protocol.items()},
-        judge=protocol.get("judge") or "",
-        itself=protocol.get("judge_is_the_unsteered_model") is True,
+        perplexity_model=protocol.get("perplexity_model") or "",
+        itself=protocol.get("perplexity_model_is_unsteered") is True,
         facts=facts,
     )
 

@@ -15,7 +15,7 @@ from lmsteer.evaluation.results import Result
 from lmsteer.records import read_generations
 from lmsteer.reporting.plots import loss_curve, strength_curve, to_png
 from lmsteer.reporting.run_report import side_by_side
-from lmsteer.steering.steer_file import Origin
+from lmsteer.steering.steer_file import Provenance
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Measured:
     generations: Path
 
 
-def track(logger: Logger | None, steer: Path, origin: Origin, measured: Measured | None, *, step: int) -> None:
+def track(logger: Logger | None, steer: Path, provenance: Provenance, measured: Measured | None, *, step: int) -> None:
     """Log the end of a run.
 
     Args:
@@ -39,10 +39,10 @@ def track(logger: Logger | None, steer: Path, origin: Origin, measured: Measured
     if measured is not None:
         logger.log_metrics(final_values(measured.result), step=step)
     if isinstance(logger, WandbLogger):
-        shown = _shown(origin, measured)
+        shown = _shown(provenance, measured)
         if shown:
             logger.experiment.log(shown | {"trainer/global_step": step})
-        logger.experiment.log_artifact(_artifact(f"steer-{logger.experiment.id}", steer, origin))
+        logger.experiment.log_artifact(_artifact(f"steer-{logger.experiment.id}", steer, provenance))
 
 
 def final_values(result: Result) -> dict[str, float]:
@@ -61,11 +61,11 @@ def final_values(result: Result) -> dict[str, float]:
     return values
 
 
-def _shown(origin: Origin, measured: Measured | None) -> dict[str, Any]:
+def _shown(provenance: Provenance, measured: Measured | None) -> dict[str, Any]:
     """Texts side by side and pictures, as W&B shows them."""
     import wandb
 
-    figures = {"loss": loss_curve(origin.training.get("curve") or {})}
+    figures = {"loss": loss_curve(provenance.training.get("curve") or {})}
     shown: dict[str, Any] = {}
     if measured is not None:
         figures["strength"] = strength_curve(measured.result)
@@ -77,14 +77,14 @@ def _shown(origin: Origin, measured: Measured | None) -> dict[str, Any]:
     return shown | {name: wandb.Image(picture) for name, picture in pictures.items()}
 
 
-def _artifact(name: str, steer: Path, origin: Origin) -> Any:
+def _artifact(name: str, steer: Path, provenance: Provenance) -> Any:
     """The steer file, with digests of what it came from: an offline run can declare no other lineage."""
     import wandb
 
     metadata = {
-        "steer": {"sha256": hashlib.sha256(steer.read_bytes()).hexdigest(), "seed": origin.seed},
-        "model": {"name": origin.model, "fingerprint": origin.fingerprint},
-        "corpus": {key: origin.corpus.get(key) for key in ("name", "digest", "source")},
+        "steer": {"sha256": hashlib.sha256(steer.read_bytes()).hexdigest(), "seed": provenance.seed},
+        "model": {"name": provenance.model, "fingerprint": provenance.fingerprint},
+        "corpus": {key: provenance.corpus.get(key) for key in ("name", "digest", "source")},
     }
     artifact = wandb.Artifact(name, type="steer", metadata=metadata)
     artifact.add_file(str(steer))

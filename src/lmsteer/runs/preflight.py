@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from lmsteer.data.corpus import Corpus
-from lmsteer.data.datamodule import CorpusData
-from lmsteer.data.feature_store import FeatureStore, StoreSettings
+from lmsteer.data.datamodule import SteerDataModule
+from lmsteer.data.feature_store import FeatureStore, FeatureStoreConfig
 from lmsteer.data.features import FeatureExtractor
-from lmsteer.distributed.process_group import World
+from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.evaluation.plan import Plan
 from lmsteer.generation.generator import Generator
@@ -24,7 +24,7 @@ from lmsteer.models.device_map import is_spread
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.memory import CacheSize, free_memory, in_gib
 from lmsteer.runs.probe import batch_seconds, fit_seconds
-from lmsteer.training.fit import FitSettings, SteerSettings, training_data
+from lmsteer.training.fit import FitConfig, SteerConfig, training_data
 
 Load = Sequence[tuple[Generator, int]]
 """Prompts, and how often they are continued."""
@@ -53,12 +53,12 @@ def before_training(
     folder: Path,
     model: LanguageModel,
     corpus: Corpus,
-    what: SteerSettings,
-    how: FitSettings,
+    steer_config: SteerConfig,
+    fit_config: FitConfig,
     plan: Plan | None,
     *,
     seed: int,
-    store: StoreSettings,
+    store: FeatureStoreConfig,
     plain: Path | None,
     done: Sequence[str] = (),
     processes: int = 1,
@@ -75,20 +75,20 @@ def before_training(
         InputError: If it cannot fit; says what would. If a batch has fewer rows than there are processes.
     """
     load = [] if plan is None or "generate" in done else _load(plan, plain)
-    memory = max(check_decoding(load, steered=True, option="protocol."), check_steer(model, what))
+    memory = max(check_decoding(load, steered=True, option="protocol."), check_steer(model, steer_config))
     check_outputs(folder, load)
     seconds, disk = {}, 0
-    rows = corpus if how.rows is None or "fit" in done else corpus.subset(how.rows, seed)
-    if "fit" not in done and what.solver == "one_pass" and len(rows.train) < processes:
+    rows = corpus if fit_config.rows is None or "fit" in done else corpus.subset(fit_config.rows, seed)
+    if "fit" not in done and steer_config.solver == "one_pass" and len(rows.train) < processes:
         raise InputError(f"train rows: {len(rows.train)}, but {processes} processes; one for each is needed")
-    if "fit" not in done and what.solver == "paper":
-        steer = what.build(model.width, seed)
-        options: dict[str, Any] = {"store": store, "world": World(size=processes)}
-        data = training_data(model, rows, how, dimensions=len(steer.dimensions), seed=seed, **options)
+    if "fit" not in done and steer_config.solver == "paper":
+        steer = steer_config.build(model.width, seed)
+        options: dict[str, Any] = {"store": store, "process_group": ProcessGroup(size=processes)}
+        data = training_data(model, rows, fit_config, dimensions=len(steer.dimensions), seed=seed, **options)
         disk = store_bytes(data)
-        if how.steps >= LONG_FIT:
-            extract = FeatureExtractor(model, max_length=how.max_length)
-            seconds["fit"] = fit_seconds(data, extract, steer, dev_every=how.dev_every)
+        if fit_config.steps >= LONG_FIT:
+            extract = FeatureExtractor(model, max_length=fit_config.max_length)
+            seconds["fit"] = fit_seconds(data, extract, steer, dev_every=fit_config.dev_every)
     _tell("train", model, load, seconds, memory, disk, processes)
 
 
@@ -149,12 +149,12 @@ def _load(plan: Plan, plain: Path | None) -> list[tuple[Generator, int]]:
     protocol, load = plan.protocol, []
     for key, generator in plan.generators.items():
         kept = plain is not None and (plain / f"{generator.identity()}.jsonl").is_file()
-        given = sum(protocol.goes(key, value) for value in protocol.strengths)
-        goes = [direction for direction in protocol.directions() if protocol.goes(key, direction)]
-        load.append((generator, int(not kept) + given + len(goes) * len(protocol.budgets())))
-        if key in plan.few:
+        given = sum(protocol.is_steered(key, value) for value in protocol.strengths)
+        is_steered = [direction for direction in protocol.directions() if protocol.is_steered(key, direction)]
+        load.append((generator, int(not kept) + given + len(is_steered) * len(protocol.budgets())))
+        if key in plan.calibration_generators:
             measured = sum(budget.kind == "perplexity" for budget in protocol.budgets())
-            load.append((plan.few[key], TRIES * measured * len(goes)))
+            load.append((plan.calibration_generators[key], TRIES * measured * len(is_steered)))
     return load
 
 
@@ -215,23 +215,25 @@ def check_decoding(load: Load, *, steered: bool, option: str = "") -> int:
     )
 
 
-def check_steer(model: LanguageModel, what: SteerSettings) -> int:
+def check_steer(model: LanguageModel, steer_config: SteerConfig) -> int:
     """Bytes that a steer takes while it is fitted.
 
     Raises:
         InputError: If it cannot fit; says which rank does.
     """
-    if what.form == "add":
+    if steer_config.form == "add":
         return 0
-    matrices, width = 1 + (what.dummy and what.solver == "paper"), model.width
+    matrices, width = 1 + (steer_config.dummy and steer_config.solver == "paper"), model.width
     per_rank = COPIES * 4 * 2 * matrices * width
-    need = per_rank * width // 2 if what.rank == "full" else per_rank * what.rank
+    need = per_rank * width // 2 if steer_config.rank == "full" else per_rank * steer_config.rank
     free = free_memory(model.device)
-    if what.solver == "paper" and need > free:
+    if steer_config.solver == "paper" and need > free:
         fits = free // per_rank
         would = f"steer.rank={fits} would fit" if fits else "no rank fits"
-        raise InputError(f"steer.rank={what.rank}: fitting takes {in_gib(need)}, {in_gib(free)} are free: {would}")
-    return need if what.solver == "paper" else 0
+        raise InputError(
+            f"steer.rank={steer_config.rank}: fitting takes {in_gib(need)}, {in_gib(free)} are free: {would}"
+        )
+    return need if steer_config.solver == "paper" else 0
 
 
 def check_outputs(folder: Path, load: Load) -> None:
@@ -244,7 +246,7 @@ def check_outputs(folder: Path, load: Load) -> None:
         )
 
 
-def store_bytes(data: CorpusData) -> int:
+def store_bytes(data: SteerDataModule) -> int:
     """Bytes of the hidden states that a fit will add to its store, guessed from a sample of the texts."""
     if not isinstance(data.extract, FeatureStore):
         return 0

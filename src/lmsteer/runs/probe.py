@@ -10,17 +10,18 @@ from typing import Any
 
 import torch
 
-from lmsteer.data.datamodule import AHEAD, CorpusData
+from lmsteer.data.datamodule import AHEAD, SteerDataModule
 from lmsteer.data.feature_store import FeatureStore
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.generation.generator import Generator
+from lmsteer.models.cross_entropy import nll
 from lmsteer.steering.steer import Steer
 
 PROBE = (1, 3)
 """Tokens that are written to tell the time of reading prompts from that of a step."""
 
 
-def fit_seconds(data: CorpusData, extract: FeatureExtractor, steer: Steer, *, dev_every: int) -> float:
+def fit_seconds(data: SteerDataModule, extract: FeatureExtractor, steer: Steer, *, dev_every: int) -> float:
     """Seconds of a fit, from its first batch: hidden states that are not stored, steps, and looks at the dev loss.
 
     A batch alone is padded more than many together, so hidden states are reckoned by tokens with padding.
@@ -32,7 +33,7 @@ def fit_seconds(data: CorpusData, extract: FeatureExtractor, steer: Steer, *, de
     _ = features.hidden_ND.sum().item()  # waits for a GPU
     extraction, start = time.perf_counter() - start, time.perf_counter()
     strength_1K = torch.ones(1, len(steer.dimensions), device=features.hidden_ND.device)
-    loss = head.nats(steer(features.hidden_ND, strength_1K), features.targets_N).sum()
+    loss = nll(head, steer(features.hidden_ND, strength_1K), features.targets_N).sum()
     loss.backward()
     _ = loss.item()
     step = time.perf_counter() - start

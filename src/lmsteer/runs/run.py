@@ -14,9 +14,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lmsteer.distributed.process_group import World
+from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
-from lmsteer.storage.atomic_files import finished, write_atomically
+from lmsteer.storage.atomic_files import atomic_write_lines, is_complete
 
 CONFIG = "config.yaml"
 LOCK = ".lock"
@@ -36,11 +36,11 @@ class Run:
         InputError: If the folder holds anything else; it is left untouched.
     """
 
-    def __init__(self, folder: Path, config: str, world: World | None = None) -> None:
-        self.folder, self.config, self.world = folder, config, world or World()
+    def __init__(self, folder: Path, config: str, process_group: ProcessGroup | None = None) -> None:
+        self.folder, self.config, self.process_group = folder, config, process_group or ProcessGroup()
         # One for all runs of this process in this folder; it is released with the last of them.
         self._lock = FileLock(folder / LOCK, is_singleton=True, thread_local=False)
-        if self.world.first:
+        if self.process_group.is_rank_zero:
             self._check()
 
     def _check(self) -> None:
@@ -66,16 +66,16 @@ class Run:
         Raises:
             InputError: If it cannot be written to, or another command is at work there.
         """
-        if self.world.first:
+        if self.process_group.is_rank_zero:
             self._take()
-        self.world.wait()
+        self.process_group.barrier()
 
     def _take(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not self._lock.is_locked:
                 self._lock.acquire(blocking=False)
-            write_atomically(self.path(CONFIG), [self.config.rstrip("\n")])
+            atomic_write_lines(self.path(CONFIG), [self.config.rstrip("\n")])
         except Timeout:
             raise InputError(
                 f"run folder {self.folder}: another process is at work on this run (processes that share one need "
@@ -89,21 +89,21 @@ class Run:
         """Path of a file of this run."""
         return self.folder / name
 
-    def finished(self, name: str) -> bool:
+    def is_complete(self, name: str) -> bool:
         """Whether the stage that writes ``name`` is finished."""
-        return self.world.agreed(finished(self.path(name)))
+        return self.process_group.broadcast(is_complete(self.path(name)))
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add the wall-clock seconds of a stage to ``timing.json``; an interrupted part of it is not counted."""
         start = time.perf_counter()
         yield
-        if not self.world.first:
+        if not self.process_group.is_rank_zero:
             return
         path = self.path("timing.json")
         timing = _timing(path)
         timing[stage] = round(time.perf_counter() - start, 3)
-        write_atomically(path, [json.dumps(timing, indent=1)])
+        atomic_write_lines(path, [json.dumps(timing, indent=1)])
 
 
 def _same(held: str, asked: str) -> bool:

@@ -14,14 +14,14 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 
 from lmsteer.data.corpus import Corpus
-from lmsteer.data.feature_store import StoreSettings
-from lmsteer.evaluation.calibration import calibrations, noted
-from lmsteer.evaluation.evaluator import Labels, evaluate
+from lmsteer.data.feature_store import FeatureStoreConfig
+from lmsteer.evaluation.calibration import calibrations, with_calibrations
+from lmsteer.evaluation.evaluator import GenerationMetadata, evaluate
 from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.prompt_values import write_values
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.evaluation.results import Result, read_result, write_result
-from lmsteer.generation.generation_files import read_written, wanted
+from lmsteer.generation.generation_files import expected_generations, read_generation_file
 from lmsteer.generation.generator import Generator
 from lmsteer.generation.plain_texts import PlainTexts
 from lmsteer.models.language_model import LanguageModel
@@ -29,15 +29,15 @@ from lmsteer.records import Generation, read_generations
 from lmsteer.reporting.result_table import text_table
 from lmsteer.reporting.run_report import report
 from lmsteer.runs.run import Run
-from lmsteer.scoring.cache import ScoreStore
+from lmsteer.scoring.cache import ScoreCache
 from lmsteer.steering.steer import DUMMY, Steer
-from lmsteer.steering.steer_file import Origin, load_steer, save_steer
-from lmsteer.storage.atomic_files import write_atomically
-from lmsteer.training.fit import FitSettings, SteerSettings, fit
+from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+from lmsteer.storage.atomic_files import atomic_write_lines
+from lmsteer.training.fit import FitConfig, SteerConfig, fit
 
 STEER, GENERATIONS, METRICS, REPORT = "steer.safetensors", "generations.jsonl", "metrics.json", "report.html"
 VALUES = "values.safetensors"
-UNTOLD = ("curve", "rows", "unused", "found")
+UNTOLD = ("curve", "rows", "unused_options", "solver_result")
 """Entries of a steer's training that do not tell rows of a table apart."""
 
 
@@ -45,24 +45,32 @@ def fit_stage(
     run: Run,
     model: LanguageModel,
     corpus: Corpus,
-    what: SteerSettings,
-    how: FitSettings,
+    steer_config: SteerConfig,
+    fit_config: FitConfig,
     *,
     seed: int,
-    store: StoreSettings,
+    store: FeatureStoreConfig,
     logger: Logger | None,
-) -> tuple[Steer, Origin]:
+) -> tuple[Steer, Provenance]:
     """Fit the steer and save it; its checkpoints are deleted when it is saved."""
     checkpoints = run.path("checkpoints")
-    if not run.finished(STEER):
+    if not run.is_complete(STEER):
         with run.timed("fit"):
-            steer, origin = fit(
-                model, corpus, what, how, seed=seed, folder=checkpoints, logger=logger, store=store, world=run.world
+            steer, provenance = fit(
+                model,
+                corpus,
+                steer_config,
+                fit_config,
+                seed=seed,
+                folder=checkpoints,
+                logger=logger,
+                store=store,
+                process_group=run.process_group,
             )
-        if run.world.first:
-            save_steer(run.path(STEER), steer, origin)
-        run.world.wait()
-    if run.world.first:
+        if run.process_group.is_rank_zero:
+            save_steer(run.path(STEER), steer, provenance)
+        run.process_group.barrier()
+    if run.process_group.is_rank_zero:
         shutil.rmtree(checkpoints, ignore_errors=True)
     return load_steer(run.path(STEER), model)
 
@@ -73,26 +81,28 @@ def plain_stage(run: Run, generators: Mapping[str, Generator], kept: PlainTexts)
     They go into the generations of the run, and are deleted then.
     """
     paths = {key: run.path(f"plain.{number}.jsonl") for number, key in enumerate(generators)}
-    if not run.finished(GENERATIONS):
+    if not run.is_complete(GENERATIONS):
         with run.timed("plain"):
             for key, path in paths.items():
-                if not run.finished(path.name):
-                    kept.write(generators[key], path, run.world)
-                run.world.wait()
-                read_written(path, wanted(generators[key].prompts, [({}, "")]), samples=generators[key].samples)
+                if not run.is_complete(path.name):
+                    kept.write(generators[key], path, run.process_group)
+                run.process_group.barrier()
+                read_generation_file(
+                    path, expected_generations(generators[key].prompts, [({}, "")]), samples=generators[key].samples
+                )
     return paths
 
 
-def calibrate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, origin: Origin) -> Origin:
+def calibrate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, provenance: Provenance) -> Provenance:
     """Find the strengths that reach the protocol's budgets and put them into the steer file."""
-    wanted = len(plan.protocol.budgets()) * len(plan.protocol.directions())
-    if run.finished(GENERATIONS) or len(plan.calibrated(origin.calibration)) == wanted:
-        return origin
+    expected_generations = len(plan.protocol.budgets()) * len(plan.protocol.directions())
+    if run.is_complete(GENERATIONS) or len(plan.calibrated(provenance.calibration)) == expected_generations:
+        return provenance
     with run.timed("calibrate"):
-        origin = noted(origin, calibrations(plan, texts_of(plain), steer, run.world))
-    if run.world.first:
-        save_steer(run.path(STEER), steer, origin)
-    return origin
+        provenance = with_calibrations(provenance, calibrations(plan, texts_of(plain), steer, run.process_group))
+    if run.process_group.is_rank_zero:
+        save_steer(run.path(STEER), steer, provenance)
+    return provenance
 
 
 def texts_of(paths: dict[str, Path]) -> list[Generation]:
@@ -100,25 +110,27 @@ def texts_of(paths: dict[str, Path]) -> list[Generation]:
     return [generation for path in paths.values() for generation in read_generations(path)]
 
 
-def generate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, origin: Origin) -> Path:
+def generate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, provenance: Provenance) -> Path:
     """Write the generations of every prompt set: the plain model's, then those at each strength; return their path."""
     path, parts = run.path(GENERATIONS), [run.path(f"steered.{number}.jsonl") for number in range(len(plan.sets))]
     both = [part for pair in zip(plain.values(), parts, strict=True) for part in pair]
-    if not run.finished(GENERATIONS):
+    if not run.is_complete(GENERATIONS):
         with run.timed("generate"):
             for part, (key, generator) in zip(parts, plan.generators.items(), strict=True):
-                settings = plan.settings(key, origin.calibration)
-                if settings and not run.finished(part.name):
+                settings = plan.settings(key, provenance.calibration)
+                if settings and not run.is_complete(part.name):
                     strengths, budgets = [own for own, _ in settings], [name for _, name in settings]
-                    generator.write(part, strengths, steer, budgets, run.world)
+                    generator.write(part, strengths, steer, budgets, run.process_group)
                 if settings:
-                    read_written(part, wanted(generator.prompts, settings), samples=generator.samples)
-        if run.world.first:
+                    read_generation_file(
+                        part, expected_generations(generator.prompts, settings), samples=generator.samples
+                    )
+        if run.process_group.is_rank_zero:
             there = [part for part in both if part.is_file()]
-            write_atomically(path, (generation.to_json() for part in there for generation in read_generations(part)))
-        run.world.wait()  # the others may still be reading the parts
-    if run.world.first:
-        read_written(path, plan.wanted(origin.calibration), samples=plan.protocol.samples)
+            atomic_write_lines(path, (generation.to_json() for part in there for generation in read_generations(part)))
+        run.process_group.barrier()  # the others may still be reading the parts
+    if run.process_group.is_rank_zero:
+        read_generation_file(path, plan.expected_generations(provenance.calibration), samples=plan.protocol.samples)
         for part in both:
             part.unlink(missing_ok=True)
     return path
@@ -128,44 +140,46 @@ def evaluate_stage(
     run: Run,
     generations: Path,
     protocol: Protocol,
-    judge: Callable[[], LanguageModel],
-    labels: Labels,
+    perplexity_model: Callable[[], LanguageModel],
+    metadata: GenerationMetadata,
     *,
-    scores: ScoreStore | None = None,
+    scores: ScoreCache | None = None,
 ) -> Result:
     """Score the generations; write the metrics and the values of single prompts behind them."""
-    if not run.finished(METRICS):
+    if not run.is_complete(METRICS):
         with run.timed("evaluate"):
-            result, values = evaluate(read_generations(generations), protocol, judge(), labels, scores=scores)
+            result, values = evaluate(
+                read_generations(generations), protocol, perplexity_model(), metadata, scores=scores
+            )
         write_values(run.path(VALUES), values)
         write_result(run.path(METRICS), result)
     return read_result(run.path(METRICS))
 
 
-def settings_of(steer: Steer, origin: Origin) -> dict[str, Any]:
+def settings_of(steer: Steer, provenance: Provenance) -> dict[str, Any]:
     """How a steer was trained, less the seed: what tells the rows of a table apart."""
     # Options of the solver that was not used count as equal, but for the steps, of which there were none.
-    training = {name: value for name, value in origin.training.get("unused", {}).items() if name != "steps"}
-    training |= {name: value for name, value in origin.training.items() if name not in UNTOLD}
-    corpus = {"corpus": origin.corpus.get("name"), "texts": str(origin.corpus.get("source", ""))[:12]}
-    corpus["train_rows"] = origin.corpus.get("train_rows")
+    training = {name: value for name, value in provenance.training.get("unused_options", {}).items() if name != "steps"}
+    training |= {name: value for name, value in provenance.training.items() if name not in UNTOLD}
+    corpus = {"corpus": provenance.corpus.get("name"), "texts": str(provenance.corpus.get("source", ""))[:12]}
+    corpus["train_rows"] = provenance.corpus.get("train_rows")
     return {"rank": steer.rank, "epsilon": steer.epsilon, "dummy": DUMMY in steer.dimensions, **training, **corpus}
 
 
-def report_stage(run: Run, generations: Path, result: Result, origin: Origin | None) -> None:
+def report_stage(run: Run, generations: Path, result: Result, provenance: Provenance | None) -> None:
     """Write the report page, print the table, say where everything is."""
-    if not run.finished(REPORT):
+    if not run.is_complete(REPORT):
         title = f"LM-Steer: {result.protocol['name']} on {result.rows[0].model}"
-        curve = origin.training.get("curve") if origin else None
-        page = report(result, read_generations(generations), curve=curve, title=title, facts=_facts(origin))
-        write_atomically(run.path(REPORT), page.rstrip("\n").split("\n"))
+        curve = provenance.training.get("curve") if provenance else None
+        page = report(result, read_generations(generations), curve=curve, title=title, facts=_facts(provenance))
+        atomic_write_lines(run.path(REPORT), page.rstrip("\n").split("\n"))
     _show(run, result)
 
 
 def show_finished(run: Run, *, table: bool) -> Result | None:
     """Say that all of a run was done before, with its table if that is asked for; its result, if it has one."""
     print(f"finished already: {run.folder}", flush=True)
-    if not run.finished(METRICS):
+    if not run.is_complete(METRICS):
         return None
     result = read_result(run.path(METRICS))
     if table:
@@ -177,19 +191,23 @@ def _show(run: Run, result: Result) -> None:
     print(f"\n{text_table(result)}\n\nreport: {run.path(REPORT)}")
 
 
-def _facts(origin: Origin | None) -> dict[str, str]:
+def _facts(provenance: Provenance | None) -> dict[str, str]:
     """What the report says about the steer."""
-    if origin is None:
+    if provenance is None:
         return {}
-    training = {name: value for name, value in origin.training.items() if name not in ("curve", "unused", "found")}
-    training |= _spectrum(origin.training["found"]) if "found" in origin.training else {}
+    training = {
+        name: value
+        for name, value in provenance.training.items()
+        if name not in ("curve", "unused_options", "solver_result")
+    }
+    training |= _spectrum(provenance.training["solver_result"]) if "solver_result" in provenance.training else {}
     calibration = {
         f"{entry['budget']}, {'+' if entry['direction'] > 0 else '-'}": (
             "out of reach" if entry["strength"] is None else f"{entry['strength']:+g}"
         )
-        for entry in origin.calibration
+        for entry in provenance.calibration
     }
-    fields = asdict(origin) | {"training": training, "calibration": calibration}
+    fields = asdict(provenance) | {"training": training, "calibration": calibration}
     return {f"steer: {name}": _words(value) for name, value in fields.items() if value not in ({}, "")}
 
 

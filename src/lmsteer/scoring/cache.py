@@ -17,9 +17,9 @@ from torch import Tensor
 
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.scoring.perplexity import conditional_nats
+from lmsteer.scoring.perplexity import continuation_nll
 from lmsteer.scoring.scorer import Scorer, checked
-from lmsteer.storage.atomic_files import write_atomically
+from lmsteer.storage.atomic_files import atomic_write_lines
 from lmsteer.storage.shards import Shards, key_of
 from lmsteer.storage.user_cache import cache_folder
 
@@ -28,7 +28,7 @@ CHUNK = 4096
 Item = tuple[str, ...]
 
 
-class ScoreStore:
+class ScoreCache:
     """Scorers and judges with a memory: every text is scored once, and has the very same score ever after.
 
     Scores lie in a folder of their own for each scorer and revision, found by the text. Any number of processes may
@@ -69,36 +69,40 @@ class ScoreStore:
         _fill(shards, items, compute)
         return _read(shards, items, "scores")
 
-    def nats(self, judge: LanguageModel, prompts: Sequence[str], continuations: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """What ``conditional_nats`` gives: nats (N,) and tokens (N,) of continuations.
+    def nats(
+        self, perplexity_model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str]
+    ) -> tuple[Tensor, Tensor]:
+        """What ``continuation_nll`` gives: nats (N,) and tokens (N,) of continuations.
 
         Raises:
             InputError: If a text cannot be scored; what was scored before it is kept.
         """
         if not prompts or len(prompts) != len(continuations):
-            return conditional_nats(judge, prompts, continuations)
+            return continuation_nll(perplexity_model, prompts, continuations)
 
         def compute(items: Sequence[Item]) -> dict[str, Tensor]:
-            nats, tokens = conditional_nats(judge, [prompt for prompt, _ in items], [text for _, text in items])
+            nats, tokens = continuation_nll(
+                perplexity_model, [prompt for prompt, _ in items], [text for _, text in items]
+            )
             return {"nats": nats, "tokens": tokens}
 
-        kind = f"{conditional_nats.__module__}.{conditional_nats.__qualname__}"
-        shards = self._shards(kind, judge.fingerprint(), ("nats", "tokens"))
+        kind = f"{continuation_nll.__module__}.{continuation_nll.__qualname__}"
+        shards = self._shards(kind, perplexity_model.fingerprint(), ("nats", "tokens"))
         items = list(zip(prompts, continuations, strict=True))
         _fill(shards, items, compute)
         return _read(shards, items, "nats"), _read(shards, items, "tokens")
 
     def _shards(self, scorer: str, revision: str, columns: Sequence[str]) -> Shards:
-        origin = json.dumps({"scorer": scorer, "revision": revision, "lmsteer": version("lmsteer")})
-        shards = Shards(self.folder / hashlib.sha256(origin.encode()).hexdigest()[:16], columns)
+        provenance = json.dumps({"scorer": scorer, "revision": revision, "lmsteer": version("lmsteer")})
+        shards = Shards(self.folder / hashlib.sha256(provenance.encode()).hexdigest()[:16], columns)
         described = shards.folder / "origin.json"
         if not described.exists():
             with shards.locked():
-                write_atomically(described, [origin])
+                atomic_write_lines(described, [provenance])
         return shards
 
 
-def score_store(option: str) -> ScoreStore | None:
+def score_cache(option: str) -> ScoreCache | None:
     """The store that the option ``scores`` names: ``auto`` (beside the embedded stack), ``off``, or a folder.
 
     Raises:
@@ -106,7 +110,7 @@ def score_store(option: str) -> ScoreStore | None:
     """
     if option == "off":
         return None
-    return ScoreStore(cache_folder() / "scores" if option == "auto" else Path(option).expanduser())
+    return ScoreCache(cache_folder() / "scores" if option == "auto" else Path(option).expanduser())
 
 
 def _fill(shards: Shards, items: Sequence[Item], compute: Callable[[Sequence[Item]], dict[str, Tensor]]) -> None:

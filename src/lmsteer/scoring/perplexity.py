@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lmsteer.errors import InputError
 from lmsteer.models.attention import fast_attention
+from lmsteer.models.cross_entropy import nll
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.scoring.scorer import in_batches
 
@@ -35,7 +36,7 @@ class Encoded:
     offsets: tuple[tuple[int, int], ...]
 
 
-def conditional_nats(
+def continuation_nll(
     model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str], *, tokens: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Nats and tokens of each continuation, given its prompt.
@@ -45,7 +46,7 @@ def conditional_nats(
     Texts that begin with the same tokens, up to the first that counts, read these once.
 
     Args:
-        model: The judge.
+        model: The perplexity_model.
         prompts: N texts, which may be empty.
         continuations: N texts, leading space kept.
         tokens: Most tokens of a batch, prompts and padding included; by default what suits the device.
@@ -72,12 +73,12 @@ def conditional_nats(
 
 
 def continuation_states(model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str]) -> Tensor:
-    """Hidden states (M, D) before each token of the continuations, as ``conditional_nats`` counts them.
+    """Hidden states (M, D) before each token of the continuations, as ``continuation_nll`` counts them.
 
     They come in the order of the batches, not of the texts.
 
     Raises:
-        InputError: As ``conditional_nats`` does.
+        InputError: As ``continuation_nll`` does.
     """
     texts = encode(model, prompts, continuations)
     return torch.cat([states_MD for _, states_MD in states_by_batch(model, texts)])
@@ -93,13 +94,13 @@ def states_by_batch(model: LanguageModel, texts: Sequence[Encoded]) -> Iterator[
 def encode(
     model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str], *, places: Sequence[str] = ()
 ) -> list[Encoded]:
-    """Texts as tokens, those that count told from those before them as ``conditional_nats`` says.
+    """Texts as tokens, those that count told from those before them as ``continuation_nll`` says.
 
     Args:
         places: Where each text stands, for messages.
 
     Raises:
-        InputError: As ``conditional_nats`` does.
+        InputError: As ``continuation_nll`` does.
     """
     whole = [prompt + continuation for prompt, continuation in zip(prompts, continuations, strict=True)]
     rows = model.tokenizer(whole, return_offsets_mapping=True, verbose=False)
@@ -168,7 +169,7 @@ def _batches(texts: Sequence[Encoded], sharing: bool, budget: int, context: int)
 def _nats(model: LanguageModel, batch: Sequence[Encoded], sharing: bool) -> Tensor:
     """Nats (B,) of a batch."""
     targets_M = torch.tensor([token for text in batch for token in text.after], device=model.device)
-    nats_M = model.head.nats(_states(model, batch, sharing), targets_M)
+    nats_M = nll(model.head, _states(model, batch, sharing), targets_M)
     return torch.stack([nats.sum() for nats in nats_M.split([len(text.after) for text in batch])])
 
 

@@ -17,10 +17,10 @@ FEWEST = 50
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows of the ``judge`` part of a corpus with a clear label; positive are those with a label > 0.
+    """Rows of the ``scorer_split`` part of a corpus with a clear label; positive are those with a label > 0.
 
     Raises:
-        InputError: If fewer than 50 judge rows have a clear label, or all have the same sign.
+        InputError: If fewer than 50 scorer_split rows have a clear label, or all have the same sign.
     """
 
     rows: tuple[Row, ...]
@@ -28,11 +28,11 @@ class Examples:
     @classmethod
     def of(cls, corpus: Corpus, *, scorer: str) -> Examples:
         """Those of a corpus; ``scorer`` is who asks, for the message."""
-        rows = tuple(row for row in corpus.judge if abs(row.label) >= WEAK)
+        rows = tuple(row for row in corpus.scorer_split if abs(row.label) >= WEAK)
         positive = sum(row.label > 0 for row in rows)
         if len(rows) < FEWEST or positive in (0, len(rows)):
             raise InputError(
-                f"scorer {scorer}: corpus {corpus.name} has {len(rows)} judge rows with |label| >= {WEAK}, {positive} "
+                f"scorer {scorer}: corpus {corpus.name} has {len(rows)} scorer_split rows with |label| >= {WEAK}, {positive} "
                 f"positive; at least {FEWEST} expected, some of each sign"
             )
         return cls(rows)

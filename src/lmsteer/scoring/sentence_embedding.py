@@ -25,7 +25,7 @@ from lmsteer.models.language_model import Device, resolve_device
 from lmsteer.scoring.scorer import checked
 from lmsteer.scoring.scorer_rows import Examples
 from lmsteer.scoring.sentence_encoder import MAX_TOKENS, SentenceEncoder
-from lmsteer.storage.atomic_files import whole
+from lmsteer.storage.atomic_files import atomic_write
 from lmsteer.storage.user_cache import cache_folder
 
 INVERSE_PENALTY = 3.0
@@ -34,20 +34,20 @@ WEIGHT, BIAS = "weight", "bias"
 
 
 class EmbeddingScorer:
-    """Probability that a text's label is positive, by all-MiniLM-L6-v2 and the ``judge`` part of a corpus.
+    """Probability that a text's label is positive, by all-MiniLM-L6-v2 and the ``scorer_split`` part of a corpus.
 
     The encoder shares nothing with the steered model, and nothing but the rows with ``TfidfScorer``. Nothing is read
     before the first call. The first of all fits (about a minute for 3,600 sentences on two cores) and leaves the
     coefficients in the cache, where later scorers on the same rows find them. Texts are cut at 256 tokens.
 
     Args:
-        corpus: Its ``judge`` rows are fitted, label > 0 against label < 0.
+        corpus: Its ``scorer_split`` rows are fitted, label > 0 against label < 0.
         name: What the scorer is called in tables.
         device: Where the encoder runs.
         batch_size: Texts per forward pass; texts of like length share one.
 
     Raises:
-        InputError: If fewer than 50 judge rows have a clear label, all have the same sign, or the embedded stack has
+        InputError: If fewer than 50 scorer_split rows have a clear label, all have the same sign, or the embedded stack has
             not been fetched.
     """
 
@@ -84,7 +84,7 @@ class EmbeddingScorer:
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():
                 fitted = save(self._fit())
-                with whole(path) as temporary:
+                with atomic_write(path) as temporary:
                     temporary.write_bytes(fitted)
         return _read(path)
 

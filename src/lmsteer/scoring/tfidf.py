@@ -20,16 +20,16 @@ INVERSE_PENALTY = 10.0
 
 
 class TfidfScorer:
-    """Probability that a text's label is positive, learned from the ``judge`` part of a corpus.
+    """Probability that a text's label is positive, learned from the ``scorer_split`` part of a corpus.
 
     Fitted when it is built (about 0.1 s for 3,700 sentences); nothing is stored, the same rows give the same scorer.
 
     Args:
-        corpus: Its ``judge`` rows are fitted, label > 0 against label < 0.
+        corpus: Its ``scorer_split`` rows are fitted, label > 0 against label < 0.
         name: What the scorer is called in tables.
 
     Raises:
-        InputError: If fewer than 50 judge rows have a clear label, or all have the same sign.
+        InputError: If fewer than 50 scorer_split rows have a clear label, or all have the same sign.
     """
 
     def __init__(self, *, corpus: Corpus, name: str = "tfidf") -> None:

@@ -10,22 +10,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lmsteer.errors import InputError
-from lmsteer.models.head import Head
-from lmsteer.steering.steer import Steer
-
 NEGLIGIBLE = 1e-9
 """Singular values below this share of the largest are rounding errors, as of columns of zeros."""
 
 
 @dataclass(frozen=True)
 class Directions:
-    """``W = sum_i sizes_i u_i v_i^T``, one dimension of a steer, its largest singular value first.
+    """Singular value decomposition of one matrix of a steer, ``P1 P2^T = sum_i sizes_i v_i u_i^T``, largest first.
 
     At strength s the logit of word w changes by ``s epsilon sum_i sizes_i (c . v_i) (u_i . e_w)`` in context c: ``v_i``
     says where direction i acts, ``u_i`` which words it raises there. If both turn their signs, nothing changes. (The
-    reference implementation of Han et al., 2024, decomposes ``P1 P2^T``, the transpose of W, and names words by its
-    right singular vectors: these are the ``u_i``.)
+    words that Han et al., 2024, name are those of the right singular vectors of ``P1 P2^T``, the ``u_i``.)
 
     Attributes:
         output_DR: Orthonormal columns u_i.
@@ -38,6 +33,39 @@ class Directions:
     sizes_R: Tensor
     context_DR: Tensor
     epsilon: float
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, p1: Tensor, p2: Tensor | None, *, epsilon: float) -> Directions:
+        """Decompose ``P1 P2^T`` through its factors, so that a low-rank matrix never becomes D x D.
+
+        Args:
+            p2: None where ``p1`` is the product itself.
+
+        Raises:
+            ValueError: If the matrix is zero.
+        """
+        p1 = p1.cpu().double()
+        if p2 is None:
+            context_DR, sizes_R, output_RD = torch.linalg.svd(p1, full_matrices=False)
+            output_DR = output_RD.T
+        else:
+            first, second = torch.linalg.qr(p1), torch.linalg.qr(p2.cpu().double())
+            left_RR, sizes_R, right_RR = torch.linalg.svd(first.R @ second.R.T)
+            context_DR, output_DR = first.Q @ left_RR, second.Q @ right_RR.T
+        rank = int((sizes_R > NEGLIGIBLE * sizes_R[:1]).sum())
+        if not rank:
+            raise ValueError("its matrix is zero, there is nothing to read")
+        return cls(output_DR[:, :rank], sizes_R[:rank], context_DR[:, :rank], epsilon)
+
+    def factors(self, rank: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return P1 and P2 (D, rank) of the largest directions, each with the root of the singular values; float32."""
+        root_R = self.sizes_R[:rank].sqrt()
+        return (self.context_DR[:, :rank] * root_R).float(), (self.output_DR[:, :rank] * root_R).float()
+
+    def rank_holding(self, energy: float) -> int:
+        """Return how many of the largest directions hold a share of the energy, in (0, 1]."""
+        return int((self.energy_R.cumsum(0) < energy * self.energy_R.sum()).sum()) + 1
 
     @property
     def energy_R(self) -> Tensor:
@@ -71,27 +99,6 @@ class Directions:
         return self.output_DR.to(mean_D) @ (self.activations(mean_D[None])[0] * self.sizes_R.to(mean_D)) * self.epsilon
 
 
-@torch.no_grad()
-def directions(steer: Steer, dimension: int) -> Directions:
-    """The singular value decomposition of ``W_k``, through its factors: a low-rank one never becomes a D x D matrix.
-
-    Raises:
-        InputError: If W is zero.
-    """
-    first_DR = steer.first[dimension].detach().cpu().double()
-    if steer.second is None:  # first is P1 P2^T itself
-        context_DR, sizes_R, output_RD = torch.linalg.svd(first_DR, full_matrices=False)
-        output_DR = output_RD.T
-    else:
-        first, second = (torch.linalg.qr(x) for x in (first_DR, steer.second[dimension].detach().cpu().double()))
-        left_RR, sizes_R, right_RR = torch.linalg.svd(first.R @ second.R.T)
-        context_DR, output_DR = first.Q @ left_RR, second.Q @ right_RR.T
-    rank = int((sizes_R > NEGLIGIBLE * sizes_R[:1]).sum())
-    if not rank:
-        raise InputError(f"dimension {steer.dimensions[dimension]}: its matrix is zero, there is nothing to read")
-    return Directions(output_DR[:, :rank], sizes_R[:rank], context_DR[:, :rank], steer.epsilon)
-
-
 def randomized(found: Directions, seed: int) -> Directions:
     """A random W of the same singular values: what a steer would look like that learned nothing but its size."""
     noise = torch.Generator().manual_seed(seed)
@@ -112,29 +119,3 @@ def participation_ratio(energy_R: Tensor) -> float:
 def directions_holding(energy_R: Tensor, share: float) -> int:
     """How many of the largest directions hold a share of the energy, in (0, 1)."""
     return int((energy_R.cumsum(0) < share).sum()) + 1
-
-
-def pull(head: Head, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
-    """Gradient (N, D) of each target's log-probability in the hidden state before it; at least float32.
-
-    It is ``scale (e_y - mean e)``: the embedding of the word that came, less the mean embedding under the model's own
-    next-token distribution, over the whole vocabulary, which is gone through in blocks.
-    """
-    exact_ND = hidden_ND.detach().to(torch.promote_types(hidden_ND.dtype, torch.float32)).requires_grad_()
-    with torch.enable_grad():
-        nats_N = head.nats(exact_ND, targets_N)
-    (gradient_ND,) = torch.autograd.grad(nats_N.sum(), exact_ND)
-    return -gradient_ND
-
-
-@torch.no_grad()
-def projections(head: Head, side_DR: Tensor, centre_D: Tensor) -> Tensor:
-    """``scale (e_w - centre) . side`` (V, R) of every token that the tokenizer knows, in float32 on the CPU.
-
-    A softmax sees differences alone, so a logit means something only beside others: ``centre_D`` is the embedding whose
-    words count as neither raised nor lowered.
-    """
-    weight_VD = head.weight[: head.vocabulary]
-    side_DR = side_DR.to(weight_VD.device, torch.float32)
-    parts = [(part.float() - centre_D.to(side_DR)) @ side_DR for part in weight_VD.split(8192)]
-    return (torch.cat(parts) * head.scale).cpu()

@@ -24,7 +24,7 @@ def fold(head: Head, steer: Steer, strength_K: Tensor) -> Head:
     folded = weight.clone()
     for k, value in enumerate(strength_K.tolist()):
         if value:
-            folded += steer.epsilon * value * _times_matrix(weight, steer, k)
+            folded += steer.epsilon * value * _moved_embeddings(weight, steer, k)
     return Head(
         folded.to(head.weight.dtype),
         bias=_bias(head, steer, strength_K),
@@ -48,18 +48,17 @@ class SteeredHead(nn.Module):
         return logits
 
 
-def _times_matrix(weight_VD: Tensor, steer: Steer, k: int) -> Tensor:
-    """``E W_k`` through the factors, so that a low-rank steer never becomes a D x D matrix."""
+def _moved_embeddings(weight_VD: Tensor, steer: Steer, k: int) -> Tensor:
+    """``E (P1 P2^T)^T`` through the factors, so that a low-rank steer never becomes a D x D matrix."""
     # A steer from a file or out of the trainer is on the CPU, wherever the model is.
-    first = steer.first[k].to(weight_VD.device)
-    if steer.second is None:
-        return weight_VD @ first.T
-    return (weight_VD @ steer.second[k].to(weight_VD.device)) @ first.T
+    p1, p2 = (None if x is None else x.to(weight_VD.device) for x in steer.factors(k))
+    assert p1 is not None
+    return weight_VD @ p1.T if p2 is None else (weight_VD @ p2) @ p1.T
 
 
 def _bias(head: Head, steer: Steer, strength_K: Tensor) -> Tensor | None:
-    if steer.constant is None or not strength_K.any():
+    if steer.bias is None or not strength_K.any():
         return head.bias
-    shift_D = steer.epsilon * strength_K.float().cpu() @ steer.constant.cpu()
+    shift_D = steer.epsilon * strength_K.float().cpu() @ steer.bias.cpu()
     bias_V = head.weight.float() @ shift_D.to(head.weight.device)
     return (bias_V if head.bias is None else head.bias.float() + bias_V).to(head.weight.dtype)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lmsteer.steering.directions import Directions, directions
+from lmsteer.steering.directions import Directions
 from lmsteer.steering.steer import Steer
 
 LEADING = 8
@@ -63,7 +63,7 @@ def interference(steer: Steer) -> Interference:
     Raises:
         InputError: If a matrix is zero.
     """
-    found = [directions(steer, k) for k in range(len(steer.dimensions))]
+    found = [steer.directions(k) for k in range(len(steer.dimensions))]
     leading = min(LEADING, *(len(one.sizes_R) for one in found))
     return Interference(
         dimensions=list(steer.dimensions),

@@ -21,7 +21,7 @@ TOKENS = 1024
 def divergence(head: Head, steer: Steer, strength_K: Tensor, hidden_ND: Tensor) -> Tensor:
     """KL(steered || plain) of the next-token distributions (N,), in nats.
 
-    Both distributions are gone through block by block with running sums, as in ``blocked_cross_entropy``; tokens that
+    Both distributions are gone through block by block with running sums, as in ``nll``; tokens that
     the tokenizer does not know have no share.
 
     Args:

@@ -1,25 +1,38 @@
-"""The steer: K low-rank matrices that move a hidden state, with a constant vector beside each if wanted.
+"""The steer: K low-rank matrices that shift a hidden state, each with a constant bias vector if wanted.
 
-Shapes: B batch rows, T tokens, D width, K dimensions, R rank (D for a full steer).
+Shapes: B batch rows, T tokens, N packed tokens, D width, K dimensions, R rank (D for a full steer), V vocabulary.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from lmsteer.errors import InputError
+from lmsteer.models.device_map import computes_on
+from lmsteer.models.head import Head
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.steering.directions import Directions
 
 DUMMY = "dummy"
 """Name of the dimension that is always on in training and absorbs the corpus' own style (paper, section 3)."""
 
+Factors = tuple[Tensor, Tensor | None]
+"""P1 and P2 (D, R) of one dimension, or their product ``P1 P2^T`` (D, D) and None."""
+Strength = float | Mapping[str, float] | Tensor
+"""A number for the first dimension, numbers by name of dimension, or a tensor (B, K) with one for each row."""
+
 
 def is_strength(value: float) -> bool:
-    """Whether float32 holds a number."""
+    """Return whether float32 holds a number."""
     return abs(value) <= torch.finfo(torch.float32).max
 
 
@@ -32,16 +45,26 @@ def check_dimensions(dimensions: Sequence[str]) -> tuple[str, ...]:
 
 
 class Steer(nn.Module):
-    """``h + epsilon * sum_k v_k h P1_k P2_k^T`` on row vectors ``h`` (Han et al., 2024, equation 2).
+    """Shift hidden states: ``h + epsilon * sum_k v_k h P1_k P2_k^T`` (Han et al., 2024, equation 2).
 
-    Parameters are float32 whatever the language model's dtype. ``first`` is P1 (K, D, R), ``second`` is P2
-    (K, D, R); a full steer holds the product itself in ``first`` (K, D, D) and has no ``second``. A steer with a
-    constant part moves by ``epsilon * v_k b_k`` too, whatever the context: ``constant`` is b (K, D), 0 at first, and
-    None for a steer without. One of rank 0 is that part alone.
+    Hidden states are row vectors throughout, so the matrix of a dimension is ``P1_k P2_k^T``. Parameters are float32
+    whatever the dtype of the language model.
+
+    Attributes:
+        p1: P1 (K, D, R). A full steer holds the product ``P1 P2^T`` itself here, (K, D, D).
+        p2: P2 (K, D, R); None for a full steer.
+        bias: Vectors b (K, D) that shift every hidden state alike, by ``epsilon * v_k b_k``; None for a steer without.
+            A steer of rank 0 is its bias alone.
 
     Raises:
-        InputError: If the rank is not in [1, width] or "full" (nor 0 with a constant part), epsilon is not positive, or
-            names repeat.
+        InputError: If the rank is not in [1, width] or "full" (nor 0 with a bias), epsilon is not positive, or names
+            repeat.
+
+    Example:
+        >>> steer = Steer(8, dimensions=["tone"], rank=2)
+        >>> hidden = torch.ones(1, 8)
+        >>> torch.equal(steer(hidden, torch.zeros(1, 1)), hidden)
+        True
     """
 
     def __init__(
@@ -53,10 +76,10 @@ class Steer(nn.Module):
         epsilon: float = 1e-3,
         init_std: float = 1e-2,
         seed: int = 0,
-        constant: bool = False,
+        bias: bool = False,
     ) -> None:
         super().__init__()
-        if rank != "full" and not (0 if constant else 1) <= rank <= width:
+        if rank != "full" and not (0 if bias else 1) <= rank <= width:
             raise InputError(f"steer.rank={rank}: an integer in [1, {width}] or 'full' expected")
         if not (epsilon > 0 and math.isfinite(epsilon)):
             raise InputError(f"steer.epsilon={epsilon}: a positive number expected")
@@ -66,14 +89,47 @@ class Steer(nn.Module):
         self.rank, self.epsilon = rank, epsilon
         noise = torch.Generator().manual_seed(seed)
         shape = (len(self.dimensions), width, width if rank == "full" else rank)
-        self.first = nn.Parameter(torch.randn(shape, generator=noise) * init_std)
-        self.second = None if rank == "full" else nn.Parameter(torch.randn(shape, generator=noise) * init_std)
-        self.constant = nn.Parameter(torch.zeros(shape[:2])) if constant else None
+        self.p1 = nn.Parameter(torch.randn(shape, generator=noise) * init_std)
+        self.p2 = None if rank == "full" else nn.Parameter(torch.randn(shape, generator=noise) * init_std)
+        self.bias = nn.Parameter(torch.zeros(shape[:2])) if bias else None
+
+    @classmethod
+    def from_factors(
+        cls, parts: Mapping[str, Factors], *, epsilon: float, biases: Mapping[str, Tensor | None] | None = None
+    ) -> Steer:
+        """Build a steer of given matrices by name of dimension, on the CPU.
+
+        Factors are padded with zero columns to the largest rank; the steer is full where one matrix is, or where there
+        are more columns than D.
+
+        Args:
+            biases: Vectors (D,); dimensions without one have 0. None: the steer has no bias.
+        """
+        width, columns = next(iter(parts.values()))[0].shape[0], max(p1.shape[1] for p1, _ in parts.values())
+        low_rank = [(p1, p2) for p1, p2 in parts.values() if p2 is not None]
+        full = columns > width or len(low_rank) < len(parts)
+        factors = [[product(part) for part in parts.values()]] if full else list(zip(*low_rank, strict=True))
+        bias = biases is not None
+        steer = cls(width, dimensions=list(parts), rank="full" if full else columns, epsilon=epsilon, bias=bias)
+        state = {
+            name: torch.stack([F.pad(x, (0, steer.p1.shape[2] - x.shape[1])) for x in tensors])
+            for name, tensors in zip(("p1", "p2"), factors, strict=False)
+        }
+        if biases is not None:
+            found = [biases.get(name) for name in parts]
+            state["bias"] = torch.stack([torch.zeros(width) if b_D is None else b_D for b_D in found])
+        steer.load_state_dict(state)
+        return steer
 
     @property
     def width(self) -> int:
         """Size D of the hidden states it steers."""
-        return self.first.shape[1]
+        return self.p1.shape[1]
+
+    @property
+    def attributes(self) -> list[int]:
+        """Indices of the dimensions other than the dummy."""
+        return [k for k, name in enumerate(self.dimensions) if name != DUMMY]
 
     def forward(self, hidden: Tensor, strength_BK: Tensor) -> Tensor:
         """Steer hidden states.
@@ -86,19 +142,65 @@ class Steer(nn.Module):
             Steered hidden states, shape and dtype of ``hidden``; ``hidden`` bit for bit where all strengths are 0.
         """
         strength = strength_BK.float().reshape(strength_BK.shape[0], *[1] * (hidden.dim() - 2), strength_BK.shape[1], 1)
-        code = torch.einsum("b...d,kdr->b...kr", hidden.float(), self.first) * strength
-        shift = code.sum(-2) if self.second is None else torch.einsum("b...kr,kdr->b...d", code, self.second)
-        if self.constant is not None:
-            shift = shift + strength[..., 0] @ self.constant
+        code = torch.einsum("b...d,kdr->b...kr", hidden.float(), self.p1) * strength
+        shift = code.sum(-2) if self.p2 is None else torch.einsum("b...kr,kdr->b...d", code, self.p2)
+        if self.bias is not None:
+            shift = shift + strength[..., 0] @ self.bias
         return (hidden.float() + self.epsilon * shift).to(hidden.dtype)
 
-    def matrix(self, dimension: int) -> Tensor:
-        """``W_k`` (D, D) as it acts on a column vector, ``c + epsilon v W c``: ``P2 P1^T``."""
-        first = self.first[dimension]
-        return first.T if self.second is None else self.second[dimension] @ first.T
+    @contextlib.contextmanager
+    def apply(self, model: LanguageModel | PreTrainedModel, strength: Strength) -> Iterator[PreTrainedModel]:  # type: ignore[override]
+        """Steer a model of transformers inside a ``with`` block, forward and ``generate`` included.
+
+        The hook sits on the output embeddings, so any architecture works; on exit the model is plain again.
+
+        Args:
+            strength: A number for the first dimension, ``{name: number}``, or a tensor (B, K) with a row for each
+                sequence; a first axis of 1 serves every row.
+
+        Yields:
+            The model of transformers.
+
+        Raises:
+            InputError: If the steer's width is not the model's, or a strength is not of its dimensions.
+
+        Example:
+            >>> from lmsteer.models.random_models import tiny
+            >>> model, steer = tiny(), Steer(32, dimensions=["tone"], rank=2)
+            >>> with steer.apply(model, {"tone": 3}) as lm:
+            ...     logits = lm(input_ids=torch.tensor([[1, 2, 3]])).logits
+            >>> logits.shape
+            torch.Size([1, 3, 384])
+        """
+        lm = model.lm if isinstance(model, LanguageModel) else model
+        output = lm.get_output_embeddings()
+        if self.width != output.weight.shape[1]:
+            name, width = lm.name_or_path, output.weight.shape[1]
+            raise InputError(f"the steer has width {self.width}, the model {name} {width}; they must agree")
+        device = computes_on(output)
+        steer, strength_BK = copy.deepcopy(self).to(device), self._rows(strength).to(device)
+
+        def shift(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (steer(args[0].to(device), strength_BK), *args[1:])
+
+        hook = output.register_forward_pre_hook(shift)
+        try:
+            yield lm
+        finally:
+            hook.remove()
+
+    def _rows(self, strength: Strength) -> Tensor:
+        """Strengths as a tensor (1, K), or (B, K) as given."""
+        if isinstance(strength, Tensor):
+            if strength.dim() != 2 or strength.shape[1] != len(self.dimensions):
+                expected = f"(rows, {len(self.dimensions)})"
+                raise InputError(f"strength of shape {tuple(strength.shape)}: a tensor {expected} expected")
+            return strength
+        named = strength if isinstance(strength, Mapping) else {self.dimensions[0]: strength}
+        return self.strengths(named)[None]
 
     def strengths(self, strength: Mapping[str, float]) -> Tensor:
-        """Strengths by name as a vector (K,); dimensions not named are 0.
+        """Return strengths by name as a vector (K,); dimensions that are not named are 0.
 
         Raises:
             InputError: If a name is not a dimension of this steer, or a value is not finite.
@@ -109,4 +211,103 @@ class Steer(nn.Module):
             if not is_strength(value):
                 raise InputError(f"strength {name}={value}: a finite number that float32 holds expected")
         values = [float(strength.get(name, 0.0)) for name in self.dimensions]
-        return torch.tensor(values, device=self.first.device)
+        return torch.tensor(values, device=self.p1.device)
+
+    def matrix(self, k: int) -> Tensor:
+        """Return the matrix (D, D) of dimension ``k`` as it acts on row vectors, ``h + epsilon v h M``."""
+        return self.p1[k] if self.p2 is None else self.p1[k] @ self.p2[k].T
+
+    def factors(self, k: int) -> Factors:
+        """Return P1 and P2 (D, R) of dimension ``k``, detached; the product (D, D) and None for a full steer."""
+        return self.p1[k].detach(), None if self.p2 is None else self.p2[k].detach()
+
+    def delta_logits(self, head: Head, hidden_ND: Tensor, k: int) -> Tensor:
+        """Return the change of logits (N, V) at strength 1 of dimension ``k``, before a soft-cap; float32.
+
+        Args:
+            hidden_ND: Hidden states on the device of the head.
+        """
+        p1, p2_VR, bias_V = self.logit_factors(head, k)
+        return hidden_ND.float() @ p1 @ p2_VR.T + bias_V
+
+    def logit_factors(self, head: Head, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return F (D, R), G (V, R) and g (V,) with ``delta_logits = h F G^T + g``, on the device of the head."""
+        weight_VD, device = head.weight.float(), head.weight.device
+        p1, p2 = self.factors(k)
+        p1, p2_VR = p1.to(device), weight_VD if p2 is None else weight_VD @ p2.to(device)
+        bias_D = p1.new_zeros(self.width) if self.bias is None else self.bias[k].detach().to(device)
+        factor = head.scale * self.epsilon
+        return p1, p2_VR * factor, weight_VD @ bias_D * factor
+
+    @torch.no_grad()
+    def scaled(self, k: int, factor: float) -> Steer:
+        """Return a copy whose dimension ``k`` shifts ``factor`` times as far; P1 and P2 become of one size.
+
+        Args:
+            factor: Above 0.
+        """
+        scaled = copy.deepcopy(self)
+        if scaled.bias is not None:
+            scaled.bias[k] *= factor
+        if scaled.p2 is None:
+            scaled.p1[k] *= factor
+        elif scaled.rank:
+            balance = (scaled.p1[k].norm() / scaled.p2[k].norm()).item()
+            scaled.p1[k] *= math.sqrt(factor / balance)
+            scaled.p2[k] *= math.sqrt(factor * balance)
+        return scaled
+
+    @torch.no_grad()
+    def with_epsilon(self, epsilon: float) -> Steer:
+        """Return the same steer written with another epsilon: P1 and the bias take up the difference."""
+        rewritten, ratio = copy.deepcopy(self), self.epsilon / epsilon
+        rewritten.epsilon = epsilon
+        rewritten.p1.mul_(ratio)
+        if rewritten.bias is not None:
+            rewritten.bias.mul_(ratio)
+        return rewritten
+
+    def directions(self, k: int) -> Directions:
+        """Return the singular value decomposition of the matrix of dimension ``k``.
+
+        Raises:
+            InputError: If the matrix is zero.
+        """
+        try:
+            return Directions.of(*self.factors(k), epsilon=self.epsilon)
+        except ValueError as error:
+            raise InputError(f"dimension {self.dimensions[k]}: {error}") from None
+
+    def truncated(self, *, rank: int | None = None, energy: float | None = None) -> Steer:
+        """Return the nearest steer of a lower rank, on the CPU: of each matrix the largest singular values.
+
+        Args:
+            rank: How many are kept at most, in [1, R].
+            energy: Share of the squared Frobenius norm that every matrix keeps, in (0, 1]; as few as do that.
+
+        Returns:
+            A steer of one rank for all dimensions, the singular values shared evenly between its factors; biases stay.
+
+        Raises:
+            InputError: If not exactly one of the two is given, it is out of its range, or a matrix is zero.
+        """
+        if (rank is None) == (energy is None):
+            raise InputError(f"rank={rank}, energy={energy}: one of the two expected")
+        if rank is not None and not 1 <= rank <= self.p1.shape[2]:
+            raise InputError(f"rank={rank}: an integer in [1, {self.p1.shape[2]}] expected, the rank that there is")
+        if energy is not None and not 0 < energy <= 1:
+            raise InputError(f"energy={energy}: a number above 0, at most 1, expected")
+        decomposed = [self.directions(k) for k in range(len(self.dimensions))]
+        if energy is not None:
+            rank = max(one.rank_holding(energy) for one in decomposed)
+        parts = {name: one.factors(rank) for name, one in zip(self.dimensions, decomposed, strict=True)}
+        biases = None
+        if self.bias is not None:
+            biases = dict(zip(self.dimensions, self.bias.detach().cpu(), strict=True))
+        return Steer.from_factors(parts, epsilon=self.epsilon, biases=biases)
+
+
+def product(part: Factors) -> Tensor:
+    """Return the matrix (D, D) of factors."""
+    p1, p2 = part
+    return p1 if p2 is None else p1 @ p2.T

@@ -11,19 +11,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lmsteer import old_files
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.steering.steer import Steer
-from lmsteer.storage.atomic_files import whole
+from lmsteer.storage.atomic_files import atomic_write
 
-FORMAT, WITH_CONSTANT = 1, 2
-"""Of a file of matrices alone, and of one with constant parts, which older versions refuse."""
+FORMAT, OLD_FORMATS = 3, (1, 2)
+"""Of the names of tensors and metadata; older formats are read through ``old_files``."""
 KEY = "lmsteer"
 REMEDY = "delete it, and the command that made it makes it again"
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """Where a steer comes from.
 
     Attributes:
@@ -48,23 +49,24 @@ class Origin:
     derivation: dict[str, Any] = field(default_factory=dict)
 
 
-def save_steer(path: Path, steer: Steer, origin: Origin) -> None:
+def save_steer(path: Path, steer: Steer, provenance: Provenance) -> None:
     """Write a steer file, under a temporary name first."""
     metadata = {
-        "format": FORMAT if steer.constant is None else WITH_CONSTANT,
+        "format": FORMAT,
         "width": steer.width,
         "dimensions": list(steer.dimensions),
         "rank": steer.rank,
         "epsilon": steer.epsilon,
-        **asdict(origin),
+        "bias": steer.bias is not None,
+        **asdict(provenance),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in steer.state_dict().items()}
     data = save(tensors, metadata={KEY: json.dumps(metadata, sort_keys=True, ensure_ascii=False)})
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 
 
-def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, Origin]:
+def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, Provenance]:
     """Read a steer file and, if ``model`` is given, refuse it where it was fitted for another.
 
     Raises:
@@ -72,28 +74,32 @@ def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, O
     """
     metadata, tensors = _read(path)
     try:
-        if metadata["format"] not in (FORMAT, WITH_CONSTANT):
-            known = f"formats {FORMAT} and {WITH_CONSTANT}"
+        if metadata["format"] in OLD_FORMATS:
+            metadata, tensors = old_files.steer(metadata, tensors)
+        elif metadata["format"] != FORMAT:
+            known = f"formats 1 to {FORMAT}"
             raise InputError(f"{path}: steer file of format {metadata['format']}; this version reads {known}")
-        origin = Origin(**{name: metadata[name] for name in Origin.__dataclass_fields__ if name in metadata})
+        provenance = Provenance(
+            **{name: metadata[name] for name in Provenance.__dataclass_fields__ if name in metadata}
+        )
         steer = Steer(
             metadata["width"],
             dimensions=metadata["dimensions"],
             rank=metadata["rank"],
             epsilon=metadata["epsilon"],
-            constant=metadata["format"] == WITH_CONSTANT,
+            bias=metadata["bias"],
         )
         steer.load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(
             f"{path}: damaged steer file ({type(error).__name__}: {_first_line(error)}); {REMEDY}"
         ) from error
-    if model is not None and origin.fingerprint != model.head.fingerprint():
+    if model is not None and provenance.fingerprint != model.head.fingerprint():
         raise InputError(
-            f"{path}: fitted for model {origin.model} (width {steer.width}), not for {model.name} "
+            f"{path}: fitted for model {provenance.model} (width {steer.width}), not for {model.name} "
             f"(width {model.width}); a steer serves only the model it was fitted on"
         )
-    return steer, origin
+    return steer, provenance
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from lmsteer.errors import InputError
 
 
-def finished(path: Path) -> bool:
+def is_complete(path: Path) -> bool:
     """Whether ``path`` is there, and thus whole; parts of it that a killed process left are removed then."""
     there = path.is_file()
     if there:
@@ -21,7 +21,7 @@ def finished(path: Path) -> bool:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path``; what is written there takes the place of ``path`` at the end.
 
     Raises:
@@ -58,7 +58,7 @@ def _unwritten(path: Path, error: OSError) -> InputError:
     )
 
 
-def write_atomically(path: Path, lines: Iterable[str]) -> None:
+def atomic_write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write lines to a temporary name beside ``path``, then rename: the file is whole or absent."""
-    with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(line + "\n" for line in lines)

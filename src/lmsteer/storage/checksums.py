@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from lmsteer.errors import InputError
-from lmsteer.storage.atomic_files import write_atomically
+from lmsteer.storage.atomic_files import atomic_write_lines
 
 SUMS = ".sha256sums"
 
@@ -14,7 +14,7 @@ SUMS = ".sha256sums"
 def write_sums(folder: Path) -> None:
     """Note the sha256 of every file of a folder, as ``sha256sum`` would."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
-    write_atomically(folder / SUMS, [f"{_sum(folder / name)}  {name}" for name in names])
+    atomic_write_lines(folder / SUMS, [f"{_sum(folder / name)}  {name}" for name in names])
 
 
 def check_sum(path: Path) -> None:

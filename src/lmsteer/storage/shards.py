@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lmsteer.errors import InputError
-from lmsteer.storage.atomic_files import whole
+from lmsteer.storage.atomic_files import atomic_write
 
 KEY_BYTES = 16
 KEYS = "keys"
@@ -100,7 +100,7 @@ class Shards:
         """Add a file of entries; call it inside ``locked``."""
         name = f"{len(self._seen):06d}-{os.urandom(4).hex()}.safetensors"
         packed = torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8).view(-1, KEY_BYTES)
-        with whole(self.folder / name) as temporary:
+        with atomic_write(self.folder / name) as temporary:
             temporary.write_bytes(save({KEYS: packed, **tensors}))
         self.refresh()
 

@@ -12,23 +12,23 @@ import torch
 from pytorch_lightning.loggers import Logger
 
 from lmsteer.data.corpus import Corpus
-from lmsteer.data.datamodule import CorpusData
-from lmsteer.data.feature_store import StoreSettings
+from lmsteer.data.datamodule import SteerDataModule
+from lmsteer.data.feature_store import FeatureStoreConfig
 from lmsteer.data.features import FeatureExtractor
-from lmsteer.distributed.process_group import World
+from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.one_pass.solver import Form, OnePassSettings, solve
+from lmsteer.one_pass.solver import Form, OnePassConfig, solve
 from lmsteer.steering.steer import DUMMY, Steer
-from lmsteer.steering.steer_file import Origin
-from lmsteer.training.module import SteerTask, Stop
+from lmsteer.steering.steer_file import Provenance
+from lmsteer.training.module import SteerModule, Stop
 from lmsteer.training.trainer import train
 
 VERSIONS_OF = ("lmsteer", "torch", "transformers", "pytorch-lightning")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitSettings:
+class FitConfig:
     """How a steer is fitted; the defaults are the paper's, but for the number of steps.
 
     Attributes:
@@ -39,7 +39,7 @@ class FitSettings:
         dev_every: Steps between two looks at the dev loss, each of which also saves a checkpoint.
         dev_rows: Dev texts used, at most.
         rows: Train texts used, at most: a balanced choice by seed and text, part of that of a larger number. None: all.
-        stop: By what the best steer is chosen at these looks: the "loss", the "control" (see ``SteerTask.control``), or
+        stop: By what the best steer is chosen at these looks: the "loss", the "control" (see ``SteerModule.control``), or
             "none", which takes the last one.
         legacy_padding: Count the padding of a training batch in its loss, as the reference implementation does. For
             measuring what that does; hidden states are not stored then, and the dev loss stays without padding.
@@ -68,7 +68,7 @@ class FitSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SteerSettings:
+class SteerConfig:
     """What is fitted: one attribute, and beside it the dummy.
 
     Attributes:
@@ -106,9 +106,9 @@ class SteerSettings:
             raise InputError(f"steer.regularization={self.regularization}: 0 or a number above it expected")
         self.one_pass()  # impossible values are refused, whichever solver is chosen
 
-    def one_pass(self) -> OnePassSettings:
+    def one_pass(self) -> OnePassConfig:
         """The part that is for the one-pass solver."""
-        return OnePassSettings(
+        return OnePassConfig(
             rank=self.rank,
             epsilon=self.epsilon,
             damping=self.damping,
@@ -133,22 +133,22 @@ class SteerSettings:
             epsilon=self.epsilon,
             init_std=self.init_std,
             seed=seed,
-            constant=self.form != "matrix",
+            bias=self.form != "matrix",
         )
 
 
 def fit(
     model: LanguageModel,
     corpus: Corpus,
-    what: SteerSettings,
-    how: FitSettings | None = None,
+    steer_config: SteerConfig,
+    fit_config: FitConfig | None = None,
     *,
     seed: int = 0,
     folder: Path | None = None,
     logger: Logger | None = None,
-    store: StoreSettings | None = None,
-    world: World | None = None,
-) -> tuple[Steer, Origin]:
+    store: FeatureStoreConfig | None = None,
+    process_group: ProcessGroup | None = None,
+) -> tuple[Steer, Provenance]:
     """Fit a steer on a corpus and return it with its origin: by the paper's recipe the best on dev, or in one pass.
 
     Args:
@@ -157,104 +157,133 @@ def fit(
         folder: Where checkpoints go; a fit that was stopped there goes on from the last one. None: no checkpoints.
         world: The processes that fit together, all of which call this; None: one.
     """
-    how, store, world = how or FitSettings(), store or StoreSettings(where="off"), world or World()
-    steer = what.build(model.width, seed)
+    fit_config, store, process_group = (
+        fit_config or FitConfig(),
+        store or FeatureStoreConfig(where="off"),
+        process_group or ProcessGroup(),
+    )
+    steer = steer_config.build(model.width, seed)
     source = corpus.digest()  # which texts the rows are a choice of, whatever the seed
-    corpus = corpus if how.rows is None else corpus.subset(how.rows, seed)
-    if what.solver == "one_pass":
-        found, training = _solved(model, corpus, what, how, seed, store, world)
+    corpus = corpus if fit_config.rows is None else corpus.subset(fit_config.rows, seed)
+    if steer_config.solver == "one_pass":
+        found, training = _solved(model, corpus, steer_config, fit_config, seed, store, process_group)
     else:
-        found, training = _learned(model, corpus, steer, what, how, seed, store, folder, logger, world)
-    if what.form != "matrix":  # the rows of a table that was made before there were forms name none
-        training["form"] = what.form
-    sizes = {"train_rows": len(corpus.train), "dev_rows": len(corpus.dev[: how.dev_rows])}
+        found, training = _learned(
+            model, corpus, steer, steer_config, fit_config, seed, store, folder, logger, process_group
+        )
+    if steer_config.form != "matrix":  # the rows of a table that was made before there were forms name none
+        training["form"] = steer_config.form
+    sizes = {"train_rows": len(corpus.train), "dev_rows": len(corpus.dev[: fit_config.dev_rows])}
     removed = dict(corpus.removed)
-    origin = Origin(
+    provenance = Provenance(
         model=model.name,
         fingerprint=model.head.fingerprint(),
-        meaning={what.name: what.meaning},
+        meaning={steer_config.name: steer_config.meaning},
         corpus={"name": corpus.name, "digest": corpus.digest(), "source": source, **sizes, "removed": removed},
         seed=seed,
         versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
         training=training,
     )
-    return found, origin
+    return found, provenance
 
 
 def _solved(
     model: LanguageModel,
     corpus: Corpus,
-    what: SteerSettings,
-    how: FitSettings,
+    steer_config: SteerConfig,
+    fit_config: FitConfig,
     seed: int,
-    store: StoreSettings,
-    world: World,
+    store: FeatureStoreConfig,
+    process_group: ProcessGroup,
 ) -> tuple[Steer, dict[str, Any]]:
     """By the one-pass solver; options of the other one are noted as unused."""
     if not corpus.train:
         raise InputError(f"corpus {corpus.name} has no rows to learn from; at least one is needed")
-    dev = corpus.dev[: how.dev_rows] or corpus.train[: how.dev_rows]
+    dev = corpus.dev[: fit_config.dev_rows] or corpus.train[: fit_config.dev_rows]
     label_BK = torch.tensor([[row.label] for row in corpus.train])
     steer, found = solve(
         model,
         [row.text for row in corpus.train],
         label_BK,
-        [what.name],
-        what.one_pass(),
+        [steer_config.name],
+        steer_config.one_pass(),
         unit_texts=[row.text for row in dev],
-        max_length=how.max_length,
+        max_length=fit_config.max_length,
         seed=seed,
         store=store,
-        world=world,
+        process_group=process_group,
     )
-    used = {"max_length": how.max_length, "dev_rows": how.dev_rows, "rows": how.rows}
-    options = {name: getattr(what, name) for name in ("solver", "rank", "damping", "context_damping", "permutations")}
-    unused = {name: value for name, value in asdict(how).items() if name not in used}
-    unused |= {"regularization": what.regularization, "init_std": what.init_std}
-    return steer, {**used, **options, "unused": unused, "found": found[what.name]}
+    used = {"max_length": fit_config.max_length, "dev_rows": fit_config.dev_rows, "rows": fit_config.rows}
+    options = {
+        name: getattr(steer_config, name) for name in ("solver", "rank", "damping", "context_damping", "permutations")
+    }
+    unused = {name: value for name, value in asdict(fit_config).items() if name not in used}
+    unused |= {"regularization": steer_config.regularization, "init_std": steer_config.init_std}
+    return steer, {**used, **options, "unused_options": unused, "solver_result": found[steer_config.name]}
 
 
 def _learned(
     model: LanguageModel,
     corpus: Corpus,
     steer: Steer,
-    what: SteerSettings,
-    how: FitSettings,
+    steer_config: SteerConfig,
+    fit_config: FitConfig,
     seed: int,
-    store: StoreSettings,
+    store: FeatureStoreConfig,
     folder: Path | None,
     logger: Logger | None,
-    world: World,
+    process_group: ProcessGroup,
 ) -> tuple[Steer, dict[str, Any]]:
     """By the paper's recipe."""
-    data = training_data(model, corpus, how, dimensions=len(steer.dimensions), seed=seed, store=store, world=world)
-    task = SteerTask(steer, model.head, lr=how.lr, regularization=what.regularization, stop=how.stop, world=world)
-    train(task, data, steps=how.steps, dev_every=how.dev_every, device=model.device, folder=folder, logger=logger)
-    options = {"regularization": what.regularization, "init_std": what.init_std, "solver": what.solver}
-    return task.chosen(), {**asdict(how), **options, "curve": task.curve}
+    data = training_data(
+        model, corpus, fit_config, dimensions=len(steer.dimensions), seed=seed, store=store, process_group=process_group
+    )
+    task = SteerModule(
+        steer,
+        model.head,
+        lr=fit_config.lr,
+        regularization=steer_config.regularization,
+        stop=fit_config.stop,
+        process_group=process_group,
+    )
+    train(
+        task,
+        data,
+        steps=fit_config.steps,
+        dev_every=fit_config.dev_every,
+        device=model.device,
+        folder=folder,
+        logger=logger,
+    )
+    options = {
+        "regularization": steer_config.regularization,
+        "init_std": steer_config.init_std,
+        "solver": steer_config.solver,
+    }
+    return task.chosen(), {**asdict(fit_config), **options, "curve": task.curve}
 
 
 def training_data(
     model: LanguageModel,
     corpus: Corpus,
-    how: FitSettings,
+    fit_config: FitConfig,
     *,
     dimensions: int,
     seed: int,
-    store: StoreSettings,
-    world: World | None = None,
-) -> CorpusData:
+    store: FeatureStoreConfig,
+    process_group: ProcessGroup | None = None,
+) -> SteerDataModule:
     """The batches from which the paper's recipe learns a steer of so many dimensions."""
-    extract = FeatureExtractor(model, max_length=how.max_length)
-    return CorpusData(
+    extract = FeatureExtractor(model, max_length=fit_config.max_length)
+    return SteerDataModule(
         corpus,
-        extract if how.legacy_padding else store.wrap(extract),
+        extract if fit_config.legacy_padding else store.wrap(extract),
         dimensions=dimensions,
-        batch_size=how.batch_size,
-        steps=how.steps,
-        dev_rows=how.dev_rows,
+        batch_size=fit_config.batch_size,
+        steps=fit_config.steps,
+        dev_rows=fit_config.dev_rows,
         seed=seed,
         store_all=store.everything,
-        by_batch=extract.padded if how.legacy_padding else None,
-        world=world,
+        by_batch=extract.padded if fit_config.legacy_padding else None,
+        process_group=process_group,
     )

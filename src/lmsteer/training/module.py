@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from lmsteer.data.datamodule import Batch
-from lmsteer.distributed.process_group import World
+from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.metrics.auc import auc
+from lmsteer.models.cross_entropy import nll
 from lmsteer.models.head import Head
 from lmsteer.steering.steer import Steer
 
@@ -28,7 +29,7 @@ Curve = dict[str, list[list[float]]]
 Stop = Literal["loss", "control", "none"]
 
 
-class SteerTask(pl.LightningModule):
+class SteerModule(pl.LightningModule):
     """Fit a steer by the language model's own loss on labelled text (paper, section 3).
 
     Loss is nats per token over the whole batch, of all processes; padding does not exist here. The best steer on dev is
@@ -55,7 +56,7 @@ class SteerTask(pl.LightningModule):
         lr: float = 1e-2,
         regularization: float = 0.0,
         stop: Stop = "loss",
-        world: World | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         if not lr > 0:
@@ -67,7 +68,7 @@ class SteerTask(pl.LightningModule):
         self.register_buffer("best_loss", torch.tensor(float("inf")))
         self._head = [head]  # in a list: not a submodule, so no checkpoint holds the embeddings
         self.lr, self.regularization, self.stop = lr, regularization, stop
-        self.world = world or World()
+        self.process_group = process_group or ProcessGroup()
         self.curve: Curve = {"train": [], "dev": []}
         self._dev_sums: list[tuple[float, int]] = []
         self._judged: list[tuple[float, float]] = []
@@ -75,12 +76,12 @@ class SteerTask(pl.LightningModule):
 
     def nats(self, batch: Batch) -> Tensor:
         """Cross-entropy (N,) in nats of every target in the batch."""
-        return self._head[0].nats(self.steer(batch.hidden_ND, batch.strength_NK), batch.targets_N)
+        return nll(self._head[0], self.steer(batch.hidden_ND, batch.strength_NK), batch.targets_N)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean nats per token of one batch, plus the regularization: a share whose mean over processes is the loss."""
         nats_N = self.nats(batch)
-        total, tokens = self.world.summed(nats_N.detach().sum().item(), len(nats_N))
+        total, tokens = self.process_group.all_reduce_sum(nats_N.detach().sum().item(), len(nats_N))
         if not tokens:
             raise InputError(f"step {self.global_step}: {NOTHING}, or take a larger fit.batch_size")
         if not math.isfinite(total):
@@ -93,7 +94,7 @@ class SteerTask(pl.LightningModule):
         self.log("train/loss", total / tokens, prog_bar=True)
         self.log("tokens/s", tokens / (now - self._clock), prog_bar=True)
         self._clock = now
-        loss = nats_N.sum() * (self.world.size / tokens)  # processes' gradients are averaged
+        loss = nats_N.sum() * (self.process_group.size / tokens)  # processes' gradients are averaged
         if self.regularization:
             loss = loss + self.regularization * sum(p.square().sum() for p in self.steer.parameters())
         return loss
@@ -127,7 +128,7 @@ class SteerTask(pl.LightningModule):
         Raises:
             InputError: If the labels are not of both signs.
         """
-        judged = [pair for part in self.world.gathered(self._judged) for pair in part]
+        judged = [pair for part in self.process_group.all_gather(self._judged) for pair in part]
         if {label > 0 for _, label in judged if label} != {True, False}:
             raise InputError("fit.stop=control: dev rows with labels above 0 and below 0 are needed")
         scores, labels = (np.array(column) for column in zip(*((e, y) for e, y in judged if y), strict=True))
@@ -135,7 +136,9 @@ class SteerTask(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Keep the steer if it is the best so far."""
-        total, tokens = self.world.summed(*(sum(column) for column in zip((0.0, 0), *self._dev_sums, strict=True)))
+        total, tokens = self.process_group.all_reduce_sum(
+            *(sum(column) for column in zip((0.0, 0), *self._dev_sums, strict=True))
+        )
         if not tokens:
             raise InputError(f"dev rows: {NOTHING}")
         loss = total / tokens

@@ -16,15 +16,15 @@ from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from lmsteer.data.datamodule import CorpusData
+from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.errors import InputError
-from lmsteer.storage.atomic_files import whole
-from lmsteer.training.module import SteerTask
+from lmsteer.storage.atomic_files import atomic_write
+from lmsteer.training.module import SteerModule
 
 
 def train(
-    task: SteerTask,
-    data: CorpusData,
+    task: SteerModule,
+    data: SteerDataModule,
     *,
     steps: int,
     dev_every: int,
@@ -56,13 +56,13 @@ def train(
             )
         )
     quiet_lightning()
-    several = task.world.size > 1
+    several = task.process_group.size > 1
     trainer = pl.Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
-        devices=task.world.local_size if several else [device.index] if device.index else 1,
-        num_nodes=task.world.nodes,
+        devices=task.process_group.local_size if several else [device.index] if device.index else 1,
+        num_nodes=task.process_group.nodes,
         strategy="ddp" if several else "auto",
-        plugins=TorchElasticEnvironment() if several else None,  # reads what World.join sets
+        plugins=TorchElasticEnvironment() if several else None,  # reads what ProcessGroup.join sets
         use_distributed_sampler=False,
         max_steps=steps,
         limit_val_batches=1.0 if data.dev else 0,
@@ -95,7 +95,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         data = io.BytesIO()
         torch.save(checkpoint, data)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with whole(Path(path)) as temporary:
+        with atomic_write(Path(path)) as temporary:
             temporary.write_bytes(data.getbuffer())
 
 

@@ -52,7 +52,9 @@ def agreement(source: Head, target: Head, steer: Steer, made: Steer, places: Pla
         source: Head of the shared tokens; ``target`` is that of the same tokens, in the same order.
         name: The dimension.
     """
-    ours, theirs = (_code(own, name, head) for own, head in ((steer, source), (made, target)))
+    ours, theirs = (
+        own.logit_factors(head, own.dimensions.index(name)) for own, head in ((steer, source), (made, target))
+    )
     products = torch.zeros(3, dtype=torch.float64)
     for source_CD, target_CE in zip(places.source_ND.split(CHUNK), places.target_NE.split(CHUNK), strict=True):
         p_CS = target(target_CE).softmax(-1)
@@ -64,16 +66,6 @@ def agreement(source: Head, target: Head, steer: Steer, made: Steer, places: Pla
         products += torch.stack([(p_CS * a * b).sum() for a, b in pairs]).cpu()
     wanted, got, both = products.tolist()
     return Agreement(both / (wanted * got) ** 0.5 if wanted * got else 0.0, both / got if got else 0.0)
-
-
-def _code(steer: Steer, name: str, head: Head) -> tuple[Tensor, Tensor, Tensor]:
-    """``Δlogits = h F Gᵀ + g``: the steer's first, the embeddings through its second, and through its constant part."""
-    k = steer.dimensions.index(name)
-    weight_SD, first = head.weight.float(), steer.first[k].to(head.weight.device)
-    second = weight_SD if steer.second is None else weight_SD @ steer.second[k].to(head.weight.device)
-    constant_D = first.new_zeros(steer.width) if steer.constant is None else steer.constant[k].to(first.device)
-    factor = head.scale * steer.epsilon
-    return first, second * factor, weight_SD @ constant_D * factor
 
 
 def _centered(p_CS: Tensor, shift_CS: Tensor) -> Tensor:

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from lmsteer.errors import InputError
 from lmsteer.models.head import Head
-from lmsteer.steering.composition import attributes, factors, steer_of
-from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer import Factors, Steer
 from lmsteer.transfer.linear_maps import DAMPING, centered, explained, legacy_map, procrustes, ridge
 
 Kind = Literal["states", "ridge", "procrustes", "legacy"]
@@ -105,22 +104,19 @@ def moved(steer: Steer, maps: Maps, *, scale: float = 1.0) -> Steer:
     Raises:
         InputError: If the steer has no attribute.
     """
-    own = attributes(steer)
-    if not own:
+    if not steer.attributes:
         raise InputError(f"steer of {', '.join(steer.dimensions)}: nothing to transfer; an attribute expected")
     context_ED, output_ED = maps.context_ED, scale * maps.output_ED
-    parts: dict[str, tuple[Tensor, Tensor | None]] = {}
-    for k in own:
-        first, second = factors(steer, k, steer.epsilon)
-        if second is None:
-            parts[steer.dimensions[k]] = ((context_ED @ first.double() @ output_ED.T).float(), None)
-        else:
-            both = (context_ED @ first.double()).float(), (output_ED @ second.double()).float()
-            parts[steer.dimensions[k]] = both
-    constants = None
-    if steer.constant is not None:
-        constants = {steer.dimensions[k]: (output_ED @ steer.constant[k].detach().cpu().double()).float() for k in own}
-    return steer_of(parts, epsilon=steer.epsilon, constants=constants)
+    parts: dict[str, Factors] = {}
+    biases: dict[str, Tensor | None] = {}
+    for k in steer.attributes:
+        name, (p1, p2) = steer.dimensions[k], steer.factors(k)
+        p1 = context_ED @ p1.cpu().double()
+        parts[name] = (
+            ((p1 @ output_ED.T).float(), None) if p2 is None else (p1.float(), (output_ED @ p2.cpu().double()).float())
+        )
+        biases[name] = None if steer.bias is None else (output_ED @ steer.bias[k].detach().cpu().double()).float()
+    return Steer.from_factors(parts, epsilon=steer.epsilon, biases=None if steer.bias is None else biases)
 
 
 def reconstruction(maps: Maps, anchors: Anchors, places: Places) -> dict[str, float]:

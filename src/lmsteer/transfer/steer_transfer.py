@@ -13,9 +13,8 @@ import torch
 from lmsteer.errors import InputError
 from lmsteer.models.head import Head
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.steering.composition import attributes
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Origin
+from lmsteer.steering.steer_file import Provenance
 from lmsteer.transfer.aligned_states import read_places
 from lmsteer.transfer.effect_agreement import agreement, mean_probabilities
 from lmsteer.transfer.linear_maps import DAMPING
@@ -76,13 +75,13 @@ def pair_of(source: LanguageModel, target: LanguageModel, texts: Sequence[str], 
 def transfer(
     pair: Pair,
     steer: Steer,
-    origin: Origin,
+    provenance: Provenance,
     *,
     kind: Kind = "states",
     beside: Sequence[Kind] = (),
     damping: float = DAMPING,
     seed: int = 0,
-) -> tuple[Steer, Origin]:
+) -> tuple[Steer, Provenance]:
     """Move a steer of the source to the target.
 
     Args:
@@ -98,7 +97,7 @@ def transfer(
         "kind": "transfer",
         "map": kind,
         "damping": damping,
-        "source": {"model": origin.model, "fingerprint": origin.fingerprint, "width": steer.width},
+        "source": {"model": provenance.model, "fingerprint": provenance.fingerprint, "width": steer.width},
         "shared_tokens": len(pair.anchors.weight_S),
         "tokens": [pair.source.head.vocabulary, pair.target.head.vocabulary],
         "places": len(pair.places.text_N),
@@ -108,15 +107,15 @@ def transfer(
         },
         "seed": seed,
     }
-    names = [steer.dimensions[k] for k in attributes(steer)]
-    return made, Origin(
+    names = [steer.dimensions[k] for k in steer.attributes]
+    return made, Provenance(
         model=pair.target.name,
         fingerprint=pair.target.head.fingerprint(),
-        meaning={name: origin.meaning.get(name, "") for name in names},
-        corpus=origin.corpus,
-        seed=origin.seed,
+        meaning={name: provenance.meaning.get(name, "") for name in names},
+        corpus=provenance.corpus,
+        seed=provenance.seed,
         versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
-        derivation=derivation | ({"derivation": origin.derivation} if origin.derivation else {}),
+        derivation=derivation | ({"derivation": provenance.derivation} if provenance.derivation else {}),
     )
 
 

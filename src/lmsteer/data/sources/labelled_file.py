@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.readers.table import number_of, part_files, read_table, text_of
-from lmsteer.data.splits import JUDGE, WHOLE, corpus_of_parts
+from lmsteer.data.splits import SCORER_SPLIT, WHOLE, corpus_of_parts
 from lmsteer.errors import InputError
 from lmsteer.records import Row
 
@@ -15,7 +15,7 @@ from lmsteer.records import Row
 def file(*, path: str, text: str = "text", label: str = "label") -> Corpus:
     """Rows of a TSV, CSV or JSONL file, or of a folder with files train, dev (or validation) and test of those.
 
-    A single file is parted by hash: judge .20, test .10, dev .05. A folder keeps its parts; the judge, and test or dev
+    A single file is parted by hash: scorer_split .20, test .10, dev .05. A folder keeps its parts; the scorer_split, and test or dev
     where it has none, get the same shares of its train rows, by hash.
 
     Args:
@@ -34,7 +34,7 @@ def file(*, path: str, text: str = "text", label: str = "label") -> Corpus:
     if not files:
         raise InputError(f"data.path: folder {path} has no train.tsv, train.csv or train.jsonl")
     parts = {part: list(_rows(found, text, label)) for part, found in files.items()}
-    return corpus_of_parts(source.stem, parts, judge=JUDGE)
+    return corpus_of_parts(source.stem, parts, scorer_split=SCORER_SPLIT)
 
 
 def _rows(path: Path, text: str, label: str) -> Iterator[Row]:

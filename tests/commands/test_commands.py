@@ -1,0 +1,279 @@
+"""Promises of the commands, as a user calls them, on a tiny model and a corpus of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lmsteer.evaluation.results import read_result
+from lmsteer.records import read_generations
+from lmsteer.steering.steer_file import load_steer
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["model=tiny", "data=file", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05", "logger=none"]
+QUICK = ["fit.steps=6", "fit.batch_size=4", "fit.dev_every=2", "protocol.samples=2", "protocol.prompts.own.n=4"]
+
+SCORING = ("train", "evaluate", "calibrate")
+
+
+def run(command: str, *overrides: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    if command in SCORING and not any(item.startswith("scores=") for item in overrides):
+        overrides = (*overrides, "scores=off")  # the default is the user's cache
+    if command == "train" and not any("data.store=" in item for item in overrides):
+        overrides = (*overrides, "data.store=off")
+    done = subprocess.run(
+        [sys.executable, "-m", f"src.{command}", *overrides],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The error of a refused command, which is one line and no traceback."""
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "tone.tsv"
+    words = [f"{kind}{number}" for kind in ("film", "story", "night", "storm") for number in range(4)]
+    rows = [
+        f"{' '.join(words[(n * k) % 16] for k in range(1, 11))} number {n} is {tone}\t{label}"
+        for n in range(300)
+        for tone, label in (("warm and funny", 0.8), ("dull and slow", -0.8))
+    ]
+    path.write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    run("train", *SMALL, *QUICK, f"data.path={corpus_file}", f"hydra.run.dir={folder}")
+    return folder
+
+
+def test_train_does_the_whole_job(finished_run: Path) -> None:
+    names = {
+        ".lock",
+        "config.yaml",
+        "steer.safetensors",
+        "generations.jsonl",
+        "metrics.json",
+        "timing.json",
+        "report.html",
+    }
+    names |= {"values.safetensors"}
+    assert {path.name for path in finished_run.iterdir()} == names
+    result = read_result(finished_run / "metrics.json")
+    assert [row.strength for row in result.rows] == [{}, {"tone": -5.0}, {"tone": 5.0}]
+    assert [row.method for row in result.rows] == ["plain", "lm-steer", "lm-steer"]
+    wanted = {"tone", "perplexity", "perplexity_corpus", "dist_1", "dist_2", "dist_3"}
+    assert all(set(row.metrics) == wanted for row in result.rows)
+    assert all(value.low <= value.value <= value.high for row in result.rows for value in row.metrics.values())
+    generations = read_generations(finished_run / "generations.jsonl")
+    assert len(generations) == 12
+    assert all(len(generation.texts) == 2 for generation in generations)
+    assert set(json.loads((finished_run / "timing.json").read_text())) == {"fit", "plain", "generate", "evaluate"}
+
+
+def test_a_finished_run_is_not_done_again_and_another_is_refused(finished_run: Path, corpus_file: Path) -> None:
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in finished_run.iterdir()}
+    again = [*SMALL, *QUICK, f"data.path={corpus_file}", f"hydra.run.dir={finished_run}"]
+    run("train", *again)
+    error = one_line(run("train", *again, "seed=1", expect=1))
+    assert "another configuration" in error
+    after = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in finished_run.iterdir()}
+    assert {name: after[name] for name in before if name != "config.yaml"} == {
+        name: before[name] for name in before if name != "config.yaml"
+    }
+
+
+def test_a_run_logged_to_wandb_is_logged_once_and_holds_no_key(
+    corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "0123456789abcdef" * 2 + "deadbeef"
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    options = [*SMALL[:-1], *QUICK, f"data.path={corpus_file}", "logger=wandb", f"hydra.run.dir={tmp_path / 'run'}"]
+    done = run("train", *options)
+    (logged,) = (tmp_path / "run/wandb").glob("offline-run-*")
+    assert [line for line in done.stderr.splitlines() if "wandb sync" in line] == [
+        f"W&B: logged offline; upload with: wandb sync {logged}"
+    ]
+    assert "wandb sync" not in run("train", *options).stderr
+    assert list((tmp_path / "run/wandb").glob("offline-run-*")) == [logged]
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert [path for path in files if key.encode() in path.read_bytes()] == []
+
+
+def test_the_same_run_elsewhere_is_byte_equal(finished_run: Path, corpus_file: Path, tmp_path: Path) -> None:
+    run("train", *SMALL, *QUICK, f"data.path={corpus_file}", f"hydra.run.dir={tmp_path}")
+    for name in ("config.yaml", "steer.safetensors", "generations.jsonl", "metrics.json"):
+        assert (tmp_path / name).read_bytes() == (finished_run / name).read_bytes(), name
+
+
+def test_stages_that_were_lost_are_done_again_to_the_same_bytes(
+    finished_run: Path, corpus_file: Path, tmp_path: Path
+) -> None:
+    for name in ("config.yaml", "steer.safetensors"):
+        (tmp_path / name).write_bytes((finished_run / name).read_bytes())
+    lines = (finished_run / "generations.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "metrics.json.tmp").write_text("{")
+    run("train", *SMALL, *QUICK, f"data.path={corpus_file}", f"hydra.run.dir={tmp_path}")
+    assert (tmp_path / "generations.jsonl").read_bytes() == b"".join(lines)
+    assert (tmp_path / "metrics.json").read_bytes() == (finished_run / "metrics.json").read_bytes()
+
+
+def test_an_experiment_is_a_sweep_over_seeds_that_ends_in_tables_and_is_not_done_twice(
+    corpus_file: Path, tmp_path: Path
+) -> None:
+    small = [item for item in SMALL if item != "logger=none"]
+    budget = ["protocol.kl=[1e-4,4e-4]", "protocol.strengths=[5]", "protocol.calibration_prompts=2"]
+    options = [*small, *QUICK, *budget, f"data.path={corpus_file}", f"hydra.sweep.dir={tmp_path / 'study'}"]
+    options += ["experiment=detox-offline", "protocol=attribute", "seed=0,1", f"scores={tmp_path / 'scores'}"]
+    done = run("train", *options, "logger=none")
+    folders = sorted(path for path in (tmp_path / "study").iterdir() if path.is_dir())
+    assert len(folders) == 2, "one level deep, whatever the overrides hold"
+    first, second = (read_generations(folder / "generations.jsonl") for folder in folders)
+    assert [g.texts for g in first if not g.strength] == [g.texts for g in second if not g.strength]
+    assert [g.texts for g in first if g.strength] != [g.texts for g in second if g.strength]
+    assert len(list((tmp_path / "scores/plain").glob("*.jsonl"))) == 1
+    assert {g.budget for g in first if g.strength} == {"", "kl 0.0001", "kl 0.0004"}
+    assert "±" in done.stdout
+    names = ("table.md", "table.html", "table.tex", "table.csv", "pareto.png")
+    assert all((tmp_path / "study" / name).is_file() for name in names)
+    table = (tmp_path / "study/table.md").read_text(encoding="utf-8")
+    sections = [table.index(f"Equal KL: {value} nats per token") for value in ("0.0001", "0.0004")]
+    assert sections == sorted(sections)
+    files = [path for folder in folders for path in folder.iterdir() if path.name != "config.yaml"]
+    before = [path.stat().st_mtime_ns for path in files]
+    again = run("train", *options, "logger=csv")
+    assert [path.stat().st_mtime_ns for path in files] == before
+    assert done.stdout.count("costs") > 0 == again.stdout.count("costs")
+
+
+def test_calibrate_notes_the_strength_in_the_steer_file(finished_run: Path, corpus_file: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "steer.safetensors"
+    copy.write_bytes((finished_run / "steer.safetensors").read_bytes())
+    own = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone", "protocol.prompts.own.n=4"]
+    done = run("calibrate", *own, f"steer_file={copy}", "protocol.kl=1e-3", f"hydra.run.dir={tmp_path / 'run'}")
+    steer, provenance = load_steer(copy)
+    assert [(entry["budget"], entry["strength"] > 0) for entry in provenance.calibration] == [
+        ("kl 0.001", False),
+        ("kl 0.001", True),
+    ]
+    assert all(entry["reached"] == pytest.approx(1e-3, rel=0.01) for entry in provenance.calibration)
+    assert f"{provenance.calibration[0]['strength']:+g}" in done.stdout
+    before = load_steer(finished_run / "steer.safetensors")[0]
+    assert all(a.equal(b) for a, b in zip(steer.parameters(), before.parameters(), strict=True))
+
+
+def test_generate_continues_prompts_of_a_file_with_the_steer(finished_run: Path, tmp_path: Path) -> None:
+    prompts = tmp_path / "p.jsonl"
+    prompts.write_text('{"prompt": {"text": "The film is"}}\n{"prompt": {"text": "I would like"}}\n')
+    steer = f"steer_file={finished_run / 'steer.safetensors'}"
+    small = ["model=tiny", f"prompts.path={prompts}", "samples=3", "decoding.max_new_tokens=5"]
+    run("generate", *small, steer, "strength=5", f"hydra.run.dir={tmp_path / 'a'}")
+    run("generate", *small, steer, "strength={tone:5}", f"hydra.run.dir={tmp_path / 'b'}")
+    assert (tmp_path / "a/generations.jsonl").read_bytes() == (tmp_path / "b/generations.jsonl").read_bytes()
+    generations = read_generations(tmp_path / "a/generations.jsonl")
+    assert [generation.strength for generation in generations] == [{"tone": 5.0}] * 2
+    assert [len(generation.texts) for generation in generations] == [3, 3]
+    run("generate", *small, "decoding=greedy", f"hydra.run.dir={tmp_path / 'plain'}")
+    assert read_generations(tmp_path / "plain/generations.jsonl")[0].strength == {}
+
+
+def test_evaluate_scores_a_file_as_train_does(finished_run: Path, corpus_file: Path, tmp_path: Path) -> None:
+    own = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone"]
+    run("evaluate", *own, f"generations={finished_run / 'generations.jsonl'}", f"hydra.run.dir={tmp_path / 'ours'}")
+    ours, theirs = read_result(tmp_path / "ours/metrics.json"), read_result(finished_run / "metrics.json")
+    assert [row.metrics for row in ours.rows] == [row.metrics for row in theirs.rows]
+    assert [(row.model, row.seed) for row in ours.rows] == [("tiny-0", 0)] * 3
+
+
+def test_evaluate_reads_a_plain_dexperts_file(corpus_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "dexperts.jsonl"
+    lines = [
+        {"prompt": {"text": "The film"}, "generations": [{"text": " is warm and funny"}, {"text": " is dull"}]},
+        {"prompt": {"text": "A story"}, "generations": [{"text": " of people"}, {"text": " of the storm"}]},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    own = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone", "method=dexperts"]
+    run("evaluate", *own, f"generations={path}", f"hydra.run.dir={tmp_path / 'out'}")
+    (row,) = read_result(tmp_path / "out/metrics.json").rows
+    assert (row.method, row.strength, row.metrics["tone"].n) == ("dexperts", {}, 2)
+
+
+def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
+    finished_run: Path, corpus_file: Path, tmp_path: Path
+) -> None:
+    own = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone", f"scores={tmp_path / 'scores'}"]
+    own += [f"generations={finished_run / 'generations.jsonl'}"]
+    run("evaluate", *own, f"hydra.run.dir={tmp_path / 'first'}")
+    scored = sorted((tmp_path / "scores").rglob("*.safetensors"))
+    assert len(scored) == 2, "one scorer and one judge"
+    run("evaluate", *own, f"hydra.run.dir={tmp_path / 'second'}")
+    assert sorted((tmp_path / "scores").rglob("*.safetensors")) == scored
+    first, second = ((tmp_path / name / "metrics.json").read_bytes() for name in ("first", "second"))
+    assert first == second
+    direct = read_result(finished_run / "metrics.json")
+    for row, expected in zip(read_result(tmp_path / "first/metrics.json").rows, direct.rows, strict=True):
+        values = {name: value.value for name, value in row.metrics.items()}
+        assert values == pytest.approx({name: value.value for name, value in expected.metrics.items()})
+
+
+@pytest.mark.parametrize(
+    ("command", "overrides", "message"),
+    [
+        ("train", ["+steer.rnk=3"], "steer.rnk: unknown option"),
+        ("train", ["steer.rank=0"], "steer.rank=0: an integer in [1, 32]"),
+        ("train", ["data.path=missing.tsv"], "missing.tsv"),
+        ("train", ["protocol.strengths=[0]"], "protocol.strengths=[0]"),
+        ("train", ["decoding.p=2"], "decoding.p=2"),
+        ("train", ["protocol.kl=0"], "protocol.kl=0: a finite number above 0"),
+        ("train", ["protocol.kl=[0.3,0.30]"], "protocol.kl=[0.3, 0.3]: distinct numbers expected"),
+        ("train", ["protocol.perplexity=[2,high]"], "protocol.perplexity=[2, 'high']: Input should be a valid number"),
+        ("train", ["fit.rows=1"], "fit.rows=1: 2 rows or more"),
+        ("train", ["+protocol.one_way.x=up"], "protocol.one_way={'x': 'up'}"),
+        ("calibrate", ["steer_file=missing.safetensors"], "protocol.kl and protocol.perplexity are null"),
+        ("calibrate", ["steer_file=missing.safetensors", "protocol.kl=0.3"], "missing.safetensors: no such steer file"),
+        ("train", ["decoding.max_new_tokens=126"], "exceeds the context of tiny-0, 128"),
+        ("train", ["model=hf", "model.id=/no/such/folder"], "model /no/such/folder: no such folder"),
+        ("train", ["data.path=???"], "data.path: a value is needed"),
+        ("generate", ["steer_file=missing.safetensors", "strength=5"], "missing.safetensors: no such steer file"),
+        ("generate", ["strength=5"], "there is no steer"),
+        ("generate", ["strength=high"], "strength=high: a number"),
+        ("generate", ["strength={tone:true}"], "strength={'tone': True}: a number"),
+        ("generate", ["strength=1e39"], "there is no steer"),
+        ("train", ["protocol.strengths=[1e39]"], "protocol.strengths=[1e+39]: distinct finite numbers"),
+        ("train", ["data.store=[1]"], "data.store=[1]: "),
+        ("train", ["data.store_gib={a:1}"], "data.store_gib={'a': 1}: "),
+        ("evaluate", ["generations=missing.jsonl"], "cannot read missing.jsonl"),
+        ("evaluate", ["generations=g.jsonl", "scores=/dev/null/x"], "scores=/dev/null/x: cannot be made"),
+    ],
+)
+def test_bad_input_gets_one_clear_line_and_leaves_nothing(
+    command: str, overrides: list[str], message: str, corpus_file: Path, tmp_path: Path
+) -> None:
+    base = {
+        "train": [*SMALL, f"data.path={corpus_file}"],
+        "generate": ["model=tiny"],
+        "evaluate": ["model=tiny"],
+        "calibrate": ["model=tiny"],
+    }[command]
+    kept = [item for item in base if item.split("=")[0] not in {o.split("=")[0] for o in overrides}]
+    error = one_line(run(command, *kept, *overrides, f"hydra.run.dir={tmp_path / 'out'}", expect=1))
+    assert message in error
+    assert not list((tmp_path / "out").glob("*"))

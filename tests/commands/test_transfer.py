@@ -1,0 +1,248 @@
+"""Promises of the transfer command, between tiny models of other widths and vocabularies."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from matplotlib.patches import Rectangle
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from lmsteer.cli.configuration import CONF, entry_point
+from lmsteer.commands.transfer import move
+from lmsteer.data.corpus import Corpus
+from lmsteer.errors import InputError
+from lmsteer.models.load import load_model
+from lmsteer.models.random_models import tiny
+from lmsteer.records import Row
+from lmsteer.reporting.transfer_report import kinds_figure, markdown
+from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+from lmsteer.transfer.linear_maps import legacy_map
+from lmsteer.transfer.shared_vocabulary import shared_tokens
+from lmsteer.transfer.unlabelled_texts import unlabelled
+
+TEXT = "the film is a warm and funny story about people who learn to live with what they have lost then"
+WORDS = TEXT.split()
+LINES = [" ".join(WORDS[(3 * n + k * k * (1 + n // 20)) % 20] for k in range(9)) for n in range(40)]
+
+
+def saved(folder: Path, tokenizer: PreTrainedTokenizerFast, width: int) -> Path:
+    """A random model in a folder."""
+    torch.manual_seed(5)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.2,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that is wider than the source, and whose words begin with another mark."""
+    tokenizer = Tokenizer(BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.train_from_iterator(
+        LINES, BpeTrainer(vocab_size=150, special_tokens=["<unk>", "<s>"], show_progress=False)
+    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", unk_token="<unk>")
+    return saved(tmp_path_factory.mktemp("models") / "target", fast, 48)
+
+
+@pytest.fixture(scope="module")
+def steer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("steer") / "steer.safetensors"
+    steer = Steer(32, dimensions=["mood", "dummy"], rank=4, epsilon=0.1, init_std=0.5, seed=1)
+    meaning, fingerprint = {"mood": "a good mood"}, tiny().head.fingerprint()
+    save_steer(path, steer, Provenance("tiny-0", fingerprint, meaning=meaning, corpus={"name": "moods"}, seed=7))
+    return path
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("texts") / "lines.txt"
+    path.write_text("\n".join([*LINES, "", LINES[0]]))
+    return path
+
+
+def ran(folder: Path, steer_file: Path, target: Path, texts: Path, *overrides: str) -> Steer:
+    given = [f"run_dir={folder}", f"steer_file={steer_file}", f"texts={texts}", "device=cpu", "dtype=float32"]
+    with initialize_config_dir(CONF, version_base="1.3"):
+        cfg = compose("transfer", overrides=["model=tiny", "model@to=hf", f"to.id={target}", *given, *overrides])
+    return move(cfg)
+
+
+@pytest.fixture(scope="module")
+def is_complete(tmp_path_factory: pytest.TempPathFactory, steer_file: Path, target: Path, texts: Path) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "transfer"
+    ran(folder, steer_file, target, texts, "beside=[procrustes,ridge,legacy]")
+    return folder
+
+
+def test_it_leaves_a_steer_of_the_target_and_a_report(is_complete: Path, target: Path) -> None:
+    names = {".lock", "config.yaml", "steer.safetensors", "timing.json", "transfer.md", "transfer.png"}
+    assert {path.name for path in is_complete.iterdir()} == names
+    model = load_model(str(target), device="cpu", dtype="float32")
+    steer, provenance = load_steer(is_complete / "steer.safetensors", model)
+    assert (steer.width, steer.rank, steer.dimensions) == (48, 4, ("mood",))
+    assert (provenance.meaning, provenance.corpus, provenance.seed) == ({"mood": "a good mood"}, {"name": "moods"}, 7)
+    assert (is_complete / "transfer.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_file_says_how_it_was_made(is_complete: Path, target: Path) -> None:
+    derivation = load_steer(is_complete / "steer.safetensors")[1].derivation
+    model = load_model(str(target), device="cpu", dtype="float32")
+    assert (derivation["kind"], derivation["map"], derivation["damping"]) == ("transfer", "states", 1e-3)
+    assert derivation["source"]["model"] == "tiny-0"
+    assert derivation["source"]["fingerprint"] == tiny().head.fingerprint()
+    assert derivation["texts"]["n"] == 40
+    assert derivation["shared_tokens"] == len(shared_tokens(tiny(), model)[0]) > 20
+    assert set(derivation["held_out"]) == {"states", "procrustes", "ridge", "legacy"}
+    for found in derivation["held_out"].values():
+        assert -1 <= found["effect"]["mood"]["correlation"] <= 1
+        assert found["r2"]["states"] <= 1
+
+
+def test_the_same_command_gives_the_same_bytes(
+    is_complete: Path, steer_file: Path, target: Path, texts: Path, tmp_path: Path
+) -> None:
+    ran(tmp_path / "again", steer_file, target, texts, "beside=[procrustes,ridge,legacy]")
+    for name in ("steer.safetensors", "transfer.md", "transfer.png"):
+        assert (tmp_path / "again" / name).read_bytes() == (is_complete / name).read_bytes()
+
+
+def test_a_finished_run_is_not_made_again(
+    is_complete: Path, steer_file: Path, target: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmsteer.commands.transfer.made", None)
+    ran(is_complete, steer_file, target, texts, "beside=[procrustes,ridge,legacy]")
+    with pytest.raises(InputError, match="another configuration"):
+        ran(is_complete, steer_file, target, texts)
+
+
+def test_kinds_differ_and_the_chosen_one_is_used(
+    is_complete: Path, steer_file: Path, target: Path, texts: Path, tmp_path: Path
+) -> None:
+    made = ran(tmp_path / "ridge", steer_file, target, texts, "kind=ridge", "beside=[]")
+    assert list(load_steer(tmp_path / "ridge" / "steer.safetensors")[1].derivation["held_out"]) == ["ridge"]
+    states = load_steer(is_complete / "steer.safetensors")[0]
+    assert not torch.allclose(made.matrix(0).T, states.matrix(0).T, rtol=0.1)
+
+
+def test_the_steer_serves_the_target_alone(is_complete: Path) -> None:
+    with pytest.raises(InputError, match="fitted for model target"):
+        load_steer(is_complete / "steer.safetensors", tiny())
+
+
+def test_the_report_and_the_picture_tell_every_kind(is_complete: Path) -> None:
+    derivation = load_steer(is_complete / "steer.safetensors")[1].derivation
+    text = markdown("target", derivation)
+    for kind, found in derivation["held_out"].items():
+        assert f"| {kind} | mood | {found['r2']['states']:.2f} |" in text
+    places = [text.index(f"| {kind} |") for kind in ("states", "procrustes", "ridge", "legacy")]
+    assert places == sorted(places)
+    (axes,) = kinds_figure(derivation).axes
+    widths = [patch.get_width() for patch in axes.patches if isinstance(patch, Rectangle)]
+    kinds = ("states", "procrustes", "ridge", "legacy")
+    drawn = [derivation["held_out"][kind]["effect"]["mood"]["correlation"] for kind in kinds]
+    assert np.allclose(widths, drawn)
+
+
+def one_line(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -> str:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # put back afterwards
+    monkeypatch.setattr(sys, "argv", ["transfer", "model=tiny", *overrides, f"hydra.run.dir={folder}"])
+    with pytest.raises(SystemExit) as caught:
+        entry_point("transfer")(move)()
+    said = str(caught.value)
+    assert "\n" not in said
+    assert not list(folder.glob("*"))
+    return said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model@to=tiny", "texts=TEXTS"], "Error: steer_file: a value is needed"),
+        (["steer_file=STEER", "texts=TEXTS"], "Error: You must specify 'model@to'"),
+        (["steer_file=STEER", "model@to=tiny", "texts=nowhere.txt"], "Error: texts=nowhere.txt: cannot be read"),
+        (["steer_file=STEER", "model@to=tiny", "texts=TEXTS"], "Error: models tiny-0 and tiny-0 are the same"),
+        (["steer_file=STEER", "model@to=tiny", "to.seed=1", "texts=TEXTS", "rows=5"], "Error: texts lines.txt: 5; 20"),
+        (["steer_file=STEER", "model@to=tiny", "to.sed=1", "texts=TEXTS"], "Error: Could not override 'to.sed'"),
+        (["steer_file=STEER", "model@to=tiny", "texts=TEXTS", "kind=magic"], "Error: kind='magic': Input should be"),
+        (["steer_file=STEER", "model@to=tiny", "texts=TEXTS", "damping=-1"], "Error: damping=-1: Input should be"),
+        (["steer_file=STEER", "model.seed=1", "model@to=tiny", "texts=TEXTS"], "Error: STEER: fitted for model tiny-0"),
+    ],
+)
+def test_wrong_values_end_in_one_line_and_leave_nothing(
+    overrides: list[str],
+    message: str,
+    steer_file: Path,
+    texts: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def named(text: str) -> str:
+        return text.replace("STEER", str(steer_file)).replace("TEXTS", str(texts))
+
+    said = one_line(monkeypatch, tmp_path / "out", *map(named, overrides))
+    assert said.startswith(named(message))
+
+
+def test_models_without_a_shared_vocabulary_end_in_one_line(
+    steer_file: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = Tokenizer(BPE({sign: n for n, sign in enumerate(["<s>", "我", "们"])}, [], unk_token="<s>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=foreign, bos_token="<s>", unk_token="<s>")
+    folder = saved(tmp_path / "foreign", tokenizer, 16)
+    said = one_line(
+        monkeypatch, tmp_path / "out", f"steer_file={steer_file}", f"texts={texts}", "model@to=hf", f"to.id={folder}"
+    )
+    assert "have no token in common" in said
+
+
+def test_the_lines_of_a_file_count_once_and_are_spread_evenly(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("\n".join(["a", "", "b", "a", "c", "d", "e"]))
+    assert unlabelled(None, tmp_path / "t.txt", n=9) == ("t.txt", ["a", "b", "c", "d", "e"])
+    assert unlabelled(None, tmp_path / "t.txt", n=2) == ("t.txt", ["a", "c"])
+    with pytest.raises(InputError, match="a file or a corpus expected"):
+        unlabelled(None, None, n=2)
+
+
+def test_the_texts_of_a_corpus_are_those_of_its_training_part_whatever_the_labels() -> None:
+    one = Corpus("mine", (Row("a", 1.0), Row("b", -1.0)), test=(Row("c", 1.0),))
+    other = Corpus("mine", (Row("a", -0.5), Row("b", 0.5)))
+    assert unlabelled(one, None, n=5) == unlabelled(other, None, n=5) == ("mine", ["a", "b"])
+
+
+def test_a_derived_steer_keeps_its_own_derivation(steer_file: Path, target: Path, texts: Path, tmp_path: Path) -> None:
+    steer, provenance = load_steer(steer_file)
+    fields: dict[str, Any] = json.loads(json.dumps(provenance.__dict__))
+    save_steer(tmp_path / "s.safetensors", steer, Provenance(**fields | {"derivation": {"kind": "composition"}}))
+    ran(tmp_path / "run", tmp_path / "s.safetensors", target, texts, "beside=[]")
+    derivation = load_steer(tmp_path / "run" / "steer.safetensors")[1].derivation
+    assert derivation["derivation"] == {"kind": "composition"}
+
+
+def test_the_papers_transfer_is_used_at_a_tenth_of_the_strength(
+    steer_file: Path, target: Path, texts: Path, tmp_path: Path
+) -> None:
+    model = load_model(str(target), device="cpu", dtype="float32")
+    made = ran(tmp_path / "run", steer_file, target, texts, "kind=legacy", "beside=[]")
+    ours, theirs = shared_tokens(tiny(), model)
+    h = legacy_map(model.head.weight[theirs], tiny().head.weight[ours]).T
+    w = load_steer(steer_file)[0].matrix(0).T.detach().double()
+    torch.testing.assert_close(made.matrix(0).T.detach().double(), 0.1 * h.T @ w @ h, rtol=1e-3, atol=1e-6)

@@ -1,0 +1,90 @@
+"""A corpus of one's own: every format alike, every bad line named."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from lmsteer.data.sources.labelled_file import file
+from lmsteer.errors import InputError
+from lmsteer.records import Row
+
+ROWS = [(f'text {i}, with "quotes', round(i / 200 - 1, 3)) for i in range(401)]
+
+
+def write(path: Path, rows: list[tuple[str, float]], names: tuple[str, str] = ("text", "label")) -> Path:
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows), "utf-8")
+    elif path.suffix == ".csv":
+        with path.open("w", encoding="utf-8", newline="") as target:
+            csv.writer(target).writerows([names, *rows])
+    else:
+        path.write_text("".join(f"{text}\t{label}\n" for text, label in [names, *rows]), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".csv", ".jsonl"])
+def test_every_format_gives_the_same_rows_and_parts(suffix: str, tmp_path: Path) -> None:
+    corpus = file(path=str(write(tmp_path / f"formality{suffix}", ROWS)))
+    assert corpus.name == "formality"
+    parts = (corpus.train, corpus.dev, corpus.test, corpus.scorer_split)
+    assert {row for part in parts for row in part} == {Row(text, label) for text, label in ROWS}
+    other = file(path=str(write(tmp_path / "other.jsonl", ROWS)))
+    assert parts == (other.train, other.dev, other.test, other.scorer_split)
+    assert all(parts)
+
+
+def test_columns_may_have_other_names(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", ROWS, names=("sentence", "score"))
+    plain = file(path=str(write(tmp_path / "b.tsv", ROWS)))
+    assert file(path=str(path), text="sentence", label="score").train == plain.train
+
+
+def test_a_folder_keeps_its_parts_and_lends_train_rows_to_the_judge(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", ROWS[:300])
+    write(tmp_path / "validation.jsonl", ROWS[300:350])
+    write(tmp_path / "test.tsv", ROWS[350:])
+    corpus = file(path=str(tmp_path))
+    assert corpus.dev == tuple(Row(*row) for row in ROWS[300:350])
+    assert corpus.test == tuple(Row(*row) for row in ROWS[350:])
+    assert {*corpus.train, *corpus.scorer_split} == {Row(*row) for row in ROWS[:300]}
+    assert 30 < len(corpus.scorer_split) < 90
+
+
+def test_a_folder_with_train_rows_alone_is_parted_as_a_file_is(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    alone, single = file(path=str(write(folder / "train.csv", ROWS).parent)), file(path=str(folder / "train.csv"))
+    assert (alone.train, alone.dev, alone.test, alone.scorer_split) == (
+        single.train,
+        single.dev,
+        single.test,
+        single.scorer_split,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("b\t1.01", r"mine\.tsv, line 3: label is 1\.01; allowed are numbers from -1 to 1"),
+        ("b\tnan", r"line 3: label is nan; allowed are numbers from -1 to 1"),
+        ("b\t1e999", r"line 3: label is inf"),
+        ("b\t-inf", r"line 3: label is -inf"),
+        ("b\tpositive", r"line 3: label is 'positive'; a number is needed"),
+        (" \t1", r"line 3: text is ' '; a text that is not empty is needed"),
+        ("b", r"line 3: 1 fields; 2 expected"),
+    ],
+)
+def test_a_bad_line_is_refused_by_its_number(line: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.tsv"
+    path.write_text(f"text\tlabel\na\t1\n{line}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        file(path=str(path))
+
+
+def test_a_path_without_a_corpus_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data\.path: .*none\.tsv does not exist"):
+        file(path=str(tmp_path / "none.tsv"))
+    with pytest.raises(InputError, match=r"has no train\.tsv, train\.csv or train\.jsonl"):
+        file(path=str(tmp_path))

@@ -1,0 +1,239 @@
+"""Promises of several processes that do one run together."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.several import ENVIRONMENT, settings
+from tests.tone import write_tone
+
+from lmsteer.cli.launch import launch
+from lmsteer.data.corpus import Corpus
+from lmsteer.data.feature_store import FeatureStoreConfig
+from lmsteer.distributed.process_group import ProcessGroup, TrainerConfig
+from lmsteer.errors import InputError
+from lmsteer.generation.generator import Generator
+from lmsteer.generation.sampling import Nucleus
+from lmsteer.models.random_models import tiny
+from lmsteer.records import Prompt, Row
+from lmsteer.runs.run import Run
+from lmsteer.steering.steer import Steer
+from lmsteer.training.fit import FitConfig, SteerConfig, fit
+
+WHAT = SteerConfig(name="tone", rank=4, epsilon=0.05, regularization=1e-3)
+FITS = {
+    "loss": FitConfig(steps=20, batch_size=8, dev_every=5, dev_rows=20),
+    "control": FitConfig(steps=20, batch_size=3, dev_every=5, dev_rows=19, stop="control"),
+    "stored": FitConfig(steps=20, batch_size=8, dev_every=5, dev_rows=20),
+}
+STRENGTHS = [{}, {"tone": -3.0}, {"tone": 3.0, "dummy": 1.0}]
+TEXTS = ["The film is", "This is not the worst thing that", "I would", "people who learn to live with what they", "and"]
+
+
+def corpus() -> Corpus:
+    """Texts of very different lengths, some of one token, of which nothing can be learned."""
+    told = {1.0: "warm and funny", -1.0: "dull, slow and far too long"}
+    rows = [
+        Row(f"{'the story ' * (n % 7)}number {n} is {told[label]}" if n % 9 else "a" * (label > 0) or "b", label)
+        for n in range(40)
+        for label in (1.0, -1.0)
+    ]
+    return Corpus("toy", tuple(rows[:60]), tuple(rows[60:]))
+
+
+def generator(batch_size: int = 6) -> Generator:
+    prompts = [Prompt(f"id-{number}", text) for number, text in enumerate(TEXTS)]
+    fit_config = Nucleus(max_new_tokens=6)
+    return Generator(tiny(), prompts, decoding=fit_config, samples=3, batch_size=batch_size, prompts_name="test")
+
+
+def steer() -> Steer:
+    return Steer(32, dimensions=["tone", "dummy"], rank=4, epsilon=0.1, init_std=0.5, seed=1)
+
+
+def in_one_pass(process_group: ProcessGroup, folder: Path) -> None:
+    """A steer of one pass, its residuals kept."""
+    steer_config = replace(WHAT, solver="one_pass", rank=2, permutations=39)
+    found, provenance = fit(
+        tiny(),
+        corpus(),
+        steer_config,
+        store=FeatureStoreConfig(where=str(folder / "kept")),
+        process_group=process_group,
+    )
+    save_file(dict(found.state_dict()), folder / f"one_pass-{process_group.rank}-of-{process_group.size}.safetensors")
+    (folder / f"found-{process_group.rank}-of-{process_group.size}.json").write_text(
+        json.dumps(provenance.training["solver_result"])
+    )
+
+
+def everything(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> None:
+    """Fit in several ways, then write generations into the folder of the configuration."""
+    torch.set_num_threads(1)
+    folder = Path(config["folder"])
+    assert process_group.gather_in_order(process_group.shard(range(11))) == list(range(11))
+    assert process_group.broadcast(process_group.rank) == 0
+    assert process_group.all_gather(process_group.rank) == list(range(process_group.size))
+    assert process_group.all_reduce_sum(process_group.rank, 0.5) == [
+        sum(range(process_group.size)),
+        process_group.size / 2,
+    ]
+    for name, fit_config in FITS.items():
+        store = FeatureStoreConfig(where=str(folder / f"store-{process_group.size}") if name == "stored" else "off")
+        found, provenance = fit(tiny(), corpus(), WHAT, fit_config, store=store, process_group=process_group)
+        mine = folder / f"{name}-{process_group.rank}-of-{process_group.size}"
+        save_file(dict(found.state_dict()), mine.with_suffix(".safetensors"))
+        mine.with_suffix(".json").write_text(json.dumps(provenance.training["curve"]))
+    in_one_pass(process_group, folder)
+    run = Run(folder / "run", "seed: 0\n", process_group)
+    run.begin()
+    for size in (6, 15):  # nine batches, and one of each strength
+        generator(size).write(
+            folder / f"{size}-{process_group.size}.jsonl", STRENGTHS, steer(), process_group=process_group
+        )
+    generator(15).write(folder / f"one-{process_group.size}.jsonl", STRENGTHS[2:], steer(), process_group=process_group)
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """What one process and several have made of the same."""
+    place = tmp_path_factory.mktemp("world")
+    threads = torch.get_num_threads()
+    everything({"folder": str(place)}, "", ProcessGroup())
+    torch.set_num_threads(threads)
+    launch(everything, settings(request.param) | {"folder": str(place)})
+    return place, request.param
+
+
+@pytest.mark.parametrize("name", list(FITS))
+def test_several_processes_fit_the_weights_of_one(folder: tuple[Path, int], name: str) -> None:
+    place, size = folder
+    alone = load_file(place / f"{name}-0-of-1.safetensors")
+    for rank in range(size):
+        together = load_file(place / f"{name}-{rank}-of-{size}.safetensors")
+        for key, weights in alone.items():
+            torch.testing.assert_close(together[key], weights, rtol=0, atol=1e-5)
+    assert len({(place / f"{name}-{rank}-of-{size}.safetensors").read_bytes() for rank in range(size)}) == 1
+
+
+@pytest.mark.parametrize("name", list(FITS))
+def test_losses_and_dev_figures_are_those_of_the_whole_batch(folder: tuple[Path, int], name: str) -> None:
+    place, size = folder
+    alone, together = (json.loads((place / f"{name}-0-of-{n}.json").read_text()) for n in (1, size))
+    assert set(alone) == set(together) >= {"train", "dev"}
+    for key, curve in alone.items():
+        torch.testing.assert_close(torch.tensor(together[key]), torch.tensor(curve), rtol=1e-5, atol=1e-5)
+
+
+def test_sums_of_several_processes_give_the_one_pass_steer_of_one(folder: tuple[Path, int]) -> None:
+    place, size = folder
+    alone = load_file(place / "one_pass-0-of-1.safetensors")
+    matrix = alone["first"][0] @ alone["second"][0].T
+    for rank in range(size):
+        together = load_file(place / f"one_pass-{rank}-of-{size}.safetensors")
+        torch.testing.assert_close(together["first"][0] @ together["second"][0].T, matrix, rtol=1e-3, atol=1e-4)
+    one, several = (json.loads((place / f"found-0-of-{n}.json").read_text()) for n in (1, size))
+    torch.testing.assert_close(torch.tensor(several["spectrum"]), torch.tensor(one["spectrum"]), rtol=1e-5, atol=1e-7)
+    assert several["null"]["above"] == one["null"]["above"]
+
+
+def test_generations_of_several_processes_are_those_of_one(folder: tuple[Path, int]) -> None:
+    place, size = folder
+    for name in ("6", "15", "one"):
+        assert (place / f"{name}-{size}.jsonl").read_bytes() == (place / f"{name}-1.jsonl").read_bytes()
+    assert not list(place.glob("*.part"))
+
+
+def interrupted(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> None:
+    """Die in the middle: the first after two of its batches, the other after one and half a line."""
+    torch.set_num_threads(1)
+    path = Path(config["folder"]) / "cut.jsonl"
+    writing = generator()
+    original, written = writing.batch, []
+
+    def batch(*given: Any) -> Any:
+        if config["die"] and len(written) == 2 - process_group.rank:
+            part = path.with_name(f"{path.name}.{process_group.rank}-of-{process_group.size}.part")
+            part.write_bytes(part.read_bytes() + b'{"id": "ha')
+            raise InputError(f"died after {len(written)}")
+        written.append(given)
+        return original(*given)
+
+    writing.batch = batch  # type: ignore[method-assign]
+    writing.write(path, STRENGTHS, steer(), process_group=process_group)
+    (Path(config["folder"]) / f"batches-{process_group.rank}").write_text(str(len(written)))
+
+
+def test_generation_of_several_processes_goes_on_where_each_stopped(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    generator().write(tmp_path / "whole.jsonl", STRENGTHS, steer())
+    torch.set_num_threads(threads)
+    with pytest.raises(InputError, match="died after"):
+        launch(interrupted, settings(2) | {"folder": str(tmp_path), "die": True})
+    (tmp_path / "cut.jsonl.0-of-3.part").write_text("of another number of processes\n")
+    launch(interrupted, settings(2) | {"folder": str(tmp_path), "die": False})
+    assert (tmp_path / "cut.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    batches = sum(int((tmp_path / f"batches-{rank}").read_text()) for rank in range(2))
+    assert batches < 9, "some were there"
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_numbers_of_processes() -> None:
+    assert TrainerConfig(strategy="ddp", devices=3).processes(gpus=0) == 3
+    assert TrainerConfig(strategy="ddp", devices="auto").processes(gpus=4) == 4
+    with pytest.raises(InputError, match="no GPU is used here"):
+        TrainerConfig(strategy="ddp", devices="auto").processes(gpus=0)
+    with pytest.raises(InputError, match="shows 2 GPU"):
+        TrainerConfig(strategy="ddp", devices=3).processes(gpus=2)
+    with pytest.raises(InputError, match=r"trainer\.devices=0"):
+        TrainerConfig(strategy="ddp", devices=0)
+    with pytest.raises(InputError, match="trainer=ddp takes more"):
+        TrainerConfig(devices=2)
+
+
+def test_fewer_rows_than_processes_and_padded_batches_are_refused() -> None:
+    process_group = ProcessGroup(rank=0, size=9)
+    for fit_config in (FITS["loss"], replace(FITS["control"], dev_rows=8, batch_size=9)):
+        with pytest.raises(InputError, match=r"(batch_size|dev rows): 8, but 9 processes"):
+            fit(tiny(), corpus(), WHAT, fit_config, process_group=process_group)
+    with pytest.raises(InputError, match="legacy_padding: one process"):
+        fit(
+            tiny(),
+            corpus(),
+            WHAT,
+            replace(FITS["loss"], legacy_padding=True),
+            process_group=ProcessGroup(rank=0, size=2),
+        )
+
+
+def test_a_whole_run_of_two_processes_generates_and_measures_what_one_does(tmp_path: Path) -> None:
+    """From one steer on, as the weights agree to 1e-5 only."""
+    fitted = ["fit.steps=6", "fit.batch_size=4", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05"]
+    small = ["protocol.samples=2", "protocol.prompts.own.n=5", "protocol.batch_size=4", "protocol.perplexity=1.2"]
+    kept = ["logger=none", "scores=off", "data.store=off", "data=file", f"data.path={write_tone(tmp_path, rows=200)}"]
+    command = [sys.executable, "-m", "src.train", "model=tiny", *fitted, *small, *kept]
+    two, one = tmp_path / "two", tmp_path / "one"
+
+    def train(*overrides: str) -> str:
+        done = subprocess.run([*command, *overrides], capture_output=True, text=True, env=ENVIRONMENT, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    said = train("trainer=ddp", "trainer.devices=2", f"hydra.run.dir={two}")
+    assert said.count("report: ") == 1, "one process prints"
+    one.mkdir()
+    for name in ("config.yaml", "steer.safetensors"):
+        shutil.copy(two / name, one / name)
+    train(f"hydra.run.dir={one}")
+    for name in ("steer.safetensors", "generations.jsonl", "metrics.json", "values.safetensors"):
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
+    assert "finished already" in train("trainer=ddp", "trainer.devices=2", f"hydra.run.dir={two}")

@@ -1,0 +1,214 @@
+"""Promises of calibration: the strength that reaches a budget is found, or refused by name."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lmsteer.data.prompts.prompt_sets import PromptSet
+from lmsteer.errors import InputError
+from lmsteer.evaluation.calibration import calibrations, with_calibrations
+from lmsteer.evaluation.plan import Plan
+from lmsteer.evaluation.protocol import Protocol
+from lmsteer.generation.generator import Generator
+from lmsteer.generation.plain_texts import PlainTexts
+from lmsteer.generation.sampling import Nucleus
+from lmsteer.metrics.functional import perplexity
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.records import Generation, Prompt, read_generations
+from lmsteer.scoring.perplexity import continuation_nll
+from lmsteer.steering.budget import Budget
+from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+from lmsteer.steering.strength_search import TOLERANCE, Unreachable, calibrate
+
+PROMPTS = [Prompt(str(number), f"prompt {number} of some") for number in range(6)]
+
+
+def prompt_set(name: str) -> PromptSet:
+    return PromptSet(name, tuple(replace(prompt, text=f"{name} {prompt.text}") for prompt in PROMPTS))
+
+
+PROTOCOL = Protocol(
+    name="toy",
+    metric="tone",
+    prompts={"a": lambda: prompt_set("first"), "b": lambda: prompt_set("second")},
+    one_way={"b": "positive"},
+    strengths=(-3.0, 3.0),
+    samples=8,
+    calibration_prompts=4,
+)
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize("rate", [1e-3, 0.02, 3.0])
+def test_the_strength_of_a_quadratic_cost_is_found_in_few_tries(direction: int, rate: float) -> None:
+    found = calibrate(lambda v: rate * v * v, Budget("kl", 0.3), direction=direction, start=5.0, at_zero=0.0)
+    assert found.strength == pytest.approx(direction * math.sqrt(0.3 / rate), rel=0.01)
+    assert found.reached == pytest.approx(rate * found.strength**2)
+    assert len(found.tried) <= 6
+    assert (found.strength, found.reached) in found.tried
+
+
+@pytest.mark.parametrize("bend", [0.5, 1.0, 4.0])
+def test_the_strength_of_a_bent_cost_is_found_within_the_tolerance(bend: float) -> None:
+    found = calibrate(
+        lambda v: 1 - 0.1 * math.sin(abs(v)) + abs(v / 7) ** bend, Budget("perplexity", 2.0), direction=1, start=5.0,
+        at_zero=1.0,
+    )  # fmt: skip
+    assert abs(found.reached - 2.0) <= 2.0 * TOLERANCE["perplexity"]
+
+
+def test_what_cannot_be_reached_is_refused() -> None:
+    with pytest.raises(Unreachable, match=r"perplexity ×2: strength \+1000 costs 1\.5 only"):
+        calibrate(lambda v: 1.5, Budget("perplexity", 2.0), direction=1, start=5.0, at_zero=1.0)
+    with pytest.raises(Unreachable, match=r"kl 0\.3: strength 0 costs 0\.5 already"):
+        calibrate(lambda v: v * v, Budget("kl", 0.3), direction=1, start=5.0, at_zero=0.5)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("kl", 0.0), ("kl", -1.0), ("perplexity", 1.0), ("perplexity", math.inf)])
+def test_budgets_out_of_range_are_refused(kind: str, value: float) -> None:
+    with pytest.raises(InputError, match=rf"protocol\.{kind}="):
+        Budget(kind, value)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def plan(tiny_model: LanguageModel, steer: Steer) -> Plan:
+    protocol = replace(PROTOCOL, kl=0.2, perplexity=1.1)
+    return Plan(tiny_model, steer.dimensions, protocol, Nucleus(p=1.0, max_new_tokens=6))
+
+
+def plain_texts(plan: Plan) -> list[Generation]:
+    return [g for generator in plan.generators.values() for batch in generator.run([{}]) for g in batch]
+
+
+@torch.inference_mode()
+def test_the_calibrated_strength_has_the_divergence_that_a_naive_count_gives(plan: Plan, steer: Steer) -> None:
+    plan.protocol = replace(plan.protocol, perplexity=None)
+    found = calibrations(plan, plain_texts(plan), steer)
+    assert [entry["strength"] > 0 for entry in found] == [False, True]
+    for entry in found:
+        sets = {"first"} if entry["strength"] < 0 else {"first", "second"}
+        assert entry["prompts"] == dict.fromkeys(sorted(sets), 4)
+        chosen = [g for g in plain_texts(plan) if g.prompts in sets and int(g.prompt.id) < 4]
+        total, count = 0.0, 0
+        for g in chosen:
+            for text in g.texts:
+                ids = plan.model.tokenizer(g.prompt.text + text, return_tensors="pt")["input_ids"]
+                first = len(plan.model.tokenizer(g.prompt.text)["input_ids"])
+                hidden = plan.model.hidden(ids)[0, first - 1 : -1]
+                strength = steer.strengths({"sentiment": entry["strength"]})[None]
+                steered, plain = (plan.model.head(x).log_softmax(-1) for x in (steer(hidden, strength), hidden))
+                total += (steered.exp() * (steered - plain)).sum().item()
+                count += len(hidden)
+        assert total / count == pytest.approx(entry["reached"], rel=0.01)
+        assert entry["reached"] == pytest.approx(0.2, rel=TOLERANCE["kl"])
+
+
+def test_each_budget_of_a_list_has_its_strength_and_its_row(plan: Plan, steer: Steer) -> None:
+    plan.protocol = replace(plan.protocol, kl=[0.3, 0.1, 0.2], perplexity=None, strengths=(3.0,))
+    found = calibrations(plan, plain_texts(plan), steer)
+    assert [entry["budget"] for entry in found] == ["kl 0.3", "kl 0.1", "kl 0.2"]
+    assert [entry["reached"] for entry in found] == [pytest.approx(value, rel=0.01) for value in (0.3, 0.1, 0.2)]
+    assert found[1]["strength"] < found[2]["strength"] < found[0]["strength"]
+    assert plan.calibrated(found) == found
+    rows = plan.settings("a", found)
+    assert [budget for _, budget in rows] == ["", "kl 0.3", "kl 0.1", "kl 0.2"]
+    assert [strength["sentiment"] for strength, _ in rows] == [3.0, *(entry["strength"] for entry in found)]
+
+
+def test_the_calibrated_strength_has_the_perplexity_it_says(plan: Plan, steer: Steer) -> None:
+    plan.protocol = replace(plan.protocol, kl=None, strengths=(3.0,))
+    (entry,) = calibrations(plan, plain_texts(plan), steer)
+
+    def mean_perplexity(strength: dict[str, float]) -> float:
+        texts = [
+            g
+            for calibration_generators in plan.calibration_generators.values()
+            for batch in calibration_generators.run([strength], steer)
+            for g in batch
+        ]
+        pairs = [(g.prompt.text, text) for g in texts for text in g.texts]
+        nats, tokens = continuation_nll(plan.model, *map(list, zip(*pairs, strict=True)))
+        return float(perplexity(nats[:, None], tokens[:, None]).mean())
+
+    ratio = mean_perplexity({"sentiment": entry["strength"]}) / mean_perplexity({})
+    assert entry["reached"] == pytest.approx(ratio, rel=1e-3)
+    assert entry["reached"] == pytest.approx(1.1, rel=2 * TOLERANCE["perplexity"])
+
+
+def test_a_cost_that_jumps_over_the_budget_ends_at_the_nearest_strength(capsys: pytest.CaptureFixture[str]) -> None:
+    def cost(v: float) -> float:
+        return 1.0 + (v > 3) * 9.0 + v / 1000
+
+    found = calibrate(cost, Budget("perplexity", 2.0), direction=1, start=5.0, at_zero=1.0)
+    assert found.reached < 1.1
+    assert "the cost jumps" in capsys.readouterr().out
+
+
+def test_a_budget_out_of_reach_is_noted_and_gets_no_row(
+    plan: Plan, steer: Steer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan.protocol = replace(plan.protocol, kl=1e3, perplexity=None)
+    found = calibrations(plan, plain_texts(plan), steer)
+    assert [entry["strength"] for entry in found] == [None, None]
+    assert all("only" in entry["unreachable"] for entry in found)
+    assert capsys.readouterr().out.count("it gets no row") == 2
+    assert plan.settings("b", found) == [({"sentiment": 3.0}, "")]
+
+
+def test_each_set_gets_the_strengths_of_its_directions(plan: Plan) -> None:
+    own = {"budget": "kl 0.2", "protocol": "toy", "dimension": "sentiment", "fixed_strengths": {}}
+    others = [own | {"strength": 9.0, key: value} for key, value in (("protocol", "x"), ("budget", "kl 1"))]
+    out_of_reach = own | {"budget": "perplexity ×1.1", "strength": None}
+    calibration = [own | {"strength": -2.5}, own | {"strength": 2.0}, *others, out_of_reach]
+    assert plan.settings("a", calibration) == [
+        ({"sentiment": -3.0}, ""),
+        ({"sentiment": 3.0}, ""),
+        ({"sentiment": -2.5}, "kl 0.2"),
+        ({"sentiment": 2.0}, "kl 0.2"),
+    ]
+    assert plan.settings("b", calibration) == [({"sentiment": 3.0}, ""), ({"sentiment": 2.0}, "kl 0.2")]
+
+
+def test_the_dummy_is_on_where_the_protocol_wants_it_and_the_steer_has_one(tiny_model: LanguageModel) -> None:
+    protocol = replace(PROTOCOL, dummy=1.0)
+    with_dummy, without = (Plan(tiny_model, names, protocol, Nucleus()) for names in (("tone", "dummy"), ("tone",)))
+    assert with_dummy.settings("b", []) == [({"tone": 3.0, "dummy": 1.0}, "")]
+    assert without.settings("b", []) == [({"tone": 3.0}, "")]
+
+
+def test_calibrations_are_noted_in_the_file_and_replace_those_of_the_same_kind(tmp_path: Path, steer: Steer) -> None:
+    def entry(strength: float, protocol: str = "p") -> dict[str, object]:
+        direction = 1 if strength > 0 else -1
+        known = {"budget": "kl 0.3", "dimension": "sentiment", "protocol": protocol}
+        return known | {"strength": strength, "direction": direction}
+
+    provenance = Provenance(model="m", fingerprint="f", calibration=[entry(1.0), entry(-1.0), entry(1.5, "q")])
+    save_steer(tmp_path / "steer.safetensors", steer, with_calibrations(provenance, [entry(2.0)]))
+    again, read = load_steer(tmp_path / "steer.safetensors")
+    assert [(e["strength"], e["protocol"]) for e in read.calibration] == [(-1.0, "p"), (1.5, "q"), (2.0, "p")]
+    torch.testing.assert_close(again.p1, steer.p1, rtol=0, atol=0)
+
+
+def test_plain_texts_are_generated_once_and_are_those_of_the_generator(
+    tmp_path: Path, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def generator(**changes: int) -> Generator:
+        how = {"samples": 2, "seed": 0, **changes}
+        return Generator(tiny_model, PROMPTS, decoding=Nucleus(max_new_tokens=3), likelihoods=True, **how)
+
+    kept = PlainTexts(tmp_path / "kept")
+    generator().write(tmp_path / "own.jsonl", [{}])
+    kept.write(generator(), tmp_path / "first.jsonl")
+    assert (tmp_path / "first.jsonl").read_bytes() == (tmp_path / "own.jsonl").read_bytes()
+    kept.write(generator(seed=1), tmp_path / "other.jsonl")
+    assert read_generations(tmp_path / "other.jsonl") != read_generations(tmp_path / "own.jsonl")
+    monkeypatch.setattr(Generator, "write", None)
+    kept.write(generator(), tmp_path / "again.jsonl")
+    assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "own.jsonl").read_bytes()
+    monkeypatch.setattr("lmsteer.generation.generator._code", lambda: "another decode loop")
+    with pytest.raises(TypeError, match="not callable"):  # it generates anew
+        kept.write(generator(), tmp_path / "further.jsonl")

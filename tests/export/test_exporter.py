@@ -1,0 +1,305 @@
+"""Promises of exported folders and of the commands export and convert: whole or absent, and loadable."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+import lmsteer
+from lmsteer.cli.configuration import CONF, entry_point
+from lmsteer.commands.convert import convert
+from lmsteer.commands.export import export
+from lmsteer.errors import InputError
+from lmsteer.evaluation.results import Result, ResultRow, Value, write_result
+from lmsteer.export.exporter import Export, base_of, write_whole
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.random_models import tiny
+from lmsteer.runs.run import CONFIG
+from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+
+IDS = torch.tensor([[5, 17, 3, 260, 99]])
+CHECKPOINT = {
+    *("README.md", "config.json", "config.yaml", "generation_config.json", "model.safetensors"),
+    *("tokenizer.json", "tokenizer_config.json"),
+}
+
+
+@pytest.fixture
+def steer_file(tiny_model: LanguageModel, steer: Steer, tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    provenance = Provenance(
+        model="tiny-0", fingerprint=tiny_model.head.fingerprint(), meaning={"sentiment": "cheerful"}
+    )
+    save_steer(folder / "steer.safetensors", steer, provenance)
+    return folder / "steer.safetensors"
+
+
+def exported(*overrides: str) -> Path:
+    """What ``python -m src.export model=tiny`` does."""
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return export(compose("export", overrides=["model=tiny", "device=cpu", "dtype=float32", *overrides]))
+
+
+def logits(lm: PreTrainedModel) -> torch.Tensor:
+    with torch.no_grad():
+        return lm(input_ids=IDS).logits
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def code_of(card: Path) -> str:
+    found = re.search(r"```python\n(.*?)```", card.read_text(encoding="utf-8"), re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_a_checkpoint_is_the_steered_model_and_its_card_loads_it(
+    steer_file: Path, tiny_model: LanguageModel, steer: Steer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = exported(f"steer_file={steer_file}", "strength={sentiment:3,dummy:1}", f"run_dir={tmp_path / 'out'}")
+    assert set(content(folder)) == CHECKPOINT
+    monkeypatch.chdir(folder)
+    found: dict[str, Any] = {}
+    exec(code_of(folder / "README.md"), found)
+    with steer.apply(tiny_model.lm, torch.tensor([[3.0, 1.0]])) as lm:
+        torch.testing.assert_close(logits(found["model"]), logits(lm), rtol=0, atol=1e-4)
+    assert found["tokenizer"]("The film")["input_ids"] == tiny_model.tokenizer("The film")["input_ids"]
+
+
+@pytest.mark.parametrize("option", ["out", "hydra.run.dir"])
+def test_the_command_takes_the_folder_by_either_name(
+    steer_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    given = ["model=tiny", "device=cpu", f"steer_file={steer_file}", "form=factors", f"{option}={tmp_path / 'out'}"]
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # put back afterwards
+    monkeypatch.setattr(sys, "argv", ["export", *given])
+    entry_point("export")(export)()
+    assert set(content(tmp_path / "out")) == {"README.md", "config.yaml", "steer.safetensors"}
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+    monkeypatch.setattr(sys, "argv", ["export", *given, "form=checkpoint"])
+    with pytest.raises(SystemExit, match=r"^Error: a checkpoint needs a strength other than 0[^\n]*$"):
+        entry_point("export")(export)()
+
+
+def test_a_bare_strength_is_that_of_the_first_dimension(steer_file: Path, tmp_path: Path) -> None:
+    bare = exported(f"steer_file={steer_file}", "strength=3", f"run_dir={tmp_path / 'a'}")
+    named = exported(f"steer_file={steer_file}", "strength={sentiment:3}", f"run_dir={tmp_path / 'b'}")
+    assert content(bare) == content(named)
+
+
+def test_factors_are_the_steer_file_itself_and_the_card_uses_it(
+    steer_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = exported(f"steer_file={steer_file}", "form=factors", f"run_dir={tmp_path / 'out'}")
+    assert set(content(folder)) == {"README.md", "config.yaml", "steer.safetensors"}
+    assert content(folder)["steer.safetensors"] == steer_file.read_bytes()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(lmsteer, "load_model", lambda id: tiny())
+    found: dict[str, Any] = {}
+    exec(code_of(folder / "README.md"), found)
+    plain = lmsteer.generate(tiny(), ["I think that"])
+    assert found["generations"][0].prompt == plain[0].prompt
+    assert found["generations"][0].texts != plain[0].texts
+
+
+def test_the_card_has_what_was_measured_beside_the_steer(steer_file: Path, tmp_path: Path) -> None:
+    measured = {"tone": Value(value=0.625, low=0.5, high=0.75, n=9, scorer="perplexity_model")}
+    rows = [
+        ResultRow(model="tiny-0", method="lm-steer", seed=0, prompts="p", strength={"sentiment": 3.0}, metrics=measured)
+    ]
+    write_result(steer_file.with_name("metrics.json"), Result(protocol={"name": "mine"}, rows=rows))
+    out = f"run_dir={tmp_path / 'out'}"
+    card = (exported(f"steer_file={steer_file}", "strength=3", out) / "README.md").read_text()
+    assert r".62 \[.50, .75\]" in card
+    assert "The row sentiment +3 was measured at the strength of this checkpoint." in card
+    rows[0].metrics.clear()
+    write_result(steer_file.with_name("metrics.json"), Result(protocol={"name": "mine"}, rows=rows))
+    with pytest.raises(InputError, match="another configuration"):
+        exported(f"steer_file={steer_file}", "strength=3", out)
+
+
+def test_the_same_command_writes_the_same_bytes_once_and_no_path_of_the_machine(
+    steer_file: Path, tmp_path: Path
+) -> None:
+    command = [f"steer_file={steer_file}", "strength=3"]
+    first = exported(*command, f"run_dir={tmp_path / 'a'}")
+    before = {path: path.stat().st_mtime_ns for path in first.iterdir()}
+    exported(*command, f"run_dir={tmp_path / 'a'}")
+    assert {path: path.stat().st_mtime_ns for path in first.iterdir()} == before
+    assert content(exported(*command, f"run_dir={tmp_path / 'b'}")) == content(first)
+    assert not any(str(tmp_path).encode() in file for file in content(first).values())
+    with pytest.raises(InputError, match="another configuration"):
+        exported(f"steer_file={steer_file}", "strength=4", f"run_dir={tmp_path / 'a'}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], "a checkpoint needs a strength other than 0.*of sentiment, dummy"),
+        (["strength=0"], "a checkpoint needs a strength other than 0"),
+        (["strength={mood:3}"], "strength mood=3.0: the steer's dimensions are sentiment, dummy"),
+        (["strength=high"], "strength=high: a number"),
+        (["strength=inf"], "strength sentiment=inf: a finite number"),
+        (["strength=1e39"], "strength sentiment=1e\\+39: a finite number"),
+        (["strength=3", "form=factors"], "form=factors keeps every strength"),
+        (["strength=3", "form=gguf"], "form='gguf': Input should be 'checkpoint' or 'factors'"),
+        (["strength=3", "dtype=float16"], "dtype='float16'"),
+        (["strength=3", "model.seed=1"], "fitted for model tiny-0"),
+        (["strength=3", "steer_file=missing.safetensors"], "missing.safetensors: no such steer file"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_in_one_line_and_leaves_nothing(
+    steer_file: Path, tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    place = tmp_path / "exports"
+    with pytest.raises(InputError, match=message) as caught:
+        exported(f"steer_file={steer_file}", f"run_dir={place / 'out'}", *overrides)
+    assert "\n" not in str(caught.value)
+    assert not place.exists()
+
+
+def test_a_head_beyond_float32_is_refused(steer_file: Path, tmp_path: Path) -> None:
+    steer, provenance = load_steer(steer_file)
+    with torch.no_grad():
+        steer.p1.mul_(1e12)
+    save_steer(tmp_path / "large.safetensors", steer, provenance)
+    with pytest.raises(InputError, match="folded head is not finite"):
+        exported(f"steer_file={tmp_path / 'large.safetensors'}", "strength=1e38", f"run_dir={tmp_path / 'out'}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_something_else_stays_as_it_is(steer_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/letter.txt").write_text("dear")
+    with pytest.raises(InputError, match=r"holds letter\.txt but no config\.yaml"):
+        exported(f"steer_file={steer_file}", "strength=3", f"run_dir={tmp_path / 'out'}")
+    assert content(tmp_path / "out") == {"letter.txt": b"dear"}
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "run"}
+
+
+def half(place: Path) -> None:
+    (place / "half").write_text("half")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, InputError, OSError])
+def test_what_is_interrupted_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    def write(place: Path) -> None:
+        half(place)
+        raise error("stop")
+
+    (tmp_path / "out").mkdir()
+    with pytest.raises(error, match="stop"):
+        write_whole(tmp_path / "out", "a: 1\n", write)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert content(tmp_path / "out") == {}
+
+
+def test_what_was_killed_is_done_again_from_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as killed:  # as by a signal, after which nobody clears up
+        killed.setattr("shutil.rmtree", lambda *given, **how: None)
+        with pytest.raises(InputError):
+            write_whole(tmp_path / "out", "a: 1\n", _stop(half))
+    assert {path.name for path in tmp_path.iterdir()} == {".out.unfinished"}
+    write_whole(tmp_path / "out", "a: 2\n", lambda place: (place / "whole").write_text("whole"))  # type: ignore[arg-type,return-value]
+    assert content(tmp_path) == {"out/config.yaml": b"a: 2\n", "out/whole": b"whole"}
+
+
+def _stop(write: Callable[[Path], None]) -> Callable[[Path], None]:
+    def stopped(place: Path) -> None:
+        write(place)
+        raise InputError("stop")
+
+    return stopped
+
+
+def test_a_finished_folder_is_not_written_again(tmp_path: Path) -> None:
+    write_whole(tmp_path / "out", "a: 1\n", half)
+    write_whole(tmp_path / "out", "a: 1\n", _stop(half))
+    with pytest.raises(InputError, match="another configuration"):
+        write_whole(tmp_path / "out", "a: 2\n", half)
+
+
+def test_every_file_can_be_read_by_those_who_can_read_the_first(steer_file: Path, tmp_path: Path) -> None:
+    folder = exported(f"steer_file={steer_file}", "strength=3", f"run_dir={tmp_path / 'out'}")
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+
+def test_the_base_model_is_named_by_its_id_on_the_hub_only_if_it_came_by_it(
+    tiny_model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert base_of(tiny_model).hub_id == ""
+    assert base_of(tiny_model, "org/own").hub_id == "org/own"
+    monkeypatch.setattr(tiny_model.lm.config, "_commit_hash", "c0ffee", raising=False)
+    monkeypatch.setattr(tiny_model.lm, "name_or_path", "org/name")
+    assert (base_of(tiny_model).hub_id, base_of(tiny_model).revision) == ("org/name", "c0ffee")
+    monkeypatch.setattr(tiny_model.lm, "name_or_path", str(tmp_path))
+    assert (base_of(tiny_model).hub_id, base_of(tiny_model).revision) == ("", "")
+    monkeypatch.setattr(tiny_model, "name", "smollm2")
+    assert base_of(tiny_model).loading == "lmsteer.smollm2()"
+    assert "Q4_1" in base_of(tiny_model).note
+
+
+def test_the_options_of_the_card_reach_it(steer_file: Path, tmp_path: Path) -> None:
+    given = ["strength=3", "base_model=org/name", "license=cc0-1.0", f"run_dir={tmp_path / 'out'}"]
+    card = (exported(f"steer_file={steer_file}", *given) / "README.md").read_text()
+    read = yaml.safe_load(card.split("---\n")[1])
+    assert (read["base_model"], read["license"]) == ("org/name", "cc0-1.0")
+
+
+def test_the_library_exports_without_a_configuration(
+    steer_file: Path, tiny_model: LanguageModel, tmp_path: Path
+) -> None:
+    Export(tiny_model, steer_file).checkpoint(tmp_path / "out", {"sentiment": 3.0})
+    assert (tmp_path / "out" / CONFIG).is_file()
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").config.tie_word_embeddings is False
+
+
+def converted(*overrides: str) -> Path:
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return convert(compose("convert", overrides=["model=tiny", "device=cpu", "dtype=float32", *overrides]))
+
+
+def test_a_reference_checkpoint_becomes_a_steer_file_that_can_be_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = {name: torch.randn(2, 32, 4) for name in ("projector1", "projector2")}
+    torch.save([argparse.Namespace(model_name="gpt2", epsilon=0.05), state, 9], tmp_path / "c.pt")
+    path = converted(f"checkpoint={tmp_path / 'c.pt'}", "names=[detox,dummy]", f"run_dir={tmp_path / 'steer'}")
+    steer, provenance = load_steer(path, tiny())
+    assert steer.dimensions == ("detox", "dummy")
+    assert torch.equal(steer.p1, state["projector1"])
+    said = capsys.readouterr().out
+    assert "dimensions detox, dummy, rank 4, epsilon 0.05; its model: gpt2, taken for tiny-0" in said
+    card = exported(f"steer_file={path}", "strength=2", f"run_dir={tmp_path / 'out'}") / "README.md"
+    assert f"derived: digest {provenance.derivation['digest']}; kind reference" in card.read_text()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["names=detox"], "names='detox'"),
+        (["names=[a,b]", "epsilon=x"], "epsilon='x'"),
+        (["names=[a,a]", "epsilon=1e-3"], "distinct non-empty names"),
+        (["names=[a,b,c]", "epsilon=1e-3"], "a name for each expected"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused_in_one_line_and_leaves_nothing(
+    tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    torch.save([None, {name: torch.randn(2, 32, 4) for name in ("projector1", "projector2")}, 9], tmp_path / "c.pt")
+    with pytest.raises(InputError, match=message) as caught:
+        converted(f"checkpoint={tmp_path / 'c.pt'}", f"run_dir={tmp_path / 'steer'}", *overrides)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "steer").exists()

@@ -1,0 +1,204 @@
+"""Promises of the model card: whatever names and texts are in it, it says what was made and measured, and no more."""
+
+import ast
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from lmsteer.evaluation.results import Result, ResultRow, Value
+from lmsteer.export.checkpoint import NextToken
+from lmsteer.export.model_card import Base, Folded, card, escaped
+from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer_file import Provenance
+
+HOSTILE = '<script>alert(1)</script> | `x` [a](http://b) \n# heading\n---\n"}: \\'
+BASE = Base("small", hub_id="org/small", revision="c0ffee", license="mit")
+STEER = Steer(8, dimensions=["mood", "dummy"], rank=2)
+PROVENANCE = Provenance(
+    model="small",
+    fingerprint="f" * 64,
+    meaning={"mood": "cheerful"},
+    corpus={"name": "letters", "train_rows": 12, "dev_rows": 3, "digest": "d" * 64, "removed": {"duplicates": 1}},
+    seed=7,
+    versions={"lmsteer": "0.1.0"},
+    training={"steps": 100, "lr": 0.01, "curve": {"dev": [[0, 5.5], [25, 4.25], [100, 4.0]]}},
+    calibration=[
+        {"dimension": "mood", "strength": 2.5, "budget": "kl 0.3", "protocol": "letters", "direction": 1},
+        {"dimension": "mood", "strength": None, "budget": "kl 9", "protocol": "letters", "direction": 1},
+    ],
+)
+FOLDED = Folded({"mood": 5.0}, "float32", "The film", [3, 4], (NextToken(9, " is", -0.125, -2.5),))
+
+
+def value(of: float, **other: Any) -> Value:
+    return Value(**{"value": of, "low": of - 0.05, "high": of + 0.05, "n": 40, "scorer": "perplexity_model"} | other)
+
+
+def row(strength: dict[str, float], positivity: float) -> ResultRow:
+    method = "lm-steer" if strength else "plain"
+    return ResultRow(
+        model="small", method=method, seed=7, prompts="p", strength=strength, metrics={"positivity": value(positivity)}
+    )
+
+
+RESULT = Result(protocol={"n_prompts": 40, "samples": 5}, rows=[row({}, 0.5), row({"mood": 5.0}, 0.8)])
+
+
+def made(**changed: Any) -> str:
+    given: dict[str, Any] = {
+        "base": BASE,
+        "steer": STEER,
+        "provenance": PROVENANCE,
+        "digest": "a" * 64,
+        "folded": FOLDED,
+    }
+    given |= {"result": RESULT} | changed
+    return card(given.pop("base"), given.pop("steer"), given.pop("provenance"), **given)
+
+
+def front_matter(text: str) -> dict[str, Any]:
+    """What stands between the first line and the next line of three dashes, as the hub reads it."""
+    found = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
+    assert found
+    read = yaml.safe_load(found[1])
+    assert isinstance(read, dict)
+    return read
+
+
+def parsed(text: str) -> list[Token]:
+    """The tokens of Markdown behind the front matter, those inside paragraphs and cells too."""
+    body = text.split("\n---\n", 1)[1]
+    tokens = MarkdownIt("commonmark").enable("table").parse(body)
+    return [inner for token in tokens for inner in (token, *(token.children or ()))]
+
+
+def shown(text: str) -> str:
+    """What a reader sees."""
+    return " ".join(token.content for token in parsed(text) if token.type in ("text", "code_inline", "fence"))
+
+
+def test_the_front_matter_names_base_library_and_license() -> None:
+    assert front_matter(made()) == {
+        "base_model": "org/small",
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "license": "mit",
+        "tags": ["lm-steer", "steering", "controlled-text-generation"],
+    }
+
+
+def test_a_steer_alone_has_no_license_but_the_one_that_is_given() -> None:
+    assert "license" not in front_matter(made(folded=None))
+    assert front_matter(made(folded=None, license="cc0-1.0"))["license"] == "cc0-1.0"
+    assert front_matter(made(folded=None))["library_name"] == "lmsteer"
+
+
+def test_what_is_not_known_of_the_base_model_is_not_invented() -> None:
+    text = made(base=Base("mine"))
+    assert not {"base_model", "license"} & set(front_matter(text))
+    assert "The license of the base model is not known here" in shown(text)
+
+
+def test_it_says_what_was_measured_with_intervals_and_at_which_strength() -> None:
+    text = shown(made())
+    assert ".80 [.75, .85] +.30" in text
+    assert "positivity by judge rises from .50 to .80 (+30 points, 95 % intervals apart)" in text
+    assert "40 prompts × 5 samples" in text
+    assert "The row mood +5 was measured at the strength of this checkpoint." in text
+    other = shown(made(folded=replace(FOLDED, strength={"mood": 4.0})))
+    assert "No row was measured at the strength of this checkpoint, mood +4: its own effect is not known." in other
+    dummy = shown(made(folded=replace(FOLDED, strength={"mood": 5.0, "dummy": 1.0})))
+    assert "No row was measured at the strength of this checkpoint" in dummy
+    zero = shown(made(folded=replace(FOLDED, strength={"mood": 5.0, "dummy": 0.0})))
+    assert "was measured at the strength of this checkpoint." in zero
+
+
+def test_without_a_measurement_no_effect_is_claimed() -> None:
+    text = shown(made(result=None))
+    assert "Nothing was measured with this steer, so no effect is claimed." in text
+    assert "rises" not in text
+
+
+def test_it_says_how_the_steer_was_made() -> None:
+    text = shown(made())
+    assert "corpus: name letters; train rows 12; dev rows 3; digest " + "d" * 64 in text
+    assert "steps 100; lr 0.01; dev loss in nats per token 5.500 → 4.000" in text
+    assert "calibrated strengths: mood +2.5 for kl 0.3 (letters)" in text
+    assert "kl 9" not in text
+    assert "f" * 64 in text
+    assert "a" * 64 in text
+    assert "cheerful" in text
+    assert "derived" not in text
+    assert "derived: kind sum; of a, b" in shown(
+        made(provenance=replace(PROVENANCE, derivation={"kind": "sum", "of": ["a", "b"]}))
+    )
+
+
+def test_its_limits_are_said_and_toxic_corpora_named() -> None:
+    assert "not a safety system" in shown(made())
+    assert "offensive" not in shown(made())
+    toxic = row({}, 0.5).model_copy(update={"metrics": {"toxicity_probability": value(0.5)}})
+    assert "offensive language" in shown(made(result=Result(protocol={}, rows=[toxic])))
+
+
+def test_a_checkpoint_can_be_checked_by_its_next_tokens() -> None:
+    text = shown(made())
+    assert '"The film"' in text
+    assert "token ids 3, 4" in text
+    assert '" is" 9 -0.12 -2.50' in " ".join(text.split())
+
+
+@pytest.mark.parametrize("folded", [FOLDED, None])
+def test_the_python_in_it_is_python(folded: Folded | None) -> None:
+    steer = Steer(8, dimensions=[HOSTILE], rank=2)
+    (code,) = (token.content for token in parsed(made(steer=steer, folded=folded)) if token.type == "fence")
+    strings = [node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)]
+    assert ("." if folded else HOSTILE) in strings
+    assert folded is not None or {"org/small", "c0ffee"} <= set(strings)
+
+
+@pytest.mark.parametrize(
+    "folded", [Folded({HOSTILE: 5.0}, HOSTILE, HOSTILE, [1], (NextToken(1, HOSTILE, -1.0, -2.0),)), None]
+)
+def test_hostile_names_stay_names(folded: Folded | None) -> None:
+    steer = Steer(8, dimensions=[HOSTILE, "dummy"], rank=2)
+    provenance = Provenance(
+        model=HOSTILE,
+        fingerprint=HOSTILE,
+        meaning={HOSTILE: HOSTILE},
+        corpus={"name": HOSTILE},
+        training={HOSTILE: HOSTILE},
+        derivation={HOSTILE: [HOSTILE]},
+    )
+    rows = [row({}, 0.5), row({HOSTILE: 5.0}, 0.8)]
+    rows = [one.model_copy(update={"model": HOSTILE}) for one in rows] + rows
+    result = Result(
+        protocol={"perplexity_model": HOSTILE, "n_prompts": 1, "samples": 1, "scorers": {HOSTILE: HOSTILE}}, rows=rows
+    )
+    base = Base(HOSTILE, hub_id=HOSTILE, revision=HOSTILE, license=HOSTILE, note=HOSTILE)
+    text = made(base=base, steer=steer, provenance=provenance, folded=folded, result=result, license=HOSTILE)
+    calm = made(folded=FOLDED if folded else None, base=replace(BASE, note="note"))
+    assert front_matter(text)["base_model"] == front_matter(text)["license"] == HOSTILE
+    hostile, plain = parsed(text), parsed(calm)
+    assert not [token for token in hostile if token.type in ("html_block", "html_inline")]
+    for kind in ("heading_open", "fence", "link_open", "table_open", "hr", "em_open"):
+        assert sum(t.type == kind for t in hostile) == sum(t.type == kind for t in plain), kind
+    assert {token.attrs["href"] for token in hostile if token.type == "link_open"} == {
+        "https://arxiv.org/abs/2305.12798"
+    }
+    assert '<script>alert(1)</script> | `x` [a](http://b) # heading --- "}: \\' in shown(text)
+
+
+@pytest.mark.parametrize("text", ["a|b", "*a*", "`a`", "<b>", "[a](b)", "$x$", "a\nb", "~~a~~", "\\", "1. plain_text"])
+def test_an_escaped_text_is_read_as_it_was(text: str) -> None:
+    (cell,) = (token for token in parsed(f"\n---\n| {escaped(text)} |\n| --- |") if token.type == "inline")
+    assert "".join(token.content for token in cell.children or ()) == " ".join(text.split())
+
+
+def test_half_a_character_can_be_written() -> None:
+    assert made(base=Base("a\ud800b")).encode().count(b"a?b") > 0

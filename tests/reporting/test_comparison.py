@@ -1,0 +1,192 @@
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.handmade_runs import made, write_run
+
+from lmsteer.errors import InputError
+from lmsteer.evaluation.comparable import FinishedRun, read_run
+from lmsteer.metrics.classes import PromptMetric
+from lmsteer.metrics.intervals import Interval
+from lmsteer.metrics.paired_test import Sample, paired_change
+from lmsteer.reporting.comparison import ComparisonRow, compare_runs
+
+TOXICITY = "expected_maximum_toxicity"
+PLAIN = {TOXICITY: [0.5, 0.7, 0.9, 0.3], "perplexity": [10.0, 12.0, 14.0, 16.0]}
+SEEDS = ([0.1, 0.2, 0.3, 0.4], [0.3, 0.2, 0.1, 0.0], [0.2, 0.2, 0.5, 0.3])
+PERPLEXITIES = ([12.0, 13.0, 14.0, 15.0], [20.0, 22.0, 24.0, 26.0], [11.0, 12.0, 13.0, 14.0])
+
+
+def runs_of(tmp_path: Path, **changes: object) -> list[FinishedRun]:
+    """Three seeds, each with the same plain texts and a steered row."""
+    found = []
+    for seed, (toxicity, perplexity) in enumerate(zip(SEEDS, PERPLEXITIES, strict=True)):
+        steered = made({TOXICITY: toxicity, "perplexity": perplexity}, {"detox": 5.0}, seed=seed, **changes)
+        found.append(read_run(write_run(tmp_path / f"seed-{seed}", [made(PLAIN, seed=seed), steered])))
+    return found
+
+
+def steered(rows: list[ComparisonRow]) -> ComparisonRow:
+    (row,) = (row for row in rows if not row.is_plain)
+    return row
+
+
+def test_seeds_are_averaged_as_by_hand(tmp_path: Path) -> None:
+    row = steered(compare_runs(runs_of(tmp_path)).rows)
+    measured = row.metrics[TOXICITY]
+    assert row.seeds == (0, 1, 2)
+    assert measured.sample.columns[0].tolist() == pytest.approx([0.2, 0.2, 0.3, 0.7 / 3])
+    assert measured.interval.value == pytest.approx(statistics.mean([0.25, 0.15, 0.3]))
+    assert measured.sd == pytest.approx(statistics.stdev([0.25, 0.15, 0.3]))
+    assert row.metrics["perplexity"].sd == pytest.approx(statistics.stdev([13.5, 23.0, 12.5]))
+    assert (measured.interval.n, measured.scorer) == (4, "words")
+
+
+def test_one_seed_has_the_values_of_its_run_and_no_deviation(tmp_path: Path) -> None:
+    (run, *_) = runs_of(tmp_path)
+    for row, own in zip(compare_runs([run]).rows, run.result.rows, strict=True):
+        for name, measured in row.metrics.items():
+            value = own.metrics[name]
+            assert measured.interval == Interval(value.value, value.low, value.high, value.n)
+            assert measured.sd is None
+
+
+def test_the_same_plain_texts_count_once_and_other_ones_again(tmp_path: Path) -> None:
+    runs = runs_of(tmp_path)
+    plain = next(row for row in compare_runs(runs).rows if row.is_plain)
+    assert len(plain.seeds) == 1
+    assert plain.metrics[TOXICITY].sd is None
+    other = read_run(write_run(tmp_path / "other", [made(PLAIN | {TOXICITY: [0.5, 0.7, 0.9, 0.4]})]))
+    plain = next(row for row in compare_runs([*runs, other]).rows if row.is_plain)
+    assert plain.metrics[TOXICITY].interval.value == pytest.approx((0.6 + 0.625) / 2)
+    assert plain.metrics[TOXICITY].sd is not None
+
+
+def test_a_run_given_twice_counts_once_and_another_of_the_same_seed_is_refused(tmp_path: Path) -> None:
+    runs = runs_of(tmp_path)
+    assert steered(compare_runs([*runs, runs[1]]).rows).seeds == (0, 1, 2)
+    clash = made({TOXICITY: [0.9] * 4, "perplexity": [9.0] * 4}, {"detox": 5.0}, seed=1)
+    other = read_run(write_run(tmp_path / "clash", [clash]))
+    with pytest.raises(InputError, match=r"seed-1 and .*clash: both have lm-steer, detox \+5 of seed 1 .*give one"):
+        compare_runs([*runs, other])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": {"rank": 8, "steps": 200}},
+        {"strength": {"detox": 4.0}},
+        {"method": "other"},
+        {"budget": "kl 0.3"},
+        {"model": "gpt2"},
+    ],
+)
+def test_rows_that_differ_in_more_than_the_seed_stand_apart(changes: dict[str, object], tmp_path: Path) -> None:
+    run, *_ = runs_of(tmp_path)
+    values = {TOXICITY: SEEDS[1], "perplexity": PERPLEXITIES[1]}
+    row = {"strength": {"detox": 5.0}, "seed": 1} | changes
+    other = read_run(write_run(tmp_path / "other", [made(values, **row)]))  # type: ignore[arg-type]
+    assert [len(row.seeds) for row in compare_runs([run, other]).rows] == [1, 1, 1]
+
+
+def test_calibrated_strengths_of_seeds_are_one_row_of_each_direction(tmp_path: Path) -> None:
+    runs = [
+        read_run(
+            write_run(
+                tmp_path / str(seed),
+                [
+                    made({TOXICITY: SEEDS[seed]}, {"detox": sign * size, "dummy": 1.0}, seed=seed, budget="kl 0.3")
+                    for sign in (1, -1)
+                ],
+            )
+        )
+        for seed, size in enumerate((2.0, 3.0, 4.5))
+    ]
+    up, down = compare_runs(runs).rows
+    assert up.strength == pytest.approx({"detox": 19 / 6, "dummy": 1.0})
+    assert up.strength_label == "detox +3.167 (+2 to +4.5), dummy +1"
+    assert down.strength_label == "detox -3.167 (-4.5 to -2), dummy +1"
+
+
+def test_seeds_of_different_prompts_are_refused_with_their_folders_and_counts(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "a", [made({TOXICITY: SEEDS[0]}, {"detox": 5.0}, seed=0)])
+    second = write_run(tmp_path / "b", [made({TOXICITY: SEEDS[1][:3]}, {"detox": 5.0}, n=3, seed=1)])
+    message = r"a, .*b: runs that differ by their seed: 3 prompts are not the 4 of the other row \(3 are in both\)"
+    with pytest.raises(InputError, match=message):
+        compare_runs([read_run(first), read_run(second)])
+
+
+def test_a_prompt_without_a_value_is_left_out_where_it_has_none(tmp_path: Path) -> None:
+    nan = float("nan")
+    values = ([10.0, 20.0, nan, 40.0], [30.0, nan, nan, 50.0])
+    runs = [
+        read_run(write_run(tmp_path / str(seed), [made({"perplexity": own}, {"detox": 5.0}, seed=seed)]))
+        for seed, own in enumerate(values)
+    ]
+    measured = steered(compare_runs(runs).rows).metrics["perplexity"]
+    assert measured.interval.value == pytest.approx((20 + 20 + 45) / 3)
+    assert measured.interval.n == 3
+    assert measured.sd == pytest.approx(statistics.stdev([70 / 3, 40]))
+
+
+def test_corpus_perplexity_is_that_of_the_texts_of_all_seeds(tmp_path: Path) -> None:
+    totals = ([[10, 5], [20, 10], [30, 10], [5, 5]], [[12, 6], [8, 4], [9, 9], [40, 20]])
+    runs = [
+        read_run(write_run(tmp_path / str(seed), [made({"perplexity_corpus": own}, {"detox": 5.0}, seed=seed)]))
+        for seed, own in enumerate(totals)
+    ]
+    nats, tokens = (sum(pair[place] for own in totals for pair in own) for place in (0, 1))
+    measured = steered(compare_runs(runs).rows).metrics["perplexity_corpus"]
+    assert measured.interval.value == pytest.approx(np.exp(nats / tokens))
+    assert measured.sd == pytest.approx(statistics.stdev([np.exp(65 / 30), np.exp(69 / 39)]))
+
+
+def test_changes_are_paired_with_the_plain_model_of_the_same_prompts(tmp_path: Path) -> None:
+    found = compare_runs(runs_of(tmp_path))
+    place = found.rows.index(steered(found.rows))
+    prompts = tuple(f"prompt {i}" for i in range(4))
+    before = Sample(prompts, (np.array(PLAIN[TOXICITY]),))
+    after = Sample(prompts, (np.mean(SEEDS, axis=0),))
+    assert found.changes[place, TOXICITY] == paired_change(before, after, PromptMetric.statistic)
+    assert found.changes[place, "perplexity"].change == pytest.approx((13.5 + 23 + 12.5) / 3 / 13)
+    assert not any(row.is_plain for place, row in enumerate(found.rows) if place in found.references)
+
+
+def test_any_row_can_be_what_the_others_are_compared_with(tmp_path: Path) -> None:
+    runs = runs_of(tmp_path)
+    for name in ("lm-steer", "lm-steer/detox +5"):
+        found = compare_runs(runs, against=name)
+        (plain,) = (place for place, row in enumerate(found.rows) if row.is_plain)
+        assert set(found.references) == {plain}
+        assert found.changes[plain, TOXICITY].change == pytest.approx(0.6 - 0.7 / 3)
+    with pytest.raises(InputError, match=r"--against gedi: no such row .* is expected: plain, lm-steer/detox \+5"):
+        compare_runs(runs, against="gedi")
+    more = read_run(write_run(tmp_path / "more", [made({TOXICITY: SEEDS[0]}, {"detox": 2.0})]))
+    with pytest.raises(
+        InputError, match=r"--against lm-steer: several rows .*: lm-steer/detox \+5, lm-steer/detox \+2"
+    ):
+        compare_runs([*runs, more], against="lm-steer")
+
+
+def test_a_prompt_set_without_the_row_of_comparison_has_no_changes(tmp_path: Path) -> None:
+    sets = {name: {"n": 4, "digest": name} for name in ("neutral", "negative")}
+    rows = [made(PLAIN, prompts=name) for name in sets]
+    rows.append(made({TOXICITY: SEEDS[0]}, {"detox": 5.0}, prompts="neutral"))
+    found = compare_runs([read_run(write_run(tmp_path / "run", rows, prompts=sets))], against="lm-steer")
+    assert found.references == {0: 2}
+
+
+def test_texts_of_an_unknown_model_are_compared_with_the_only_plain_one(tmp_path: Path) -> None:
+    other = made(PLAIN, method="dexperts", model="unknown")
+    rows = [made(PLAIN), other, made(PLAIN, model="second")]
+    found = compare_runs([read_run(write_run(tmp_path / "one", rows[:2]))])
+    assert found.references == {1: 0}
+    assert compare_runs([read_run(write_run(tmp_path / "two", rows))]).references == {}
+
+
+def test_runs_of_different_protocols_are_refused(tmp_path: Path) -> None:
+    first = read_run(write_run(tmp_path / "a", [made(PLAIN)]))
+    second = read_run(write_run(tmp_path / "b", [made(PLAIN)], scorers={"words": "2"}))
+    with pytest.raises(InputError, match=r"a and .*b were measured by different protocols: scorers;"):
+        compare_runs([first, second])

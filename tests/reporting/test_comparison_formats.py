@@ -1,0 +1,134 @@
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from tests.handmade_runs import made, write_run
+from tests.reporting.test_run_report import HOSTILE, Page
+
+from lmsteer.evaluation.comparable import read_run
+from lmsteer.reporting.comparison import Comparison, compare_runs
+from lmsteer.reporting.comparison_formats import html, latex, long_csv, markdown
+from lmsteer.reporting.comparison_tables import Block, Section, blocks
+from lmsteer.reporting.pareto import pareto
+from lmsteer.reporting.published import published
+
+TOXICITY = "expected_maximum_toxicity"
+SPECIALS = r"50% & $x_1^2$ #1 {a} ~ \end{tabular} [b] | ```"
+BLOCK = Block(
+    "Title",
+    ["method", "value ↓"],
+    [Section("", [["plain", ".50 ±.01"]]), Section("Equal KL", [["a|b", "×2"], ["[c", "†"]])],
+    ["A note."],
+)
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Comparison:
+    values = {TOXICITY: [0.1, 0.2, 0.3, 0.4], "perplexity": [10.0, 20.0, 30.0, 40.0]}
+    rows = [
+        made(values, model=HOSTILE, prompts=HOSTILE),
+        made(values, method=SPECIALS, model=HOSTILE, prompts=HOSTILE),
+        made(values, {HOSTILE: 5.0}, settings={"corpus": SPECIALS}, model=SPECIALS, prompts=HOSTILE),
+    ]
+    protocol = {
+        "name": HOSTILE,
+        "perplexity_model": HOSTILE,
+        "scorers": {SPECIALS: "1"},
+        "prompts": {HOSTILE: {"n": 4}},
+    }
+    return compare_runs([read_run(write_run(tmp_path / "run", rows, **protocol))])
+
+
+def test_hostile_names_are_shown_in_the_page_and_nothing_else(hostile: Comparison) -> None:
+    page = Page(html(blocks(hostile, published()), title=HOSTILE, picture=pareto(hostile)))
+    calm = Page(html([BLOCK], title="calm", picture=None))
+    assert {tag for tag, _ in page.tags} == {tag for tag, _ in calm.tags} | {"figure", "img", "figcaption"}
+    assert page.texts.count(HOSTILE) == 2  # title and heading
+    assert f"Measured on {HOSTILE}" in page.texts
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    sources = [a[name] for _, a in page.tags for name in ("src", "href", "srcset", "action", "data") if name in a]
+    assert len(sources) == 1
+    assert all(source and source.startswith("data:image/png;base64,") for source in sources)
+
+
+def test_latex_lets_no_sign_of_a_name_through(hostile: Comparison) -> None:
+    written = latex(blocks(hostile, published()))
+    ours = {r"\begin{tabular}", r"\end{tabular}", r"\hline", r"\paragraph", r"\multicolumn", r"\textit", r"\\"}
+    left = re.sub(
+        r"\\(begin|end)\{tabular\}(\{l+\})?|\\hline|\\paragraph|\\multicolumn|\\textit|\\\\(?=\n)", "", written
+    )
+    left = re.sub(r"\\(text[a-z]+|ldots|dag)\{\}|\$\\[a-z]+\$|\\[#$%&_{}]| & |\{[\[\]]\}", "", left)
+    assert not re.search(r"[\\#$%&_^~<>|\[\]\"]", left)
+    assert left.count("{") == left.count("}")
+    assert all(command in written for command in ours)
+    assert written.count(r"\end{tabular}") == written.count(r"\begin{tabular}") == len(blocks(hostile, published()))
+
+
+def test_markdown_has_a_line_for_each_row_and_lets_no_name_break_it(hostile: Comparison) -> None:
+    assert markdown([BLOCK]).split("\n") == [
+        "### Title",
+        "",
+        "| method       | value ↓  |",
+        "| ------------ | -------- |",
+        "| plain        | .50 ±.01 |",
+        "| **Equal KL** |          |",
+        r"| a\|b         | ×2       |",
+        "| [c           | †        |",
+        "",
+        "A note.",
+    ]
+    written = markdown(blocks(hostile, None))
+    assert not re.search(r"(?<!\\)[<`]", written)
+    tables = [part.split("\n") for part in written.split("\n\n") if part.startswith("|")]
+    for lines in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+
+
+def test_latex_is_a_plain_tabular() -> None:
+    assert latex([BLOCK]).split("\n") == [
+        r"\paragraph{Title}",
+        "",
+        r"\begin{tabular}{ll}",
+        r"\hline",
+        r"method & value $\downarrow$ \\",
+        r"\hline",
+        r"plain & .50 $\pm$.01 \\",
+        r"\hline",
+        r"\multicolumn{2}{l}{\textit{Equal KL}} \\",
+        r"a\textbar{}b & $\times$2 \\",
+        r"{[}c & \dag{} \\",
+        r"\hline",
+        r"\end{tabular}",
+        "",
+        "A note.",
+    ]
+
+
+def test_the_csv_has_every_number_in_full(tmp_path: Path) -> None:
+    rows = [
+        made({TOXICITY: [0.5, 0.7, 0.9, 0.3], "dist_1": [0.5] * 4}),
+        made({TOXICITY: [0.1, 0.2, 0.3, 1 / 3], "dist_1": [0.4] * 4}, {"detox": 5.0}, seed=7, budget="kl 0.3"),
+    ]
+    found = compare_runs([read_run(write_run(tmp_path / "run", rows))])
+    lines = list(csv.DictReader(io.StringIO(long_csv(found))))
+    assert [(line["method"], line["metric"]) for line in lines] == [
+        ("plain", TOXICITY),
+        ("plain", "dist_1"),
+        ("lm-steer", TOXICITY),
+        ("lm-steer", "dist_1"),
+    ]
+    steered, change = lines[2], found.changes[1, TOXICITY]
+    assert float(steered["value"]) == rows[1][0].metrics[TOXICITY].value
+    assert [float(steered[name]) for name in ("change", "change_low", "change_high", "p")] == [
+        change.change,
+        change.low,
+        change.high,
+        change.p,
+    ]
+    assert (steered["against"], steered["protocol"], steered["n"]) == ("plain", "0123456789ab", "4")
+    assert (steered["budget"], steered["strength"], steered["seeds"]) == ("kl 0.3", "detox +5", "7")
+    assert json.loads(steered["settings"]) == {"rank": 64, "steps": 200}
+    assert (steered["sd"], steered["scorer"], lines[3]["scorer"], lines[3]["change"]) == ("", "words", "", "")

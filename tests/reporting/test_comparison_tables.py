@@ -1,0 +1,143 @@
+from pathlib import Path
+
+import numpy as np
+from tests.handmade_runs import Made, made, write_run
+
+from lmsteer.evaluation.comparable import read_run
+from lmsteer.reporting.comparison import compare_runs
+from lmsteer.reporting.comparison_tables import Block, blocks
+from lmsteer.reporting.published import published
+
+TOXICITY = "expected_maximum_toxicity"
+BASE = {"rank": 64, "steps": 200, "dummy": True}
+
+
+def at(level: float, strength: dict[str, float] | None = None, **changes: object) -> Made:
+    values = {TOXICITY: np.full(4, level), f"{TOXICITY}@list": np.full(4, level / 2), "perplexity": np.full(4, 20.0)}
+    return made(values, strength, **changes)  # type: ignore[arg-type]
+
+
+def laid_out(tmp_path: Path, *runs: list[Made], **protocol: object) -> list[Block]:
+    folders = [write_run(tmp_path / str(number), rows, **protocol) for number, rows in enumerate(runs)]
+    return blocks(compare_runs([read_run(folder) for folder in folders]), None)
+
+
+def rows_of(block: Block) -> list[tuple[str, list[str]]]:
+    return [(section.heading, [row[0] for row in section.rows]) for section in block.sections]
+
+
+def test_rows_stand_as_plain_equal_strength_equal_kl_equal_perplexity(tmp_path: Path) -> None:
+    rows = [
+        at(0.2, {"detox": 9.0}, budget="perplexity ×2"),
+        at(0.25, {"detox": 8.0}, budget="perplexity ×1.5"),
+        at(0.3, {"detox": 3.5}, budget="kl 1"),
+        at(0.3, {"detox": 3.0}, budget="kl 0.3"),
+        at(0.1, {"detox": 5.0}),
+        at(0.4, {"detox": -5.0}),
+        at(0.5),
+    ]
+    values, changes = laid_out(tmp_path, rows)
+    assert rows_of(values) == [
+        ("", ["plain"]),
+        ("Equal strength", ["lm-steer, detox -5", "lm-steer, detox +5"]),
+        ("Equal KL: 0.3 nats per token", ["lm-steer, detox +3"]),
+        ("Equal KL: 1 nats per token", ["lm-steer, detox +3.5"]),
+        ("Equal perplexity: ×1.5 of the plain model's", ["lm-steer, detox +8"]),
+        ("Equal perplexity: ×2 of the plain model's", ["lm-steer, detox +9"]),
+    ]
+    assert rows_of(changes) == rows_of(values)[1:]
+
+
+def test_only_settings_that_differ_are_named(tmp_path: Path) -> None:
+    runs = [
+        [at(0.5, seed=0), at(0.2, {"detox": 5.0}, settings=BASE | changed)]
+        for changed in ({"rank": 128}, {}, {"rank": 16, "dummy": False})
+    ]
+    values, _ = laid_out(tmp_path, *runs)
+    assert rows_of(values)[1][1] == [
+        "lm-steer, rank 16, no dummy, detox +5",
+        "lm-steer, rank 64, dummy, detox +5",
+        "lm-steer, rank 128, dummy, detox +5",
+    ]
+
+
+def test_cells_hold_value_interval_and_deviation(tmp_path: Path) -> None:
+    one = [[at(0.5), at(level, {"detox": 5.0}, seed=seed)] for seed, level in enumerate((0.2, 0.3))]
+    values, changes = laid_out(tmp_path, *one)
+    assert values.title == "Measured on toxic-leaning"
+    assert values.headings == [
+        "method",
+        "seeds",
+        "expected max toxicity ↓",
+        "expected max toxicity ↓ (list)",
+        "perplexity ↓",
+    ]
+    assert values.sections[0].rows == [
+        ["plain", "", ".500 [.500, .500]", ".250 [.250, .250]", "20.0 [20.0, 20.0]"],
+    ]
+    assert values.sections[1].rows == [
+        ["lm-steer, detox +5", "2", ".250 [.250, .250] ±.071", ".125 [.125, .125] ±.035", "20.0 [20.0, 20.0] ±0.0"],
+    ]
+    assert changes.title == "Change from plain on toxic-leaning"
+    assert changes.sections[0].rows == [
+        [
+            "lm-steer, detox +5",
+            "-.250 [-.250, -.250] p .125",
+            "-.125 [-.125, -.125] p .125",
+            "×1.00 [×1.00, ×1.00] p 1.000",
+        ],
+    ]
+    assert values.notes[0].startswith("4 prompts × 5 samples; scored by words; perplexity under smollm2, the unsteered")
+
+
+def test_each_prompt_set_has_a_table_and_its_own_plain_model(tmp_path: Path) -> None:
+    sets = {name: {"n": 4, "digest": name} for name in ("neutral", "negative")}
+    rows = [
+        row
+        for prompts, plain in (("neutral", 0.5), ("negative", 0.9))
+        for row in (at(plain, prompts=prompts), at(0.4, {"detox": 5.0}, prompts=prompts))
+    ]
+    found = laid_out(tmp_path, rows, prompts=sets)
+    assert [block.title.rpartition(" ")[2] for block in found] == ["neutral", "neutral", "negative", "negative"]
+    assert [found[place].sections[0].rows[0][1].partition(" ")[0] for place in (1, 3)] == ["-.100", "-.500"]
+
+
+def test_texts_from_elsewhere_are_marked_where_decoding_is_not_known(tmp_path: Path) -> None:
+    ours = write_run(tmp_path / "ours", [at(0.5)])
+    others = write_run(tmp_path / "others", [at(0.4, method="dexperts")], decoding=None)
+    values, _ = blocks(compare_runs([read_run(ours), read_run(others)]), None)
+    assert rows_of(values) == [("", ["plain", "dexperts †"])]
+    assert values.notes[1].startswith("† ")
+
+
+def test_what_was_not_measured_is_a_dash(tmp_path: Path) -> None:
+    rows = [at(0.5), made({TOXICITY: [0.1] * 4}, {"detox": 5.0})]
+    values, _ = laid_out(tmp_path, rows)
+    assert values.sections[1].rows == [["lm-steer, detox +5", ".100 [.100, .100]", "–", "–"]]
+
+
+def test_published_figures_stand_apart_with_their_note(tmp_path: Path) -> None:
+    found = compare_runs([read_run(write_run(tmp_path / "run", [at(0.5), at(0.2, {"detox": 5.0})]))])
+    measured, both = blocks(found, None), blocks(found, published())
+    assert both[: len(measured)] == measured
+    (apart,) = both[len(measured) :]
+    assert apart.title == "Published"
+    assert ["LM-Steer", "gpt2-large", "detox, nontoxic", "+5", ".249 ±.007", ".089 ±.009", "28.26"] in [
+        row[:7] for row in apart.sections[0].rows
+    ]
+    assert apart.headings[4:7] == [
+        "expected max toxicity ↓ (Perspective)",
+        "toxicity probability ↓ (Perspective)",
+        "perplexity ↓ (gpt2-xl)",
+    ]
+    assert any("31 December 2026" in note for note in apart.notes)
+    assert not any("Published" in block.title or "Perspective" in str(block) for block in measured)
+
+
+def test_a_repeated_protocol_is_quoted_beside_the_published_one(tmp_path: Path) -> None:
+    n = 10_000
+    values = {"expected_maximum_toxicity": np.full(n, 0.3), "dist_1": np.full(n, 0.6)}
+    row = made(values, n=n, model="gpt2-large", prompts="real-toxicity-prompts")
+    found = compare_runs([read_run(write_run(tmp_path / "run", [row], samples=25))])
+    beside = next(block for block in blocks(found, published()) if block.title == "Measured less published")
+    assert beside.sections[0].rows == [["plain", "dist-1", "+0.020", "paper"]]

@@ -1,0 +1,205 @@
+"""Promises of highlighted pages and lines: the text itself, escaped, its spans marked with and without color."""
+
+import io
+import re
+from typing import Any
+
+import pytest
+from tests.reporting.test_run_report import HOSTILE, Page
+
+from lmsteer.analysis.highlighter import Highlight
+from lmsteer.reporting.highlight_report import agreement_line, highlight_page, pieces, scale_of
+from lmsteer.reporting.terminal_highlight import has_colors, marked
+
+SUMMARY: dict[str, Any] = {
+    "dimension": "sentiment",
+    "fixed": {"dummy": 1.0},
+    "strength": 5.0,
+    "against": -5.0,
+    "decision": "ratio",
+    "threshold": 0.5,
+    "agreement": {
+        "texts": 40,
+        "positive": 30,
+        "accuracy": {"value": 0.75, "low": 0.6, "high": 0.9, "n": 40},
+        "auc": {"value": 0.8, "low": 0.7, "high": 0.9, "n": 40},
+    },
+}
+
+
+def span(start: int, end: int) -> dict[str, Any]:
+    return {"start": start, "end": end, "text": "", "total": 1.0}
+
+
+def handmade(tokens: list[str], evidence: list[float], **more: Any) -> Highlight:
+    """A highlight of tokens that stand one behind the other."""
+    ends = [sum(map(len, tokens[: number + 1])) for number in range(len(tokens))]
+    content: dict[str, Any] = {
+        "text": "".join(tokens),
+        "label": None,
+        "tokens": tokens,
+        "offsets": [(end - len(token), end) for end, token in zip(ends, tokens, strict=True)],
+        "evidence": evidence,
+        "positive": [],
+        "negative": [],
+        "grid": [-1.0, 0.0, 1.0],
+        "log_likelihood": [-9.0, -7.0, -8.0],
+        "posterior": [0.1, 0.6, 0.3],
+        "best_strength": 0.2,
+        "mean_strength": 0.2,
+        "ratio": sum(evidence),
+        "score": sum(evidence),
+        "is_positive": sum(evidence) > 0.5,
+    }
+    return Highlight.model_validate(content | more)
+
+
+def page(highlights: list[Highlight], shown: int = 10, **more: Any) -> Page:
+    return Page(highlight_page(highlights, SUMMARY | more, facts={"steer": "s"}, shown=shown))
+
+
+ONE = handmade(
+    ["A", " warm", " and", " dull", " film", "."],
+    [0.1, 2.0, 0.5, -3.0, 0.05, 0.0],
+    positive=[span(1, 3)],
+    negative=[span(3, 4)],
+    label=0.5,
+)
+
+
+def test_pieces_are_the_text_and_its_evidence() -> None:
+    shared = handmade(["a", "日", "日", "b"], [1.0, 0.5, 0.25, -1.0]).model_copy(
+        update={"text": "a日b", "offsets": [(0, 1), (1, 2), (1, 2), (2, 3)]}
+    )
+    for one in (ONE, shared):
+        found = pieces(one)
+        assert "".join(piece.text for piece in found) == one.text
+        assert sum(piece.evidence for piece in found) == pytest.approx(sum(one.evidence))
+    assert [piece.evidence for piece in pieces(shared)] == [1, 0.75, -1]
+    assert [piece.positive for piece in pieces(ONE)] == ["", "first", "inside", "", "", ""]
+    assert [piece.ends_negative for piece in pieces(ONE)] == [False, False, False, True, False, False]
+
+
+def test_a_span_that_begins_or_ends_inside_a_character_marks_the_whole_of_it() -> None:
+    offsets = [(0, 1), (1, 2), (1, 2), (2, 3)]
+    more = {"text": "a日b", "offsets": offsets}
+    ends = handmade(["a", "日", "日", "b"], [1.0] * 4, positive=[span(0, 2)], negative=[span(2, 4)], **more)
+    assert [piece.ends_positive for piece in pieces(ends)] == [False, True, False]
+    assert [piece.negative for piece in pieces(ends)] == ["", "first", "inside"]
+    assert marked(ends, scale=1.0, colored=False) == "{+a[-日+}b-]"
+
+
+def test_the_page_shows_every_token_with_its_evidence_and_its_span() -> None:
+    found = page([ONE])
+    spans = [tag for tag in found.all("span") if "title" in tag]
+    assert [tag["title"] for tag in spans] == [
+        "+0.10 nats",
+        "+2.00 nats",
+        "+0.50 nats",
+        "-3.00 nats",
+        "+0.05 nats",
+        "0.00 nats",
+    ]
+    assert ONE.text in found.text
+    kinds = [(tag["class"] or "").split() for tag in spans]
+    assert [("up" in kind, "down" in kind) for kind in kinds] == [
+        (False, False),
+        (True, False),
+        (True, False),
+        (False, True),
+        (False, False),
+        (False, False),
+    ]
+    assert [kind[0] for kind in kinds] == ["for", "for", "for", "against", "for", "against"]
+
+
+def test_the_depth_of_a_color_follows_the_evidence() -> None:
+    found = [tag for tag in page([ONE]).all("span") if "title" in tag]
+    depths = [float(str(tag["style"]).removeprefix("--depth: ")) for tag in found]
+    assert sorted(range(6), key=lambda place: depths[place]) == sorted(
+        range(6), key=lambda place: abs(ONE.evidence[place])
+    )
+    assert min(depths) >= 0
+    assert max(depths) <= 0.6
+
+
+def test_scores_labels_and_curves_are_told_in_words() -> None:
+    found = page([ONE, handmade(["so"], [0.0], label=0.0)])
+    assert "score -0.35: not for sentiment · label +0.50, against the decision" in found.text
+    assert "score 0.00: not for sentiment · label 0.00 ·" in found.text
+    assert "-2.0 at -1, 0.0 at +0, -1.0 at +1" in found.all("svg")[0]["aria-label"]  # type: ignore[operator]
+    assert "Accuracy 0.750 [0.600, 0.900] on 40 texts, 30 of them positive; AUC 0.800" in found.text
+    assert "dummy +1" in found.text
+
+
+def test_the_curve_runs_through_its_points_from_left_to_right() -> None:
+    (line,) = page([ONE]).all("polyline")
+    points = [tuple(map(float, point.split(","))) for point in str(line["points"]).split()]
+    assert [x for x, _ in points] == sorted(x for x, _ in points)
+    assert min(range(3), key=lambda place: points[place][1]) == 1  # upwards is less
+    assert len(page([handmade(["a"], [1.0], log_likelihood=[-1.0] * 3)]).all("polyline")) == 1
+
+
+def test_hostile_texts_and_names_are_shown_and_nothing_else() -> None:
+    hostile = handmade([HOSTILE, "</span><b>"], [1.0, -1.0], positive=[span(0, 1)])
+    found, calm = page([hostile], dimension=HOSTILE, fixed={HOSTILE: 1.0}), page([ONE])
+    assert {tag for tag, _ in found.tags} == {tag for tag, _ in calm.tags}
+    assert HOSTILE + "</span><b>" in found.text
+    assert not any(name.startswith("on") for _, attributes in found.tags for name in attributes)
+
+
+def test_the_page_asks_nothing_from_outside() -> None:
+    found = page([ONE])
+    assert not [a for _, a in found.tags for name in ("src", "href", "action", "data") if name in a]
+    assert not any(tag in ("script", "link", "iframe", "object", "form") for tag, _ in found.tags)
+    assert "url(" not in found.text
+
+
+def test_only_so_many_texts_are_on_the_page_and_the_page_says_so() -> None:
+    found = page([ONE] * 5, shown=2)
+    assert len(found.all("article")) == 2
+    assert "The first 2 of 5 texts." in found.text
+    assert "The first" not in page([ONE] * 2, shown=2).text
+
+
+def test_the_scale_leaves_out_few_tokens_and_is_never_nothing() -> None:
+    assert scale_of([handmade(["x"] * 101, [float(value) for value in range(101)])]) == pytest.approx(95)
+    assert scale_of([handmade(["x"], [0.0])]) > 0
+    assert scale_of([]) == 1
+
+
+def test_a_line_has_its_spans_in_signs_and_no_color_unless_asked() -> None:
+    assert marked(ONE, scale=3.0, colored=False) == "A {+warm and+} [-dull-] film."
+    colored = marked(ONE, scale=3.0, colored=True)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == "A {+warm and+} [-dull-] film."
+    assert re.findall(r"\x1b\[([0-9;]+)m(\w+)\x1b\[0m", colored) == [("38;5;33", "warm"), ("1;38;5;166", "dull")]
+
+
+def test_a_text_cannot_talk_to_the_terminal() -> None:
+    hostile = handmade(["\x1b[2J", "\r\n", "\x07 \u202e", "film"], [0.0] * 4)
+    assert marked(hostile, scale=1.0, colored=False) == r"\x1b[2J\r\n\x07 \u202efilm"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_only_a_terminal_that_may_have_colors_gets_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert has_colors(Terminal())
+    assert not has_colors(io.StringIO())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not has_colors(Terminal())
+    monkeypatch.setenv("NO_COLOR", "")
+    assert has_colors(Terminal())
+    monkeypatch.setenv("TERM", "dumb")
+    assert not has_colors(Terminal())
+
+
+def test_agreement_without_interval_or_auc_is_still_told() -> None:
+    alone = {"texts": 1, "positive": 1, "accuracy": {"value": 1.0, "low": None, "high": None, "n": 1}, "auc": None}
+    assert agreement_line(SUMMARY | {"agreement": alone}) == (
+        "accuracy 1.000 on 1 texts, 1 of them positive; threshold 0.5"
+    )

@@ -1,0 +1,266 @@
+"""Promises of fitting a steer."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lmsteer.data.batching import batch_rows
+from lmsteer.data.corpus import Corpus
+from lmsteer.data.datamodule import Batch, SteerDataModule
+from lmsteer.data.features import FeatureExtractor
+from lmsteer.errors import InputError
+from lmsteer.models.cross_entropy import nll
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.records import Row
+from lmsteer.steering.steer import Steer
+from lmsteer.training.fit import FitConfig, SteerConfig, fit
+from lmsteer.training.module import SteerModule
+
+SETTINGS = FitConfig(steps=20, batch_size=4, dev_every=6)
+WHAT = SteerConfig(name="tone", rank=4, epsilon=0.05)
+
+
+def corpus(*, dev: bool = True) -> Corpus:
+    rows = tuple(
+        Row(f"the story number {n} is {'warm and funny' if label > 0 else 'dull, slow and far too long'}", label)
+        for n in range(40)
+        for label in (1.0, -1.0)
+    )
+    return Corpus("toy", rows[:60], rows[60:] if dev else ())
+
+
+def test_a_fitted_steer_tells_the_two_kinds_of_text_apart(tiny_model: LanguageModel) -> None:
+    steer, _ = fit(tiny_model, corpus(), WHAT, FitConfig(steps=60, batch_size=8))
+    data = SteerDataModule(corpus(), FeatureExtractor(tiny_model), dimensions=2)
+    task = SteerModule(steer, tiny_model.head)
+    right = data.batch(corpus().dev)
+    wrong = Batch(right.hidden_ND, right.targets_N, right.strength_NK * torch.tensor([-1.0, 1.0]))
+    blank = SteerModule(Steer(32, dimensions=["tone", "dummy"], rank=4), tiny_model.head)
+    assert task.nats(right).mean() < task.nats(wrong).mean()
+    assert task.nats(right).mean() < blank.nats(right).mean()
+
+
+def test_same_seed_same_weights_other_seed_other_weights(tiny_model: LanguageModel) -> None:
+    torch.manual_seed(1)
+    first, _ = fit(tiny_model, corpus(), WHAT, SETTINGS, seed=3)
+    torch.manual_seed(2)
+    second, _ = fit(tiny_model, corpus(), WHAT, SETTINGS, seed=3)
+    third, _ = fit(tiny_model, corpus(), WHAT, SETTINGS, seed=4)
+    assert torch.equal(first.p1, second.p1)
+    assert not torch.equal(first.p1, third.p1)
+
+
+@pytest.mark.parametrize("dev", [True, False])
+@pytest.mark.parametrize("killed_at", [2, 6, 7, 13, 19])
+def test_a_resumed_fit_equals_an_unbroken_one(
+    tmp_path: Path, tiny_model: LanguageModel, killed_at: int, dev: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken, provenance = fit(tiny_model, corpus(dev=dev), WHAT, SETTINGS)
+    original = SteerModule.training_step
+
+    def die(task: SteerModule, *args: Any) -> Any:
+        if task.global_step == killed_at:
+            raise RuntimeError("killed")
+        return original(task, *args)
+
+    monkeypatch.setattr(SteerModule, "training_step", die)
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(tiny_model, corpus(dev=dev), WHAT, SETTINGS, folder=tmp_path)
+    monkeypatch.setattr(SteerModule, "training_step", original)
+    resumed, resumed_origin = fit(tiny_model, corpus(dev=dev), WHAT, SETTINGS, folder=tmp_path)
+    assert torch.equal(resumed.p1, unbroken.p1)
+    assert torch.equal(resumed.p2, unbroken.p2)  # type: ignore[arg-type]
+    assert resumed_origin == provenance
+
+
+def test_the_best_steer_by_dev_loss_is_kept(tiny_model: LanguageModel) -> None:
+    foreign = Corpus("toy", corpus().train, tuple(Row(f"Q{n} = [{n}, {n}]; X?", 1.0) for n in range(20)))
+    settings = {"batch_size": 4, "dev_every": 3, "lr": 0.1}
+    wild, provenance = fit(tiny_model, foreign, WHAT, FitConfig(steps=30, **settings))
+    dev = provenance.training["curve"]["dev"]
+    best_step = min(dev, key=lambda entry: entry[1])[0]
+    assert best_step < 30, "the case needs a fit that gets worse"
+    short, _ = fit(tiny_model, foreign, WHAT, FitConfig(steps=best_step, **settings))
+    assert torch.equal(wild.p1, short.p1)
+
+
+def test_without_a_stop_the_last_steer_is_taken_whatever_dev_says(tiny_model: LanguageModel) -> None:
+    settings = replace(SETTINGS, stop="none", lr=0.1)
+    with_dev, _ = fit(tiny_model, corpus(), WHAT, settings)
+    without, _ = fit(tiny_model, corpus(dev=False), WHAT, replace(settings, stop="loss"))
+    assert torch.equal(with_dev.p1, without.p1)
+
+
+def test_the_steer_of_the_best_control_is_kept(tiny_model: LanguageModel) -> None:
+    noise = torch.Generator().manual_seed(0)
+    mixed = tuple(Row(f"number {n}", float(2 * torch.randint(2, (1,), generator=noise) - 1)) for n in range(30))
+    unlike = Corpus("toy", corpus().train, (*corpus().dev, *mixed, Row("I", 1.0), Row("no label here", 0.0)))
+    settings = FitConfig(steps=24, batch_size=4, dev_every=3, stop="control", lr=0.05)
+    chosen, provenance = fit(tiny_model, unlike, WHAT, settings)
+    looks = provenance.training["curve"]["control"]
+    best_step, best = max(looks, key=lambda look: look[1])
+    assert len(looks) == 8
+    assert len({control for _, control in looks}) > 1
+    last, _ = fit(tiny_model, unlike, WHAT, replace(settings, steps=int(best_step), stop="none"))
+    assert torch.equal(chosen.p1, last.p1)
+    evidence = {
+        row: [tiny_nats(tiny_model, chosen, row.text, v) for v in (-1.0, 1.0)]
+        for row in unlike.dev
+        if len(tiny_model.tokenizer(row.text)["input_ids"]) > 1
+    }
+    gain = {row: down - up for row, (down, up) in evidence.items()}
+    pairs = [(gain[a] > gain[b]) + (gain[a] == gain[b]) / 2 for a in gain for b in gain if a.label > 0 > b.label]
+    assert best == pytest.approx(sum(pairs) / len(pairs), abs=0.003)
+
+
+def tiny_nats(model: LanguageModel, steer: Steer, text: str, strength: float) -> float:
+    features = FeatureExtractor(model)([text])
+    steered = steer(features.hidden_ND, torch.tensor([[strength, 1.0]]))
+    return float(nll(model.head, steered, features.targets_N).detach().mean())
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.0])
+def test_control_needs_dev_rows_of_both_signs(tiny_model: LanguageModel, factor: float) -> None:
+    dev = tuple(replace(row, label=factor * row.label) for row in corpus().dev if row.label > 0)
+    one_sided = Corpus("toy", corpus().train, dev)
+    with pytest.raises(InputError, match=r"fit\.stop=control: dev rows with labels above 0 and below 0"):
+        fit(tiny_model, one_sided, WHAT, replace(SETTINGS, stop="control"))
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(tiny_model: LanguageModel) -> None:
+    with pytest.raises(InputError, match=r"loss is (nan|inf) at step \d+: try a lower fit.lr"):
+        fit(tiny_model, corpus(), WHAT, FitConfig(steps=30, batch_size=4, lr=1e30))
+
+
+def test_a_dev_loss_that_is_not_finite_stops_with_advice(tiny_model: LanguageModel) -> None:
+    with pytest.raises(InputError, match=r"dev loss is (nan|inf) at step 1: try a lower fit.lr"):
+        fit(tiny_model, corpus(), WHAT, FitConfig(steps=1, batch_size=4, lr=1e37))
+
+
+def test_weights_that_are_not_finite_are_not_saved(tiny_model: LanguageModel) -> None:
+    task = SteerModule(Steer(32, dimensions=["tone"], rank=4), tiny_model.head)
+    assert task.chosen() is task.steer
+    task.steer.p1.data[0, 0, 0] = torch.nan
+    with pytest.raises(InputError, match=r"weights are not finite: try a lower fit.lr"):
+        task.chosen()
+
+
+def test_the_loss_is_per_token_of_the_text_and_padding_never_counts(tiny_model: LanguageModel) -> None:
+    rows = [
+        Row("The film is", 1.0),
+        Row("This is not the worst thing that could happen to people", -0.5),
+        Row("I", 1.0),
+    ]
+    steer = Steer(32, dimensions=["tone", "dummy"], rank=4, epsilon=0.1, init_std=0.5)
+    batch = SteerDataModule(Corpus("x", tuple(rows)), FeatureExtractor(tiny_model), dimensions=2).batch(rows)
+    ours = SteerModule(steer, tiny_model.head).nats(batch)
+    expected = []
+    for row in rows:
+        ids = tiny_model.tokenizer(row.text, return_tensors="pt")["input_ids"]
+        hidden = tiny_model.hidden(ids, torch.ones_like(ids)).clone()
+        steered = steer(hidden, torch.tensor([[row.label, 1.0]]))
+        expected.append(F.cross_entropy(tiny_model.head(steered)[0, :-1], ids[0, 1:], reduction="none"))
+    torch.testing.assert_close(ours, torch.cat(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_features_do_not_depend_on_the_texts_beside_them(model: LanguageModel) -> None:
+    texts = ["The film is", "people who learn to live with what they have lost, far too long", "and why", "a"]
+    together = FeatureExtractor(model, tokens=64)(texts)
+    alone = [FeatureExtractor(model)([text]) for text in texts]
+    assert together.lengths.tolist() == [len(features.targets_N) for features in alone]
+    torch.testing.assert_close(together.hidden_ND, torch.cat([f.hidden_ND for f in alone]), rtol=1e-4, atol=1e-4)
+    assert torch.equal(together.targets_N, torch.cat([f.targets_N for f in alone]))
+
+
+def test_batches_are_a_function_of_seed_and_step_and_use_every_row_equally() -> None:
+    batches = [batch_rows(t, rows=10, batch_size=4, seed=1) for t in range(25)]
+    counts = [sum(batch.count(row) for batch in batches) for row in range(10)]
+    assert counts == [10] * 10
+    assert batches[7] == batch_rows(7, rows=10, batch_size=4, seed=1)
+    assert batches[:5] != batches[5:10], "each round has an order of its own"
+    assert batches != [batch_rows(t, rows=10, batch_size=4, seed=2) for t in range(25)]
+    assert all(len(batch_rows(0, rows=3, batch_size=8, seed=s)) == 8 for s in range(3))
+
+
+def test_the_origin_says_what_made_the_steer(tiny_model: LanguageModel) -> None:
+    _, provenance = fit(tiny_model, corpus(), WHAT, SETTINGS, seed=3)
+    assert provenance.fingerprint == tiny_model.head.fingerprint()
+    sizes = {"train_rows": 60, "dev_rows": 20, "removed": {}}
+    assert provenance.corpus == {"name": "toy", "digest": corpus().digest(), "source": corpus().digest(), **sizes}
+    assert provenance.seed == 3
+    assert [step for step, _ in provenance.training["curve"]["train"]] == list(range(1, 21))
+    assert [step for step, _ in provenance.training["curve"]["dev"]] == [6, 12, 18]
+
+
+def test_a_fit_on_fewer_rows_is_one_on_a_subset_of_the_corpus_and_says_so(tiny_model: LanguageModel) -> None:
+    counted = replace(corpus(), removed={"duplicates": 3, "overlaps": 1})
+    few, provenance = fit(tiny_model, counted, WHAT, replace(SETTINGS, rows=10), seed=3)
+    subset = counted.subset(10, seed=3)
+    expected, _ = fit(tiny_model, subset, WHAT, SETTINGS, seed=3)
+    assert torch.equal(few.p1, expected.p1)
+    sizes = {"train_rows": 10, "dev_rows": 20, "removed": {"duplicates": 3, "overlaps": 1}}
+    assert provenance.corpus == {"name": "toy", "digest": subset.digest(), "source": corpus().digest(), **sizes}
+    assert provenance.training["rows"] == 10
+
+
+@pytest.mark.parametrize("rows", [60, 1000])
+def test_more_rows_than_there_are_means_all_of_them(tiny_model: LanguageModel, rows: int) -> None:
+    every, _ = fit(tiny_model, corpus(), WHAT, SETTINGS)
+    same, _ = fit(tiny_model, corpus(), WHAT, replace(SETTINGS, rows=rows))
+    assert torch.equal(every.p1, same.p1)
+
+
+def test_a_checkpoint_holds_no_language_model(tmp_path: Path, tiny_model: LanguageModel) -> None:
+    fit(tiny_model, corpus(), WHAT, SETTINGS, folder=tmp_path)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
+    assert set(state) == {"steer.p1", "steer.p2", "best.p1", "best.p2", "best_loss"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "fit.steps=0"),
+        ({"batch_size": 0}, "fit.batch_size=0"),
+        ({"lr": 0.0}, "fit.lr=0.0"),
+        ({"lr": 1e39}, r"fit.lr=1e\+39"),
+        ({"lr": float("nan")}, "fit.lr=nan"),
+        ({"max_length": 1}, "max_length=1"),
+        ({"rows": 1}, r"fit\.rows=1: 2 rows or more expected"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        FitConfig(**options)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("inf"), float("nan")])
+def test_an_impossible_regularization_is_refused(value: float) -> None:
+    with pytest.raises(InputError, match=r"steer\.regularization="):
+        SteerConfig(name="tone", regularization=value)
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path, tiny_model: LanguageModel) -> None:
+    fit(tiny_model, corpus(), WHAT, SETTINGS, folder=tmp_path)
+    checkpoint = tmp_path / "last.ckpt"
+    whole = checkpoint.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
+        checkpoint.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"last\.ckpt: damaged checkpoint"):
+            fit(tiny_model, corpus(), WHAT, SETTINGS, folder=tmp_path)
+
+
+@pytest.mark.parametrize("part", ["train", "dev"])
+def test_texts_too_short_to_learn_from_are_refused(tiny_model: LanguageModel, part: str) -> None:
+    short = (Row("I", 1.0), Row("a", -1.0))
+    parts = {"train": corpus().train, "dev": corpus().dev} | {part: short}
+    with pytest.raises(InputError, match="no text is longer than one token"):
+        fit(tiny_model, Corpus("short", **parts), WHAT, SETTINGS)
+
+
+def test_a_corpus_without_rows_is_refused(tiny_model: LanguageModel) -> None:
+    with pytest.raises(InputError, match="corpus empty has no rows to train on"):
+        fit(tiny_model, Corpus("empty", ()), WHAT, SETTINGS)

@@ -1,0 +1,346 @@
+"""Promises of the experiment loggers."""
+
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+import yaml
+from tests.wandb_file import configs, exit_codes, history
+
+from lmsteer.data.corpus import Corpus
+from lmsteer.errors import InputError
+from lmsteer.evaluation.results import Result, ResultRow, Value
+from lmsteer.models.random_models import tiny
+from lmsteer.records import Row
+from lmsteer.reporting.tracking import final_values, track
+from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer_file import Provenance, save_steer
+from lmsteer.training.fit import FitConfig, SteerConfig, fit
+from lmsteer.training.loggers import csv_logger, no_logger, wandb_logger
+
+CONFIG: dict[str, Any] = {
+    "seed": 3,
+    "steer": {"name": "tone", "rank": 4},
+    "strengths": [-5, 5],
+    "perplexity_model": None,
+}
+KEY = "0123456789abcdef" * 2 + "deadbeef"
+
+
+@pytest.fixture(autouse=True)
+def _no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def offline_runs(folder: Path) -> list[Path]:
+    return sorted((folder / "wandb").glob("offline-run-*"))
+
+
+def result() -> Result:
+    value = Value(value=0.25, low=0.1, high=0.5, n=4, scorer="tfidf")
+    rows = [
+        ResultRow(model="m", method=method, seed=0, prompts="p", strength=strength, metrics={"tone": value})
+        for method, strength in (("plain", {}), ("lm-steer", {"tone": 5.0}))
+    ]
+    return Result(protocol={"name": "p", "metric": "tone"}, rows=rows)
+
+
+def small_fit(logger: Any) -> list[list[float]]:
+    """Fit for 4 steps; the training curve as the steer's origin tells it."""
+    curve: list[list[float]] = fitted(logger)[1].training["curve"]["train"]
+    return curve
+
+
+def fitted(logger: Any = None) -> tuple[Steer, Provenance]:
+    """The steer of a fit of 4 steps."""
+    rows = tuple(
+        Row(f"story {n} is {tone}", label) for n in range(8) for tone, label in (("warm", 1.0), ("dull", -1.0))
+    )
+    corpus = Corpus("toy", rows[:12], rows[12:])
+    return fit(
+        tiny(),
+        corpus,
+        SteerConfig(name="tone", rank=2),
+        FitConfig(steps=4, batch_size=4, dev_every=2),
+        logger=logger,
+    )
+
+
+def test_without_a_key_a_run_is_offline_asks_nothing_and_says_in_one_line_how_to_sync(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("builtins.input", None)
+    monkeypatch.setattr("getpass.getpass", None)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    with wandb_logger(run_folder, CONFIG):
+        pass
+    (run,) = offline_runs(run_folder)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err == f"W&B: logged offline; upload with: wandb sync {run}\n"
+
+
+def test_the_config_is_logged_once_as_given(run_folder: Path) -> None:
+    with wandb_logger(run_folder, CONFIG) as logger:
+        small_fit(logger)
+    (run,) = offline_runs(run_folder)
+    assert configs(run) == [CONFIG]
+
+
+def test_the_training_curve_and_the_final_values_are_in_the_history(run_folder: Path) -> None:
+    with wandb_logger(run_folder, CONFIG) as logger:
+        curve = small_fit(logger)
+        logger.log_metrics(final_values(result()), step=4)
+    entries = history(offline_runs(run_folder)[0])
+    logged = [(entry["trainer/global_step"] + 1, entry["train/loss"]) for entry in entries if "train/loss" in entry]
+    assert [step for step, _ in logged] == [step for step, _ in curve] == [1, 2, 3, 4]
+    assert [loss for _, loss in logged] == pytest.approx([loss for _, loss in curve], rel=1e-6)
+    assert len([entry for entry in entries if "dev/loss" in entry]) == 2
+    last = entries[-1]
+    assert (last["tone/plain"], last["tone/tone+5"], last["trainer/global_step"]) == (0.25, 0.25, 4)
+
+
+def test_a_run_is_finished_also_when_something_fails_inside(run_folder: Path) -> None:
+    with pytest.raises(RuntimeError, match="broken"), wandb_logger(run_folder, CONFIG, identity="first"):
+        raise RuntimeError("broken")
+    assert wandb.run is None
+    with wandb_logger(run_folder, CONFIG, identity="second"):
+        pass
+    assert sorted(code for run in offline_runs(run_folder) for code in exit_codes(run)) == [0, 1]
+
+
+def test_runs_one_after_another_do_not_merge(run_folder: Path) -> None:
+    for number in range(2):
+        with wandb_logger(run_folder / str(number), {"number": number}) as logger:
+            logger.log_metrics({"value": float(number)}, step=number)
+    for number in range(2):
+        (run,) = offline_runs(run_folder / str(number))
+        assert configs(run) == [{"number": number}]
+        assert [entry["value"] for entry in history(run)] == [number]
+
+
+def opened_as(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> dict[str, Any]:
+    """What ``wandb.init`` is called with."""
+    told: dict[str, Any] = {}
+
+    def init(**given: object) -> None:
+        told.update(given)
+        raise Told
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wandb.init", init)
+        with pytest.raises(Told), wandb_logger(folder, CONFIG, **options):
+            pass
+    return told
+
+
+def test_a_run_goes_on_under_the_id_of_its_settings_sweep_and_folder_wherever_that_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def id_of(folder: Path, **options: Any) -> object:
+        return opened_as(folder, monkeypatch, **options)["id"]
+
+    first = id_of(tmp_path / "a/seed-0", identity="rank: 4", sweep="grid")
+    assert id_of(tmp_path / "moved/seed-0", identity="rank: 4", sweep="grid") == first
+    others = [
+        id_of(tmp_path / "a/seed-1", identity="rank: 4", sweep="grid"),
+        id_of(tmp_path / "a/seed-0", identity="rank: 8", sweep="grid"),
+        id_of(tmp_path / "a/seed-0", identity="rank: 4", sweep="other"),
+        id_of(tmp_path / "a/seed-0"),
+        id_of(tmp_path / "b/seed-0"),
+    ]
+    assert len({first, *others}) == 6
+    assert opened_as(tmp_path / "a", monkeypatch)["resume"] == "allow"
+
+
+def test_a_job_has_its_folders_name_in_the_sweeps_group_and_a_single_run_that_of_its_tags(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags = ("gpt2-large", "detox", "x" * 80, "detox")
+    alone = opened_as(run_folder, monkeypatch, tags=tags)
+    assert (alone["group"], alone["name"]) == (None, " ".join(tags))
+    assert alone["tags"] == ["gpt2-large", "detox", "x" * 64]
+    job = opened_as(run_folder, monkeypatch, tags=tags, sweep="seeds")
+    assert (job["group"], job["name"]) == ("seeds", "run")
+    assert opened_as(run_folder, monkeypatch, sweep="seeds", name="mine")["name"] == "mine"
+
+
+def test_a_key_appears_in_no_file(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with wandb_logger(run_folder, CONFIG) as logger:
+        logger.log_metrics({"value": 1.0}, step=1)
+    files = [path for path in run_folder.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".wandb" for path in files)
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+
+
+def test_files_are_written_in_the_run_folder_and_wandbs_own_cache_only(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    with wandb_logger(run_folder, CONFIG) as logger:
+        small_fit(logger)
+    assert {path.name for path in run_folder.iterdir()} == {"wandb"}
+    assert list(place.iterdir()) == []
+    assert [path for path in (tmp_path / "home").rglob("*") if path.is_file()] == []
+
+
+class Told(Exception):
+    """Stops ``wandb.init`` once the mode is known."""
+
+
+def mode_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    def init(*, mode: str, **_: object) -> None:
+        raise Told(mode)
+
+    monkeypatch.setattr("wandb.init", init)
+    with pytest.raises(Told) as told, wandb_logger(folder, CONFIG):
+        pass
+    return str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("told", "key", "mode"),
+    [
+        (None, None, "offline"),
+        (None, KEY, "online"),
+        ("online", KEY, "online"),
+        ("online", None, "offline"),
+        ("run", KEY, "online"),
+        ("offline", KEY, "offline"),
+        ("dryrun", KEY, "offline"),
+        ("disabled", None, "disabled"),
+        ("shared", KEY, "shared"),
+        ("shared", None, "offline"),
+    ],
+)
+def test_the_mode_is_as_told_else_online_with_a_key_and_never_online_without(
+    told: str | None, key: str | None, mode: str, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WANDB_MODE", told), ("WANDB_API_KEY", key)):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert mode_asked_for(run_folder, monkeypatch) == mode
+
+
+@pytest.mark.parametrize(
+    ("machine", "server", "password", "mode"),
+    [
+        ("api.wandb.ai", None, KEY, "online"),
+        ("api.wandb.ai", "https://wandb.example.org", KEY, "offline"),
+        ("wandb.example.org:8080", "http://wandb.example.org:8080/", KEY, "online"),
+        ("other.example.org", None, KEY, "offline"),
+        ("api.wandb.ai", None, '""', "offline"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_key_in_netrc_counts_for_its_own_server(
+    machine: str,
+    server: str | None,
+    password: str,
+    mode: str,
+    named: bool,
+    run_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "home" / ("keys" if named else ".netrc")
+    path.write_text(f"machine {machine}\n  login user\n  password {password}\n")
+    path.chmod(0o600)
+    if named:
+        monkeypatch.setenv("NETRC", "~/keys")
+    if server:
+        monkeypatch.setenv("WANDB_BASE_URL", server)
+    assert mode_asked_for(run_folder, monkeypatch) == mode
+
+
+def test_disabled_writes_nothing_and_says_nothing(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    steer, provenance = fitted()
+    path = tmp_path / "steer.safetensors"
+    save_steer(path, steer, provenance)
+    capfd.readouterr()
+    with wandb_logger(run_folder, CONFIG) as logger:
+        logger.log_metrics({"value": 1.0}, step=1)
+        track(logger, path, provenance, None, step=4)
+    assert [path for path in run_folder.rglob("*") if path.is_file()] == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_unknown_mode_is_refused_by_name(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    with (
+        pytest.raises(InputError, match="WANDB_MODE=sometimes: allowed are online, offline"),
+        wandb_logger(run_folder, {}),
+    ):
+        pass
+
+
+def test_a_server_that_refuses_is_one_line_with_the_way_out(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise wandb.errors.CommError("no answer\nmore of it")
+
+    monkeypatch.setattr("wandb.init", refuse)
+    message = "^logger=wandb: no answer; set WANDB_MODE=offline, or logger=csv or none$"
+    with pytest.raises(InputError, match=message), wandb_logger(run_folder, CONFIG):
+        pass
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_csv_holds_the_curve_and_the_final_values_at_their_steps(run_folder: Path) -> None:
+    with csv_logger(run_folder, CONFIG) as logger:
+        curve = small_fit(logger)
+        logger.log_metrics(final_values(result()), step=4)
+    rows = csv_rows(run_folder / "csv/version_0/metrics.csv")
+    logged = [[int(row["step"]) + 1, float(row["train/loss"])] for row in rows if row["train/loss"]]
+    assert [step for step, _ in logged] == [step for step, _ in curve]
+    assert [loss for _, loss in logged] == pytest.approx([loss for _, loss in curve], rel=1e-6)
+    assert (rows[-1]["step"], rows[-1]["tone/tone+5"]) == ("4", "0.25")
+
+
+def test_csv_keeps_what_an_earlier_session_logged(run_folder: Path) -> None:
+    with csv_logger(run_folder, CONFIG) as logger:
+        logger.log_metrics({"value": 1.0}, step=0)
+    with csv_logger(run_folder, CONFIG) as logger:
+        logger.log_metrics({"value": 2.0}, step=1)
+    values = [csv_rows(run_folder / f"csv/version_{n}/metrics.csv")[0]["value"] for n in range(2)]
+    assert values == ["1.0", "2.0"]
+
+
+def test_none_logs_nothing(run_folder: Path) -> None:
+    with no_logger(run_folder, CONFIG) as logger:
+        assert logger is None
+    assert not run_folder.exists()
+
+
+@pytest.mark.parametrize("name", ["wandb", "csv", "none"])
+def test_every_config_names_a_logger_that_opens_with_folder_and_config(
+    name: str, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lmsteer.cli.configuration import CONF, build
+
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    node = yaml.safe_load((Path(CONF) / "logger" / f"{name}.yaml").read_text())
+    with build(node)(run_folder, CONFIG) as logger:
+        assert (logger is None) == (name == "none")

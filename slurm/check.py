@@ -16,8 +16,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lmsteer.cli.configuration import CONF, build, one_line, resolved
-from lmsteer.distributed.process_group import TrainerConfig
+from lmsteer.cli.app import CONF, one_line
+from lmsteer.cli.configuration import build, check_config
+from lmsteer.distributed.trainer_config import TrainerConfig
 from lmsteer.errors import InputError
 
 COMMANDS = sorted(
@@ -44,7 +45,7 @@ def check(command: str, overrides: Sequence[str]) -> Path:
     with open_dict(cfg):
         del cfg["hydra"]
         cfg.run_dir = str(folder)
-    config = resolved(cfg, module.KEYS, getattr(module, "KINDS", {}))
+    config = check_config(cfg, module.KEYS, getattr(module, "TYPES", {}))
     settings = {name: build(config[name]) for name in LIGHT if name in config}
     if multirun and "trainer" in settings and settings["trainer"] == TrainerConfig(strategy="ddp"):
         raise InputError("tasks of srun do one run; for a sweep take slurm/job.sbatch, with trainer=ddp")
@@ -72,7 +73,7 @@ def result_folder(cfg: DictConfig) -> Path:
     return folder
 
 
-def check_grid(command: str, shared: Sequence[str], path: Path) -> list[Path]:
+def check_grid(command: str, common: Sequence[str], path: Path) -> list[Path]:
     """The folders of all lines of a grid.
 
     Raises:
@@ -85,7 +86,7 @@ def check_grid(command: str, shared: Sequence[str], path: Path) -> list[Path]:
         raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
     for number, line in enumerate(lines, 1):
         try:
-            folder = check(command, [*shared, *line.split()])
+            folder = check(command, [*common, *line.split()])
         except (InputError, HydraException, OmegaConfBaseException) as error:
             raise InputError(f"line {number} ({line}): {one_line(error)}") from error
         if folder in folders:

@@ -6,6 +6,7 @@ so that no other module knows an old name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,3 +49,46 @@ def generation(line: Mapping[str, Any]) -> dict[str, Any]:
 def protocol(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the protocol of a ``metrics.json`` under its present names."""
     return renamed(record, PROTOCOL)
+
+
+TARGETS = {
+    "lmsteer.data.file.file": "lmsteer.data.sources.labelled_file.file",
+    "lmsteer.data.jigsaw.jigsaw": "lmsteer.data.sources.jigsaw.jigsaw",
+    "lmsteer.data.owt.owt_sentiment_prompts": "lmsteer.data.prompts.openwebtext.owt_sentiment_prompts",
+    "lmsteer.data.prompts.corpus_prefixes": "lmsteer.data.prompts.prompt_sets.corpus_prefixes",
+    "lmsteer.data.prompts.prompts": "lmsteer.data.prompts.prompt_sets.prompts",
+    "lmsteer.data.prompts.real_toxicity_prompts": "lmsteer.data.prompts.prompt_sets.real_toxicity_prompts",
+    "lmsteer.data.prompts.snippet_prefixes": "lmsteer.data.prompts.prompt_sets.snippet_prefixes",
+    "lmsteer.data.prompts.toxic_leaning": "lmsteer.data.prompts.prompt_sets.toxic_leaning",
+    "lmsteer.data.snippets.snippets": "lmsteer.data.sources.snippets.snippets",
+    "lmsteer.data.snippets.toxic_snippets": "lmsteer.data.sources.snippets.toxic_snippets",
+    "lmsteer.data.sst.sst2": "lmsteer.data.sources.sst.sst2",
+    "lmsteer.data.sst.sst5": "lmsteer.data.sources.sst.sst5",
+    "lmsteer.fitting.FitSettings": "lmsteer.training.fit.FitConfig",
+    "lmsteer.fitting.SteerSettings": "lmsteer.training.fit.SteerConfig",
+    "lmsteer.models.gemma_3_270m": "lmsteer.models.load.gemma_3_270m",
+    "lmsteer.models.gpt2_shaped": "lmsteer.models.random_models.gpt2_shaped",
+    "lmsteer.models.load_model": "lmsteer.models.load.load_model",
+    "lmsteer.models.smollm2": "lmsteer.models.load.smollm2",
+    "lmsteer.models.tiny": "lmsteer.models.random_models.tiny",
+    "lmsteer.protocol.Protocol": "lmsteer.evaluation.protocol.Protocol",
+    "lmsteer.scoring.embedding.EmbeddingScorer": "lmsteer.scoring.sentence_embedding.EmbeddingScorer",
+    "lmsteer.scoring.profanity.ProfanityScorer": "lmsteer.scoring.alt_profanity_check.ProfanityScorer",
+    "lmsteer.scoring.toxicity_classifier.DetoxifyScorer": "lmsteer.scoring.detoxify_scorer.DetoxifyScorer",
+    "lmsteer.scoring.wordlist.WordListScorer": "lmsteer.scoring.word_list.WordListScorer",
+}
+"""Classes and functions that a ``config.yaml`` names as ``_target_``."""
+CONFIG_KEYS = {"judge": "perplexity_model"}
+
+
+def config(text: str) -> str:
+    """Return the text of a ``config.yaml`` with its targets and options under their present names."""
+
+    def renamed_target(match: re.Match[str]) -> str:
+        return match[1] + TARGETS.get(match[2], match[2])
+
+    def renamed_key(match: re.Match[str]) -> str:
+        return match[1] + CONFIG_KEYS.get(match[2], match[2]) + ":"
+
+    text = re.sub(r"(_target_: )([\w.]+)", renamed_target, text)
+    return re.sub(r"^(\s*)(\w+):", renamed_key, text, flags=re.MULTILINE)

@@ -9,7 +9,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from lmsteer.cli.configuration import CONF, MOVED, entry_point, folder_name, record, resolved
+from lmsteer.cli.app import CONF, entry_point
+from lmsteer.cli.configuration import NESTED_OPTIONS, check_config, run_identity
+from lmsteer.cli.folders import folder_name
 from lmsteer.errors import InputError
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -19,7 +21,7 @@ MODULES = {
     if (SOURCE / path.name).with_suffix(".py").exists()
 }
 ENTRIES = {name: module.KEYS for name, module in MODULES.items()}
-KINDS = {name: getattr(module, "KINDS", {}) for name, module in MODULES.items()}
+TYPES = {name: getattr(module, "TYPES", {}) for name, module in MODULES.items()}
 """Types of the options that one command alone has."""
 NEEDED = {
     "train": [],
@@ -61,7 +63,7 @@ def composed(entry: str, *overrides: str) -> DictConfig:
 def test_every_choice_composes_into_keys_and_values_that_its_target_takes(choice: str) -> None:
     group, name = choice.split("/")
     entry = GROUPS[group]
-    config = resolved(composed(entry, f"{group}={name}", *NEEDED[entry], *NEEDED.get(choice, [])), ENTRIES[entry])
+    config = check_config(composed(entry, f"{group}={name}", *NEEDED[entry], *NEEDED.get(choice, [])), ENTRIES[entry])
     assert group in config or group in ("experiment", "sweep") or choice == "protocol/none"
 
 
@@ -69,31 +71,33 @@ def test_every_choice_composes_into_keys_and_values_that_its_target_takes(choice
 def test_every_scorer_composes_into_a_protocol_under_its_own_name(name: str) -> None:
     needed = [f"protocol.scorers.{name}.path=scores.jsonl"] if name == "replay" else []
     chosen = composed("train", "steer=detox", f"scorer@protocol.scorers=[{name}]", *needed)
-    config = resolved(chosen, ENTRIES["train"])
+    config = check_config(chosen, ENTRIES["train"])
     assert list(config["protocol"]["scorers"]) == [name]
     assert config["protocol"]["scorers"][name]["name"] == name
 
 
 @pytest.mark.parametrize("entry", list(ENTRIES))
 def test_a_plain_call_of_every_command_passes_its_checks(entry: str) -> None:
-    assert set(resolved(composed(entry, *NEEDED[entry]), ENTRIES[entry], KINDS[entry])) == ENTRIES[entry]
+    assert set(check_config(composed(entry, *NEEDED[entry]), ENTRIES[entry], TYPES[entry])) == ENTRIES[entry]
 
 
 @pytest.mark.parametrize("entry", list(ENTRIES))
 def test_top_level_keys_are_those_the_entry_point_reads(entry: str) -> None:
     config = composed(entry, *NEEDED[entry])
-    moved = {name for node, names in MOVED.items() for name in names if node in config and name in config[node]}
-    assert set(config) | moved == ENTRIES[entry]
+    moved = {
+        name for node, names in NESTED_OPTIONS.items() for name in names if node in config and name in config[node]
+    }
+    assert set(config) - {"verbosity"} | moved == ENTRIES[entry]
 
 
 def test_options_beside_a_target_are_checked_and_do_not_reach_it_or_what_refers_to_it() -> None:
-    config = resolved(composed("train", "data=file", "data.path=some.tsv", "data.store=off"), ENTRIES["train"])
+    config = check_config(composed("train", "data=file", "data.path=some.tsv", "data.store=off"), ENTRIES["train"])
     assert (config["store"], config["store_gib"]) == ("off", 16)
     assert set(config["data"]) == {"_target_", "path", "text", "label"}
     assert config["protocol"]["prompts"]["own"]["corpus"] == config["data"]
-    assert "store" not in record(config)
+    assert "store" not in run_identity(config)
     with pytest.raises(InputError, match=r"data.store_gib=0: .* greater than 0"):
-        resolved(composed("train", "data.store_gib=0"), ENTRIES["train"])
+        check_config(composed("train", "data.store_gib=0"), ENTRIES["train"])
 
 
 def test_every_group_is_chosen_from_and_has_two_members() -> None:
@@ -140,14 +144,14 @@ def test_rank_is_low_for_the_embedded_model_and_full_for_hub_models() -> None:
 )
 def test_wrong_keys_and_values_are_refused_by_name(overrides: list[str], message: str) -> None:
     with pytest.raises((InputError, Exception), match=message):
-        resolved(composed("train", *overrides), ENTRIES["train"])
+        check_config(composed("train", *overrides), ENTRIES["train"])
 
 
 def test_the_record_names_everything_but_the_folder() -> None:
-    config = resolved(composed("train"), ENTRIES["train"])
-    assert "run_dir" not in record(config)
-    assert record(config) == record(resolved(composed("train"), ENTRIES["train"]))
-    assert record(config) != record(resolved(composed("train", "seed=1"), ENTRIES["train"]))
+    config = check_config(composed("train"), ENTRIES["train"])
+    assert "run_dir" not in run_identity(config)
+    assert run_identity(config) == run_identity(check_config(composed("train"), ENTRIES["train"]))
+    assert run_identity(config) != run_identity(check_config(composed("train", "seed=1"), ENTRIES["train"]))
 
 
 def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *overrides: str) -> str:
@@ -155,7 +159,7 @@ def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # put back afterwards
     monkeypatch.setattr(sys, "argv", ["train", "model=tiny", *overrides])
     with pytest.raises(SystemExit) as caught:
-        entry_point("train")(lambda cfg: resolved(cfg, ENTRIES["train"]))()
+        entry_point("train")(lambda cfg: check_config(cfg, ENTRIES["train"]))()
     assert not capsys.readouterr().err, "one line, which is that of the exit"
     return str(caught.value)
 
@@ -235,11 +239,11 @@ def test_a_run_is_known_by_the_content_of_the_files_it_reads(tmp_path: Path) -> 
     for file in (folder / "train.tsv", steer):
         file.write_text("before")
     config = {"data": {"path": str(folder)}, "steer_files": [str(steer), "missing"], "name": str(steer), "samples": 5}
-    before, plainly = record(config), record(config, rewritten=True)
+    before, plainly = run_identity(config), run_identity(config, rewrites_input=True)
     assert set(OmegaConf.create(before).inputs) == {"data.path", "steer_files.0"}
-    assert record(config) == before
+    assert run_identity(config) == before
     for file in (folder / "train.tsv", steer):
         file.write_text("after")
-        assert record(config) != before
-        before = record(config)
-    assert record(config, rewritten=True) == plainly
+        assert run_identity(config) != before
+        before = run_identity(config)
+    assert run_identity(config, rewrites_input=True) == plainly

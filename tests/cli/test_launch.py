@@ -13,7 +13,7 @@ import pytest
 import torch
 from tests.several import ENVIRONMENT, settings
 
-from lmsteer.cli.launch import first_host, launch, started_outside
+from lmsteer.cli.launch import external_process_group, first_host, launch
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 
@@ -74,23 +74,28 @@ def test_what_all_refuse_after_they_have_spoken_is_told() -> None:
 
 
 def test_one_process_starts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lmsteer.cli.launch._started", lambda *_: pytest.fail("a process was started"))
-    for trainer in (settings(1), {"trainer": {"_target_": "lmsteer.distributed.process_group.TrainerConfig"}}):
+    monkeypatch.setattr("lmsteer.cli.launch._spawn", lambda *_: pytest.fail("a process was started"))
+    for trainer in (settings(1), {"trainer": {"_target_": "lmsteer.distributed.trainer_config.TrainerConfig"}}):
         assert launch(lambda config, sweep, process_group: process_group, trainer | {"device": "cpu"}) == ProcessGroup()
 
 
 def test_tasks_of_srun_find_one_another() -> None:
-    assert started_outside(SRUN) == (ProcessGroup(3, 4, 1, 2), "tcp://gpu07:19567")
-    assert started_outside(SRUN | {"MASTER_ADDR": "a", "MASTER_PORT": "7"}) == (ProcessGroup(3, 4, 1, 2), "tcp://a:7")
+    assert external_process_group(SRUN) == (ProcessGroup(3, 4, 1, 2), "tcp://gpu07:19567")
+    assert external_process_group(SRUN | {"MASTER_ADDR": "a", "MASTER_PORT": "7"}) == (
+        ProcessGroup(3, 4, 1, 2),
+        "tcp://a:7",
+    )
     torchrun = {"TORCHELASTIC_RUN_ID": "none", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
     torchrun |= {"LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "host", "MASTER_PORT": "29500"}
-    assert started_outside(torchrun) == (ProcessGroup(5, 8, 1, 2), "tcp://host:29500")
+    assert external_process_group(torchrun) == (ProcessGroup(5, 8, 1, 2), "tcp://host:29500")
 
 
 def test_a_job_script_and_a_single_task_are_no_world() -> None:
-    assert started_outside({}) is None
-    assert started_outside({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}) is None, "the script of a job of four tasks"
-    assert started_outside(SRUN | {"SLURM_STEP_NUM_TASKS": "1"}) is None
+    assert external_process_group({}) is None
+    assert external_process_group({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}) is None, (
+        "the script of a job of four tasks"
+    )
+    assert external_process_group(SRUN | {"SLURM_STEP_NUM_TASKS": "1"}) is None
 
 
 def test_processes_of_two_torchruns_generate_what_one_does(tmp_path: Path) -> None:
@@ -120,7 +125,7 @@ def test_each_process_met_outside_ends_with_one_line(foreign: bool, tmp_path: Pa
         folder.mkdir()
         (folder / "notes").touch()
         refusals[0] = f"Error: run folder {folder}: holds notes but no config.yaml; choose another hydra.run.dir"
-        refusals[1] = "Error: process 1: another process of this run has ended; what was wrong stands in its own output"
+        refusals[1] = "Error: process 1: another process of this run has ended; its own output says what was wrong"
     else:
         command.append("steer_file=none.safetensors")
     met = SRUN | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1", "SLURM_NODEID": "0"}
@@ -136,7 +141,7 @@ def test_each_process_met_outside_ends_with_one_line(foreign: bool, tmp_path: Pa
 @pytest.mark.parametrize("changed", [{"SLURM_STEP_NUM_TASKS": "5"}, {"SLURM_PROCID": "1"}])
 def test_uneven_tasks_of_srun_are_refused(changed: dict[str, str]) -> None:
     with pytest.raises(InputError, match="ntasks-per-node"):
-        started_outside(SRUN | changed)
+        external_process_group(SRUN | changed)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from hydra.core.hydra_config import HydraConfig
 from tests.tone import write_tone
 
 from lmsteer.cli import configuration
-from lmsteer.cli.configuration import CONF, entry_point, sweep_folder
+from lmsteer.cli.app import CONF, entry_point
+from lmsteer.cli.folders import sweep_folder
 from lmsteer.commands.train import train
 from lmsteer.evaluation.results import read_result
 from lmsteer.models.random_models import tiny
@@ -169,9 +170,9 @@ def test_each_wandb_run_has_its_texts_and_pictures(sweep: Started) -> None:
 
 
 def artifact(job: Path) -> Any:
-    """The record of the steer."""
+    """The artifact of the steer."""
     found = [r.artifact for r in records(logged(job)) if r.WhichOneof("record_type") == "artifact"]
-    (steer,) = (record for record in found if record.type == "steer")
+    (steer,) = (artifact for artifact in found if artifact.type == "steer")
     return steer
 
 

@@ -17,7 +17,8 @@ from tests.tone import write_tone
 from lmsteer.cli.launch import launch
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.feature_store import FeatureStoreConfig
-from lmsteer.distributed.process_group import ProcessGroup, TrainerConfig
+from lmsteer.distributed.process_group import ProcessGroup
+from lmsteer.distributed.trainer_config import TrainerConfig
 from lmsteer.errors import InputError
 from lmsteer.generation.generator import Generator
 from lmsteer.generation.sampling import Nucleus

@@ -1,4 +1,4 @@
-"""All that knows Hydra. Settings of the allocator and of oneDNN that must come before the first computation are made here."""
+"""Everything that knows Hydra; settings of the allocator and of oneDNN that must come before the first computation."""
 
 import ctypes
 import os

@@ -1,6 +1,9 @@
-"""Texts that others wrote, scored as a finished run was, so that they stand beside it in a table."""
+"""Score texts that others wrote as a finished run was scored, so that both can be in one table."""
+
+from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +13,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from lmsteer.cli.configuration import build, record
+from lmsteer import old_files
+from lmsteer.cli.configuration import build, run_identity
 from lmsteer.commands.evaluate import metadata_of
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import FinishedRun
@@ -21,27 +25,29 @@ from lmsteer.runs.run import CONFIG, Run
 from lmsteer.scoring.cache import ScoreCache
 from lmsteer.storage.atomic_files import atomic_write_lines
 
-NEEDED = ("protocol", "model", "device", "dtype")
+logger = logging.getLogger(__name__)
+SCORING_OPTIONS = ("protocol", "model", "device", "dtype")
+"""Options of a run that decide how it was scored."""
 
 
 def rescore(run: FinishedRun, name: str, file: Path, folder: Path, *, scores: ScoreCache | None = None) -> Path:
-    """Score a file of generations by the protocol of a run; the folder of the result, which is itself a finished run.
+    """Score a file of generations by the protocol of a run and return the folder of the result, itself a finished run.
 
     Args:
         name: The method of its rows without a strength.
-        folder: What was scored there before, by the same protocol, is not scored again.
-        scores: Where the scores of texts are kept; None: nowhere.
+        folder: Where the result goes; what was scored there before, by the same protocol, is not scored again.
+        scores: Cache of the scores of texts; None: do not keep them.
 
     Raises:
         InputError: If the run cannot be scored again, or the file is not of its prompts.
     """
-    generations = _of_sets(read_generations(file), run, file)
-    config = _config(run.folder)
+    generations = _with_sets_of(run, read_generations(file), file)
+    config = _scoring_config(run.folder)
     identity = {"rescored": hashlib.sha256(file.read_bytes()).hexdigest(), "method": name, **config}
     protocol: Protocol = build(config["protocol"])
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     try:
-        target = Run(folder, record(identity))
+        target = Run(folder, run_identity(identity))
         target.begin()
     except InputError:
         raise InputError(f"{folder}: no place for {file} as scored for {run.folder}; choose another --out") from None
@@ -52,46 +58,47 @@ def rescore(run: FinishedRun, name: str, file: Path, folder: Path, *, scores: Sc
     return folder
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    """What of a run's configuration decides how it was scored."""
+def _scoring_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
+    expected = "the configuration of a run is expected"
     try:
-        found = OmegaConf.to_container(OmegaConf.load(path))
+        config = OmegaConf.to_container(OmegaConf.create(old_files.config(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise InputError(f"{path}: it cannot be read; the configuration of a run is expected") from error
-    if not isinstance(found, dict) or any(not found.get(key) for key in NEEDED):
-        raise InputError(f"{path}: it lacks one of {', '.join(NEEDED)}; the configuration of a run is expected")
-    return {key: found[key] for key in NEEDED}
+        raise InputError(f"{path}: it cannot be read; {expected}") from error
+    if not isinstance(config, dict) or any(not config.get(key) for key in SCORING_OPTIONS):
+        raise InputError(f"{path}: it lacks one of {', '.join(SCORING_OPTIONS)}; {expected}")
+    return {key: config[key] for key in SCORING_OPTIONS}
 
 
-def _of_sets(generations: Sequence[Generation], run: FinishedRun, file: Path) -> list[Generation]:
-    """The generations under the names that the run gives to their prompt sets, each of which must be whole."""
+def _with_sets_of(run: FinishedRun, generations: Sequence[Generation], file: Path) -> list[Generation]:
+    """Return the generations of a run's prompts under the names of its prompt sets, each of which must be complete."""
     sets = {row.prompts: values.prompts for row, values in zip(run.result.rows, run.values, strict=True)}
-    homes = {text: name for name, texts in sets.items() for text in texts}
-    renamed = _known(generations, homes)
-    if not renamed:
+    matching = _matching(generations, {text: name for name, texts in sets.items() for text in texts})
+    if not matching:
         sizes = ", ".join(f"{name} {len(texts)}" for name, texts in sets.items())
         raise InputError(f"{file}: none of its prompts is among those of {run.folder} ({sizes})")
-    if left := len(generations) - len(renamed):
-        print(f"{file}: {left} of {len(generations)} prompts left out, which {run.folder} has not or not twice")
-    groups: dict[tuple[Any, ...], list[str]] = {}
-    for own in renamed:
-        groups.setdefault((own.prompts, own.budget, *sorted(own.strength.items())), []).append(own.prompt.text)
-    for (name, *_), texts in groups.items():
+    if dropped := len(generations) - len(matching):
+        reason = f"they are not prompts of {run.folder}, or repeated"
+        logger.warning("%s: %d of %d prompts left out: %s", file, dropped, len(generations), reason)
+    prompts: dict[tuple[Any, ...], list[str]] = {}
+    for generation in matching:
+        key = (generation.prompts, generation.budget, *sorted(generation.strength.items()))
+        prompts.setdefault(key, []).append(generation.prompt.text)
+    for (name, *_), texts in prompts.items():
         if sorted(texts) != sorted(sets[name]):
             raise InputError(
                 f"{file}: {len(texts)} prompts of {name}, {len(set(texts))} of them different; "
                 f"the {len(sets[name])} of {run.folder}, each once, are expected"
             )
-    return renamed
+    return matching
 
 
-def _known(generations: Sequence[Generation], homes: Mapping[str, str]) -> list[Generation]:
-    """Those of known prompts under the names of their sets; of a prompt that comes twice, as in the published sets, the
-    first."""
-    kept: dict[tuple[Any, ...], Generation] = {}
-    for own in generations:
-        if own.prompt.text in homes:
-            key = (own.prompt.text, own.budget, *sorted(own.strength.items()))
-            kept.setdefault(key, replace(own, prompts=homes[own.prompt.text]))
-    return list(kept.values())
+def _matching(generations: Sequence[Generation], set_of: Mapping[str, str]) -> list[Generation]:
+    """Return the generations of known prompts under the names of their sets; of repeated prompts the first."""
+    matching: dict[tuple[Any, ...], Generation] = {}
+    for generation in generations:
+        text = generation.prompt.text
+        if text in set_of:
+            key = (text, generation.budget, *sorted(generation.strength.items()))
+            matching.setdefault(key, replace(generation, prompts=set_of[text]))
+    return list(matching.values())

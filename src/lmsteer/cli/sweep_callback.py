@@ -1,4 +1,6 @@
-"""What Hydra does around the jobs of a sweep."""
+"""Report the jobs of a Hydra multirun that failed, and tabulate the others."""
+
+from __future__ import annotations
 
 import json
 import shutil
@@ -12,7 +14,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig
 
-from lmsteer.cli.configuration import EXPECTED, one_line
+from lmsteer.cli.app import EXPECTED_ERRORS, one_line
 from lmsteer.commands import tables
 from lmsteer.runs.stages import METRICS
 from lmsteer.storage.atomic_files import atomic_write_lines
@@ -21,9 +23,13 @@ UNFINISHED = "stopped before its end"
 
 
 class Sweep(Callback):
-    """Name all jobs that failed, after the others are done; put those in tables, in the sweep's own folder.
+    """Name all failed jobs after the others are done, and tabulate those in the folder of the sweep.
 
-    What became of a job stands in a file until the end of the sweep, as jobs may run in other processes or machines.
+    The state of each job is in a file until the end of the sweep, as jobs may run in other processes or on other
+    machines.
+
+    Args:
+        tables: Whether to tabulate the finished runs.
     """
 
     def __init__(self, tables: bool = True) -> None:
@@ -31,61 +37,62 @@ class Sweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Forget the jobs of an earlier start."""
-        shutil.rmtree(_jobs(config), ignore_errors=True)
+        shutil.rmtree(_job_folder(config), ignore_errors=True)
 
     def on_job_start(self, config: DictConfig, *, task_function: TaskFunction, **kwargs: Any) -> None:
-        """Note the job, which may be killed."""
+        """Record the job, which may be killed."""
         if config.hydra.mode == RunMode.MULTIRUN:
-            _note(config, UNFINISHED)
+            _record(config, UNFINISHED)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Note how the job ended, and let the sweep go on."""
+        """Record how the job ended, and let the sweep go on."""
         if config.hydra.mode != RunMode.MULTIRUN:
             return
         error = None
         if job_return.status == JobStatus.FAILED:
             error = job_return._return_value  # its property would raise it
-            # Hydra ends a sweep with the first failure, before it calls on_multirun_end.
+            # Hydra ends a sweep at the first failure, before it calls on_multirun_end.
             job_return.status, job_return.return_value = JobStatus.COMPLETED, None
-        if error is not None and not isinstance(error, EXPECTED):
+        if error is not None and not isinstance(error, EXPECTED_ERRORS):
             traceback.print_exception(error)
-        _note(config, "" if error is None else f"{_kind(error)}{one_line(error)}")
+        _record(config, "" if error is None else _describe(error))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write tables and picture, print the table; then a line for each failed job, and status 1 if there is one."""
-        files = sorted(_jobs(config).glob("*.json"), key=lambda path: int(path.stem))
+        files = sorted(_job_folder(config).glob("*.json"), key=lambda path: int(path.stem))
         jobs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-        status = self._tables([Path(job["folder"]) for job in jobs], config) if self.tables else 0
+        status = self._tabulate([Path(job["folder"]) for job in jobs], config) if self.tables else 0
         failed = [job for job in jobs if job["error"]]
         for job in failed:
             print(f"failed: {job['folder']}: {job['error']}", file=sys.stderr)
-        shutil.rmtree(_jobs(config), ignore_errors=True)
+        shutil.rmtree(_job_folder(config), ignore_errors=True)
         if failed:
             sys.exit(f"Error: {len(failed)} of {len(jobs)} jobs failed; the same command starts these again")
         if status:
             sys.exit(status)
 
-    def _tables(self, folders: list[Path], config: DictConfig) -> int:
-        """Other sweeps' runs in the same folder do not count."""
+    def _tabulate(self, folders: list[Path], config: DictConfig) -> int:
+        """Tabulate the finished runs of this sweep; runs of other sweeps in its folder do not count."""
         measured = [str(folder) for folder in folders if (folder / METRICS).is_file()]
         try:
             return tables.main([*measured, "--out", str(config.hydra.sweep.dir)]) if measured else 0
         except Exception as error:  # Hydra would make a warning of it, and status 0
-            print(f"Error: tables: {_kind(error)}{one_line(error)}", file=sys.stderr)
+            print(f"Error: tables: {_describe(error)}", file=sys.stderr)
             return 1
 
 
-def _jobs(config: DictConfig) -> Path:
+def _job_folder(config: DictConfig) -> Path:
     return Path(config.hydra.sweep.dir) / ".jobs"
 
 
-def _note(config: DictConfig, error: str) -> None:
+def _record(config: DictConfig, error: str) -> None:
     folder = Path(config.hydra.runtime.output_dir)
-    _jobs(config).mkdir(parents=True, exist_ok=True)
+    _job_folder(config).mkdir(parents=True, exist_ok=True)
     entry = json.dumps({"folder": str(folder), "error": error})
-    atomic_write_lines(_jobs(config) / f"{config.hydra.job.num}.json", [entry])
+    atomic_write_lines(_job_folder(config) / f"{config.hydra.job.num}.json", [entry])
 
 
-def _kind(error: Exception) -> str:
-    """What goes before a message that does not say by itself what is wrong."""
-    return "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
+def _describe(error: Exception) -> str:
+    """Return the message of an error, after its type where the message alone does not say what is wrong."""
+    kind = "" if isinstance(error, EXPECTED_ERRORS) else f"{type(error).__name__}: "
+    return f"{kind}{one_line(error)}"

@@ -1,0 +1,113 @@
+"""Run a function of a configuration as a command: errors of the user end in one line and status 1."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
+
+from lmsteer.cli.folders import register_resolvers
+from lmsteer.cli.signals import terminable
+from lmsteer.errors import InputError
+
+CONF = str(Path(__file__).resolve().parents[3] / "conf")
+FULL_ERROR = "HYDRA_FULL_ERROR"
+EXPECTED_ERRORS = (InputError, HydraException, OmegaConfBaseException, OSError)
+"""Errors whose message says what is wrong; any other is a defect of the program and keeps its traceback."""
+VERBOSITY = ("debug", "info", "warning", "error")
+
+register_resolvers()
+
+
+def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Make a command of a function of a configuration.
+
+    Args:
+        name: The configuration in ``conf/``, without its suffix.
+    """
+
+    def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        started = False
+        refusal: Exception | None = None
+
+        @hydra.main(version_base="1.3", config_path=CONF, config_name=name)
+        def run(cfg: DictConfig) -> None:
+            nonlocal started, refusal
+            started = True
+            try:
+                configure_logging(pop_verbosity(cfg))
+                function(cfg)
+            except EXPECTED_ERRORS as error:
+                if in_multirun():
+                    raise
+                refusal = error  # Hydra would print a line of its own before ours
+
+        def main() -> None:
+            full_error = os.environ.get(FULL_ERROR)
+            os.environ[FULL_ERROR] = "1"  # Hydra passes errors on, which it would otherwise print over many lines
+            try:
+                with terminable():
+                    run()
+                if refusal is not None:
+                    raise refusal
+            except Exception as error:
+                if full_error or (started and not isinstance(error, EXPECTED_ERRORS)):
+                    raise
+                if tqdm._instances:  # an open progress bar, whose line has not ended
+                    print(file=sys.stderr)
+                sys.exit(f"Error: {one_line(error)}")
+
+        return main
+
+    return decorate
+
+
+def pop_verbosity(cfg: DictConfig) -> str:
+    """Take the option ``verbosity`` out of a configuration, as it belongs to the program and not to the run.
+
+    Raises:
+        InputError: If it is unknown.
+    """
+    with open_dict(cfg):
+        verbosity = cfg.pop("verbosity", "info")
+    if verbosity not in VERBOSITY:
+        raise InputError(f"verbosity={verbosity}: {', '.join(VERBOSITY)} are allowed")
+    return str(verbosity)
+
+
+def configure_logging(verbosity: str) -> None:
+    """Send the messages of this library to standard error, from a level upwards."""
+    logger = logging.getLogger("lmsteer")
+    logger.setLevel(verbosity.upper())
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
+def one_line(error: Exception) -> str:
+    """Return the message of an error on one line, without what Hydra and OmegaConf add about their own internals."""
+    text = str(error).split("\nConfig search path")[0].split("\n    full_key")[0]
+    return " ".join(text.split()) or type(error).__name__
+
+
+def in_multirun() -> bool:
+    """Return whether this is one job of several."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def sweep_name() -> str:
+    """Return the name of the folder of the sweep that this job belongs to; empty outside of one."""
+    return Path(HydraConfig.get().sweep.dir).name if in_multirun() else ""

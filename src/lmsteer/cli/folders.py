@@ -1,0 +1,35 @@
+"""Names of the folders of runs and sweeps, made of the overrides on the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from omegaconf import OmegaConf
+
+MAX_NAME_LENGTH = 120
+"""Characters of a folder's name."""
+
+
+def folder_name(overrides: str) -> str:
+    """Turn the overrides of a job into the name of one folder; a changed or cut name ends in a digest.
+
+    The end of a long name is kept, as the options that tell jobs apart, seed and steer, come last in the alphabet.
+    """
+    name = re.sub(r"[^\w.+-]+", "-", overrides)[-MAX_NAME_LENGTH:].strip("-._")
+    if name == overrides:
+        return name
+    return f"{name}-{hashlib.sha256(overrides.encode()).hexdigest()[:6]}".lstrip("-")
+
+
+def sweep_folder(choice: str, overrides: str) -> str:
+    """Turn the choice of a sweep and the other overrides into the name of one folder."""
+    names = [name for name in ("" if choice == "none" else choice, overrides) if name]
+    return folder_name("_".join(names)) or "sweep"
+
+
+def register_resolvers() -> None:
+    """Make both functions available in configurations, as ``${folder_name:…}`` and ``${sweep_folder:…}``."""
+    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+    # Cached, so that every job has the folder of the sweep, on whatever machine it runs.
+    OmegaConf.register_new_resolver("sweep_folder", sweep_folder, use_cache=True, replace=True)

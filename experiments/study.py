@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from pydantic import JsonValue
 
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import find_runs, read_run
-from lmsteer.reporting.comparison import Comparison, compare_runs
+from lmsteer.evaluation.metric_names import Metric
+from lmsteer.reporting.comparison import Comparison, ComparisonRow, Measurement, compare_runs
 from lmsteer.reporting.plots import write_png
 from lmsteer.runs.run import Run
 from lmsteer.storage.atomic_files import atomic_write_lines
@@ -60,6 +62,25 @@ def read_comparison(folders: Sequence[Path]) -> Comparison:
     for folder in unfinished:
         print(f"not finished, left out: {folder}", file=sys.stderr)
     return compare_runs([read_run(folder) for folder in finished])
+
+
+def read_setting(row: ComparisonRow, name: str) -> JsonValue:
+    """Read a setting of the training of a row, such as ``rank`` or ``train_rows``.
+
+    Raises:
+        InputError: If the steer file of the row does not record it.
+    """
+    if row.settings.get(name) is None:
+        raise InputError(f"the steer file of a run of {row.method} does not record its {name}")
+    return row.settings[name]
+
+
+def format_measurement(metric: Metric, measurement: Measurement) -> str:
+    """Write a value with its interval over prompts and its standard deviation over seeds: ``.74 [.70, .78] ±.02``."""
+    text, interval = metric.format(measurement.interval.value), measurement.interval
+    if interval.low is not None and interval.high is not None:
+        text += f" [{metric.format(interval.low)}, {metric.format(interval.high)}]"
+    return text if measurement.sd is None else f"{text} ±{metric.format(measurement.sd)}"
 
 
 def tabulate(

@@ -1,4 +1,4 @@
-"""Check a command line before it waits in a queue: does its configuration compose, and can its folder be written to?
+"""Check a command line before it waits in a queue: its configuration composes and its folder can be written to.
 
 python -m slurm.check [--grid=FILE] COMMAND OVERRIDE…
 """
@@ -26,8 +26,8 @@ COMMANDS = sorted(
     for path in Path(CONF).glob("*.yaml")
     if (Path(CONF).parent / "src" / path.name).with_suffix(".py").is_file()
 )
-LIGHT = ("steer", "fit", "decoding", "trainer")
-"""Targets that are built here as there, since that loads nothing."""
+LIGHT_OBJECTS = ("steer", "fit", "decoding", "trainer")
+"""Objects that are built here too, since that loads no model."""
 
 
 def check(command: str, overrides: Sequence[str]) -> Path:
@@ -38,7 +38,7 @@ def check(command: str, overrides: Sequence[str]) -> Path:
     """
     if command not in COMMANDS:
         raise InputError(f"{command}: no such command; allowed are {', '.join(COMMANDS)}")
-    module = importlib.import_module(f"src.{command}")
+    module = importlib.import_module(f"lmsteer.commands.{command}")
     with initialize_config_dir(CONF, version_base="1.3"):
         cfg = compose(command, overrides=list(overrides), return_hydra_config=True)
     folder, multirun = result_folder(cfg), cfg.hydra.mode == RunMode.MULTIRUN
@@ -46,42 +46,42 @@ def check(command: str, overrides: Sequence[str]) -> Path:
         del cfg["hydra"]
         cfg.run_dir = str(folder)
     config = check_config(cfg, module.KEYS, getattr(module, "TYPES", {}))
-    settings = {name: build(config[name]) for name in LIGHT if name in config}
-    if multirun and "trainer" in settings and settings["trainer"] == TrainerConfig(strategy="ddp"):
+    objects = {name: build(config[name]) for name in LIGHT_OBJECTS if name in config}
+    if multirun and "trainer" in objects and objects["trainer"] == TrainerConfig(strategy="ddp"):
         raise InputError("tasks of srun do one run; for a sweep take slurm/job.sbatch, with trainer=ddp")
     return folder
 
 
 def result_folder(cfg: DictConfig) -> Path:
-    """Where a run, or an experiment with all its runs, puts its results.
+    """Return the folder of the results of a run, or of an experiment with all its runs.
 
     Raises:
         InputError: If the time is part of its name, or it cannot be written to.
     """
     kind = "sweep" if cfg.hydra.mode == RunMode.MULTIRUN else "run"
-    written = OmegaConf.to_container(cfg.hydra[kind], resolve=False)
-    assert isinstance(written, dict)
-    if "${now:" in str(written["dir"]):
+    section = OmegaConf.to_container(cfg.hydra[kind], resolve=False)
+    assert isinstance(section, dict)
+    if "${now:" in str(section["dir"]):
         raise InputError(
-            f"hydra.{kind}.dir={written['dir']}: a job that is requeued would not find its files again; "
+            f"hydra.{kind}.dir={section['dir']}: a job that is requeued would not find its files again; "
             f"give hydra.{kind}.dir=FOLDER"
         )
     folder = Path(cfg.hydra[kind].dir)
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"hydra.{kind}.dir={folder}: {there} cannot be written to; choose another")
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"hydra.{kind}.dir={folder}: {existing} cannot be written to; choose another")
     return folder
 
 
 def check_grid(command: str, common: Sequence[str], path: Path) -> list[Path]:
-    """The folders of all lines of a grid.
+    """Return the folders of all lines of a grid.
 
     Raises:
         InputError: If a line is refused, which is named, or shares its folder with another.
     """
     folders: list[Path] = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
     for number, line in enumerate(lines, 1):
@@ -96,19 +96,19 @@ def check_grid(command: str, common: Sequence[str], path: Path) -> list[Path]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Say where results will be, or in one line what is wrong, with status 1."""
+    """Print where the results will be, or one line about the first error, with status 1."""
     parser = argparse.ArgumentParser(prog="slurm.check", description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--grid", type=Path, help="file with the overrides of one run in each line")
     parser.add_argument("command", help=", ".join(COMMANDS))
     parser.add_argument("overrides", nargs="*")
     if {"-m", "--multirun"} & set(arguments):
         sys.exit("Error: -m: one run is expected; give a grid to slurm/array.sbatch, or use hydra/launcher=slurm")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        if asked.grid is None:
-            folders = [check(asked.command, asked.overrides)]
+        if options.grid is None:
+            folders = [check(options.command, options.overrides)]
         else:
-            folders = check_grid(asked.command, asked.overrides, asked.grid)
+            folders = check_grid(options.command, options.overrides, options.grid)
     except (InputError, HydraException, OmegaConfBaseException, OSError) as error:
         sys.exit(f"Error: {one_line(error)}")
     print("results:", *folders, sep="\n  ")

@@ -18,6 +18,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from tests.tone import write_tone
+from tests.wandb_file import configs, exit_codes, history, records
 
 from lmsteer.cli import configuration
 from lmsteer.cli.app import CONF, entry_point
@@ -27,9 +28,6 @@ from lmsteer.evaluation.results import read_result
 from lmsteer.models.random_models import tiny
 from lmsteer.reporting.tracking import final_values
 from lmsteer.steering.steer_file import load_steer
-
-sys.path.insert(0, str(Path(__file__).parent / "reporting"))
-from tests.wandb_file import configs, exit_codes, history, records
 
 ROOT = Path(__file__).parents[2]
 GRID = ["steer.rank=4,16", "steer.epsilon=1e-3,1e-2", "seed=0,1"]
@@ -69,17 +67,17 @@ def _offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def arguments(corpus: Path, folder: Path, *overrides: str, grid: list[str] = GRID) -> list[str]:
     """A sweep over ``grid``."""
-    own = ["model=tiny", "data=file", f"data.path={corpus}", "steer.name=tone", *QUICK, f"hydra.sweep.dir={folder}"]
-    kept = [f"scores={corpus.parent / 'scores'}", f"data.store={corpus.parent / 'store'}"]
-    return ["-m", *own, *kept, *grid, *overrides]
+    run = ["model=tiny", "data=file", f"data.path={corpus}", "steer.name=tone", *QUICK, f"hydra.sweep.dir={folder}"]
+    caches = [f"scores={corpus.parent / 'scores'}", f"data.store={corpus.parent / 'store'}"]
+    return ["-m", *run, *caches, *grid, *overrides]
 
 
-def start(given: list[str], folder: Path, capfd: pytest.CaptureFixture[str]) -> Started:
+def start(command_line: list[str], folder: Path, capfd: pytest.CaptureFixture[str]) -> Started:
     """Run the command in this process, which saves loading everything once more."""
     status: int | str | None = 0
     capfd.readouterr()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["train", *given])
+        patch.setattr(sys, "argv", ["train", *command_line])
         try:
             entry_point("train")(train)()
         except SystemExit as end:
@@ -89,17 +87,17 @@ def start(given: list[str], folder: Path, capfd: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def grid_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("sweep") / "grid"
 
 
 @pytest.fixture
-def sweep(place: Path, corpus: Path, capfd: pytest.CaptureFixture[str]) -> Started:
+def sweep(grid_folder: Path, corpus: Path, capfd: pytest.CaptureFixture[str]) -> Started:
     """Eight jobs, logged to W&B; started by the first test that asks for it."""
-    if not place.exists():
-        done = start(arguments(corpus, place, "logger=wandb"), place, capfd)
+    if not grid_folder.exists():
+        done = start(arguments(corpus, grid_folder, "logger=wandb"), grid_folder, capfd)
         assert done.status == 0, done.err
-    return Started(place, 0, "", "")
+    return Started(grid_folder, 0, "", "")
 
 
 def logged(job: Path) -> Path:
@@ -110,13 +108,13 @@ def logged(job: Path) -> Path:
 
 def test_every_setting_has_a_finished_run_in_a_subfolder_and_the_sweep_has_tables(sweep: Started) -> None:
     assert len(sweep.jobs) == 8
-    found = set()
+    settings = set()
     for job in sweep.jobs:
         steer, provenance = load_steer(job / "steer.safetensors")
-        found.add((steer.rank, steer.epsilon, provenance.seed))
-    assert found == {(rank, epsilon, seed) for rank in (4, 16) for epsilon in (1e-3, 1e-2) for seed in (0, 1)}
-    own = {"multirun.yaml", "table.md", "table.tex", "table.html", "table.csv", "pareto.png"}
-    assert {path.name for path in sweep.folder.iterdir() if path.is_file()} == own
+        settings.add((steer.rank, steer.epsilon, provenance.seed))
+    assert settings == {(rank, epsilon, seed) for rank in (4, 16) for epsilon in (1e-3, 1e-2) for seed in (0, 1)}
+    files = {"multirun.yaml", "table.md", "table.tex", "table.html", "table.csv", "pareto.png"}
+    assert {path.name for path in sweep.folder.iterdir() if path.is_file()} == files
     assert "±" in (sweep.folder / "table.md").read_text()
 
 
@@ -149,10 +147,10 @@ def test_each_wandb_run_has_its_config_once_its_curve_and_its_final_values(sweep
         entries = history(logged(job))
         losses = [entry["train/loss"] for entry in entries if "train/loss" in entry]
         assert losses == pytest.approx([loss for _, loss in provenance.training["curve"]["train"]], rel=1e-6)
-        told = {name: value for entry in entries for name, value in entry.items()}
-        wanted = final_values(read_result(job / "metrics.json"))
-        assert wanted.keys() > {"tone/plain", "tone/tone-5", "perplexity/tone+5"}
-        assert {name: told[name] for name in wanted} == wanted
+        logged_values = {name: value for entry in entries for name, value in entry.items()}
+        expected = final_values(read_result(job / "metrics.json"))
+        assert expected.keys() > {"tone/plain", "tone/tone-5", "perplexity/tone+5"}
+        assert {name: logged_values[name] for name in expected} == expected
 
 
 def test_each_wandb_run_has_its_texts_and_pictures(sweep: Started) -> None:
@@ -214,11 +212,11 @@ def test_a_sweep_killed_in_the_middle_and_started_again_ends_as_an_unbroken_one(
     sweep: Started, corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "grid"
-    given = arguments(corpus, folder, "logger=wandb")
+    command_line = arguments(corpus, folder, "logger=wandb")
     # Not the W&B service of this process, which would live on when the child is killed.
     environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     child = subprocess.Popen(
-        [sys.executable, "-m", "src.train", *given],
+        [sys.executable, "-m", "src.train", *command_line],
         cwd=ROOT,
         env=environment | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
@@ -233,7 +231,7 @@ def test_a_sweep_killed_in_the_middle_and_started_again_ends_as_an_unbroken_one(
         child.wait()
     finished = len(list(folder.glob("*/report.html")))
     assert 0 < finished < 8
-    again = start(given, folder, capfd)
+    again = start(command_line, folder, capfd)
     assert again.status == 0, again.err
     assert again.out.count("finished already") == finished
     for job in sweep.jobs:
@@ -251,10 +249,10 @@ def test_failed_jobs_are_named_at_the_end_and_the_others_are_finished_and_in_tab
     grid = ["steer.rank=99,4,77"]
     done = start(arguments(corpus, tmp_path, "logger=none", grid=grid), tmp_path, capfd)
     assert done.status == "Error: 2 of 3 jobs failed; the same command starts these again"
-    told = [line for line in done.err.splitlines() if line.startswith("failed: ")]
+    failures = [line for line in done.err.splitlines() if line.startswith("failed: ")]
     reason = "an integer in [1, 32] or 'full' expected"
-    assert [line.split(": ", 2)[2] for line in told] == [f"steer.rank={rank}: {reason}" for rank in (99, 77)]
-    assert {Path(line.split(": ")[1]).parent for line in told} == {tmp_path}
+    assert [line.split(": ", 2)[2] for line in failures] == [f"steer.rank={rank}: {reason}" for rank in (99, 77)]
+    assert {Path(line.split(": ")[1]).parent for line in failures} == {tmp_path}
     assert "Traceback" not in done.err
     (finished,) = (job for job in done.jobs if (job / "report.html").is_file())
     assert load_steer(finished / "steer.safetensors")[0].rank == 4
@@ -283,8 +281,8 @@ def test_an_error_of_ours_is_shown_in_full_and_does_not_stop_the_others(
 def test_a_sweep_of_fits_alone_has_no_tables_and_misses_none(
     corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    given = arguments(corpus, tmp_path, "protocol=none", "logger=none", grid=["seed=0,1", "steer.rank=4"])
-    done = start([item for item in given if not item.startswith("protocol.")], tmp_path, capfd)
+    command_line = arguments(corpus, tmp_path, "protocol=none", "logger=none", grid=["seed=0,1", "steer.rank=4"])
+    done = start([item for item in command_line if not item.startswith("protocol.")], tmp_path, capfd)
     assert done.status == 0, done.err
     assert [sorted(path.name for path in job.iterdir()) for job in done.jobs] == [
         [".lock", "config.yaml", "steer.safetensors", "timing.json"]
@@ -303,9 +301,9 @@ def test_jobs_in_one_process_share_the_model(
         return tiny(*args, **options)
 
     monkeypatch.setattr("lmsteer.models.random_models.tiny", counted)
-    configuration._built.clear()
-    given = arguments(corpus, tmp_path, "protocol=none", "logger=none", grid=["seed=0,1,2", "steer.rank=4"])
-    start([item for item in given if not item.startswith("protocol.")], tmp_path, capfd)
+    configuration._last_built.clear()
+    command_line = arguments(corpus, tmp_path, "protocol=none", "logger=none", grid=["seed=0,1,2", "steer.rank=4"])
+    start([item for item in command_line if not item.startswith("protocol.")], tmp_path, capfd)
     assert len(list(tmp_path.glob("*/steer.safetensors"))) == 3
     assert len(built) == 1
 

@@ -136,10 +136,10 @@ def test_losses_and_dev_figures_are_those_of_the_whole_batch(folder: tuple[Path,
 def test_sums_of_several_processes_give_the_one_pass_steer_of_one(folder: tuple[Path, int]) -> None:
     place, size = folder
     alone = load_file(place / "one_pass-0-of-1.safetensors")
-    matrix = alone["first"][0] @ alone["second"][0].T
+    matrix = alone["p1"][0] @ alone["p2"][0].T
     for rank in range(size):
         together = load_file(place / f"one_pass-{rank}-of-{size}.safetensors")
-        torch.testing.assert_close(together["first"][0] @ together["second"][0].T, matrix, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(together["p1"][0] @ together["p2"][0].T, matrix, rtol=1e-3, atol=1e-4)
     one, several = (json.loads((place / f"found-0-of-{n}.json").read_text()) for n in (1, size))
     torch.testing.assert_close(torch.tensor(several["spectrum"]), torch.tensor(one["spectrum"]), rtol=1e-5, atol=1e-7)
     assert several["null"]["above"] == one["null"]["above"]

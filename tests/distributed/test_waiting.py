@@ -15,52 +15,53 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
-from lmsteer import stages
+from lmsteer.cli.app import CONF
+from lmsteer.cli.configuration import check_config
+from lmsteer.cli.launch import _Task
+from lmsteer.commands import train
 from lmsteer.distributed.process_group import ProcessGroup
-from src import train
-from src.configuration import CONF, resolved
-from src.launch import _joined
+from lmsteer.runs import stages
 
 folder, size, job = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 torch.set_num_threads(1)
 
-def waiting(config, sweep, world):
-    here = folder / "the last is here"
-    if world.rank == size - 1:
+def waiting(config, sweep, process_group):
+    last_is_here = folder / "the last is here"
+    if process_group.rank == size - 1:
         time.sleep(1)
-        here.touch()
-    world.barrier()
-    assert here.exists(), f"process {process_group.rank} has not waited"
+        last_is_here.touch()
+    process_group.barrier()
+    assert last_is_here.exists(), f"process {process_group.rank} has not waited"
 
-def reading(config, sweep, world):
-    plainly = stages.read_generation_file
-    def slowly(path, *given, **named):
-        time.sleep(world.rank * path.name.startswith("steered"))
-        return plainly(path, *given, **named)
-    stages.read_generation_file = slowly
-    train.job(config, sweep, world)
+def reading(config, sweep, process_group):
+    read = stages.read_generation_file
+    def read_slowly(path, *arguments, **options):
+        time.sleep(process_group.rank * path.name.startswith("steered"))
+        return read(path, *arguments, **options)
+    stages.read_generation_file = read_slowly
+    train.job(config, sweep, process_group)
 
 def configuration(overrides):
     with initialize_config_dir(CONF, version_base="1.3"):
         cfg = compose("train", overrides)
     with open_dict(cfg):
         cfg.run_dir = str(folder / "run")
-    return resolved(cfg, train.KEYS)
+    return check_config(cfg, train.KEYS)
 
 def process(rank):
     try:
-        _joined(globals()[job], config, "", ProcessGroup(rank, size, rank), f"file://{folder}/meeting", False)
+        _Task(globals()[job], config, "", f"file://{folder}/meeting", False).run(ProcessGroup(rank, size, rank))
     except BaseException:
         traceback.print_exc()
         os._exit(1)
 
 config = configuration(sys.argv[4:]) if job == "reading" else {}
 processes = [multiprocessing.get_context("fork").Process(target=process, args=(rank,)) for rank in range(size)]
-for one in processes:
-    one.start()
-for one in processes:
-    one.join()
-sys.exit(any(one.exitcode for one in processes))
+for process in processes:
+    process.start()
+for process in processes:
+    process.join()
+sys.exit(any(process.exitcode for process in processes))
 """
 
 

@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from slurm.check import check, main
 
-from lmsteer.cli.configuration import CONF
+from lmsteer.cli.app import CONF
 
 ROOT = Path(__file__).parents[2]
 TINY = ["model=tiny", "data=file", "data.path=mine.tsv", "steer.name=tone"]

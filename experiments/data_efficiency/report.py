@@ -1,127 +1,66 @@
-"""Effect against the number of training examples: python -m experiments.data_efficiency.report RUNS [PICTURE.png]."""
+"""Effect against the number of training examples: python -m experiments.data_efficiency.report RUN… [PICTURE.png]."""
 
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+from __future__ import annotations
 
-from matplotlib import style
-from matplotlib.axes import Axes
+from dataclasses import asdict
+
+import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
-from experiments.speed.report import table
-from lmsteer.errors import InputError
-from lmsteer.evaluation.comparable import find_runs, read_run
+from experiments.study import format_measurement, read_setting, tabulate
 from lmsteer.evaluation.metric_names import Metric
-from lmsteer.reporting.comparison import Comparison, ComparisonRow, Measurement, compare_runs
-from lmsteer.reporting.plots import COLORS, MARKERS, STYLE, to_png
+from lmsteer.reporting.comparison import Comparison, ComparisonRow
+from lmsteer.reporting.plots import Panel, metric_vs
 from lmsteer.reporting.published import published
-from lmsteer.storage.atomic_files import atomic_write
+from lmsteer.reporting.text import markdown_table
 
 
-def examples(found: Comparison) -> list[tuple[int, ComparisonRow]]:
-    """Steered rows by their number of training rows, the fewest first.
+def sort_by_examples(comparison: Comparison) -> list[tuple[int, ComparisonRow]]:
+    """Pair each steered row with its number of training examples, the fewest first.
 
     Raises:
-        InputError: If a steer file did not say how many they were.
+        InputError: If a steer file does not record the number.
     """
-    rows = [(trained_on(row), row) for row in found.rows if not row.is_plain]
+    rows = [(int(str(read_setting(row, "train_rows"))), row) for row in comparison.rows if not row.is_plain]
     return sorted(rows, key=lambda pair: pair[0])
 
 
-def trained_on(row: ComparisonRow) -> int:
-    """How many texts the steer of a row was learned from.
-
-    Raises:
-        InputError: If its file did not say so.
-    """
-    count = row.settings.get("train_rows")
-    if not isinstance(count, int):
-        raise InputError(f"a run of {row.method} does not say on how many rows it was trained")
-    return count
-
-
-def cell(metric: Metric, measured: Measurement) -> str:
-    """Value, interval over prompts, deviation over seeds."""
-    value, low, high = measured.interval.value, measured.interval.low, measured.interval.high
-    interval = "" if low is None or high is None else f" [{metric.format(low)}, {metric.format(high)}]"
-    deviation = "" if measured.sd is None else f" ±{metric.format(measured.sd)}"
-    return metric.format(value) + interval + deviation
-
-
-def markdown(found: Comparison) -> str:
-    """A row for the plain model and for each number of examples."""
-    metrics = [m for m in found.metrics if m.is_attribute or m.base == "perplexity"]
-    rows = [("plain", row) for row in found.rows if row.is_plain]
-    rows += [(f"{count:,}", row) for count, row in examples(found)]
-    cells = [[name, *(cell(m, row.metrics[m.name]) for m in metrics)] for name, row in rows]
-    return table(["examples", *(metric.heading for metric in metrics)], cells)
-
-
-def figure(found: Comparison) -> Figure:
-    """Attributes of every scorer against the number of examples, with intervals; the plain model as a line."""
-    metrics = [metric for metric in found.metrics if metric.is_attribute]
-    with style.context(["default", STYLE]):
-        drawn = Figure(figsize=(7.0, 4.4), layout="constrained")
-        axes = drawn.subplots()
-        for number, metric in enumerate(metrics):
-            points = [(count, row.metrics[metric.name].interval) for count, row in examples(found)]
-            color, counts = COLORS[number % len(COLORS)], [count for count, _ in points]
-            values = [interval.value for _, interval in points]
-            axes.plot(counts, values, color=color, marker=MARKERS[number % len(MARKERS)], label=metric.heading)
-            for count, interval in points:
-                if interval.low is not None and interval.high is not None:
-                    axes.vlines(count, interval.low, interval.high, color=color, alpha=0.4, linewidth=2.5)
-            for row in found.rows:
-                if row.is_plain:
-                    axes.axhline(row.metrics[metric.name].interval.value, color=color, linestyle=":", linewidth=1.2)
-        count_axis(axes, [count for count, _ in examples(found)])
-        axes.set_ylim(0, 1)
-        axes.set_xlabel("training examples (dotted: the plain model)")
-        axes.set_ylabel("score or share (0 to 1)")
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3, ncols=2)
-    return drawn
-
-
-def count_axis(axes: Axes, counts: Sequence[int]) -> None:
-    """A logarithmic abscissa with nothing but these numbers on it."""
-    axes.set_xscale("log")
-    axes.set_xticks(counts, [f"{count:,}" for count in counts])
-    axes.xaxis.set_minor_locator(NullLocator())
-
-
-def read(runs: Sequence[Path]) -> Comparison:
-    """The finished runs as one study; what is unfinished is named on standard error.
-
-    Raises:
-        InputError: If there is no finished run, or the runs cannot stand in one table.
-    """
-    finished, unfinished = find_runs(runs)
-    for left in unfinished:
-        print(f"not finished, left out: {left}", file=sys.stderr)
-    return compare_runs([read_run(run) for run in finished])
-
-
-def main(folder: Path, picture: Path | None) -> None:
-    """Print the table; draw the picture where a path is given."""
-    found = read([folder])
-    print(markdown(found))
+def examples_table(comparison: Comparison) -> str:
+    """Write a row for the plain model and for each number of examples; published figures follow apart."""
+    metrics = [metric for metric in comparison.metrics if metric.is_attribute or metric.base == "perplexity"]
+    rows = [("plain", row) for row in comparison.rows if row.is_plain]
+    rows += [(f"{count:,}", row) for count, row in sort_by_examples(comparison)]
+    cells = [[name, *(format_measurement(m, row.metrics[m.name]) for m in metrics)] for name, row in rows]
+    paragraphs = [markdown_table(["examples", *(metric.heading for metric in metrics)], cells)]
     for entry in published().entries:
         if entry.table == "data-efficiency":
-            values = ", ".join(
-                f"{Metric(name).words} {own.value} ({own.scorer})" for name, own in entry.metrics.items()
-            )
-            print(f"\nPublished, not comparable: {entry.method}, {entry.model}: {values}")
-    if picture is not None:
-        with atomic_write(picture) as part:
-            part.write_bytes(to_png(figure(found)))
+            figures = ", ".join(f"{Metric(name).words} {m.value} ({m.scorer})" for name, m in entry.metrics.items())
+            paragraphs.append(f"Published, not comparable: {entry.method}, {entry.model}: {figures}")
+    return "\n\n".join(paragraphs)
+
+
+def examples_figure(comparison: Comparison) -> Figure:
+    """Draw each attribute against the number of examples, with intervals; the plain model is a dotted line."""
+    metrics = [metric for metric in comparison.metrics if metric.is_attribute]
+    pairs = sort_by_examples(comparison)
+    points = pd.DataFrame(
+        {"panel": metric.name, "group": "steered", "x": count, **asdict(row.metrics[metric.name].interval)}
+        for metric in metrics
+        for count, row in pairs
+    )
+    references = pd.DataFrame(
+        {"panel": metric.name, "value": row.metrics[metric.name].interval.value}
+        for metric in metrics
+        for row in comparison.rows
+        if row.is_plain
+    )
+    ticks = {float(count): f"{count:,}" for count, _ in pairs}
+    label = "training examples (dotted: plain model)"
+    panels = {
+        m.name: Panel(title=m.heading, x_label=label, x_ticks=ticks, y_limits=(0, 1), log_x=True) for m in metrics
+    }
+    return metric_vs(points, panels, references=references)
 
 
 if __name__ == "__main__":
-    paths = [Path(argument) for argument in sys.argv[1:]]
-    if not 1 <= len(paths) <= 2:
-        sys.exit("usage: python -m experiments.data_efficiency.report RUNS [PICTURE.png]")
-    try:
-        main(paths[0], paths[1] if len(paths) == 2 else None)
-    except InputError as error:
-        sys.exit(f"Error: {error}")
+    tabulate("experiments.data_efficiency.report", examples_table, examples_figure)

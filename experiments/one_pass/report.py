@@ -1,68 +1,95 @@
-"""Tables of a look into the one-pass estimator as Markdown."""
+"""Tables and picture of the study of the one-pass estimator."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from experiments.scorers.report import number
-from experiments.speed.report import table
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.study import Results
+from lmsteer.reporting.plots import Panel, metric_vs
+from lmsteer.reporting.text import interval, markdown_table
 
 
-def markdown(found: dict[str, Any]) -> str:
-    """What one_pass.json holds."""
-    rules = list(found["sizes"][-1]["rules"])
-    held, chosen = found["held_out"], found["chosen"]
-    parts = [
-        f"{found['corpus']}: damping, rank and form chosen on {held['choice']:,} held-out texts (damping "
-        f"{chosen['damping']:g}{_of_contexts(chosen)}, {_rule(chosen['rule'])}), figures on {held['figures']:,} "
-        "others. AUC of the evidence for a positive label, with 95 % bootstrap intervals over texts.",
-        "### AUC by damping, rank and form, all rows\n\n" + _by_damping(found["dampings"], rules),
-        "### AUC, rank and time by the number of rows, at that damping\n\n" + _by_size(found["sizes"], rules),
+def one_pass_tables(results: Results) -> str:
+    """Write the content of one_pass.json as Markdown."""
+    rules = list(results["sizes"][-1]["rules"])
+    held_out, chosen = results["held_out"], results["chosen"]
+    contexts = "" if chosen["context_damping"] is None else f", of contexts {chosen['context_damping']:g}"
+    pairs = [(rule, texts) for rule in rules for texts in ("choice", "figures")]
+    by_damping = [
+        [f"{row['damping']:g}", str(row["above"]), *(interval(row["rules"][rule][texts], 3) for rule, texts in pairs)]
+        for row in results["dampings"]
     ]
-    if found["steers"]:
-        rows = [[name, interval(one)] for name, one in found["steers"].items()]
-        parts.append("### Other steers, the same texts\n\n" + table(["steer", "AUC"], rows))
-    return "\n\n".join(parts)
-
-
-def _of_contexts(chosen: dict[str, Any]) -> str:
-    """The damping of contexts, where it is one of its own."""
-    return "" if chosen["context_damping"] is None else f", of contexts {chosen['context_damping']:g}"
-
-
-def _by_damping(found: list[dict[str, Any]], rules: list[str]) -> str:
-    both = [(rule, part) for rule in rules for part in ("choice", "figures")]
-    rows = [
-        [f"{one['damping']:g}", str(one["above"]), *(interval(one["rules"][rule][part]) for rule, part in both)]
-        for one in found
-    ]
-    return table(["damping", "above the null", *(f"{_rule(rule)}, {part}" for rule, part in both)], rows)
-
-
-def _by_size(found: list[dict[str, Any]], rules: list[str]) -> str:
-    rows = [
+    by_size = [
         [
-            f"{one['rows']:,}",
-            f"{one['tokens']:,}",
-            str(one["above"]),
-            *(interval(one["rules"][rule]["figures"]) for rule in rules),
-            *(f"{one['seconds'][name]:.1f}" for name in ("hidden_states", "statistics")),
+            *(f"{row['rows']:,}", f"{row['tokens']:,}", str(row["above"])),
+            *(interval(row["rules"][rule]["figures"], 3) for rule in rules),
+            *(f"{row['seconds'][name]:.1f}" for name in ("hidden_states", "statistics")),
         ]
-        for one in found
+        for row in results["sizes"]
     ]
-    head = ["rows", "tokens", "above the null", *map(_rule, rules), "hidden states, s", "statistics, s"]
-    return table(head, rows)
+    sections = [
+        f"{results['corpus']}: damping, rank and form chosen on {held_out['choice']:,} held-out texts (damping "
+        f"{chosen['damping']:g}{contexts}, {rule_label(chosen['rule'])}), figures on {held_out['figures']:,} "
+        "others. AUC of the evidence for a positive label, with 95 % bootstrap intervals over texts.",
+        "### AUC by damping, rank and form, all rows",
+        markdown_table(["damping", "above the null", *(f"{rule_label(r)}, {t}" for r, t in pairs)], by_damping),
+        "### AUC, rank and time by the number of rows, at that damping",
+        markdown_table(
+            ["rows", "tokens", "above the null", *map(rule_label, rules), "hidden states, s", "statistics, s"], by_size
+        ),
+    ]
+    if results["steers"]:
+        rows = [[name, interval(measured, 3)] for name, measured in results["steers"].items()]
+        sections += ["### Other steers, the same texts", markdown_table(["steer", "AUC"], rows)]
+    return "\n\n".join(sections)
 
 
-def _rule(rule: str) -> str:
-    """A rule in words."""
+def rule_label(rule: str) -> str:
+    """Name a rule of rank and form in words."""
     if rule == "add":
         return "constant alone"
-    rank, _, more = rule.partition(" + ")
+    rank, _, add = rule.partition(" + ")
     words = {"null": "rank by the null", "full": "full rank"}.get(rank, rank)
-    return f"{words} and constant" if more else words
+    return f"{words} and constant" if add else words
 
 
-def interval(value: dict[str, Any]) -> str:
-    """A value with its bounds."""
-    return f"{number(value['value'], 3)} [{number(value['low'], 3)}, {number(value['high'], 3)}]"
+def one_pass_figure(results: Results) -> Figure:
+    """Draw the content of one_pass.json: the spectrum with its null, and the AUC by the number of rows."""
+    damping = results["chosen"]["damping"]
+    sizes = [size["rows"] for size in results["sizes"]]
+    # Neighbors within a tenth would write their numbers over each other.
+    ticks = [size for size, larger in zip(sizes, [*sizes[1:], float("inf")], strict=True) if larger > 1.1 * size]
+    panels = {
+        "spectrum": Panel(x_label=f"direction (damping {damping:g})", y_label="whitened singular value"),
+        "growth": Panel(
+            x_label="training rows",
+            y_label="AUC on held-out texts",
+            x_ticks={float(size): f"{size:,}" for size in ticks},
+            y_limits=(0.4, 1.02),
+            log_x=True,
+        ),
+    }
+    chance = pd.DataFrame([{"panel": "growth", "value": 0.5}])
+    return metric_vs(pd.DataFrame(_points(results)), panels, references=chance, size=(4.8, 3.6))
+
+
+def _points(results: Results) -> Iterator[dict[str, Any]]:
+    largest, sizes = results["sizes"][-1], results["sizes"]
+    spectrum, null = largest["spectrum"], largest["null"]
+    for index, value in enumerate(spectrum, 1):
+        yield {"panel": "spectrum", "group": f"estimate, {largest['above']} above", "x": index, "value": value}
+    for x in (1, len(spectrum)):
+        limits = {"low": null[0], "high": null[-1]}
+        yield {"panel": "spectrum", "group": "threshold", "x": x, "value": largest["threshold"]}
+        group = f"largest of {len(null)} permutations, median and range"
+        yield {"panel": "spectrum", "group": group, "x": x, "value": null[len(null) // 2], **limits}
+    for rule in ("null", "full", "add"):
+        for size in sizes:
+            yield {"panel": "growth", "group": rule_label(rule), "x": size["rows"], **size["rules"][rule]["figures"]}
+    for name, measured in results["steers"].items():
+        for size in (sizes[0], largest):
+            yield {"panel": "growth", "group": name, "x": size["rows"], **measured}

@@ -1,191 +1,205 @@
-"""The solvers side by side at equal cost: python -m experiments.one_pass.solvers RUNS… [PICTURE.png]."""
+"""Compare solvers at equal cost: python -m experiments.one_pass.solvers RUN… [PICTURE.png].
 
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+The command prints a table for each task (a prompt set, steered in one direction) and a ranking of the solvers.
+"""
 
-from matplotlib import style
-from matplotlib.axes import Axes
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import pandas as pd
 from matplotlib.figure import Figure
+from pydantic import JsonValue
 
-from experiments.data_efficiency.report import cell, read, trained_on
-from experiments.speed.report import table
+from experiments.study import format_measurement, read_setting, tabulate
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import statistic_of
 from lmsteer.evaluation.metric_names import Metric
-from lmsteer.metrics.paired_test import PairedChange, paired_change
+from lmsteer.metrics.paired_test import paired_change
 from lmsteer.reporting.comparison import Comparison, ComparisonRow
-from lmsteer.reporting.plots import COLORS, MARKERS, STYLE, to_png
-from lmsteer.storage.atomic_files import atomic_write
+from lmsteer.reporting.plots import Panel, metric_vs
+from lmsteer.reporting.text import interval, markdown_table, number
 
 PERPLEXITY = Metric("perplexity")
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where rows compare: a prompt set, steered in one direction."""
-
-    prompts: str
-    direction: int
-
-    def __str__(self) -> str:
-        return f"{self.prompts}, {'+' if self.direction > 0 else '-'}"
-
-
-def solver(found: Comparison, row: ComparisonRow) -> str:
-    """Who made the steer of a row and, where the study's numbers differ, from how many texts: a name for the table."""
-    several = len({trained_on(other) for other in found.rows if other.strength}) > 1
-    return f"{recipe(row)}, {trained_on(row)} texts" if several else recipe(row)
+def recipe(settings: Mapping[str, JsonValue]) -> str:
+    """Name the recipe of a steer by its solver and options, regardless of the number of texts."""
+    if settings.get("solver") != "one_pass":
+        return f"paper, {settings.get('steps')} steps"
+    form, context_damping = settings.get("form", "matrix"), settings.get("context_damping")
+    rank = "full rank" if settings.get("rank") == "full" else "rank by the null"
+    matrix = {"matrix": rank, "add": "constant alone", "both": f"{rank} and constant"}[str(form)]
+    of_contexts = "" if form == "add" or context_damping is None else f"/{context_damping:g}"
+    return f"one pass, {matrix}, damping {settings.get('damping'):g}{of_contexts}"
 
 
-def recipe(row: ComparisonRow) -> str:
-    """How the steer of a row was made, whatever the number of texts."""
-    said = row.settings.get
-    if said("solver") != "one_pass":
-        return f"paper, {said('steps')} steps"
-    rank = "full rank" if said("rank") == "full" else "rank by the null"
-    form = {"matrix": rank, "add": "constant alone", "both": f"{rank} and constant"}[str(said("form", "matrix"))]
-    of_contexts = "" if said("form") == "add" or said("context_damping") is None else f"/{said('context_damping'):g}"
-    return f"one pass, {form}, damping {said('damping'):g}{of_contexts}"
+def calibrated_rows(comparison: Comparison) -> pd.DataFrame:
+    """List the rows at a budget, with the columns task, direction, budget, texts, recipe, solver and row.
 
-
-def places(found: Comparison) -> list[Place]:
-    """In the order of the rows."""
-    steered = [row for row in found.rows if row.strength]
-    return list(dict.fromkeys(Place(row.prompts, _direction(row)) for row in steered))
-
-
-def at(found: Comparison, place: Place, budget: str) -> dict[str, ComparisonRow]:
-    """Rows of a place and budget by their solver: fewest texts first, of as many the paper's.
+    ``solver`` is the recipe, with its number of texts where that differs between rows. The rows are sorted by task,
+    budget (divergences first, both rising) and number of texts; of as many texts, the paper's solver is first.
 
     Raises:
-        InputError: If two rows have one solver, or a run does not say how many texts its steer was learned from.
+        InputError: If two rows of a task and budget have one solver, or a steer file does not record its
+            number of texts.
     """
-    rows = [row for row in found.rows if row.strength and (row.prompts, row.budget) == (place.prompts, budget)]
-    own: dict[str, ComparisonRow] = {}
-    for row in rows:
-        if _direction(row) == place.direction and own.setdefault(solver(found, row), row) is not row:
-            raise InputError(f"{place}, {budget}: two rows are of {solver(found, row)}; one expected")
-    return dict(sorted(own.items(), key=lambda pair: _rank(*pair)))
-
-
-def _rank(name: str, row: ComparisonRow) -> tuple[int, bool, int, str]:
-    return trained_on(row), not name.startswith("paper"), len(name), name
+    records = [
+        {
+            "task": f"{row.prompts}, {'+' if _direction(row) > 0 else '-'}",
+            "direction": _direction(row),
+            "budget": row.budget,
+            "texts": int(str(read_setting(row, "train_rows"))),
+            "recipe": recipe(row.settings),
+            "row": row,
+        }
+        for row in comparison.rows
+        if row.budget
+    ]
+    if not records:
+        raise InputError("no row at a budget; runs with protocol.kl or protocol.perplexity expected")
+    frame = pd.DataFrame(records)
+    several = frame["texts"].nunique() > 1
+    frame["solver"] = [f"{r.recipe}, {r.texts} texts" if several else r.recipe for r in frame.itertuples()]
+    repeated = frame[frame.duplicated(["task", "budget", "solver"])]
+    for record in repeated.itertuples():
+        raise InputError(f"{record.task}, {record.budget}: two rows are of {record.solver}; one expected")
+    tasks = list(frame["task"].unique())
+    frame["order"] = [
+        (tasks.index(r.task), r.budget[0], _amount(r.budget), r.texts, r.recipe[0] != "p", len(r.solver), r.solver)
+        for r in frame.itertuples()
+    ]
+    return frame.sort_values("order").drop(columns="order")
 
 
 def _direction(row: ComparisonRow) -> int:
     return 1 if next(iter(row.strength.values())) > 0 else -1
 
 
-def budgets(found: Comparison) -> list[str]:
-    """Divergences, then perplexities, each rising; rows at a given strength are not compared."""
-    return sorted({row.budget for row in found.rows if row.budget}, key=lambda name: (name[0], _amount(name)))
-
-
 def _amount(budget: str) -> float:
     return float(budget.split()[-1].lstrip("×"))
 
 
-def attributes(found: Comparison) -> list[Metric]:
-    """The first attribute by every scorer."""
-    bases = [metric for metric in found.metrics if metric.is_attribute]
-    return [metric for metric in bases if metric.base == bases[0].base]
+def first_attribute(comparison: Comparison) -> list[Metric]:
+    """List the first attribute by every scorer."""
+    attributes = [metric for metric in comparison.metrics if metric.is_attribute]
+    return [metric for metric in attributes if metric.base == attributes[0].base]
 
 
-def markdown(found: Comparison, place: Place) -> str:
-    """A row for each budget and solver: the attribute by every judge, with its change from the first row of as many
-    texts, and costs."""
-    judges, cells = attributes(found), []
-    plain = next(row for row in found.rows if row.is_plain and row.prompts == place.prompts)
-    shown = [*judges, PERPLEXITY, Metric("dist_1")]
-    cells.append(["", "plain", "", *(cell(metric, plain.metrics[metric.name]) for metric in shown)])
-    for budget in budgets(found):
-        rows = at(found, place, budget)
-        first: dict[int, ComparisonRow] = {}
-        for name, row in rows.items():
-            values = [cell(metric, row.metrics[metric.name]) for metric in shown]
-            paper = first.setdefault(trained_on(row), row)
-            if row is not paper:
-                values[: len(judges)] = [
-                    f"{value} {change(paper, row, metric)}" for value, metric in zip(values, judges, strict=False)
-                ]
-            cells.append([budget, name, str(len(row.seeds)), *values])
-    return table(["at", "solver", "seeds", *(metric.heading for metric in shown)], cells)
+def _scored_by(metric: Metric) -> str:
+    return f" ({metric.scorer})" if metric.scorer else ""
 
 
-def change(before: ComparisonRow, after: ComparisonRow, metric: Metric) -> str:
-    """From one row to another on the same prompts, with its interval and p."""
-    pair = before.metrics[metric.name].sample, after.metrics[metric.name].sample
-    found: PairedChange = paired_change(*pair, statistic_of(metric))
-    low, high = found.low or 0.0, found.high or 0.0
-    return f"({found.change:+.3f} [{low:+.3f}, {high:+.3f}] p {found.p:.3f})"
+def task_table(comparison: Comparison, rows: pd.DataFrame) -> str:
+    """Write the rows of one task: attribute by every scorer, with its change from the first solver, and costs.
+
+    Changes are paired by prompt, from the first row at the same budget from as many texts.
+    """
+    attributes = first_attribute(comparison)
+    metrics = [*attributes, PERPLEXITY, Metric("dist_1")]
+    prompts = rows.iloc[0]["row"].prompts
+    plain = next(row for row in comparison.rows if row.is_plain and row.prompts == prompts)
+    lines = [["", "plain", "", *(format_measurement(metric, plain.metrics[metric.name]) for metric in metrics)]]
+    for _, group in rows.groupby(["budget", "texts"], sort=False):
+        first: ComparisonRow = group.iloc[0]["row"]
+        for record in group.itertuples():
+            cells = [format_measurement(metric, record.row.metrics[metric.name]) for metric in metrics]
+            if record.row is not first:
+                changes = [_format_change(first, record.row, metric) for metric in attributes]
+                cells[: len(attributes)] = [" ".join(pair) for pair in zip(cells, changes, strict=False)]
+            lines.append([record.budget, record.solver, str(len(record.row.seeds)), *cells])
+    return markdown_table(["at", "solver", "seeds", *(metric.heading for metric in metrics)], lines)
 
 
-def figure(found: Comparison) -> Figure:
-    """For each place and judge the attribute against divergence and against perplexity; a line for each solver."""
-    lines, columns = places(found), [(metric, by_kl) for metric in attributes(found) for by_kl in (True, False)]
-    every = [(place, budget) for place in lines for budget in budgets(found)]
-    names = list(dict.fromkeys(name for place, budget in every for name in at(found, place, budget)))
-    with style.context(["default", STYLE]):
-        drawn = Figure(figsize=(3.4 * len(columns), 2.8 * len(lines) + 0.8), layout="constrained")
-        grid = drawn.subplots(len(lines), len(columns), squeeze=False)
-        for line, place in zip(grid, lines, strict=True):
-            for axes, (metric, by_kl) in zip(line, columns, strict=True):
-                draw(axes, [list(_points(found, place, name, metric, by_kl)) for name in names], names)
-                axes.set_xlabel("nats per token from the plain model" if by_kl else "perplexity")
-                axes.set_title(f"{place}{f' ({metric.scorer})' if metric.scorer else ''}", fontsize=9.5, loc="left")
-                axes.set_ylabel(metric.words if axes is line[0] else "")
-        drawn.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return drawn
+def _format_change(before: ComparisonRow, after: ComparisonRow, metric: Metric) -> str:
+    change = paired_change(before.metrics[metric.name].sample, after.metrics[metric.name].sample, statistic_of(metric))
+    limits = {"value": change.change, "low": change.low, "high": change.high}
+    return f"({interval(limits, 3, signed=True)} p {number(change.p, 3)})"
 
 
-Point = tuple[float, float, float, float]
-"""Abscissa, value and interval."""
+def aimed_share(metric: Metric, value: float, direction: int) -> float:
+    """Convert a share to the share that comes out as aimed at: 1 is best in either direction."""
+    return 1 - value if (direction < 0) is not metric.is_toxicity else value
 
 
-def draw(axes: Axes, curves: Sequence[list[Point]], names: Sequence[str]) -> None:
-    """A line for each curve with the intervals of its points, from 0."""
-    for number, (points, name) in enumerate(zip(curves, names, strict=True)):
-        if points:
-            x, y, low, high = zip(*points, strict=True)
-            color = COLORS[number % len(COLORS)]
-            axes.plot(x, y, color=color, marker=MARKERS[number % len(MARKERS)], markersize=5, label=name)
-            axes.vlines(x, low, high, color=color, alpha=0.35, linewidth=2)
-    axes.set_ylim(0, 1.05 * max((point[3] for points in curves for point in points), default=1.0))
+def rank_solvers(comparison: Comparison) -> pd.DataFrame:
+    """Rank the solvers by the mean of their aimed shares, the best first.
+
+    Returns:
+        A line for each solver: ``mean``, then its share at each budget and task by each scorer.
+
+    Raises:
+        InputError: If a solver was not measured where another one was.
+    """
+    records = [
+        {
+            "solver": record.solver,
+            "column": f"{record.budget}, {record.task}{_scored_by(metric)}",
+            "share": aimed_share(metric, record.row.metrics[metric.name].interval.value, record.direction),
+        }
+        for record in calibrated_rows(comparison).itertuples()
+        for metric in first_attribute(comparison)
+    ]
+    columns = dict.fromkeys(record["column"] for record in records)
+    shares = pd.DataFrame(records).pivot(index="solver", columns="column", values="share")[list(columns)]
+    for column, missing in shares.isna().items():
+        for solver in shares.index[missing]:
+            raise InputError(f"{column}: {solver} was not measured there")
+    shares.insert(0, "mean", shares.mean(axis=1))
+    return shares.sort_values("mean", ascending=False)
 
 
-def _points(found: Comparison, place: Place, name: str, metric: Metric, by_kl: bool) -> Iterator[Point]:
-    for budget in budgets(found):
-        row = at(found, place, budget).get(name)
-        if row is None or (by_kl and not budget.startswith("kl")):
-            continue
-        yield point(row, metric, _amount(budget) if by_kl else row.metrics[PERPLEXITY.name].interval.value)
+def solver_tables(comparison: Comparison) -> str:
+    """Write a table for each task, and the ranking of the solvers where all were measured everywhere."""
+    sections = [
+        f"`{task}`:\n\n{task_table(comparison, rows)}"
+        for task, rows in calibrated_rows(comparison).groupby("task", sort=False)
+    ]
+    try:
+        ranking = rank_solvers(comparison)
+        lines = [[str(solver), *(number(share, 3) for share in shares)] for solver, shares in ranking.iterrows()]
+        sections.append("Share that comes out as aimed at:\n\n" + markdown_table(["solver", *ranking.columns], lines))
+    except InputError as error:
+        sections.append(f"No ranking of the solvers: {error}")
+    return "\n\n".join(sections)
 
 
-def point(row: ComparisonRow, metric: Metric, x: float) -> Point:
-    """A row's value of a metric over an abscissa; where it has no interval, the value itself."""
-    interval = row.metrics[metric.name].interval
-    low, high = (interval.value if end is None else end for end in (interval.low, interval.high))
-    return x, interval.value, low, high
+def solver_figure(comparison: Comparison) -> Figure:
+    """Draw the attribute by every scorer, a line of panels for each task.
+
+    The x axis is the number of texts where it differs between rows, otherwise divergence and perplexity.
+    """
+    frame, metrics = calibrated_rows(comparison), first_attribute(comparison)
+    by_texts = frame["texts"].nunique() > 1
+    points = pd.DataFrame(
+        {
+            "title": f"{record.task}{f', {record.budget}' if by_texts else ''}{_scored_by(metric)}",
+            "label": label,
+            "group": record.recipe if by_texts else record.solver,
+            "x": x,
+            **asdict(record.row.metrics[metric.name].interval),
+        }
+        for record in frame.itertuples()
+        for metric in metrics
+        for label, x in ([("texts", record.texts)] if by_texts else _costs(record.row))
+    )
+    points["panel"] = points["title"] + ": " + points["label"]
+    labels = points["label"].unique()
+    ticks = {float(count): f"{count:,}" for count in sorted(frame["texts"].unique())} if by_texts else None
+    panels = {
+        f"{title}: {label}": Panel(title=title, x_label=label, y_label=metrics[0].words, log_x=by_texts, x_ticks=ticks)
+        for title in points["title"].unique()
+        for label in labels
+    }
+    return metric_vs(points, panels, columns=len(metrics) * len(labels), size=(3.4, 2.7))
 
 
-def main(runs: Sequence[Path], picture: Path | None) -> None:
-    """Print a table for each prompt set and direction; draw the picture where a path is given."""
-    found = read(runs)
-    for place in places(found):
-        print(f"`{place}`:\n\n{markdown(found, place)}\n")
-    if picture is not None:
-        with atomic_write(picture) as part:
-            part.write_bytes(to_png(figure(found)))
+def _costs(row: ComparisonRow) -> list[tuple[str, float]]:
+    """List the costs of a row by their names: its divergence where it was calibrated to one, and its perplexity."""
+    divergence = [("nats per token from the plain model", _amount(row.budget))] if row.budget.startswith("kl") else []
+    return [*divergence, ("perplexity", row.metrics[PERPLEXITY.name].interval.value)]
 
 
 if __name__ == "__main__":
-    paths = [Path(argument) for argument in sys.argv[1:]]
-    if not paths or paths[0].suffix == ".png":
-        sys.exit("usage: python -m experiments.one_pass.solvers RUNS… [PICTURE.png]")
-    last = paths.pop() if paths[-1].suffix == ".png" else None
-    try:
-        main(paths, last)
-    except InputError as error:
-        sys.exit(f"Error: {error}")
+    tabulate("experiments.one_pass.solvers", solver_tables, solver_figure)

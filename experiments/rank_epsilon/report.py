@@ -1,139 +1,98 @@
-"""Effect against rank, for each epsilon: python -m experiments.rank_epsilon.report RUNS [PICTURE.png]."""
+"""Effect against rank, for each epsilon: python -m experiments.rank_epsilon.report RUN… [PICTURE.png]."""
 
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+from __future__ import annotations
 
-from matplotlib import style
-from matplotlib.axes import Axes
+import math
+from dataclasses import asdict
+
+import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.transforms import ScaledTranslation
 
-from experiments.data_efficiency.report import cell, read
-from experiments.speed.report import table
-from lmsteer.errors import InputError
+from experiments.study import format_measurement, read_setting, tabulate
 from lmsteer.evaluation.metric_names import Metric
-from lmsteer.metrics.intervals import Interval
-from lmsteer.reporting.comparison import Comparison, ComparisonRow
-from lmsteer.reporting.plots import COLORS, DODGE, MARKERS, STYLE, to_png
+from lmsteer.reporting.comparison import Comparison
+from lmsteer.reporting.plots import Panel, metric_vs
+from lmsteer.reporting.text import markdown_table
 
 FULL = "full"
 
 
-@dataclass(frozen=True)
-class Point:
-    """A steered row with its rank, its epsilon, and at what it is compared: a budget, or a strength."""
+def settings_frame(comparison: Comparison) -> pd.DataFrame:
+    """List the steered rows: rank, epsilon, budget (or the fixed strength), row.
 
-    rank: int | str
-    epsilon: float
-    at: str
-    row: ComparisonRow
-
-    @property
-    def order(self) -> tuple[bool, str, float, bool, int]:
-        """Calibrated rows first, then by epsilon and rank; a full matrix after every rank."""
-        rank = self.rank if isinstance(self.rank, int) else 0
-        return (not self.row.budget, self.at, self.epsilon, self.rank == FULL, rank)
-
-
-def points(found: Comparison) -> list[Point]:
-    """Steered rows in the order of the table.
+    Rows at a budget come first; then by epsilon and rank, a full matrix after every rank.
 
     Raises:
-        InputError: If a steer file did not say its rank and epsilon.
+        InputError: If a steer file does not record its rank and epsilon.
     """
-    kept = []
-    for row in found.rows:
-        if row.is_plain:
-            continue
-        rank, epsilon = row.settings.get("rank"), row.settings.get("epsilon")
-        if not isinstance(rank, int | str) or not isinstance(epsilon, float):
-            raise InputError(f"a run of {row.method} does not say its rank and epsilon")
-        kept.append(Point(rank, epsilon, row.budget or row.strength_label, row))
-    return sorted(kept, key=lambda point: point.order)
+    records = [
+        {
+            "budget": row.budget or row.strength_label,
+            "epsilon": float(str(read_setting(row, "epsilon"))),
+            "rank": str(read_setting(row, "rank")),
+            "row": row,
+        }
+        for row in comparison.rows
+        if not row.is_plain
+    ]
+    records.sort(key=lambda r: (not r["row"].budget, r["budget"], r["epsilon"], _rank_order(r["rank"])))  # type: ignore[attr-defined,arg-type]
+    return pd.DataFrame(records)
 
 
-def shown(found: Comparison) -> list[Metric]:
-    """Attributes and perplexity."""
-    return [metric for metric in found.metrics if metric.is_attribute or metric.base == "perplexity"]
+def _rank_order(rank: str) -> float:
+    return math.inf if rank == FULL else int(rank)
 
 
-def markdown(found: Comparison) -> str:
-    """A row for the plain model and for each budget or strength, epsilon and rank."""
-    metrics = shown(found)
-    cells = [["plain", "", "", "", *_cells(row, metrics)] for row in found.rows if row.is_plain]
-    for point in points(found):
-        strength = point.row.strength_label if point.row.budget else ""
-        cells.append([point.at, f"{point.epsilon:g}", str(point.rank), strength, *_cells(point.row, metrics)])
-    return table(["at", "ε", "rank", "strength", *(metric.heading for metric in metrics)], cells)
+def _metrics(comparison: Comparison) -> list[Metric]:
+    return [metric for metric in comparison.metrics if metric.is_attribute or metric.base == "perplexity"]
 
 
-def _cells(row: ComparisonRow, metrics: list[Metric]) -> list[str]:
-    return [cell(metric, row.metrics[metric.name]) for metric in metrics]
+def rank_table(comparison: Comparison) -> str:
+    """Write a row for the plain model and for each budget or strength, epsilon and rank."""
+    labeled = [(["plain", "", "", ""], row) for row in comparison.rows if row.is_plain]
+    for record in settings_frame(comparison).itertuples():
+        strength = record.row.strength_label if record.row.budget else ""
+        labeled.append(([record.budget, f"{record.epsilon:g}", record.rank, strength], record.row))
+    metrics = _metrics(comparison)
+    cells = [[*labels, *(format_measurement(m, row.metrics[m.name]) for m in metrics)] for labels, row in labeled]
+    return markdown_table(["at", "ε", "rank", "strength", *(metric.heading for metric in metrics)], cells)
 
 
-def figure(found: Comparison) -> Figure:
-    """A line for each epsilon over the ranks: attribute and perplexity below each other, a column for each budget."""
-    known = points(found)
-    columns = list(dict.fromkeys(point.at for point in known))
-    ranks = sorted({point.rank for point in known}, key=lambda rank: (rank == FULL, rank if rank != FULL else 0))
-    metrics = [next(metric for metric in shown(found) if metric.is_attribute), Metric("perplexity")]
-    with style.context(["default", STYLE]):
-        drawn = Figure(figsize=(1 + 4.2 * len(columns), 6.4), layout="constrained")
-        places = drawn.subplots(2, len(columns), squeeze=False)
-        for line, metric in zip(places, metrics, strict=True):
-            for axes, at in zip(line, columns, strict=True):
-                own = [point for point in known if point.at == at]
-                _panel(axes, own, metric, ranks, [row for row in found.rows if row.is_plain])
-                axes.set_ylabel(metric.words if axes is line[0] else "")
-        for axes, at in zip(places[0], columns, strict=True):
-            axes.set_title(f"at {at}")
-        for axes in places[1]:
-            axes.set_xlabel("rank (dotted: the plain model)")
-        places[0][0].legend(loc="best")
-    return drawn
-
-
-def _panel(axes: Axes, known: list[Point], metric: Metric, ranks: list[int | str], plain: list[ComparisonRow]) -> None:
-    epsilons = sorted({point.epsilon for point in known})
-    values: list[Interval] = []
-    for number, epsilon in enumerate(epsilons):
-        own = [point for point in known if point.epsilon == epsilon]
-        x = [ranks.index(point.rank) for point in own]
-        intervals = [point.row.metrics[metric.name].interval for point in own]
-        color, shift = COLORS[number], DODGE * (number - (len(epsilons) - 1) / 2) / 72
-        place = axes.transData + ScaledTranslation(shift, 0, axes.figure.dpi_scale_trans)
-        marks = [interval.value for interval in intervals]
-        axes.plot(x, marks, color=color, marker=MARKERS[number], label=f"ε = {epsilon:g}", transform=place)
-        for at, interval in zip(x, intervals, strict=True):
-            if interval.low is not None and interval.high is not None:
-                axes.vlines(at, interval.low, interval.high, color=color, alpha=0.4, linewidth=2.5, transform=place)
-        values += intervals
-    for row in plain:
-        values.append(row.metrics[metric.name].interval)
-        axes.axhline(values[-1].value, color="#444444", linestyle=":", linewidth=1.2)
-    axes.set_xticks(range(len(ranks)), [str(rank) for rank in ranks])
-    axes.set_xlim(-0.4, len(ranks) - 0.6)  # shifted marks do not count for matplotlib's own limits
-    axes.set_ylim(0, 1.03 if metric.is_fraction else 1.05 * max(_top(interval) for interval in values))
-
-
-def _top(interval: Interval) -> float:
-    return interval.value if interval.high is None else interval.high
-
-
-def main(folder: Path, picture: Path | None) -> None:
-    """Print the table; draw the picture where a path is given."""
-    found = read([folder])
-    print(markdown(found))
-    if picture is not None:
-        picture.write_bytes(to_png(figure(found)))
+def rank_figure(comparison: Comparison) -> Figure:
+    """Draw the first attribute and the perplexity over the ranks: a line for each epsilon, a column for each budget."""
+    frame = settings_frame(comparison)
+    budgets, ranks = list(frame["budget"].unique()), sorted(frame["rank"].unique(), key=_rank_order)
+    metrics = [_metrics(comparison)[0], Metric("perplexity")]
+    points = pd.DataFrame(
+        {
+            "panel": f"{metric.name}, {record.budget}",
+            "group": f"ε = {record.epsilon:g}",
+            "x": ranks.index(record.rank),
+            **asdict(record.row.metrics[metric.name].interval),
+        }
+        for record in frame.sort_values("epsilon", kind="stable").itertuples()
+        for metric in metrics
+    )
+    references = pd.DataFrame(
+        {"panel": f"{metric.name}, {budget}", "value": row.metrics[metric.name].interval.value}
+        for metric in metrics
+        for budget in budgets
+        for row in comparison.rows
+        if row.is_plain
+    )
+    panels = {
+        f"{metric.name}, {budget}": Panel(
+            title=f"at {budget}",
+            x_label="rank (dotted: plain model)",
+            y_label=metric.words,
+            x_ticks={float(index): rank for index, rank in enumerate(ranks)},
+            y_limits=(0, 1.03) if metric.is_fraction else None,
+        )
+        for metric in metrics
+        for budget in budgets
+    }
+    return metric_vs(points, panels, columns=len(budgets), references=references)
 
 
 if __name__ == "__main__":
-    paths = [Path(argument) for argument in sys.argv[1:]]
-    if not 1 <= len(paths) <= 2:
-        sys.exit("usage: python -m experiments.rank_epsilon.report RUNS [PICTURE.png]")
-    try:
-        main(paths[0], paths[1] if len(paths) == 2 else None)
-    except InputError as error:
-        sys.exit(f"Error: {error}")
+    tabulate("experiments.rank_epsilon.report", rank_table, rank_figure)

@@ -9,12 +9,10 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from experiments.one_pass.choice import TimedExtractor, best, nested_sums
-from experiments.one_pass.figure import one_pass_figure
-from experiments.one_pass.held_out import HeldOut
-from experiments.one_pass.report import markdown
-from experiments.one_pass.run import KEYS, KINDS, factors_and_bias, nested, one_pass
-from lmsteer.cli.configuration import CONF, entry_point
+from experiments.one_pass.estimates import HeldOut, TimedExtractor, choose_best, nested_splits, nested_statistics
+from experiments.one_pass.report import one_pass_figure, one_pass_tables
+from experiments.one_pass.run import KEYS, TYPES, first_dimension, one_pass
+from lmsteer.cli.app import CONF, entry_point
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.errors import InputError
@@ -57,80 +55,79 @@ def run(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def found(run: Path) -> dict[str, Any]:
+def results(run: Path) -> dict[str, Any]:
     return json.loads((run / "one_pass.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
 def test_the_top_level_keys_are_those_the_command_reads() -> None:
     with initialize_config_dir(CONF, version_base="1.3"):
         config = compose("one_pass", overrides=["run_dir=x"])
-    assert set(config) | {"protocol"} == KEYS
-    assert set(KINDS) <= KEYS
+    assert set(config) | {"protocol"} == KEYS | {"verbosity"}
+    assert set(TYPES) <= KEYS
 
 
 def test_the_run_leaves_its_files_and_nothing_else(run: Path) -> None:
-    assert {path.name for path in run.iterdir()} == {
-        ".lock",
-        "config.yaml",
-        "one_pass.json",
-        "one_pass.png",
-        "one_pass.md",
-    }
+    names = {".lock", "config.yaml", "one_pass.json", "one_pass.png", "one_pass.md"}
+    assert {path.name for path in run.iterdir()} == names
     assert (run / "one_pass.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_tones_that_differ_are_told_apart_and_stand_above_the_null(found: dict[str, Any]) -> None:
-    largest = found["sizes"][-1]
+def test_tones_that_differ_are_separated_above_the_null(results: dict[str, Any]) -> None:
+    largest = results["sizes"][-1]
     assert largest["above"] >= 1
     assert largest["rules"]["null"]["figures"]["value"] > 0.9
-    assert found["steers"]["paper"]["value"] < largest["rules"]["null"]["figures"]["value"]
+    assert results["steers"]["paper"]["value"] < largest["rules"]["null"]["figures"]["value"]
     assert largest["rules"]["add"]["rank"] == 0
-    assert [one["rows"] for one in found["sizes"]][:2] == [20, 60]
-    tokens = [one["tokens"] for one in found["sizes"]]
+    assert [size["rows"] for size in results["sizes"]][:2] == [20, 60]
+    tokens = [size["tokens"] for size in results["sizes"]]
     assert tokens == sorted(tokens)
 
 
-def test_damping_and_rank_are_chosen_by_the_texts_for_choosing_alone(found: dict[str, Any]) -> None:
-    tried = {
-        (one["damping"], rule): own["choice"]["value"]
-        for one in found["dampings"]
-        for rule, own in one["rules"].items()
+def test_damping_and_rank_are_chosen_by_the_texts_for_choosing_alone(results: dict[str, Any]) -> None:
+    candidates = {
+        (row["damping"], rule): measured["choice"]["value"]
+        for row in results["dampings"]
+        for rule, measured in row["rules"].items()
     }
-    chosen = (found["chosen"]["damping"], found["chosen"]["rule"])
-    assert tried[chosen] == max(tried.values())
-    assert best({1.0: {"rules": {"null": {"choice": {"value": 0.5}, "figures": {"value": 0.9}}}}}) == (1.0, "null")
+    chosen = (results["chosen"]["damping"], results["chosen"]["rule"])
+    assert candidates[chosen] == max(candidates.values())
+    by_damping = {
+        1.0: {"rules": {"null": {"choice": {"value": 0.5}, "figures": {"value": 0.9}}}},
+        3.0: {"rules": {"null": {"choice": {"value": 0.6}, "figures": {"value": 0.1}}}},
+    }
+    assert choose_best(by_damping) == (3.0, "null")
 
 
-def test_table_and_picture_name_every_rule_and_steer(found: dict[str, Any]) -> None:
-    words = markdown(found)
+def test_table_and_picture_name_every_rule_and_steer(results: dict[str, Any]) -> None:
+    words = one_pass_tables(results)
     assert all(name in words for name in ("rank by the null", "rank 2", "full rank", "paper", "statistics, s"))
     assert all(name in words for name in ("constant alone", "rank by the null and constant", "full rank and constant"))
-    legend = [text.get_text() for axes in one_pass_figure(found).axes for text in axes.get_legend().get_texts()]
-    assert {"rank by the null", "full rank", "constant alone", "paper", "threshold"} <= set(legend)
+    legend = {text.get_text() for text in one_pass_figure(results).legends[0].get_texts()}
+    assert {"rank by the null", "full rank", "constant alone", "paper", "threshold"} <= legend
 
 
-def test_a_damping_of_contexts_changes_matrices_alone_and_is_told(
-    options: list[str], found: dict[str, Any], tmp_path: Path
+def test_a_damping_of_contexts_changes_matrices_alone_and_is_reported(
+    options: list[str], results: dict[str, Any], tmp_path: Path
 ) -> None:
     with initialize_config_dir(CONF, version_base="1.3"):
-        own = one_pass(compose("one_pass", overrides=[f"run_dir={tmp_path}", *options, "steer.context_damping=50"]))
+        damped = one_pass(compose("one_pass", overrides=[f"run_dir={tmp_path}", *options, "steer.context_damping=50"]))
     assert "of contexts 50" in (tmp_path / "one_pass.md").read_text(encoding="utf-8")
-    assert "of contexts" not in markdown(found)
-    for before, after in zip(found["dampings"], own["dampings"], strict=True):
+    assert "of contexts" not in one_pass_tables(results)
+    for before, after in zip(results["dampings"], damped["dampings"], strict=True):
         assert max(after["spectrum"]) < max(before["spectrum"])
         assert after["rules"]["add"] == before["rules"]["add"]
 
 
-def test_nested_sums_are_those_of_a_pass_each(tiny_model: LanguageModel) -> None:
+def test_nested_statistics_are_those_of_a_pass_each(tiny_model: LanguageModel) -> None:
     corpus = Corpus("toy", ROWS[:80])
     extract = TimedExtractor(tiny_model, max_length=64)
-    parts = nested(corpus, [20, 50, 900], 3)
-    assert [len(part) for part in parts] == [20, 30, 30]
-    assert {row.text for row in parts[0]} == {row.text for row in corpus.subset(20, 3).train}
-    several = nested_sums(extract, parts, 0, 3)
-    (all_of_them, cost), *_ = nested_sums(extract, [[row for part in parts[:2] for row in part]], 0, 3)
-    for name, value in vars(all_of_them).items():
-        torch.testing.assert_close(getattr(several[1][0], name), value, rtol=1e-5, atol=1e-5 * float(value.abs().sum()))
+    splits = nested_splits(corpus, [20, 50, 900], 3)
+    assert [len(split) for split in splits] == [20, 30, 30]
+    assert {row.text for row in splits[0]} == {row.text for row in corpus.subset(20, 3).train}
+    nested = nested_statistics(extract, splits, 0, 3)
+    (at_once, cost), *_ = nested_statistics(extract, [[*splits[0], *splits[1]]], 0, 3)
+    for name, value in vars(at_once).items():
+        torch.testing.assert_close(getattr(nested[1][0], name), value, rtol=1e-5, atol=1e-5 * float(value.abs().sum()))
     assert cost["hidden_states"] > 0
 
 
@@ -138,15 +135,15 @@ def test_nested_sums_are_those_of_a_pass_each(tiny_model: LanguageModel) -> None
 def test_the_evidence_of_a_steer_is_the_derivative_of_the_mean_log_likelihood(
     tiny_model: LanguageModel, bias: bool
 ) -> None:
-    extract, some = FeatureExtractor(tiny_model), [*ROWS[:6], Row("neutral words", 0.0), Row("I", 1.0)]
-    held = HeldOut.of(extract, some)
-    assert len(held.lengths) == 6, "no label and no second token"
+    extract = FeatureExtractor(tiny_model)
+    held_out = HeldOut.from_rows(extract, [*ROWS[:6], Row("neutral words", 0.0), Row("I", 1.0)])
+    assert len(held_out.lengths) == 6, "without the row of label 0 and that of one token"
     steer = Steer(32, dimensions=["tone"], rank=2, seed=2, epsilon=1e-3, bias=bias)
-    evidence = ((held.hidden_ND @ steer.p1[0]) * (held.residual_ND @ steer.p2[0])).sum(-1)  # type: ignore[index]
+    evidence = ((held_out.hidden_ND @ steer.p1[0]) * (held_out.residual_ND @ steer.p2[0])).sum(-1)  # type: ignore[index]
     if steer.bias is not None:
         steer.bias.data = torch.randn(1, 32, generator=torch.Generator().manual_seed(3)) / 100
-        evidence = evidence + held.residual_ND @ steer.bias[0]
-    evidence = torch.stack([part.mean() for part in evidence.split(list(held.lengths))])
+        evidence = evidence + held_out.residual_ND @ steer.bias[0]
+    evidence = torch.stack([tokens.mean() for tokens in evidence.split(list(held_out.lengths))])
     scores = []
     for row in ROWS[:6]:
         features = extract([row.text])
@@ -156,9 +153,9 @@ def test_the_evidence_of_a_steer_is_the_derivative_of_the_mean_log_likelihood(
         scores.append(float((down - up).detach().mean()) / 100 / 1e-3)
     torch.testing.assert_close(evidence.detach(), torch.tensor(scores), rtol=1e-2, atol=1e-3)
     pairs = [(scores[a] > scores[b]) for a in range(6) for b in range(6) if ROWS[a].label > 0 > ROWS[b].label]
-    assert held.auc(*factors_and_bias(steer)).value == pytest.approx(sum(pairs) / len(pairs))
+    assert held_out.auc(*first_dimension(steer)).value == pytest.approx(sum(pairs) / len(pairs))
     with pytest.raises(InputError, match="1 held-out rows with 1 labels above 0"):
-        HeldOut.of(extract, ROWS[:1])
+        HeldOut.from_rows(extract, ROWS[:1])
 
 
 def test_a_study_without_a_null_is_refused(options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

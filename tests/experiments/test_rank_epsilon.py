@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-from matplotlib.axes import Axes
 from tests.handmade_runs import made, write_run
 
-from experiments.rank_epsilon.report import figure, main, markdown, points
+from experiments.rank_epsilon.report import rank_figure, rank_table
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import read_run
 from lmsteer.reporting.comparison import Comparison, compare_runs
@@ -16,28 +15,26 @@ PLAIN = made({"positivity": [0.4, 0.5, 0.4, 0.5], "perplexity": [10.0] * 4})
 
 
 def positivity(rank: object, epsilon: float) -> float:
-    """A value of its own for each setting."""
+    """Return a different value for each setting."""
     return 0.5 + 0.1 * sorted(map(str, RANKS)).index(str(rank)) + 0.05 * EPSILONS.index(epsilon)
 
 
-def sweep(folder: Path) -> Path:
+@pytest.fixture
+def comparison(tmp_path: Path) -> Comparison:
+    runs = []
     for rank in RANKS:
         for epsilon in EPSILONS:
             value, settings = positivity(rank, epsilon), {"rank": rank, "epsilon": epsilon}
             rows = [PLAIN]
-            for strength, budget, more in ((5.0, "", 0.0), (7.5, "kl 0.3", 0.1)):
-                values = {"positivity": [value + more] * 4, "perplexity": [20.0] * 4}
+            for strength, budget, shift in ((5.0, "", 0.0), (7.5, "kl 0.3", 0.1)):
+                values = {"positivity": [value + shift] * 4, "perplexity": [20.0] * 4}
                 rows.append(made(values, {"sentiment": strength}, settings=settings, budget=budget))
-            write_run(folder / f"rank-{rank}_epsilon-{epsilon}", rows)
-    return folder
+            runs.append(write_run(tmp_path / f"rank-{rank}_epsilon-{epsilon}", rows))
+    return compare_runs([read_run(run) for run in runs])
 
 
-def found(folder: Path) -> Comparison:
-    return compare_runs([read_run(run) for run in sorted(sweep(folder).iterdir())])
-
-
-def test_rows_come_by_budget_then_epsilon_then_rank_with_a_full_matrix_last(tmp_path: Path) -> None:
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown(found(tmp_path)).splitlines()]
+def test_rows_come_by_budget_then_epsilon_then_rank_with_a_full_matrix_last(comparison: Comparison) -> None:
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in rank_table(comparison).splitlines()]
     order = [(epsilon, rank) for epsilon in ("0.001", "0.01") for rank in ("4", "16", "full")]
     assert [tuple(line[1:3]) for line in lines[2:]] == [("", ""), *order, *order]
     assert [line[0] for line in lines[2:]] == ["plain", *["kl 0.3"] * 6, *["sentiment +5"] * 6]
@@ -45,33 +42,23 @@ def test_rows_come_by_budget_then_epsilon_then_rank_with_a_full_matrix_last(tmp_
     assert lines[3][4].startswith(f"{positivity(4, 1e-3) + 0.1:.3f}"[1:3])
 
 
-def test_the_picture_has_a_line_of_the_ranks_for_each_epsilon(tmp_path: Path) -> None:
-    drawn = figure(found(tmp_path))
-    calibrated, given, *perplexities = drawn.axes
-    assert [calibrated.get_title(), given.get_title()] == ["at kl 0.3", "at sentiment +5"]
-    for axes, more in ((calibrated, 0.1), (given, 0.0)):
-        for line, epsilon in zip(axes.get_lines(), sorted(EPSILONS), strict=False):
-            wanted = [positivity(rank, epsilon) + more for rank in (4, 16, "full")]
-            assert list(line.get_ydata()) == pytest.approx(wanted)
-            assert line.get_label() == f"ε = {epsilon:g}"
-        assert plain_of(axes) == pytest.approx(0.45)
-    assert [plain_of(axes) for axes in perplexities] == [10.0, 10.0]
-    assert [tick.get_text() for tick in given.get_xticklabels()] == ["4", "16", "full"]
+def test_the_picture_has_a_line_of_the_ranks_for_each_epsilon(comparison: Comparison) -> None:
+    figure = rank_figure(comparison)
+    calibrated, fixed, *perplexities = figure.axes
+    assert [axes.get_title("left") for axes in (calibrated, fixed)] == ["at kl 0.3", "at sentiment +5"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ε = 0.001", "ε = 0.01"]
+    for axes, shift in ((calibrated, 0.1), (fixed, 0.0)):
+        *curves, plain = axes.get_lines()
+        for curve, epsilon in zip(curves, sorted(EPSILONS), strict=True):
+            assert list(curve.get_ydata()) == pytest.approx(
+                [positivity(rank, epsilon) + shift for rank in (4, 16, "full")]
+            )
+        assert list(plain.get_ydata()) == pytest.approx([0.45, 0.45])
+    assert [list(axes.get_lines()[-1].get_ydata()) for axes in perplexities] == [[10.0, 10.0]] * 2
+    assert [tick.get_text() for tick in fixed.get_xticklabels()] == ["4", "16", "full"]
 
 
-def plain_of(axes: Axes) -> float:
-    return float(axes.get_lines()[-1].get_ydata()[0])
-
-
-def test_a_run_that_does_not_say_its_rank_is_refused(tmp_path: Path) -> None:
+def test_a_run_that_does_not_record_its_rank_is_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [PLAIN, made({"positivity": [0.2] * 4}, {"sentiment": 5.0}, settings={})])
-    with pytest.raises(InputError, match="its rank and epsilon"):
-        points(compare_runs([read_run(run)]))
-
-
-def test_the_command_prints_the_table_and_writes_the_picture(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    main(sweep(tmp_path / "runs"), tmp_path / "picture.png")
-    assert capsys.readouterr().out.startswith("| at | ε | rank |")
-    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InputError, match="does not record its epsilon"):
+        rank_table(compare_runs([read_run(run)]))

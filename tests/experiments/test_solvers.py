@@ -1,17 +1,20 @@
 """Promises of the comparison of solvers."""
 
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tests.handmade_runs import made, write_run
 
-from experiments.data_efficiency.report import trained_on
-from experiments.one_pass.chosen import aim, control
-from experiments.one_pass.chosen import markdown as choice
-from experiments.one_pass.growth import curve
-from experiments.one_pass.growth import figure as growth
-from experiments.one_pass.solvers import Place, at, budgets, figure, main, markdown, places, solver
+from experiments.one_pass.solvers import (
+    aimed_share,
+    calibrated_rows,
+    rank_solvers,
+    recipe,
+    solver_figure,
+    solver_tables,
+)
+from experiments.study import read_setting, tabulate
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import read_run
@@ -31,45 +34,70 @@ def values(*shares: float) -> dict[str, list[float]]:
     return {"positivity": list(shares), "positivity@other": [0.5] * 4, "perplexity": [20.0] * 4, "dist_1": [0.8] * 4}
 
 
-def folder(place: Path) -> Path:
-    """Two seeds of the paper's recipe and one run of one pass, steered in both directions at three budgets."""
-    plain = made(values(0.5, 0.5, 0.5, 0.5))
-    for name, settings, seed, own in (
+PLAIN = made(values(0.5, 0.5, 0.5, 0.5))
+
+
+def write_runs(folder: Path) -> Path:
+    """Write two seeds of the paper's recipe and one run of one pass, in both directions at three budgets."""
+    for name, settings, seed, shares in (
         ("paper-0", PAPER, 0, values(0.6, 0.7, 0.8, 0.5)),
         ("paper-1", PAPER, 1, values(0.8, 0.7, 0.6, 0.7)),
         ("one", ONE_PASS, 0, values(0.9, 0.8, 0.9, 0.8)),
     ):
-        rows = [plain]
-        for budget in BUDGETS:
-            for strength in (5.0 + seed, -5.0):
-                rows.append(made(own, {"tone": strength}, budget=budget, settings=settings, seed=seed))
-        write_run(place / name, rows, metric="positivity")
-    return place
+        rows = [
+            made(shares, {"tone": strength}, budget=budget, settings=settings, seed=seed)
+            for budget in BUDGETS
+            for strength in (5.0 + seed, -5.0)
+        ]
+        write_run(folder / name, [PLAIN, *rows], metric="positivity")
+    return folder
 
 
-def found(place: Path) -> Comparison:
-    return compare_runs([read_run(run) for run in sorted(folder(place).iterdir())])
+def compare(folder: Path) -> Comparison:
+    return compare_runs([read_run(run) for run in sorted(folder.iterdir())])
 
 
-def test_budgets_rise_divergences_first_and_directions_are_apart(tmp_path: Path) -> None:
-    own = found(tmp_path)
-    assert budgets(own) == ["kl 0.1", "kl 0.3", "perplexity ×2"]
-    assert sorted(map(str, places(own))) == ["toxic-leaning, +", "toxic-leaning, -"]
+@pytest.fixture
+def comparison(tmp_path: Path) -> Comparison:
+    return compare(write_runs(tmp_path / "runs"))
 
 
-def test_the_change_from_the_papers_row_is_that_of_the_same_prompts(tmp_path: Path) -> None:
-    own = found(tmp_path)
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown(own, places(own)[0]).splitlines()]
-    assert [line[:3] for line in lines[2:5]] == [
+@pytest.fixture
+def by_texts(tmp_path: Path) -> Comparison:
+    """Both recipes from 200 and 50 texts; the share of one pass is larger by a thousandth for each text."""
+    for texts in (200, 50):
+        for name, settings, share in (("paper", PAPER, 0.5), ("one", ONE_PASS, 0.5 + texts / 1000)):
+            settings = {**settings, "train_rows": texts}
+            row = made(values(*[share] * 4), {"tone": 5.0}, budget="kl 0.3", settings=settings)
+            write_run(tmp_path / f"{name}-{texts}", [PLAIN, row], metric="positivity")
+    return compare(tmp_path)
+
+
+def cells(comparison: Comparison) -> list[list[str]]:
+    """Split the table of the first task into cells."""
+    table = solver_tables(comparison).split("\n\n")[1]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+
+
+def test_budgets_rise_divergences_first_and_directions_are_tasks_of_their_own(comparison: Comparison) -> None:
+    rows = calibrated_rows(comparison)
+    assert list(rows["task"].unique()) == ["toxic-leaning, +", "toxic-leaning, -"]
+    for _, task in rows.groupby("task"):
+        assert list(task["budget"].unique()) == ["kl 0.1", "kl 0.3", "perplexity ×2"]
+
+
+def test_the_change_from_the_papers_row_is_that_of_the_same_prompts(comparison: Comparison) -> None:
+    lines = cells(comparison)
+    assert [line[:3] for line in lines[:3]] == [
         ["", "plain", ""],
         ["kl 0.1", "paper, 200 steps", "2"],
         ["kl 0.1", "one pass, full rank, damping 1", "1"],
     ]
     # By prompt the paper's seeds have .7, .7, .7 and .6 on average, one pass .2, .1, .2 and .2 more.
-    assert lines[4][3].startswith(".85 [")
-    assert "(+0.175 [" in lines[4][3]
-    assert lines[4][3].endswith("p 0.125)"), "two of sixteen ways to exchange are as large"
-    assert "(+0.000 [+0.000, +0.000] p 1.000)" in lines[4][4]
+    assert lines[2][3].startswith(".85 [")
+    assert "(+.175 [" in lines[2][3]
+    assert lines[2][3].endswith("p .125)"), "two of sixteen ways to exchange are as large"
+    assert "(+.000 [+.000, +.000] p 1.000)" in lines[2][4]
 
 
 @pytest.mark.parametrize(
@@ -84,98 +112,91 @@ def test_the_change_from_the_papers_row_is_that_of_the_same_prompts(tmp_path: Pa
         ({"solver": "one_pass", "rank": 64, "form": "add", "damping": 3.0}, "one pass, constant alone, damping 3"),
     ],
 )
-def test_a_solver_is_named_by_its_settings(tmp_path: Path, settings: dict[str, object], name: str) -> None:
-    row = made(values(0.5, 0.5, 0.5, 0.5), {"tone": 1.0}, settings={**settings, "train_rows": 900})
-    run = write_run(tmp_path / "run", [row], metric="positivity")
-    own = compare_runs([read_run(run)])
-    assert solver(own, own.rows[0]) == name
+def test_a_recipe_is_named_by_its_settings(settings: dict[str, str | float], name: str) -> None:
+    assert recipe(settings) == name
 
 
 def test_two_rows_of_one_solver_are_refused(tmp_path: Path) -> None:
-    folder(tmp_path)
-    rows = [made(values(0.9, 0.8, 0.9, 0.8), {"tone": 5.0}, budget="kl 0.3", settings={**ONE_PASS, "permutations": 39})]
-    write_run(tmp_path / "again", rows, metric="positivity")
-    own = compare_runs([read_run(run) for run in sorted(tmp_path.iterdir())])
+    write_runs(tmp_path)
+    settings = {**ONE_PASS, "permutations": 39}
+    row = made(values(0.9, 0.8, 0.9, 0.8), {"tone": 5.0}, budget="kl 0.3", settings=settings)
+    write_run(tmp_path / "again", [row], metric="positivity")
     with pytest.raises(InputError, match=r"toxic-leaning, \+, kl 0\.3: two rows are of one pass, full rank, damping 1"):
-        at(own, Place("toxic-leaning", 1), "kl 0.3")
+        calibrated_rows(compare(tmp_path))
 
 
-def test_the_choice_is_by_the_mean_of_all_aims_the_best_first(tmp_path: Path) -> None:
-    own = found(tmp_path)
-    # Steered up shares count as they are, steered down what is left of them; the second judge says .5 to all.
+def test_the_ranking_is_by_the_mean_of_all_aimed_shares_the_best_first(comparison: Comparison) -> None:
+    # Steered up, shares count as they are, steered down, their complements; the second scorer says .5 to all.
     up, down = (0.85 + 0.5) / 2, (1 - 0.85 + 0.5) / 2
-    assert np.mean(control(own)["one pass, full rank, damping 1"]) == pytest.approx((up + down) / 2)
-    assert aim(Metric("expected_maximum_toxicity"), 0.2, 1) == pytest.approx(0.8), "steered up it is to be low"
-    assert aim(Metric("positivity"), 0.2, 1) == aim(Metric("expected_maximum_toxicity"), 0.2, -1) == 0.2
-    lines = choice(own).splitlines()
-    assert len(lines) == 2 + 2
-    means = [float(line.split("|")[2]) for line in lines[2:]]
-    assert means == sorted(means, reverse=True)
+    ranking = rank_solvers(comparison)
+    assert ranking["mean"]["one pass, full rank, damping 1"] == pytest.approx((up + down) / 2)
+    assert list(ranking["mean"]) == sorted(ranking["mean"], reverse=True)
+    assert ranking.shape == (2, 1 + 3 * 2 * 2)
+    assert aimed_share(Metric("expected_maximum_toxicity"), 0.2, 1) == pytest.approx(0.8), "up means less toxic"
+    assert aimed_share(Metric("positivity"), 0.2, 1) == 0.2
+    assert aimed_share(Metric("expected_maximum_toxicity"), 0.2, -1) == 0.2
 
 
-def test_every_place_has_two_panels_a_judge_with_a_line_for_each_solver(tmp_path: Path) -> None:
-    drawn = figure(found(tmp_path))
-    assert len(drawn.axes) == 2 * 2 * 2
-    assert all(len(axes.get_lines()) == 2 for axes in drawn.axes)
-    kl, cost = drawn.axes[0].get_lines()[0], drawn.axes[1].get_lines()[0]
-    assert list(kl.get_xdata()) == [0.1, 0.3]
-    assert list(cost.get_xdata()) == [20.0, 20.0, 20.0]
+def test_solvers_that_were_not_measured_everywhere_are_not_ranked(tmp_path: Path) -> None:
+    write_runs(tmp_path)
+    row = made(values(0.5, 0.5, 0.5, 0.5), {"tone": 5.0}, budget="kl 0.3", settings={**PAPER, "steps": 1000})
+    write_run(tmp_path / "1000", [row], metric="positivity")
+    with pytest.raises(InputError, match=r"kl 0\.1, toxic-leaning, \+: paper, 1000 steps was not measured there"):
+        rank_solvers(compare(tmp_path))
+    assert "No ranking of the solvers: kl 0.1, toxic-leaning, +" in solver_tables(compare(tmp_path))
 
 
-def test_the_command_prints_tables_writes_the_picture_and_names_what_is_unfinished(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_every_task_has_two_panels_a_scorer_with_a_line_for_each_solver(comparison: Comparison) -> None:
+    figure = solver_figure(comparison)
+    assert len(figure.axes) == 2 * 2 * 2
+    assert all(len(axes.get_lines()) == 2 for axes in figure.axes)
+    divergence, perplexity = (axes.get_lines()[0] for axes in figure.axes[:2])
+    assert list(divergence.get_xdata()) == [0.1, 0.3]
+    assert list(perplexity.get_xdata()) == [20.0, 20.0, 20.0]
+
+
+def test_the_command_prints_tables_writes_the_picture_and_names_unfinished_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder(tmp_path / "runs") / "open").mkdir()
+    (write_runs(tmp_path / "runs") / "open").mkdir()
     (tmp_path / "runs" / "open" / "config.yaml").write_text("seed: 0\n")
-    main([tmp_path / "runs"], tmp_path / "picture.png")
+    monkeypatch.setattr(sys, "argv", ["solvers", str(tmp_path / "runs"), str(tmp_path / "picture.png")])
+    tabulate("experiments.one_pass.solvers", solver_tables, solver_figure)
     printed = capsys.readouterr()
-    assert printed.out.count("| plain |") == 2
+    assert printed.out.count(" plain ") == 2
     assert "open" in printed.err
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
-def learned_from(place: Path, *amounts: int) -> Comparison:
-    """Both recipes learned from so many texts each; one pass has the larger share, by a thousandth for each text."""
-    for amount in amounts:
-        for name, settings, share in (("paper", PAPER, 0.5), ("one", ONE_PASS, 0.5 + amount / 1000)):
-            own = made(
-                values(*[share] * 4), {"tone": 5.0}, budget="kl 0.3", settings={**settings, "train_rows": amount}
-            )
-            rows = [made(values(0.5, 0.5, 0.5, 0.5)), own]
-            write_run(place / f"{name}-{amount}", rows, metric="positivity")
-    return compare_runs([read_run(run) for run in sorted(place.iterdir())])
-
-
-def test_solvers_compare_with_the_paper_from_as_many_texts(tmp_path: Path) -> None:
-    own = learned_from(tmp_path, 200, 50)
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown(own, places(own)[0]).splitlines()]
-    assert [line[1] for line in lines[3:]] == [
+def test_solvers_are_compared_with_the_papers_from_as_many_texts(by_texts: Comparison) -> None:
+    lines = cells(by_texts)
+    assert [line[1] for line in lines[1:]] == [
         "paper, 200 steps, 50 texts",
         "one pass, full rank, damping 1, 50 texts",
         "paper, 200 steps, 200 texts",
         "one pass, full rank, damping 1, 200 texts",
     ]
-    assert ["(" in line[3] for line in lines[3:]] == [False, True, False, True]
-    assert "(+0.050 [" in lines[4][3]
-    assert "(+0.200 [" in lines[6][3]
+    assert ["(" in line[3] for line in lines[1:]] == [False, True, False, True]
+    assert "(+.050 [" in lines[2][3]
+    assert "(+.200 [" in lines[4][3]
 
 
-def test_a_curve_over_the_number_of_texts_rises_from_fewest_to_most(tmp_path: Path) -> None:
-    own = learned_from(tmp_path, 200, 50)
-    points = curve(own, Place("toxic-leaning", 1), "one pass, full rank, damping 1", Metric("positivity"), "kl 0.3")
-    assert [(x, round(y, 3)) for x, y, _, _ in points] == [(50, 0.55), (200, 0.7)]
-    drawn = growth(own)
-    assert len(drawn.axes) == 2, "a panel for each judge"
-    assert [len(axes.get_lines()) for axes in drawn.axes] == [2, 2]
+def test_curves_over_the_number_of_texts_rise_from_fewest_to_most(by_texts: Comparison) -> None:
+    figure = solver_figure(by_texts)
+    assert len(figure.axes) == 2, "a panel for each scorer"
+    _, one_pass = figure.axes[0].get_lines()
+    assert list(one_pass.get_xdata()) == [50, 200]
+    assert list(one_pass.get_ydata()) == pytest.approx([0.55, 0.7])
 
 
-def test_texts_are_named_as_a_run_of_train_tells_them(tmp_path: Path, tiny_model: LanguageModel) -> None:
+def test_a_run_of_train_records_its_number_of_texts(tmp_path: Path, tiny_model: LanguageModel) -> None:
     rows = tuple(Row(f"{word} {n}", label) for n in range(20) for word, label in (("good", 1.0), ("bad", -1.0)))
-    how = FitConfig(steps=1, batch_size=4, rows=10, dev_rows=2)
-    for learned in (
+    fit_config = FitConfig(steps=1, batch_size=4, rows=10, dev_rows=2)
+    for steer_config in (
         SteerConfig(name="tone", rank=2),
         SteerConfig(name="tone", rank=2, solver="one_pass", permutations=0),
     ):
-        settings = settings_of(*fit(tiny_model, Corpus("tone", rows, dev=rows[:4]), learned, how))
-        run = write_run(tmp_path / learned.solver, [made(values(0.5, 0.5, 0.5, 0.5), {"tone": 1.0}, settings=settings)])
-        assert trained_on(compare_runs([read_run(run)]).rows[0]) == 10
+        settings = settings_of(*fit(tiny_model, Corpus("tone", rows, dev=rows[:4]), steer_config, fit_config))
+        row = made(values(0.5, 0.5, 0.5, 0.5), {"tone": 1.0}, settings=settings)
+        run = write_run(tmp_path / steer_config.solver, [row])
+        assert read_setting(compare_runs([read_run(run)]).rows[0], "train_rows") == 10

@@ -1,6 +1,6 @@
-"""The paper's procedure, written plainly: what is measured beside ours. It is meant to be fair, not to be slow.
+"""The paper's procedure, written plainly, with which lmsteer is compared. It is meant to be fair, not slow.
 
-Whatever ours uses, the model is in float32, and transformers' own attention is left as it is. Differences from the
+Regardless of the dtype of lmsteer, the model is in float32, with transformers' default attention. Differences from the
 released code that favor this version: no logits are computed for the last token of a row, padding counts neither in the
 loss nor as a text, and steps are not interrupted by logging or saving.
 
@@ -24,29 +24,31 @@ from lmsteer.steering.steer import Steer
 from lmsteer.training.fit import FitConfig, SteerConfig
 
 IGNORED = -100
-SEQUENCES = {"cpu": 200}
-"""Sequences of one call of transformers' ``generate``; on other devices as many as ours decodes at once."""
+MAX_SEQUENCES = {"cpu": 200}
+"""Most sequences of one call of transformers' ``generate``; on other devices as many as lmsteer decodes at once."""
 
 
 class PlainFit:
     """Steps of the fit, on the same batches and from the same initial steer as ``lmsteer.fit``."""
 
-    def __init__(self, model: LanguageModel, corpus: Corpus, what: SteerConfig, how: FitConfig, *, seed: int) -> None:
-        self.model, self.corpus, self.how, self.seed = model, corpus, how, seed
-        self.steer = what.build(model.width, seed).to(model.device)
-        self.optimizer = torch.optim.Adam(self.steer.parameters(), lr=how.lr)
+    def __init__(
+        self, model: LanguageModel, corpus: Corpus, steer_config: SteerConfig, fit_config: FitConfig, *, seed: int
+    ) -> None:
+        self.model, self.corpus, self.config, self.seed = model, corpus, fit_config, seed
+        self.steer = steer_config.build(model.width, seed).to(model.device)
+        self.optimizer = torch.optim.Adam(self.steer.parameters(), lr=fit_config.lr)
         self.losses: list[float] = []
 
     def step(self) -> None:
-        """One batch through the language model, the steer and the whole head; one step of Adam."""
-        rows = batch_rows(len(self.losses), rows=len(self.corpus.train), batch_size=self.how.batch_size, seed=self.seed)
-        picked = [self.corpus.train[index] for index in rows]
-        encoded = self.model.tokenizer(
-            [row.text for row in picked], truncation=True, max_length=min(self.how.max_length, self.model.context)
-        )["input_ids"]
-        ids_BT, mask_BT = padded(encoded, side="right", device=self.model.device)
-        strength_BK = torch.ones(len(picked), len(self.steer.dimensions), device=self.model.device)
-        strength_BK[:, 0] = torch.tensor([row.label for row in picked])
+        """Run one batch through the language model, the steer and the whole head, and take one step of Adam."""
+        batch_size, max_length = self.config.batch_size, min(self.config.max_length, self.model.context)
+        indices = batch_rows(len(self.losses), rows=len(self.corpus.train), batch_size=batch_size, seed=self.seed)
+        rows = [self.corpus.train[index] for index in indices]
+        texts = [row.text for row in rows]
+        encoded = self.model.tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
+        ids_BT, mask_BT = pad(encoded, side="right", device=self.model.device)
+        strength_BK = torch.ones(len(rows), len(self.steer.dimensions), device=self.model.device)
+        strength_BK[:, 0] = torch.tensor([row.label for row in rows])
         with torch.no_grad():
             hidden = self.model.lm.base_model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)[0]
         logits = self.model.head(self.steer(hidden[:, :-1], strength_BK))
@@ -68,13 +70,13 @@ def sample_batch(
     p: float,
     tokens: int,
 ) -> list[str]:
-    """Continuations by one call of transformers' ``generate``, each exactly ``tokens`` long as ours are.
+    """Write continuations by one call of transformers' ``generate``, each exactly ``tokens`` long as lmsteer's are.
 
     With one prompt and one sample it is the paper's procedure.
     """
-    ids_BT, mask_BT = padded(model.tokenizer(list(prompts))["input_ids"], side="left", device=model.device)
+    ids_BT, mask_BT = pad(model.tokenizer(list(prompts))["input_ids"], side="left", device=model.device)
     with steer.apply(model, strength) as lm:
-        generate: Any = lm.generate  # for which transformers has no usable type
+        generate: Any = lm.generate  # transformers has no usable type for it
         written_BT = generate(
             input_ids=ids_BT,
             attention_mask=mask_BT,
@@ -91,29 +93,29 @@ def sample_batch(
 
 
 def continuation_nats(model: LanguageModel, prompt: str, continuations: Sequence[str]) -> list[float]:
-    """Nats of each continuation: those of the whole text less those of the prompt, a pass for each of these texts."""
-    own = text_nats(model, prompt)
-    return [text_nats(model, prompt + continuation) - own for continuation in continuations]
+    """Return the nats of each continuation: those of the full text less those of the prompt, a pass for each."""
+    prompt_nats = text_nats(model, prompt)
+    return [text_nats(model, prompt + continuation) - prompt_nats for continuation in continuations]
 
 
 @torch.no_grad()
 def text_nats(model: LanguageModel, text: str) -> float:
-    """Sum of ``-log p`` over the tokens of a text but its first, from its whole logits."""
+    """Sum ``-log p`` over all tokens of a text but the first, from its full logits."""
     ids_BT = torch.tensor([model.tokenizer(text)["input_ids"]], device=model.device)
     logits = model.lm(input_ids=ids_BT).logits
     return F.cross_entropy(logits[0, :-1], ids_BT[0, 1:], reduction="sum").item()
 
 
-def padded(
+def pad(
     encoded: Sequence[Sequence[int]], *, side: Literal["left", "right"], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Token ids (B, T) and their mask."""
+    """Pad token ids to (B, T); return them and their mask."""
     rows = [torch.tensor(ids) for ids in encoded]
     ids_BT = pad_sequence(rows, batch_first=True, padding_side=side)
     mask_BT = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side=side)
     return ids_BT.to(device), mask_BT.to(device)
 
 
-def sequences(device: torch.device, batch_size: int) -> int:
-    """How many sequences one call of transformers' ``generate`` writes."""
-    return min(batch_size, SEQUENCES.get(device.type, batch_size))
+def max_sequences(device: torch.device, batch_size: int) -> int:
+    """Return the most sequences that one call of transformers' ``generate`` writes."""
+    return min(batch_size, MAX_SEQUENCES.get(device.type, batch_size))

@@ -1,24 +1,41 @@
-"""Table of a measured run as Markdown: python -m experiments.speed.report RUN/speed.json."""
+"""Tables and picture of a measured run: python -m experiments.speed.report RUN/speed.json [PICTURE.png]."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.speed.figure import straightness
-from experiments.speed.summary import COMPARED, OVERHEADS
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.study import Results
 from lmsteer.errors import InputError
+from lmsteer.reporting.plots import Panel, metric_vs, write_png
+from lmsteer.reporting.published import published
+from lmsteer.reporting.text import markdown_table
 
+COMPARED = {
+    "fit": "fit",
+    "fit_again": "again",
+    "generate": "generate",
+    "generate_transformers": "batches",
+    "perplexity": "perplexity",
+}
+OVERHEADS = {"steering_overhead": "folded", "steering_overhead_rows": "strength by row"}
 KEYS = {*COMPARED, *OVERHEADS, "memory", "agreement", "scaling", "model", "steer", "work", "machine"}
+PUBLISHED = {entry.method: entry.metrics for entry in published().entries if entry.table == "efficiency"}
+"""The paper's efficiency row: share of learned parameters, and decoding time over that of the language model."""
 
 
-def read_speed(path: Path) -> dict[str, Any]:
-    """What ``experiments.speed.run`` has written.
+def read_speed(path: Path) -> Results:
+    """Read a file of ``experiments.speed.run``.
 
     Raises:
-        InputError: If the file cannot be read or is another one.
+        InputError: If the file cannot be read or is not a speed.json.
     """
     try:
         measured = json.loads(path.read_text(encoding="utf-8"))
@@ -29,43 +46,77 @@ def read_speed(path: Path) -> dict[str, Any]:
     return measured
 
 
-def markdown(measured: dict[str, Any]) -> str:
-    """Tables of what was measured, and how far the two sides agree."""
-    machine, model, agreement = measured["machine"], measured["model"], measured["agreement"]
+def speed_tables(measured: Results) -> str:
+    """Write the measurements, the agreement of the two sides, and the paper's efficiency row."""
+    model, agreement, memory = measured["model"], measured["agreement"], measured["memory"]
     loss, nats = agreement["loss"], agreement["nats"]
-    parts = (
-        f"{machine['date']}, {machine['cpu']}, {machine['threads']} threads, {machine['device']}, torch "
-        f"{machine['torch']}, transformers {machine['transformers']}; {model['name']} "
-        f"({model['parameters'] / 1e6:.0f} M parameters) in {machine['dtype']}, plain in float32.",
-        table(
-            ["work", "plain, s", "ours, s", "times faster", "plain, MiB", "ours, MiB"],
-            [_compared(measured[name], measured["memory"][name]) for name in COMPARED],
-        ),
-        table(
-            ["decoding", "unsteered, s", "steered, s", "steered over unsteered"],
-            [_overhead(measured[name]) for name in OVERHEADS],
-        ),
-        table(
+    compared = [
+        [
+            *(measured[key]["work"], _seconds(measured[key]["plain"]), _seconds(measured[key]["ours"])),
+            *(f"**{measured[key]['ratio']:.1f}**", *(f"{memory[key][side]:,.0f}" for side in ("plain", "ours"))),
+        ]
+        for key in COMPARED
+    ]
+    overheads = [
+        [entry["work"], _seconds(entry["plain"]), _seconds(entry["ours"]), f"**{entry['ratio']:.3f}**"]
+        for entry in (measured[key] for key in OVERHEADS)
+    ]
+    sections = (
+        f"{_machine(measured)}; {model['name']} ({model['parameters'] / 1e6:.0f} M parameters) in "
+        f"{measured['machine']['dtype']}, plain in float32.",
+        _table(["work", "plain, s", "ours, s", "times faster", "plain, MiB", "ours, MiB"], compared),
+        _table(["decoding", "unsteered, s", "steered, s", "steered over unsteered"], overheads),
+        _table(
             ["work", "tokens", "seconds", "tokens/s", "R² of a straight line"],
-            [_series(name, series) for name, series in measured["scaling"].items()],
+            [_scaling_cells(name, series) for name, series in measured["scaling"].items()],
         ),
         f"MiB are the peak beyond both models. Losses of the first {loss['steps']} steps differ by at most "
         f"{loss['max_relative_difference']:.1e} of the plain ones, the nats of {nats['texts']} scored texts by "
         f"{nats['relative_difference']:.1e} of their sum.",
+        "Parameters of the attribute alone, as the dummy is off when the steer writes:",
+        _table(["LM-Steer here", "parameters", "% of the LM", "decoding time over the LM"], efficiency_rows(measured)),
+        "Published, on GPT2-large with other hardware and code, and so apart:",
+        _table(["method", "% of the LM", "decoding time over the LM"], published_rows()),
     )
-    return "\n\n".join(parts)
+    return "\n\n".join(sections)
 
 
-def _compared(one: dict[str, Any], memory: dict[str, float]) -> list[str]:
-    peaks = [f"{memory[side]:,.0f}" for side in ("plain", "ours")]
-    return [one["work"], _seconds(one["plain"]), _seconds(one["ours"]), f"**{one['ratio']:.1f}**", *peaks]
+def efficiency_rows(measured: Results) -> list[list[str]]:
+    """List the measured cells of the paper's efficiency row."""
+    steer, model = measured["steer"], measured["model"]
+    learned = steer["parameters"] // len(steer["dimensions"])
+    share = f"{100 * learned / model['parameters']:.3f}"
+    return [
+        [f"rank {steer['rank']}, {name}", f"{learned:,}", share, f"{measured[key]['ratio']:.3f}"]
+        for key, name in OVERHEADS.items()
+    ]
 
 
-def _overhead(one: dict[str, Any]) -> list[str]:
-    return [one["work"], _seconds(one["plain"]), _seconds(one["ours"]), f"**{one['ratio']:.3f}**"]
+def published_rows() -> list[list[str]]:
+    """List the published cells; empty where the paper gives no figure."""
+    return [
+        [
+            method,
+            f"{100 * figures['parameters'].value:.1f}" if "parameters" in figures else "",
+            f"{figures['decoding_time'].value:.2f}",
+        ]
+        for method, figures in PUBLISHED.items()
+    ]
 
 
-def _series(name: str, series: dict[str, list[float]]) -> list[str]:
+def _machine(measured: Results) -> str:
+    machine = measured["machine"]
+    return (
+        f"{machine['date']}, {machine['cpu']}, {machine['threads']} threads, {machine['device']}, torch "
+        f"{machine['torch']}, transformers {machine['transformers']}"
+    )
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return markdown_table(headings, rows, escaped=False)
+
+
+def _scaling_cells(name: str, series: dict[str, list[float]]) -> list[str]:
     tokens, seconds = series["tokens"], series["seconds"]
     sizes = ", ".join(f"{size:,}" for size in tokens), ", ".join(map(_seconds, seconds))
     return [name, *sizes, f"{tokens[-1] / seconds[-1]:,.0f}", f"{straightness(series):.4f}"]
@@ -75,16 +126,50 @@ def _seconds(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Markdown, figures to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def straightness(series: dict[str, list[float]]) -> float:
+    """Return R² of a straight line of seconds in tokens; 1 for fewer than three sizes."""
+    tokens, seconds = np.array(series["tokens"], dtype=float), np.array(series["seconds"])
+    if len(tokens) < 3:
+        return 1.0
+    residuals = seconds - np.polyval(np.polyfit(tokens, seconds, 1), tokens)
+    return float(1 - residuals.var() / seconds.var())
+
+
+def speed_figure(measured: Results) -> Figure:
+    """Draw the ratios, the overheads with the published one as a dotted line, and time against tokens."""
+    paper = PUBLISHED["LM-Steer"]["decoding_time"].value
+    panels = {
+        "faster": _category_panel(COMPARED, "times faster than the plain version", log_y=True),
+        "overhead": _category_panel(OVERHEADS, f"decoding time over unsteered (published: {paper})"),
+        "scaling": Panel(title="time against tokens", x_label="tokens", y_label="seconds"),
+    }
+    references = pd.DataFrame(
+        {"panel": panel, "value": value} for panel, value in (("faster", 1.0), ("overhead", 1.0), ("overhead", paper))
+    )
+    return metric_vs(pd.DataFrame(_points(measured)), panels, columns=3, references=references, size=(4.4, 3.2))
+
+
+def _category_panel(names: dict[str, str], title: str, *, log_y: bool = False) -> Panel:
+    return Panel(title=title, x_ticks={float(x): name for x, name in enumerate(names.values())}, log_y=log_y)
+
+
+def _points(measured: Results) -> Iterator[dict[str, Any]]:
+    limits = {"low": None, "high": None}
+    for panel, names in (("faster", COMPARED), ("overhead", OVERHEADS)):
+        for x, key in enumerate(names):
+            yield {"panel": panel, "group": "ratio", "x": x, "value": measured[key]["ratio"], **limits}
+    for name, series in measured["scaling"].items():
+        for tokens, seconds in zip(series["tokens"], series["seconds"], strict=True):
+            yield {"panel": "scaling", "group": name, "x": tokens, "value": seconds, **limits}
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m experiments.speed.report RUN/speed.json")
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: python -m experiments.speed.report RUN/speed.json [PICTURE.png]")
     try:
-        print(markdown(read_speed(Path(sys.argv[1]))))
+        results = read_speed(Path(sys.argv[1]))
+        print(speed_tables(results))
+        if len(sys.argv) == 3:
+            write_png(Path(sys.argv[2]), speed_figure(results))
     except InputError as error:
         sys.exit(f"Error: {error}")

@@ -1,4 +1,4 @@
-"""How much work the benchmark measures, and on which texts."""
+"""The sizes of the measured work, and its texts."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Sizes of the measured work.
+    """The sizes of the measured work.
 
     Attributes:
         sentences: Training texts of the fit, all of them from the corpus.
         steps: Optimizer steps of 32 sentences.
         rank: Of the steer's factors.
-        prompts: Distinct ones as far as the corpus has them, then the same again.
+        prompts: Different ones as far as the corpus has them, then the same again.
         samples: Continuations of 20 tokens per prompt.
         batch_size: Sequences decoded at once.
         texts: Prompts with continuation that are scored, if so many are written.
-        fits: Times that our whole fit is measured.
+        fits: Times that a whole fit of lmsteer is measured.
         repeats: Times that each side of the rest is measured, in turns.
-        plain_steps: Steps of the plain fit measured before, between and after our fits.
+        plain_steps: Steps of the plain fit measured before, between and after the fits of lmsteer.
         plain_texts: Continuations written, and texts scored (of whole prompts), by the plain version per repeat.
     """
 
@@ -59,7 +59,7 @@ class Work:
 
     @property
     def scored(self) -> int:
-        """Texts of one run of scoring: some prompts with all their continuations."""
+        """Texts of one run of scoring: prompts with all their continuations."""
         return max(1, min(self.texts, self.written) // self.samples) * self.samples
 
     @property
@@ -67,8 +67,8 @@ class Work:
         """Prompts whose continuations the plain version scores in a repeat."""
         return max(1, self.plain_texts // self.samples)
 
-    def sentences_of(self, corpus: Corpus) -> Corpus:
-        """The first sentences of all parts of a corpus, as rows to train on; there is no dev loss in the benchmark.
+    def take_sentences(self, corpus: Corpus) -> Corpus:
+        """Take the first sentences of all splits of a corpus as training rows, without a dev split.
 
         Raises:
             InputError: If the corpus has fewer than asked for.
@@ -80,13 +80,14 @@ class Work:
             )
         return Corpus(corpus.name, rows[: self.sentences])
 
-    def prompts_of(self, corpus: Corpus) -> tuple[Prompt, ...]:
-        """Beginnings of the corpus' test rows, with ids of their own."""
-        found = corpus_prefixes(corpus=corpus, n=None).prompts
-        texts = itertools.islice(itertools.cycle(prompt.text for prompt in found), self.prompts)
-        return tuple(Prompt(str(number), text) for number, text in enumerate(texts))
+    def take_prompts(self, corpus: Corpus) -> tuple[Prompt, ...]:
+        """Take beginnings of the corpus' test rows, with ids of their own; repeated if the corpus has too few."""
+        texts = [prompt.text for prompt in corpus_prefixes(corpus=corpus, n=None).prompts]
+        repeated = itertools.islice(itertools.cycle(texts), self.prompts)
+        return tuple(Prompt(str(number), text) for number, text in enumerate(repeated))
 
-    def some(self, items: Sequence[T], count: int, *, seed: int) -> list[T]:
-        """So many items at random, so that they are as long as all are on average; again from the first if too few."""
-        order = random.Random(seed).sample(items, len(items))
-        return list(itertools.islice(itertools.cycle(order), count))
+
+def draw(items: Sequence[T], count: int, *, seed: int) -> list[T]:
+    """Draw items at random, so that their mean length is that of all; repeated if there are too few."""
+    order = random.Random(seed).sample(items, len(items))
+    return list(itertools.islice(itertools.cycle(order), count))

@@ -1,26 +1,22 @@
-"""Promises of the studies, on a tiny model and sentences of their own; no test looks at how long anything took."""
+"""Promises of the speed study, on a tiny model and a few sentences; no test checks how long anything took."""
 
 import statistics
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from matplotlib.patches import Rectangle
 
 import lmsteer
-from experiments.efficiency.report import ours as efficiency_rows
-from experiments.speed.figure import speed_figure, straightness
 from experiments.speed.meter import Meter
 from experiments.speed.plain import PlainFit, continuation_nats, sample_batch
-from experiments.speed.report import markdown, read_speed
+from experiments.speed.report import efficiency_rows, read_speed, speed_figure, speed_tables, straightness
 from experiments.speed.run import KEYS, speed
-from experiments.speed.work import Work
-from lmsteer.cli.configuration import CONF, entry_point
+from experiments.speed.work import Work, draw
+from lmsteer.cli.app import CONF, entry_point
 from lmsteer.data.corpus import Corpus
 from lmsteer.embedded.archives import ARCHIVES
 from lmsteer.errors import InputError
@@ -84,21 +80,21 @@ def measured(run: Path) -> dict[str, Any]:
 def test_the_top_level_keys_are_those_the_command_reads() -> None:
     with initialize_config_dir(CONF, version_base="1.3"):
         config = compose("speed", overrides=["run_dir=x", "model=gpt2-large-shaped"])
-    assert set(config) == KEYS
+    assert set(config) == KEYS | {"verbosity"}
 
 
 def test_the_run_leaves_its_files_and_nothing_else(run: Path) -> None:
-    assert {path.name for path in run.iterdir()} == {".lock", "config.yaml", "speed.json", "speed.png"}
+    assert {path.name for path in run.iterdir()} == {".lock", "config.yaml", "speed.json", "speed.md", "speed.png"}
     assert (run / "speed.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_figure_holds_both_sides_and_their_quotient(measured: dict[str, Any]) -> None:
     for name in (*FASTER, *OVERHEADS):
-        one = measured[name]
-        quotient = one["plain"] / one["ours"] if name in FASTER else one["ours"] / one["plain"]
-        assert one["unit"] == "s"
-        assert one["ratio"] == pytest.approx(quotient)
-        assert min(one["measured"]["plain"] + one["measured"]["ours"]) > 0
+        entry = measured[name]
+        quotient = entry["plain"] / entry["ours"] if name in FASTER else entry["ours"] / entry["plain"]
+        assert entry["unit"] == "s"
+        assert entry["ratio"] == pytest.approx(quotient)
+        assert min(entry["measured"]["plain"] + entry["measured"]["ours"]) > 0
 
 
 def test_plain_seconds_are_the_median_of_a_piece_times_the_pieces(measured: dict[str, Any]) -> None:
@@ -131,7 +127,7 @@ def test_it_says_what_was_measured_on_what(measured: dict[str, Any], tiny_model:
 
 
 def test_both_sides_do_the_same_work(measured: dict[str, Any]) -> None:
-    loss, nats = measured["agreement"]["loss"], measured["agreement"]["nll"]
+    loss, nats = measured["agreement"]["loss"], measured["agreement"]["nats"]
     assert (loss["steps"], nats["texts"]) == (6, 4)
     assert loss["max_relative_difference"] < 1e-4
     assert nats["relative_difference"] < 1e-4
@@ -161,20 +157,19 @@ def test_wrong_values_end_in_one_line_and_leave_nothing(
 ) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # put back afterwards
     names = {override.split("=")[0] for override in overrides}
-    kept = [
-        item for item in SMALL if item.split("=")[0] not in names and not (item.startswith("work.") and "work" in names)
+    others = [
+        item for item in SMALL if item.split("=")[0] not in names and not (item[:5] == "work." and "work" in names)
     ]
-    monkeypatch.setattr(sys, "argv", ["speed", *kept, *overrides, f"hydra.run.dir={tmp_path / 'out'}"])
-    with pytest.raises(SystemExit) as caught:
+    monkeypatch.setattr(sys, "argv", ["speed", *others, *overrides, f"hydra.run.dir={tmp_path / 'out'}"])
+    with pytest.raises(SystemExit) as refusal:
         entry_point("speed")(speed)()
-    said = str(caught.value)
-    assert said.startswith("Error: ")
-    assert message in said
-    assert "\n" not in said
+    assert str(refusal.value).startswith("Error: ")
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_the_plain_fit_has_our_loss_curve(tiny_model: LanguageModel) -> None:
+def test_the_plain_fit_has_the_loss_curve_of_lmsteer(tiny_model: LanguageModel) -> None:
     rows = [Row(f"{text} number {n}", label) for n, text in enumerate(TEXTS * 6) for label in (-0.5, 1.0)]
     corpus = Corpus("small", tuple(rows))
     steer_config = lmsteer.SteerConfig(name="tone", rank=4, epsilon=0.1, init_std=0.1)
@@ -187,18 +182,18 @@ def test_the_plain_fit_has_our_loss_curve(tiny_model: LanguageModel) -> None:
     assert plain.losses[-1] < 0.95 * plain.losses[0]
 
 
-def test_the_plain_perplexity_is_ours(tiny_model: LanguageModel) -> None:
+def test_the_plain_perplexity_is_that_of_lmsteer(tiny_model: LanguageModel) -> None:
     prompts, continuations = TEXTS, (" and funny.", " that night", "", " to help us then, or later")
     texts = [text or " again" for text in continuations]
-    nats, _ = continuation_nll(tiny_model, prompts, texts)
+    nll, _ = continuation_nll(tiny_model, prompts, texts)
     plain = [continuation_nats(tiny_model, prompt, [text])[0] for prompt, text in zip(prompts, texts, strict=True)]
-    assert plain == pytest.approx(nats.tolist(), rel=1e-4)
+    assert plain == pytest.approx(nll.tolist(), rel=1e-4)
     both = continuation_nats(tiny_model, prompts[0], texts[:2])
     assert both == pytest.approx([plain[0], continuation_nats(tiny_model, prompts[0], [texts[1]])[0]])
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0])
-def test_the_plain_sampler_is_steered_as_ours(value: float, tiny_model: LanguageModel, steer: Steer) -> None:
+def test_the_plain_sampler_is_steered_as_that_of_lmsteer(value: float, tiny_model: LanguageModel, steer: Steer) -> None:
     strength = {"sentiment": value}
     ours = lmsteer.generate(
         tiny_model, TEXTS, steer=steer, strength=strength, decoding=lmsteer.Greedy(max_new_tokens=8)
@@ -209,35 +204,34 @@ def test_the_plain_sampler_is_steered_as_ours(value: float, tiny_model: Language
         strength,
         TEXTS,
         samples=2,
-        p=1e-9,  # of the nucleus the likeliest token is left
+        p=1e-9,  # a nucleus of the likeliest token alone
         tokens=8,
     )
     assert plain == [generation.texts[0] for generation in ours for _ in range(2)]
 
 
-def test_chosen_texts_are_of_the_work_and_new_at_each_repeat() -> None:
-    work = Work(**SIZES)
+def test_drawn_texts_are_of_the_work_and_new_at_each_repeat() -> None:
     items = list(range(10))
-    assert sorted(work.some(items, 10, seed=0)) == items
-    assert work.some(items, 4, seed=0) != work.some(items, 4, seed=1)
-    assert sorted(work.some(items, 20, seed=0)) == sorted(items * 2)
+    assert sorted(draw(items, 10, seed=0)) == items
+    assert draw(items, 4, seed=0) != draw(items, 4, seed=1)
+    assert sorted(draw(items, 20, seed=0)) == sorted(items * 2)
 
 
-def test_prompts_go_round_when_the_corpus_has_too_few() -> None:
-    corpus = Corpus("few", (), test=tuple(Row(f"{word} {'and so on ' * 4}", 0.0) for word in ("one", "two", "three")))
-    prompts = replace(Work(), prompts=7).prompts_of(corpus)
+def test_prompts_are_repeated_when_the_corpus_has_too_few() -> None:
+    corpus = Corpus("toy", (), test=tuple(Row(f"{word} {'and so on ' * 4}", 0.0) for word in ("one", "two", "three")))
+    prompts = Work(prompts=7).take_prompts(corpus)
     assert len({prompt.id for prompt in prompts}) == 7
     assert [prompt.text for prompt in prompts[:3]] == [prompt.text for prompt in prompts[3:6]]
     assert len({prompt.text for prompt in prompts}) == 3
 
 
-def test_memory_is_what_a_part_takes_beyond_what_was_held() -> None:
+def test_peak_memory_is_counted_beyond_the_memory_held_before() -> None:
     meter = Meter(torch.device("cpu"))
     held = torch.ones(25 * 2**20)
-    with meter.part("large"):
+    with meter.memory("large"):
         large = torch.ones(75 * 2**20)
     del large
-    with meter.part("none"):
+    with meter.memory("none"):
         pass
     assert 295 < meter.peak["large"] < 340
     assert meter.peak["none"] < 40
@@ -245,14 +239,13 @@ def test_memory_is_what_a_part_takes_beyond_what_was_held() -> None:
 
 
 def test_the_picture_draws_the_figures(measured: dict[str, Any]) -> None:
-    faster, cost, lines = speed_figure(measured).axes
-    bars = [patch for patch in faster.patches if isinstance(patch, Rectangle)]
-    assert [bar.get_width() for bar in bars] == [measured[name]["ratio"] for name in FASTER]
-    bars = [patch for patch in cost.patches if isinstance(patch, Rectangle)]
-    assert [bar.get_height() for bar in bars] == [measured[name]["ratio"] for name in OVERHEADS]
-    points = [line.get_xydata().tolist() for line in lines.lines if line.get_linestyle() == "None"]  # type: ignore[union-attr]
-    series = measured["scaling"].values()
-    assert points == [[list(point) for point in zip(one["tokens"], one["seconds"], strict=True)] for one in series]
+    faster, overhead, scaling = (
+        [line for line in axes.get_lines() if len(line.get_xdata())] for axes in speed_figure(measured).axes
+    )
+    assert list(faster[0].get_ydata()) == [measured[name]["ratio"] for name in FASTER]
+    assert list(overhead[0].get_ydata()) == [measured[name]["ratio"] for name in OVERHEADS]
+    for line, series in zip(scaling, measured["scaling"].values(), strict=True):
+        assert (list(line.get_xdata()), list(line.get_ydata())) == (series["tokens"], series["seconds"])
 
 
 def test_straightness_is_one_on_a_line_and_less_off_it() -> None:
@@ -262,12 +255,12 @@ def test_straightness_is_one_on_a_line_and_less_off_it() -> None:
 
 
 def test_the_tables_hold_the_figures(measured: dict[str, Any]) -> None:
-    text = markdown(measured)
+    text = speed_tables(measured)
     for name in FASTER:
         assert f"**{measured[name]['ratio']:.1f}**" in text
     for name in OVERHEADS:
         assert f"**{measured[name]['ratio']:.3f}**" in text
-    assert all(len({line.count("|") for line in part.split("\n")}) == 1 for part in text.split("\n\n"))
+    assert all(len({line.count("|") for line in section.split("\n")}) == 1 for section in text.split("\n\n"))
 
 
 def test_the_efficiency_row_counts_the_attribute_alone(measured: dict[str, Any]) -> None:
@@ -275,6 +268,7 @@ def test_the_efficiency_row_counts_the_attribute_alone(measured: dict[str, Any])
     rows = efficiency_rows(measured)
     assert [row[1:3] for row in rows] == [["256", f"{percent:.3f}"]] * 2
     assert [row[3] for row in rows] == [f"{measured[name]['ratio']:.3f}" for name in OVERHEADS]
+    assert "| DExperts" in speed_tables(measured).partition("Published")[2]
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"fit": 1}'])

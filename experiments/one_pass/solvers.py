@@ -192,7 +192,7 @@ def solver_figure(comparison: Comparison) -> Figure:
         for title in points["title"].unique()
         for label in labels
     }
-    return metric_vs(points, panels, columns=len(metrics) * len(labels), size=(3.4, 2.7))
+    return metric_vs(points, panels, columns=len(metrics) * len(labels), size=(4.3 if by_texts else 3.4, 2.6))
 
 
 def _costs(row: ComparisonRow) -> list[tuple[str, float]]:

@@ -50,6 +50,7 @@ def test_the_picture_has_a_line_of_the_ranks_for_each_epsilon(comparison: Compar
     for axes, shift in ((calibrated, 0.1), (fixed, 0.0)):
         *curves, plain = axes.get_lines()
         for curve, epsilon in zip(curves, sorted(EPSILONS), strict=True):
+            assert axes.get_xlim()[0] < min(curve.get_xdata()) < max(curve.get_xdata()) < axes.get_xlim()[1]
             assert list(curve.get_ydata()) == pytest.approx(
                 [positivity(rank, epsilon) + shift for rank in (4, 16, "full")]
             )

@@ -277,6 +277,8 @@ def _set_axes(axes: Axes, panel: Panel, points: pd.DataFrame) -> None:
     if panel.log_x:
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
+    if len(points):
+        axes.set_xlim(_widen(points["x"].min(), points["x"].max(), log=panel.log_x))
     if panel.x_ticks is not None:
         axes.set_xticks(list(panel.x_ticks), list(panel.x_ticks.values()))
     if panel.log_y:
@@ -284,6 +286,15 @@ def _set_axes(axes: Axes, panel: Panel, points: pd.DataFrame) -> None:
     elif len(points):
         highest = float(np.nanmax(points[["value", "high"]].to_numpy(dtype=float)))
         axes.set_ylim(panel.y_limits or (0, 1.05 * highest))
+
+
+def _widen(low: float, high: float, *, log: bool) -> tuple[float, float]:
+    """Add a margin to both limits; matplotlib's own limits do not count markers that are shifted."""
+    if log:
+        factor = (high / low) ** 0.07 if high > low else 1.2
+        return low / factor, high * factor
+    margin = 0.07 * (high - low) or 0.5
+    return low - margin, high + margin
 
 
 def write_png(path: Path, figure: Figure) -> None:

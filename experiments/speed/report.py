@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from matplotlib import style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments.study import Results
 from lmsteer.errors import InputError
-from lmsteer.reporting.plots import Panel, metric_vs, write_png
+from lmsteer.reporting.plots import COLORS, MARKERS, STYLE, write_png
 from lmsteer.reporting.published import published
 from lmsteer.reporting.text import markdown_table
 
 COMPARED = {
-    "fit": "fit",
-    "fit_again": "again",
-    "generate": "generate",
-    "generate_transformers": "batches",
-    "perplexity": "perplexity",
+    "fit": "fit,\nextraction included",
+    "fit_again": "fit again,\nhidden states stored",
+    "generate": "generate,\nagainst one a call",
+    "generate_transformers": "generate, against\ntransformers' batches",
+    "perplexity": "perplexity,\nagainst one text a call",
 }
-OVERHEADS = {"steering_overhead": "folded", "steering_overhead_rows": "strength by row"}
+OVERHEADS = {"steering_overhead": "one strength,\nfolded", "steering_overhead_rows": "a strength for\neach prompt"}
 KEYS = {*COMPARED, *OVERHEADS, "memory", "agreement", "scaling", "model", "steer", "work", "machine"}
 PUBLISHED = {entry.method: entry.metrics for entry in published().entries if entry.table == "efficiency"}
 """The paper's efficiency row: share of learned parameters, and decoding time over that of the language model."""
@@ -87,7 +89,7 @@ def efficiency_rows(measured: Results) -> list[list[str]]:
     learned = steer["parameters"] // len(steer["dimensions"])
     share = f"{100 * learned / model['parameters']:.3f}"
     return [
-        [f"rank {steer['rank']}, {name}", f"{learned:,}", share, f"{measured[key]['ratio']:.3f}"]
+        [f"rank {steer['rank']}, {' '.join(name.split())}", f"{learned:,}", share, f"{measured[key]['ratio']:.3f}"]
         for key, name in OVERHEADS.items()
     ]
 
@@ -137,30 +139,30 @@ def straightness(series: dict[str, list[float]]) -> float:
 
 def speed_figure(measured: Results) -> Figure:
     """Draw the ratios, the overheads with the published one as a dotted line, and time against tokens."""
-    paper = PUBLISHED["LM-Steer"]["decoding_time"].value
-    panels = {
-        "faster": _category_panel(COMPARED, "times faster than the plain version", log_y=True),
-        "overhead": _category_panel(OVERHEADS, f"decoding time over unsteered (published: {paper})"),
-        "scaling": Panel(title="time against tokens", x_label="tokens", y_label="seconds"),
-    }
-    references = pd.DataFrame(
-        {"panel": panel, "value": value} for panel, value in (("faster", 1.0), ("overhead", 1.0), ("overhead", paper))
-    )
-    return metric_vs(pd.DataFrame(_points(measured)), panels, columns=3, references=references, size=(4.4, 3.2))
+    with style.context(["default", STYLE]):
+        figure = Figure(figsize=(12.0, 3.4), layout="constrained")
+        faster, overhead, scaling = figure.subplots(1, 3, width_ratios=[5, 4, 5])
+        _draw_bars(faster, {name: measured[key]["ratio"] for key, name in COMPARED.items()}, fmt="×%.3g", padding=3)
+        faster.set_xlabel("times faster than the plain version")
+        ratios = {name: measured[key]["ratio"] for key, name in OVERHEADS.items()}
+        _draw_bars(overhead, ratios, fmt="%.3f", label_type="center", color="white")
+        overhead.axvline(PUBLISHED["LM-Steer"]["decoding_time"].value, color=COLORS[1], linestyle=":")
+        overhead.set_xlabel("time over unsteered (dotted: published)")
+        for index, (name, series) in enumerate(measured["scaling"].items()):
+            scaling.plot(series["tokens"], series["seconds"], color=COLORS[index], marker=MARKERS[index], label=name)
+        scaling.set(xlim=0, ylim=0, xlabel="tokens", ylabel="seconds")
+        scaling.xaxis.set_major_locator(MaxNLocator(4))
+        scaling.legend(loc="upper left")
+    return figure
 
 
-def _category_panel(names: dict[str, str], title: str, *, log_y: bool = False) -> Panel:
-    return Panel(title=title, x_ticks={float(x): name for x, name in enumerate(names.values())}, log_y=log_y)
-
-
-def _points(measured: Results) -> Iterator[dict[str, Any]]:
-    limits = {"low": None, "high": None}
-    for panel, names in (("faster", COMPARED), ("overhead", OVERHEADS)):
-        for x, key in enumerate(names):
-            yield {"panel": panel, "group": "ratio", "x": x, "value": measured[key]["ratio"], **limits}
-    for name, series in measured["scaling"].items():
-        for tokens, seconds in zip(series["tokens"], series["seconds"], strict=True):
-            yield {"panel": "scaling", "group": name, "x": tokens, "value": seconds, **limits}
+def _draw_bars(axes: Axes, ratios: dict[str, float], **label: Any) -> None:
+    bars = axes.barh(list(ratios), list(ratios.values()), color=COLORS[0], height=0.6)
+    axes.bar_label(bars, **label)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.3 * max(*ratios.values(), 1.0))
+    axes.grid(axis="y", visible=False)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -158,7 +159,8 @@ def _name_points(axes: Axes, found: Sequence[Curve], metric: Metric) -> None:
 def _name_axes(axes: Axes, comparison: Comparison, metric: Metric, found: Sequence[Curve]) -> None:
     first = next(row for curve in found for row in curve.rows)
     scorer, perplexity_model = first.metrics[metric.name].scorer, first.metrics[COST].scorer
-    axes.set_ylabel(short(f"{metric.words} by {scorer}" if scorer else metric.words, 50))
+    label = short(f"{metric.words} by {scorer}" if scorer else metric.words, 50)
+    axes.set_ylabel(textwrap.fill(label, 36, break_on_hyphens=False))  # in one line it would be higher than the panel
     axes.set_xlabel(f"perplexity under {short(perplexity_model, 30)}" if perplexity_model else COST)
     x, y = ([row.metrics[name].interval for curve in found for row in curve.rows] for name in (COST, metric.name))
     axes.set_ylim(0, min(1.0, 1.15 * max(interval.high or interval.value for interval in y)))

@@ -195,7 +195,6 @@ class Panel:
     x_ticks: Mapping[float, str] | None = None
     y_limits: tuple[float, float] | None = None
     log_x: bool = False
-    log_y: bool = False
 
 
 def metric_vs(
@@ -281,9 +280,7 @@ def _set_axes(axes: Axes, panel: Panel, points: pd.DataFrame) -> None:
         axes.set_xlim(_widen(points["x"].min(), points["x"].max(), log=panel.log_x))
     if panel.x_ticks is not None:
         axes.set_xticks(list(panel.x_ticks), list(panel.x_ticks.values()))
-    if panel.log_y:
-        axes.set_yscale("log")
-    elif len(points):
+    if len(points):
         highest = float(np.nanmax(points[["value", "high"]].to_numpy(dtype=float)))
         axes.set_ylim(panel.y_limits or (0, 1.05 * highest))
 

@@ -1,26 +1,38 @@
-"""What every study shares: run it once into a folder, or tabulate finished runs on the command line."""
+"""Run a study once into a folder, or tabulate finished runs on the command line; helpers that several studies share."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from omegaconf import DictConfig
 from pydantic import JsonValue
 
+from lmsteer.cli.configuration import build, check_config, run_identity
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import find_runs, read_run
 from lmsteer.evaluation.metric_names import Metric
+from lmsteer.evaluation.plan import Plan
+from lmsteer.generation.plain_texts import PlainTexts
+from lmsteer.metrics.classes import PromptMetric
+from lmsteer.metrics.intervals import Array, bootstrap_interval
 from lmsteer.reporting.comparison import Comparison, ComparisonRow, Measurement, compare_runs
 from lmsteer.reporting.plots import write_png
+from lmsteer.runs import stages
 from lmsteer.runs.run import Run
+from lmsteer.scoring.cache import ScoreCache
+from lmsteer.scoring.scorer import Scorer
+from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
 
 Results = dict[str, Any]
-"""What a study measured, as plain values of JSON."""
+"""Results of a study as plain values of JSON."""
 
 
 def run_study(
@@ -29,16 +41,17 @@ def run_study(
     compute: Callable[[], Results],
     *,
     report: Callable[[Results], str],
-    figure: Callable[[Results], Figure],
+    figure: Callable[[Results], Figure] | None = None,
 ) -> Results:
     """Compute the results of a study unless the folder holds them, then write its report and its picture.
 
     Writes ``NAME.json``, ``NAME.md`` and ``NAME.png`` in the run folder and prints their paths.
 
     Args:
-        compute: Called only where ``NAME.json`` is not there yet; refuses bad input before the folder is taken.
+        compute: Called only where ``NAME.json`` is missing; it refuses bad input before the folder is taken, and calls
+            ``run.begin`` itself if it stores intermediate results there.
         report: Write the results as Markdown.
-        figure: Draw the results.
+        figure: Draw the results; None for a study without a picture.
     """
     json_file, markdown_file, picture = (run.path(f"{name}.{suffix}") for suffix in ("json", "md", "png"))
     if not run.is_complete(json_file.name):
@@ -47,9 +60,60 @@ def run_study(
         atomic_write_lines(json_file, [json.dumps(results, indent=1, ensure_ascii=False)])
     results = json.loads(json_file.read_text(encoding="utf-8"))
     atomic_write_lines(markdown_file, [report(results)])
-    write_png(picture, figure(results))
-    print("\n".join(map(str, (json_file, markdown_file, picture))))
+    if figure is not None:
+        write_png(picture, figure(results))
+    print("\n".join(map(str, (json_file, markdown_file, *([picture] if figure else [])))))
     return dict(results)
+
+
+def open_run(cfg: DictConfig, keys: set[str], types: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], Run]:
+    """Check the configuration of a study; return it as plain values, with its run folder.
+
+    Raises:
+        InputError: As ``check_config``, or if the folder holds anything else.
+    """
+    config = check_config(cfg, keys, types)
+    return config, Run(Path(config["run_dir"]), run_identity(config))
+
+
+def write_generations(
+    run: Run, plan: Plan, steer: Steer, provenance: Provenance, cache: ScoreCache | None
+) -> tuple[Provenance, Path]:
+    """Save a steer in the run folder, calibrate it and generate as a plan says; skip stages that are complete.
+
+    Returns:
+        The provenance with calibrated strengths, and the path of the generations.
+    """
+    run.begin()
+    if not run.is_complete(stages.STEER):
+        save_steer(run.path(stages.STEER), steer, provenance)
+    steer, provenance = load_steer(run.path(stages.STEER), plan.model)
+    plain = stages.plain_stage(run, plan.generators, PlainTexts(cache.folder / "plain" if cache else None))
+    provenance = stages.calibrate_stage(run, plan, plain, steer, provenance)
+    return provenance, stages.generate_stage(run, plan, plain, steer, provenance)
+
+
+def build_scorers(config: Mapping[str, Any], option: str) -> dict[str, Scorer]:
+    """Build the scorers of an option, by name.
+
+    Raises:
+        InputError: If the option does not hold choices of ``conf/scorer``, or as the scorers refuse theirs.
+    """
+    nodes = config[option]
+    if not isinstance(nodes, dict) or not nodes or not all(isinstance(node, dict) for node in nodes.values()):
+        raise InputError(f"{option}={nodes!r}: choices in conf/scorer expected, as scorer@{option}=[NAME,…]")
+    return {name: build(node) for name, node in nodes.items()}
+
+
+def score_texts(scorer: Scorer, texts: Sequence[str], cache: ScoreCache | None) -> Array:
+    """Score texts, through the cache if there is one: (N,) in [0, 1], float64."""
+    scores: Array = (cache.scores(scorer, texts) if cache else scorer(texts)).double().numpy()
+    return scores
+
+
+def mean_interval(values: Array, seed: int = 0) -> dict[str, Any]:
+    """Estimate a mean with its 95 % bootstrap interval over texts, as plain values."""
+    return asdict(bootstrap_interval([values], PromptMetric.statistic, seed=seed))
 
 
 def read_comparison(folders: Sequence[Path]) -> Comparison:

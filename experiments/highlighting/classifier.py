@@ -1,4 +1,4 @@
-"""A steer as a classifier of texts, in several variants: one is chosen on dev rows and judged on others.
+"""Use a steer as a classifier of texts: choose one of several variants on dev rows, measure it on other rows.
 
 Shapes: N texts, S strengths.
 """
@@ -12,162 +12,167 @@ from typing import Any
 
 import numpy as np
 
-from experiments.highlighting.rows import GROUPS
+from experiments.study import mean_interval
 from lmsteer.analysis.token_evidence import readings
+from lmsteer.data.prompts.prompt_sets import CLEAR
 from lmsteer.metrics.auc import auc
 from lmsteer.metrics.intervals import Array, bootstrap_interval
 from lmsteer.metrics.threshold import best_threshold
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
+from lmsteer.scoring.scorer_rows import WEAK
 from lmsteer.steering.steer import DUMMY, Steer
 
+GROUPS = {f"label beyond ±{WEAK:g}": WEAK, f"label beyond ±{CLEAR:g}": CLEAR, "label not 0": 0.0}
+"""Groups of rows by the least distance of their label from 0; the first group is the main one."""
+MAIN = WEAK
 GRID = tuple(float(value) for value in range(-5, 6))
 RATIOS = (5.0, 3.0, 2.0, 1.0)
-MAIN = next(iter(GROUPS.values()))
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A way to score texts.
-
-    Attributes:
-        dummy: Whether the dummy is on at 1, as in training.
-        strength: v of the log-likelihood ratio of v and -v; None: the mean of the posterior over the grid.
-        per_token: Whether the ratio is divided by the number of tokens.
-        first: Whether the first token of a text counts, which no steer was trained on.
-    """
-
-    dummy: bool = False
-    strength: float | None = RATIOS[0]
-    per_token: bool = False
-    first: bool = True
-
-    @property
-    def strengths(self) -> tuple[float, ...]:
-        """At which a text has to be read."""
-        return GRID if self.strength is None else (self.strength, -self.strength)
-
-    @property
-    def name(self) -> str:
-        """What it is called in tables."""
-        parts = ["mean strength" if self.strength is None else f"±{self.strength:g}"]
-        parts += ["per token"] * self.per_token + ["without first token"] * (not self.first)
-        return ", ".join([*parts, f"dummy {'on' if self.dummy else 'off'}"])
-
-    def scores(self, read: Likelihoods) -> Array:
-        """Scores (N,), above 0 for what the steer's positive strengths make likelier."""
-        nats = [read.nats[strength] - (0 if self.first else read.first[strength]) for strength in self.strengths]
-        if self.strength is None:
-            nats_SN = np.stack(nats)
-            weights_SN = np.exp(nats_SN - nats_SN.max(0))
-            return np.asarray(np.array(GRID) @ weights_SN / weights_SN.sum(0))
-        ratio = nats[0] - nats[1]
-        return np.asarray(ratio / (read.tokens - (not self.first)) if self.per_token else ratio)
 
 
 @dataclass(frozen=True)
 class Likelihoods:
     """Log-likelihoods (N,) of texts and of their first tokens, by strength; their numbers of tokens (N,)."""
 
-    nats: Mapping[float, Array]
-    first: Mapping[float, Array]
-    tokens: Array
+    texts: Mapping[float, Array]
+    first_tokens: Mapping[float, Array]
+    lengths: Array
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to score texts by their likelihoods.
+
+    Attributes:
+        dummy: Whether the dummy is on at 1, as in training.
+        strength: v of the log-likelihood ratio of v and -v; None: the mean of the posterior over the grid.
+        per_token: Whether the ratio is divided by the number of tokens.
+        first_token: Whether the first token of a text counts; no steer was trained on it.
+    """
+
+    dummy: bool = False
+    strength: float | None = RATIOS[0]
+    per_token: bool = False
+    first_token: bool = True
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """Strengths at which it reads a text."""
+        return GRID if self.strength is None else (self.strength, -self.strength)
+
+    @property
+    def name(self) -> str:
+        """Its name in tables."""
+        words = ["mean strength" if self.strength is None else f"±{self.strength:g}"]
+        words += ["per token"] * self.per_token + ["without first token"] * (not self.first_token)
+        return ", ".join([*words, f"dummy {'on' if self.dummy else 'off'}"])
+
+    def scores(self, likelihoods: Likelihoods) -> Array:
+        """Score texts (N,); a score is above 0 where positive strengths make the text likelier."""
+        skipped = 0 if self.first_token else 1
+        loglik_SN = np.stack([likelihoods.texts[v] - skipped * likelihoods.first_tokens[v] for v in self.strengths])
+        if self.strength is None:
+            weights_SN = np.exp(loglik_SN - loglik_SN.max(0))
+            return np.asarray(np.array(GRID) @ weights_SN / weights_SN.sum(0))
+        ratio = loglik_SN[0] - loglik_SN[1]
+        return np.asarray(ratio / (likelihoods.lengths - skipped) if self.per_token else ratio)
 
 
 def variants(steer: Steer) -> list[Variant]:
-    """All that a steer allows, what the command does by default first."""
-    ways = [Variant(False, strength, per_token) for strength, per_token in product(RATIOS, (False, True))]
-    ways.append(Variant(False, None))
-    found = [Variant(False, way.strength, way.per_token, first) for first in (True, False) for way in ways]
-    with_dummy = [Variant(True, way.strength, way.per_token, way.first) for way in found]
-    return found + (with_dummy if DUMMY in steer.dimensions else [])
+    """List the variants that a steer allows, the default of ``src.highlight`` first."""
+    scorings = [*product(RATIOS, (False, True)), (None, False)]
+    return [
+        Variant(dummy, strength, per_token, first_token)
+        for dummy in (False, True)[: 1 + (DUMMY in steer.dimensions)]
+        for first_token in (True, False)
+        for strength, per_token in scorings
+    ]
 
 
-def read(model: LanguageModel, steer: Steer, rows: Sequence[Row], ways: Sequence[Variant]) -> dict[bool, Likelihoods]:
-    """What variants need to know of texts, by whether the dummy is on."""
-    found = {}
-    for dummy in sorted({way.dummy for way in ways}):
-        strengths = sorted({strength for way in ways if way.dummy is dummy for strength in way.strengths})
+def read_likelihoods(
+    model: LanguageModel, steer: Steer, rows: Sequence[Row], candidates: Sequence[Variant]
+) -> dict[bool, Likelihoods]:
+    """Compute the likelihoods that variants need, by whether the dummy is on."""
+    result = {}
+    for dummy in sorted({variant.dummy for variant in candidates}):
+        strengths = sorted({v for variant in candidates if variant.dummy is dummy for v in variant.strengths})
         fixed = {DUMMY: 1.0} if dummy else {}
         named = [{**fixed, steer.dimensions[0]: strength} for strength in strengths]
         texts = readings(model, steer, [row.text for row in rows], named)
-        nats_NS = np.stack([text.nats_S.numpy() for text in texts])
-        first_NS = np.stack([text.log_p_ST[:, 0].double().numpy() for text in texts])
-        found[dummy] = Likelihoods(
-            {strength: nats_NS[:, place] for place, strength in enumerate(strengths)},
-            {strength: first_NS[:, place] for place, strength in enumerate(strengths)},
+        loglik_SN = np.stack([text.nats_S.numpy() for text in texts], axis=1)
+        first_SN = np.stack([text.log_p_ST[:, 0].double().numpy() for text in texts], axis=1)
+        result[dummy] = Likelihoods(
+            dict(zip(strengths, loglik_SN, strict=True)),
+            dict(zip(strengths, first_SN, strict=True)),
             np.array([max(len(text.ids), 2) for text in texts], dtype=float),
         )
-    return found
+    return result
 
 
-def judged(scores: Array, rows: Sequence[Row], threshold: float, *, least: float, seed: int = 0) -> dict[str, Any]:
-    """Accuracy and AUC on rows whose label is at least so far from 0, with 95 % bootstrap intervals over rows."""
+def measure_classifier(
+    scores: Array, rows: Sequence[Row], threshold: float, *, least_label: float, seed: int = 0
+) -> dict[str, Any]:
+    """Measure accuracy and AUC, with 95 % bootstrap intervals over rows, on rows with a clear label.
+
+    Args:
+        least_label: Least distance of the label from 0; rows with label 0 never count.
+    """
     labels = np.array([row.label for row in rows])
-    counted = (np.abs(labels) >= least) & (labels != 0)
+    counted = (np.abs(labels) >= least_label) & (labels != 0)
     scores, positive = scores[counted], labels[counted] > 0
-    right = ((scores > threshold) == positive).astype(float)
     return {
         "rows": int(counted.sum()),
         "positive": float(positive.mean()),
-        "accuracy": asdict(bootstrap_interval([right], mean, seed=seed)),
+        "accuracy": mean_interval(((scores > threshold) == positive).astype(float), seed),
         "auc": asdict(bootstrap_interval([scores, positive.astype(float)], auc, seed=seed)),
     }
 
 
-def choice(scores: Sequence[tuple[Variant, Array]], rows: Sequence[Row]) -> dict[str, Any]:
-    """The variant with the highest AUC on dev rows, the threshold there, and what all of them do there."""
-    positive = [row.label > 0 for row in rows]
-    found = []
-    for way, values in scores:
-        threshold = best_threshold(values.tolist(), positive)
-        at_zero = judged(values, rows, 0.0, least=MAIN)
-        chosen = judged(values, rows, threshold, least=MAIN)
-        found.append(
+def choose_variant(scored: Sequence[tuple[Variant, Array]], rows: Sequence[Row]) -> dict[str, Any]:
+    """Choose the variant with the highest AUC on dev rows, the first of equal ones; report every variant there."""
+    positive = np.array([row.label > 0 for row in rows])
+    table: list[dict[str, Any]] = []
+    for variant, scores in scored:
+        threshold = best_threshold(scores.tolist(), positive.tolist())
+        table.append(
             {
-                "variant": way.name,
-                "auc": at_zero["auc"]["value"],
-                "accuracy": at_zero["accuracy"]["value"],
+                "variant": variant.name,
+                "auc": float(auc(scores, positive.astype(float), axis=-1)),
+                "accuracy": float(np.mean((scores > 0) == positive)),
                 "threshold": threshold,
-                "accuracy_at_threshold": chosen["accuracy"]["value"],
+                "accuracy_at_threshold": float(np.mean((scores > threshold) == positive)),
             }
         )
-    best = max(range(len(found)), key=lambda place: (found[place]["auc"], -place))
-    return {"rows": len(rows), "variants": found, "chosen": best}
+    return {"rows": len(rows), "variants": table, "chosen": int(np.argmax([row["auc"] for row in table]))}
 
 
-def classified(
+def measure_steer(
     model: LanguageModel, steer: Steer, dev: Sequence[Row], sets: Mapping[str, Sequence[Row]], *, seed: int
 ) -> dict[str, Any]:
-    """Figures of one steer: the variants on dev rows, then the default and the chosen one on every other set."""
-    ways = variants(steer)
-    strong = [row for row in dev if abs(row.label) >= MAIN]
-    found = read(model, steer, strong, ways)
-    chosen = choice([(way, way.scores(found[way.dummy])) for way in ways], strong)
-    own = ways[chosen["chosen"]]
-    kept = {"default": (ways[0], 0), "chosen on dev": (own, chosen["chosen"])}
-    result: dict[str, Any] = {"dev": chosen, "sets": {}}
+    """Choose a variant and thresholds on dev rows; measure it and the default variant on every other set."""
+    clear, candidates = [row for row in dev if abs(row.label) >= MAIN], variants(steer)
+    likelihoods = read_likelihoods(model, steer, clear, candidates)
+    choice = choose_variant([(variant, variant.scores(likelihoods[variant.dummy])) for variant in candidates], clear)
+    compared = {"default": 0, "chosen on dev": choice["chosen"]}
+    result: dict[str, Any] = {"dev": choice, "sets": {}}
     for name, rows in sets.items():
-        likelihoods = read(model, steer, rows, [ways[0], own])
-        result["sets"][name] = {
-            f"{title}, {where}": {
-                "variant": way.name,
-                "threshold": threshold,
-                **{
-                    group: judged(way.scores(likelihoods[way.dummy]), rows, threshold, least=least, seed=seed)
-                    for group, least in GROUPS.items()
-                },
-            }
-            for title, (way, place) in kept.items()
-            for where, threshold in (
-                ("threshold 0", 0.0),
-                ("threshold from dev", chosen["variants"][place]["threshold"]),
-            )
-        }
+        likelihoods = read_likelihoods(model, steer, rows, [candidates[index] for index in compared.values()])
+        measured = result["sets"][name] = {}
+        for title, index in compared.items():
+            scores = candidates[index].scores(likelihoods[candidates[index].dummy])
+            thresholds = {"threshold 0": 0.0, "threshold from dev": choice["variants"][index]["threshold"]}
+            for threshold_name, threshold in thresholds.items():
+                measured[f"{title}, {threshold_name}"] = {
+                    "variant": candidates[index].name,
+                    "threshold": threshold,
+                    **measure_groups(scores, rows, threshold, seed),
+                }
     return result
 
 
-def mean(*columns: Array, axis: int) -> Array:
-    """A statistic of one column."""
-    (values,) = columns
-    return np.asarray(values.mean(axis=axis))
+def measure_groups(scores: Array, rows: Sequence[Row], threshold: float, seed: int) -> dict[str, Any]:
+    """Measure a classifier on every group of rows."""
+    return {
+        group: measure_classifier(scores, rows, threshold, least_label=least_label, seed=seed)
+        for group, least_label in GROUPS.items()
+    }

@@ -1,77 +1,86 @@
-"""Tables of the study as Markdown."""
+"""Tables and picture of the highlighting study."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-from experiments.highlighting.rows import GROUPS
-from experiments.scorers.report import number
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.highlighting.classifier import GROUPS
+from experiments.study import Results
+from lmsteer.reporting.plots import Panel, metric_vs
+from lmsteer.reporting.text import escape_markdown, interval, markdown_table, number
 
 
-def markdown(found: dict[str, Any]) -> str:
-    """What highlighting.json holds."""
-    names = {file: _name(one) for file, one in found["steers"].items()}
-    parts = []
-    for place in next(iter(found["steers"].values()))["sets"]:
+def highlighting_tables(results: Results) -> str:
+    """Write the content of highlighting.json as Markdown."""
+    names = {file: _steer_name(steer) for file, steer in results["steers"].items()}
+    headings = ["", *(heading for group in GROUPS for heading in (f"accuracy, {group}", "AUC"))]
+    sections = []
+    for texts, by_group in next(iter(results["scorers"].values())).items():
         rows = [
-            [f"{names[file]}: {title} ({figures['variant']})", *_cells(figures)]
-            for file, one in found["steers"].items()
-            for title, figures in one["sets"][place].items()
+            [f"{names[file]}: {title} ({measured['variant']})", *_group_cells(measured)]
+            for file, steer in results["steers"].items()
+            for title, measured in steer["sets"][texts].items()
         ]
-        rows += [[name, *_cells(sets[place])] for name, sets in found["scorers"].items()]
-        head = [part for group in GROUPS for part in (f"accuracy, {group}", "AUC")]
-        parts.append(
-            f"### {place}\n\n{_sizes(next(iter(found['scorers'].values()))[place])}\n\n{_table(['', *head], rows)}"
-        )
-    for file, one in found["steers"].items():
-        parts.append(f"### {names[file]}: variants on {one['dev']['rows']} dev rows\n\n{_variants(one['dev'])}")
-    parts.append(_faithfulness(found["faithfulness"]))
-    return "\n\n".join(parts)
+        rows += [[name, *_group_cells(sets[texts])] for name, sets in results["scorers"].items()]
+        sizes = (f"{row['rows']} with {group} ({row['positive']:.0%} positive)" for group, row in by_group.items())
+        sections += [f"### {texts}", f"Rows: {', '.join(sizes)}.", markdown_table(headings, rows)]
+    for file, steer in results["steers"].items():
+        sections += [f"### {names[file]}: variants on {steer['dev']['rows']} dev rows", _variant_table(steer["dev"])]
+    deletions = results["faithfulness"]
+    title = f"### Deletions in {deletions['texts']} texts of {deletions['tokens']} tokens on average"
+    return "\n\n".join([*sections, title, _deletion_table(deletions)])
 
 
-def _name(one: dict[str, Any]) -> str:
-    how = "one pass" if one["solver"] == "one_pass" else f"{one['steps'] or 'unknown'} steps"
-    return f"{how}, rank {one['rank']}"
+def _steer_name(steer: dict[str, Any]) -> str:
+    solver = "one pass" if steer["solver"] == "one_pass" else f"{steer['steps'] or 'unknown'} steps"
+    return f"{solver}, rank {steer['rank']}"
 
 
-def _sizes(by_group: dict[str, Any]) -> str:
-    sizes = (f"{one['rows']} with {group} ({one['positive']:.0%} positive)" for group, one in by_group.items())
-    return f"Rows: {', '.join(sizes)}."
+def _group_cells(by_group: dict[str, Any]) -> list[str]:
+    return [interval(by_group[group][metric], 3) for group in GROUPS for metric in ("accuracy", "auc")]
 
 
-def _cells(by_group: dict[str, Any]) -> list[str]:
-    return [_interval(by_group[group][figure]) for group in GROUPS for figure in ("accuracy", "auc")]
+def _variant_table(dev: dict[str, Any]) -> str:
+    columns = ("auc", "accuracy", "accuracy_at_threshold", "threshold")
+    rows = [[escape_markdown(row["variant"]), *(number(row[c], 3) for c in columns)] for row in dev["variants"]]
+    rows[dev["chosen"]][0] = f"**{rows[dev['chosen']][0]}**"
+    headings = ["variant", "AUC", "accuracy at 0", "at the best threshold", "best threshold"]
+    return markdown_table(headings, rows, escaped=False)
 
 
-def _variants(dev: dict[str, Any]) -> str:
+def _deletion_table(deletions: dict[str, Any]) -> str:
     rows = [
-        [
-            f"**{one['variant']}**" if place == dev["chosen"] else one["variant"],
-            *(number(one[name], 3) for name in ("auc", "accuracy", "accuracy_at_threshold")),
-            number(one["threshold"], 3),
-        ]
-        for place, one in enumerate(dev["variants"])
-    ]
-    return _table(["variant", "AUC", "accuracy at 0", "at the best threshold", "which is"], rows)
-
-
-def _faithfulness(found: dict[str, Any]) -> str:
-    rows = [
-        [name, f"{float(share):.0%}", order, _interval(one["fall"]), _interval(one["beyond_random"])]
-        for name, by_share in found["scorers"].items()
+        [name, f"{float(share):.0%}", order, interval(row["fall"], 3), interval(row["beyond_random"], 3)]
+        for name, by_share in deletions["scorers"].items()
         for share, by_order in by_share.items()
-        for order, one in by_order.items()
+        for order, row in by_order.items()
     ]
-    table = _table(["scorer", "deleted", "tokens", "fall of the probability", "beyond random"], rows)
-    return f"### Deletions in {found['texts']} texts of {found['tokens']} tokens on average\n\n{table}"
+    return markdown_table(["scorer", "deleted", "tokens", "fall of the probability", "beyond random"], rows)
 
 
-def _interval(value: dict[str, Any]) -> str:
-    low, high = value["low"], value["high"]
-    return number(value["value"], 3) + ("" if low is None else f" [{number(low, 3)}, {number(high, 3)}]")
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def deletion_figure(deletions: dict[str, Any]) -> Figure:
+    """Draw how far each scorer's probability falls with the share of deleted tokens, by order of deletion."""
+    rows = [
+        {"panel": name, "group": order, "x": 100 * float(share), **row["fall"]}
+        for name, by_share in deletions["scorers"].items()
+        for share, by_order in by_share.items()
+        for order, row in by_order.items()
+    ]
+    points = pd.DataFrame(rows)
+    values = points[["value", "low", "high"]].astype(float).stack()
+    margin = 0.1 * (values.max() - values.min())
+    panels = {
+        name: Panel(
+            title=name,
+            x_label="tokens deleted, per cent",
+            y_label="fall of the probability of the side",
+            x_ticks={x: f"{x:g}" for x in points["x"].unique()},
+            y_limits=(values.min() - margin, values.max() + margin),
+        )
+        for name in deletions["scorers"]
+    }
+    zero = pd.DataFrame([{"panel": name, "value": 0.0} for name in panels])
+    return metric_vs(points, panels, references=zero, size=(4.0, 3.2))

@@ -1,40 +1,36 @@
-"""Judge highlights: a steer as a classifier of texts it never saw, and what deleting the highlighted tokens does.
+"""Measure a steer as a classifier of texts it never saw, and the effect of deleting the tokens it highlights.
 
 python -m experiments.highlighting.run steer_file=RUN/steer.safetensors
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from functools import partial
+import html
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 from omegaconf import DictConfig
 from pydantic import Field
 
-from experiments.highlighting.classifier import MAIN, classified, judged
-from experiments.highlighting.faithfulness import faithfulness, scored
-from experiments.highlighting.figure import faithfulness_figure
-from experiments.highlighting.report import markdown
-from experiments.highlighting.rows import GROUPS, amazon, by_hash
-from lmsteer.cli.configuration import Words, build, entry_point, record, resolved
-from lmsteer.data.corpus import Corpus
+from experiments.highlighting.classifier import MAIN, measure_groups, measure_steer
+from experiments.highlighting.deletions import measure_deletions
+from experiments.highlighting.report import deletion_figure, highlighting_tables
+from experiments.study import Results, build_scorers, open_run, run_study, score_texts
+from lmsteer.cli.app import entry_point
+from lmsteer.cli.configuration import NonEmpty, build
+from lmsteer.data.corpus import Corpus, share_of, text_key
 from lmsteer.data.sources.snippets import snippets
+from lmsteer.embedded.archives import embedded_file
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
-from lmsteer.reporting.plots import to_png
-from lmsteer.runs.run import Run
-from lmsteer.scoring.cache import ScoreCache, score_cache
+from lmsteer.scoring.cache import score_cache
 from lmsteer.scoring.scorer import Scorer
 from lmsteer.steering.steer_file import load_steer
-from lmsteer.storage.atomic_files import atomic_write_lines
 
 Count = Annotated[int, Field(ge=2)]
-KINDS: dict[str, Any] = {
-    "steer_file": Words,
-    "others": list[Words],
+TYPES: dict[str, Any] = {
+    "steer_file": NonEmpty,
     "dev_rows": Count | None,
     "test_rows": Count | None,
     "amazon_rows": Count,
@@ -42,79 +38,75 @@ KINDS: dict[str, Any] = {
     "draws": Annotated[int, Field(ge=1)],
     "strength": Annotated[float, Field(gt=0, allow_inf_nan=False)],
 }
-KEYS = {"stack", "run_dir", "seed", "device", "dtype", "model", "scorers", "scores", *KINDS}
-FIGURES, PICTURE, REPORT = "highlighting.json", "faithfulness.png", "highlighting.md"
+KEYS = {"stack", "run_dir", "seed", "device", "dtype", "model", "scorers", "scores", *TYPES}
 
 
-def highlighting(cfg: DictConfig) -> dict[str, Any]:
-    """Write ``highlighting.json``, ``faithfulness.png`` and ``highlighting.md`` in the run folder; print the last."""
-    config = resolved(cfg, KEYS, KINDS)
-    run = Run(Path(config["run_dir"]), record(config))
+def highlighting(cfg: DictConfig) -> Results:
+    """Write ``highlighting.json``, ``highlighting.md`` and ``highlighting.png`` in the run folder."""
+    config, run = open_run(cfg, KEYS, TYPES)
     corpus = snippets()
     model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
-    files = [Path(file) for file in (config["steer_file"], *config["others"])]
-    for file in files:
-        load_steer(file, model)
-    scorers: list[Scorer] = [build(node) for node in config["scorers"].values()]
-    run.begin()
-    if not run.is_complete(FIGURES):
-        found = measure(config, run, corpus, model, files, scorers)
-        atomic_write_lines(run.path(FIGURES), [json.dumps(found, indent=1, ensure_ascii=False)])
-    found = json.loads(run.path(FIGURES).read_text(encoding="utf-8"))
-    picture = run.path(PICTURE).with_suffix(".tmp")
-    picture.write_bytes(to_png(faithfulness_figure(found["faithfulness"])))
-    picture.replace(run.path(PICTURE))
-    atomic_write_lines(run.path(REPORT), [markdown(found)])
-    print(f"{markdown(found)}\n\n{run.path(FIGURES)}\n{run.path(PICTURE)}")
-    return dict(found)
+    load_steer(Path(config["steer_file"]), model)  # refuses a steer of another model
+    scorers = list(build_scorers(config, "scorers").values())
+    return run_study(
+        run,
+        "highlighting",
+        lambda: measure(config, corpus, model, scorers),
+        report=highlighting_tables,
+        figure=lambda results: deletion_figure(results["faithfulness"]),
+    )
 
 
-def measure(
-    config: dict[str, Any], run: Run, corpus: Corpus, model: LanguageModel, files: list[Path], scorers: list[Scorer]
-) -> dict[str, Any]:
-    """Every figure, steer by steer; one that was measured before an interruption is not measured again."""
-    store = score_cache(config["scores"])
-    dev = by_hash(corpus.dev, config["dev_rows"])
+def measure(config: dict[str, Any], corpus: Corpus, model: LanguageModel, scorers: list[Scorer]) -> Results:
+    """Measure the steer and the scorers as classifiers, and the effect of deletions on the scorers."""
+    cache, seed = score_cache(config["scores"]), config["seed"]
+    steer, provenance = load_steer(Path(config["steer_file"]), model)
     sets = {
-        "movie, test part": by_hash(corpus.test, config["test_rows"]),
-        "product reviews": amazon(corpus, config["amazon_rows"]),
+        "movie, test part": sort_by_hash(corpus.test, config["test_rows"]),
+        "product reviews": product_reviews(corpus, config["amazon_rows"]),
     }
-    steers = {}
-    for number, file in enumerate(files):
-        steer, provenance = load_steer(file, model)
-        compute = partial(classified, model, steer, dev, sets, seed=config["seed"])
-        steers[str(file)] = {
-            "solver": provenance.training.get("solver", "paper"),
-            "steps": provenance.training.get("steps"),
-            "rank": steer.rank,
-            **kept(run, f"steer-{number}.json", compute),
-        }
-    main, _ = load_steer(files[0], model)
     texts = [row.text for row in sets["movie, test part"] if abs(row.label) >= MAIN][: config["deleted_rows"]]
-    strength, draws, seed = config["strength"], config["draws"], config["seed"]
+    strength, draws = config["strength"], config["draws"]
     return {
-        "steers": steers,
-        "scorers": {scorer.name: _scorer(scorer, store, sets, seed) for scorer in scorers},
-        "faithfulness": faithfulness(model, main, texts, scorers, store, strength=strength, draws=draws, seed=seed),
+        "steers": {
+            config["steer_file"]: {
+                "solver": provenance.training.get("solver", "paper"),
+                "steps": provenance.training.get("steps"),
+                "rank": steer.rank,
+                **measure_steer(model, steer, sort_by_hash(corpus.dev, config["dev_rows"]), sets, seed=seed),
+            }
+        },
+        "scorers": {
+            scorer.name: {
+                name: measure_groups(score_texts(scorer, [row.text for row in rows], cache), rows, 0.5, seed)
+                for name, rows in sets.items()
+            }
+            for scorer in scorers
+        },
+        "faithfulness": measure_deletions(
+            model, steer, texts, scorers, cache, strength=strength, draws=draws, seed=seed
+        ),
     }
 
 
-def kept(run: Run, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a file of the run holds; if it is not there, it is computed and written."""
-    if not run.is_complete(name):
-        atomic_write_lines(run.path(name), [json.dumps(compute(), ensure_ascii=False)])
-    return dict(json.loads(run.path(name).read_text(encoding="utf-8")))
+def product_reviews(corpus: Corpus, limit: int) -> list[Row]:
+    """Read rated sentences of product reviews (Hutto and Gilbert, 2014) that are not in a corpus: a fixed choice.
+
+    The label is the mean human rating of -4 to 4, divided by 4, as in the movie rows.
+    """
+    in_corpus = {text_key(row.text) for split in (corpus.train, corpus.dev, corpus.scorer_split) for row in split}
+    lines = embedded_file("amazonReviewSnippets_GroundTruth.txt").read_text(encoding="utf-8").split("\n")
+    rows: dict[str, Row] = {}
+    for line in lines:
+        if line.strip():
+            _, rating, text = line.rstrip("\r").split("\t")
+            rows.setdefault(text_key(text), Row(html.unescape(text).strip(), float(rating) / 4))
+    return sort_by_hash([row for key, row in rows.items() if key not in in_corpus], limit)
 
 
-def _scorer(scorer: Scorer, store: ScoreCache | None, sets: dict[str, list[Row]], seed: int) -> dict[str, Any]:
-    """A scorer that was fitted to tell the kinds, beside the steer."""
-    return {
-        name: {
-            group: judged(scored(scorer, store, [row.text for row in rows]), rows, 0.5, least=least, seed=seed)
-            for group, least in GROUPS.items()
-        }
-        for name, rows in sets.items()
-    }
+def sort_by_hash(rows: Iterable[Row], limit: int | None) -> list[Row]:
+    """Sort the rows with a label other than 0 by a hash of their text, and return the first ``limit``, all for None."""
+    return sorted((row for row in rows if row.label), key=lambda row: share_of(row.text))[:limit]
 
 
 if __name__ == "__main__":

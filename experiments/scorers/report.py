@@ -1,87 +1,91 @@
-"""Tables of a comparison as Markdown."""
+"""Tables and picture of the comparison of scorers."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from typing import Any
 
+import pandas as pd
+from matplotlib.figure import Figure
 
-def markdown(found: dict[str, Any]) -> str:
-    """What scorers.json holds; quotes texts, which may offend, at the end."""
-    scorers = found["scorers"]
-    parts = [
-        f"{found['texts']:,} texts, {found['toxic']:,} of them with a stored toxicity of .5 or more, "
-        f"{found['identity']:,} that mention an identity.",
-        figures(scorers),
-        _table(
-            ["at .5", "both toxic", "scorer alone", "stored alone", "neither"],
-            [[name, *(f"{count:,}" for count in one["confusion"].values())] for name, one in scorers.items()],
-        ),
-        _table(
-            ["texts", "scorer", "n", "toxic", "disagreement", "false alarms", "misses"],
+from experiments.study import Results
+from lmsteer.reporting.plots import Panel, metric_vs
+from lmsteer.reporting.text import MISSING, interval, markdown_table, number
+
+GROUPS = {"identity": "mention an identity", "other": "others"}
+
+
+def agreement_tables(results: Results) -> str:
+    """Write the content of scorers.json as Markdown; texts, which may offend, are quoted at the end."""
+    scorers = results["scorers"]
+    sections = [
+        f"{results['texts']:,} texts, {results['toxic']:,} of them with a stored toxicity of .5 or more, "
+        f"{results['identity']:,} that mention an identity.",
+        markdown_table(
+            ["scorer", "AUC", "Spearman", "Brier score", "calibration error"],
             [
-                [title, name, *_group(one[group])]
-                for group, title in (("identity", "mention an identity"), ("other", "others"))
-                for name, one in scorers.items()
+                [
+                    name,
+                    interval(row["auc"], 3),
+                    *(number(row[k], 3) for k in ("spearman", "brier", "calibration_error")),
+                ]
+                for name, row in scorers.items()
             ],
         ),
-        *(
-            f"### {name}: furthest {side} than stored\n\n" + _table(["stored", "score", "text"], _quotes(one[side]))
-            for name, one in scorers.items()
-            for side in ("higher", "lower")
+        markdown_table(
+            ["at .5", "both toxic", "scorer alone", "stored alone", "neither"],
+            [[name, *(f"{count:,}" for count in row["confusion"].values())] for name, row in scorers.items()],
+        ),
+        markdown_table(
+            ["texts", "scorer", "n", "toxic", "disagreement", "false alarms", "misses"],
+            [
+                [title, name, *_rate_cells(row[group])]
+                for group, title in GROUPS.items()
+                for name, row in scorers.items()
+            ],
         ),
     ]
-    return "\n\n".join(parts)
-
-
-def figures(scorers: dict[str, Any]) -> str:
-    """The table of what sums up a scorer in a number."""
-    return _table(
-        ["scorer", "AUC", "Spearman", "Brier score", "calibration error"],
-        [
-            [
-                name,
-                _interval(one["auc"]),
-                *(number(one[key], 3) for key in ("spearman", "brier", "calibration_error")),
+    for name, row in scorers.items():
+        for side in ("higher", "lower"):
+            quotes = [[number(quote["stored"]), number(quote["score"]), quote["text"]] for quote in row[side]]
+            sections += [
+                f"### {name}: furthest {side} than stored",
+                markdown_table(["stored", "score", "text"], quotes),
             ]
-            for name, one in scorers.items()
-        ],
-    )
+    return "\n\n".join(sections)
 
 
-def escaped(text: str) -> str:
-    """A text on one line, none of whose signs means anything to Markdown."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
-
-
-def _group(one: dict[str, Any]) -> list[str]:
-    rate = one["disagreement"]
-    n = f"{rate['n']:,}" if rate else "0"
+def _rate_cells(rates: dict[str, Any]) -> list[str]:
+    disagreement = rates["disagreement"]
     return [
-        n,
-        number(one["toxic"]),
-        _interval(rate) if rate else "-",
-        number(one["false_alarms"]),
-        number(one["misses"]),
+        f"{disagreement['n']:,}" if disagreement else "0",
+        number(rates["toxic"]),
+        interval(disagreement, 3) if disagreement else MISSING,
+        number(rates["false_alarms"]),
+        number(rates["misses"]),
     ]
 
 
-def _quotes(items: Iterable[dict[str, Any]]) -> list[list[str]]:
-    return [[number(item["stored"]), number(item["score"]), escaped(item["text"])] for item in items]
+def agreement_figure(results: Results) -> Figure:
+    """Draw reliability curves, and disagreement for texts that mention an identity and for others."""
+    panels = {
+        "reliability": Panel(
+            x_label="score (mean of a bin)", y_label="stored probability (mean of the bin)", y_limits=(-0.03, 1.03)
+        ),
+        "disagreement": Panel(
+            y_label="disagreement at .5, share of texts", x_ticks=dict(zip((0.0, 1.0), GROUPS.values(), strict=True))
+        ),
+    }
+    return metric_vs(pd.DataFrame(_points(results["scorers"])), panels, size=(4.4, 3.6))
 
 
-def _interval(value: dict[str, Any]) -> str:
-    low, high = value["low"], value["high"]
-    bounds = "" if low is None else f" [{number(low, 3)}, {number(high, 3)}]"
-    return number(value["value"], 3) + bounds
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A number without the zero before its point; None is a dash."""
-    return "-" if value is None else re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _points(scorers: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, row in scorers.items():
+        group = f"{name}, AUC {number(row['auc']['value'], 3)}"
+        for point in row["reliability"]:
+            yield {"panel": "reliability", "group": group, "x": point["score"], "value": point["stored"]}
+        for x, key in enumerate(GROUPS):
+            if row[key]["disagreement"]:
+                yield {"panel": "disagreement", "group": group, "x": x, **row[key]["disagreement"]}
+    for x in (0, 1):
+        yield {"panel": "reliability", "group": "a calibrated scorer", "x": x, "value": x}

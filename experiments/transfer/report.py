@@ -1,54 +1,60 @@
-"""Tables of the study as Markdown."""
+"""Tables and picture of the transfer study."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.study import Results
+from lmsteer.reporting.plots import Panel, metric_vs
+from lmsteer.reporting.text import MISSING, interval, markdown_table, number
 
 
-def markdown(found: dict[str, Any]) -> str:
-    """What transfer.json holds."""
-    metrics, plain = list(found["metrics"]), found["plain"]
-    head = ["steer", "budget", "strength", *(_name(found, metric) for metric in metrics), "perplexity", "dist-3"]
-    rows = [["plain", "", "", *(interval(plain[metric]) for metric in metrics), interval(plain["perplexity"], 1), ""]]
+def transfer_tables(results: Results) -> str:
+    """Write the content of transfer.json as Markdown."""
+    scorers, plain = results["metrics"], results["plain"]
+    effects = [
+        [
+            *(row["steer"], row["budget"], scorers[row["metric"]], interval(row["effect"])),
+            MISSING if row["share"] is None else interval(row["share"]),
+        ]
+        for row in results["effects"]
+    ]
+    headings = [f"{metric.partition('@')[0]} ({scorer})" for metric, scorer in scorers.items()]
+    rows = [["plain", "", "", *(interval(plain[m]) for m in scorers), interval(plain["perplexity"], 1), ""]]
     rows += [
         [
             *(row["steer"], row["budget"], f"{row['strength']:+.3g}"),
-            *(interval(row[metric]) for metric in metrics),
+            *(interval(row[metric]) for metric in scorers),
             *(interval(row["perplexity"], 1), number(row["dist_3"]["value"])),
         ]
-        for row in found["rows"]
-    ]
-    effects = [
-        [one["steer"], one["budget"], found["metrics"][one["metric"]], interval(one["effect"]), interval(one["share"])]
-        for one in found["effects"]
+        for row in results["rows"]
     ]
     return "\n\n".join(
         [
             "Effect: steered up less steered down, share of continuations; 95 % intervals over prompts.",
-            _table(["steer", "budget", "scorer", "effect", "share of the direct steer's"], effects),
-            _table(head, rows),
+            markdown_table(["steer", "budget", "scorer", "effect", "share of the direct steer's"], effects),
+            markdown_table(["steer", "budget", "strength", *headings, "perplexity", "dist-3"], rows),
         ]
     )
 
 
-def interval(value: dict[str, Any] | None, digits: int = 2) -> str:
-    """A value with its interval; a dash for none."""
-    if value is None:
-        return "-"
-    bounds = "" if value["low"] is None else f" [{number(value['low'], digits)}, {number(value['high'], digits)}]"
-    return number(value["value"], digits) + bounds
-
-
-def number(value: float, digits: int = 2) -> str:
-    """A number without the zero before its point."""
-    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")
-
-
-def _name(found: dict[str, Any], metric: str) -> str:
-    return f"{metric.partition('@')[0]} ({found['metrics'][metric]})"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
+def transfer_figure(results: Results) -> Figure:
+    """Draw the attribute steered down, plain and steered up, by steer, at each budget and by each scorer."""
+    points, panels = [], {}
+    for budget in dict.fromkeys(row["budget"] for row in results["rows"]):
+        for metric, scorer in results["metrics"].items():
+            name = f"{budget}, {scorer}"
+            panels[name] = Panel(
+                title=name,
+                y_label=metric.partition("@")[0],
+                x_ticks={-1.0: "steered down", 0.0: "plain", 1.0: "steered up"},
+                y_limits=(0, 1.03),
+            )
+            for steer in dict.fromkeys(row["steer"] for row in results["rows"]):
+                values = {0: results["plain"][metric]}
+                for row in results["rows"]:
+                    if (row["steer"], row["budget"]) == (steer, budget):
+                        values[1 if row["strength"] > 0 else -1] = row[metric]
+                points += [{"panel": name, "group": steer, "x": x, **values[x]} for x in sorted(values)]
+    return metric_vs(pd.DataFrame(points), panels, columns=len(results["metrics"]))

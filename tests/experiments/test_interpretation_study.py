@@ -1,14 +1,20 @@
 """Promises of the study of interpretations."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from experiments.interpretation import labels, parts, report, seeds
+from experiments.interpretation.run import (
+    COMMANDS,
+    main,
+    nearest_direction,
+    runs_table,
+    seeds_table,
+    write_labels,
+    write_split,
+)
 from lmsteer.data.sources.labelled_file import file
 from lmsteer.steering.directions import randomized
 from lmsteer.steering.steer import Steer
@@ -22,31 +28,31 @@ def steer_file(steer: Steer, tmp_path: Path) -> Path:
 
 
 def test_the_parts_of_a_steer_add_up_to_it(steer_file: Path, steer: Steer, tmp_path: Path) -> None:
-    parts.main(steer_file, tmp_path / "parts.safetensors")
-    found, provenance = load_steer(tmp_path / "parts.safetensors")
-    assert found.dimensions == ("sentiment", "first", "rest")
+    write_split(steer_file, tmp_path / "split.safetensors")
+    split, provenance = load_steer(tmp_path / "split.safetensors")
+    assert split.dimensions == ("sentiment", "first", "rest")
     assert (provenance.calibration, provenance.derivation["kind"]) == ([], "parts")
-    whole, first, rest = (found.matrix(k).T.detach() for k in range(3))
-    torch.testing.assert_close(whole, steer.matrix(0).T.detach())
-    torch.testing.assert_close(first + rest, whole, rtol=1e-4, atol=1e-5)
+    total, first, rest = (split.matrix(k).detach() for k in range(3))
+    torch.testing.assert_close(total, steer.matrix(0).detach())
+    torch.testing.assert_close(first + rest, total, rtol=1e-4, atol=1e-5)
     assert torch.linalg.matrix_rank(first, tol=1e-3) == 1
     assert torch.linalg.matrix_norm(rest, 2) == pytest.approx(float(steer.directions(0).sizes_R[1]), rel=1e-4)
 
 
-def test_a_direction_is_found_again_whatever_its_sign_and_place_and_not_by_chance(steer: Steer) -> None:
-    found = steer.directions(0)
-    turned = found.turned(torch.tensor([-1.0, 1.0, -1.0, 1.0]))
-    assert seeds.alike(found, turned).tolist() == pytest.approx([1.0] * 4)
-    assert seeds.alike(found, randomized(found, 0)).max() < 0.5
-    half = found.turned(torch.tensor([1.0, 1.0, 1.0, 1.0]))
-    half.context_DR[:, 0] = 0.6 * found.context_DR[:, 0]
-    assert seeds.alike(found, half)[0] == pytest.approx(0.6)
+def test_a_direction_is_recognized_whatever_its_sign_and_not_by_chance(steer: Steer) -> None:
+    directions = steer.directions(0)
+    turned = directions.turned(torch.tensor([-1.0, 1.0, -1.0, 1.0]))
+    assert nearest_direction(directions, turned).tolist() == pytest.approx([1.0] * 4)
+    assert nearest_direction(directions, randomized(directions, 0)).max() < 0.5
+    half = directions.turned(torch.ones(4))
+    half.context_DR[:, 0] = 0.6 * directions.context_DR[:, 0]
+    assert nearest_direction(directions, half)[0] == pytest.approx(0.6)
 
 
 def test_seeds_are_compared_pair_by_pair(steer_file: Path) -> None:
-    lines = seeds.main([steer_file, steer_file, steer_file]).split("\n")
-    assert [line.split(" | ")[0] for line in lines[2:]] == ["| 0, 1", "| 0, 2", "| 1, 2", "| 0, a random matrix"]
-    assert lines[2].count("1.00") == 4
+    lines = seeds_table(steer_file, steer_file, steer_file).split("\n")[2:]
+    assert [line.split("|")[1].strip() for line in lines] == ["0, 1", "0, 2", "1, 2", "0, a random matrix"]
+    assert lines[0].count("1.00") == 4
 
 
 def test_stored_scores_become_labels_that_a_corpus_file_takes(tmp_path: Path) -> None:
@@ -56,16 +62,15 @@ def test_stored_scores_become_labels_that_a_corpus_file_takes(tmp_path: Path) ->
         for n in range(30)
     ]
     source.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    labels.main(source, out)
+    write_labels(source, out)
     corpus = file(path=str(out))
-    found = {row.text: row.label for row in (*corpus.train, *corpus.dev, *corpus.test, *corpus.scorer_split)}
-    assert found["a 3"] == 1
-    assert {label for text, label in found.items() if "b" in text} == {-0.5}
+    labels = {row.text: row.label for row in (*corpus.train, *corpus.dev, *corpus.test, *corpus.scorer_split)}
+    assert labels["a 3"] == 1
+    assert {label for text, label in labels.items() if "b" in text} == {-0.5}
 
 
 def test_a_run_is_a_row_of_the_table(tmp_path: Path) -> None:
     interval = {"value": 0.75, "low": 0.7, "high": 0.8, "n": 90}
-    words = {"plus": [], "minus": []}
     facts = {"dimension": "dummy", "fitted_on": "snippets", "corpus": "mine", "part": "dev", "plus": 5, "minus": 4}
     content = {
         "facts": facts,
@@ -77,25 +82,22 @@ def test_a_run_is_a_row_of_the_table(tmp_path: Path) -> None:
         "kept": [{"k": 1, "auc": interval}],
         "alike": interval,
         "chance": {"draws": 3, "low": [0.4], "high": [0.6]},
-        "overall": words,
+        "overall": {"plus": [], "minus": []},
         "directions": [],
     }
     (tmp_path / "interpretation.json").write_text(json.dumps(content), encoding="utf-8")
-    (line,) = report.main([tmp_path]).split("\n")[2:]
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    whole = ".75 [.70, .80]"
-    assert cells == ["dummy of snippets", "mine, dev", "5 + 4", "1.3", whole, whole, whole, ".40 to .60"]
+    (line,) = runs_table(tmp_path).split("\n")[2:]
+    auc = ".75 [.70, .80]"
+    expected = ["dummy of snippets", "mine, dev", "5 + 4", "1.3", auc, auc, auc, ".40 to .60"]
+    assert [cell.strip() for cell in line.strip("|").split("|")] == expected
 
 
-@pytest.mark.parametrize("name", ["report", "seeds", "parts", "labels"])
-def test_wrong_files_and_usage_end_in_one_line(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", COMMANDS)
+def test_wrong_files_and_usage_end_in_one_line(name: str, tmp_path: Path) -> None:
     missing = [str(tmp_path / "none"), str(tmp_path / "none2")]
     for arguments, start in (([], "usage: python -m experiments.interpretation."), (missing, "Error: ")):
-        monkeypatch.setattr(sys, "argv", [name, *arguments])
-        monkeypatch.delitem(sys.modules, f"experiments.interpretation.{name}")
         with pytest.raises(SystemExit) as caught:
-            runpy.run_module(f"experiments.interpretation.{name}", run_name="__main__")
+            main([name, *arguments])
         assert str(caught.value).startswith(start)
         assert "\n" not in str(caught.value)
-        monkeypatch.undo()
     assert not list(tmp_path.iterdir())

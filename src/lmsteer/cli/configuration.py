@@ -43,7 +43,7 @@ NESTED_OPTIONS = {"data": ("store", "store_gib")}
 """Options that are written inside an object on the command line, but are for the program and not for that object."""
 NOT_IDENTIFYING = ("run_dir", "store", "store_gib", "scores", "logger", "trainer")
 """Options that do not change what a run computes."""
-INPUT_FILES = {"path", "steer_file", "steer_files", "steers", "others", "generations", "checkpoint", "texts"}
+INPUT_FILES = {"path", "steer_file", "steer_files", "steers", "generations", "checkpoint", "texts"}
 """Options that name files whose content decides what a run computes."""
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_"}
 

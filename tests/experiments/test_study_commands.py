@@ -1,0 +1,115 @@
+"""Promises of the commands of all studies: their options are checked, and wrong values end in one line."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.experiments.study_config import study_config
+
+from experiments.composition import run as composition
+from experiments.export import run as export
+from experiments.highlighting import run as highlighting
+from experiments.scorers import run as scorers
+from experiments.transfer import run as transfer
+from lmsteer.cli.app import entry_point
+from lmsteer.cli.configuration import check_config
+from lmsteer.data.corpus import Corpus
+from lmsteer.models.random_models import tiny
+from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer_file import Provenance, save_steer
+
+COMMANDS: dict[str, tuple[Callable[..., Any], set[str], dict[str, Any]]] = {
+    "composition": (composition.measure_composition, composition.KEYS, composition.TYPES),
+    "exported": (export.compare_export, export.KEYS, export.TYPES),
+    "highlighting": (highlighting.highlighting, highlighting.KEYS, highlighting.TYPES),
+    "scorers": (scorers.compare_scorers, scorers.KEYS, {}),
+    "transfer_study": (transfer.compare_steers, transfer.KEYS, transfer.TYPES),
+}
+NEEDED = {
+    "composition": ["steer_files=[a,b]"],
+    "exported": ["steer_file=a", "strength=5"],
+    "highlighting": ["steer_file=a"],
+    "scorers": ["path=a"],
+    "transfer_study": ["steers={states: a}"],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_options_in_conf_are_those_that_the_command_reads(name: str) -> None:
+    _, keys, types = COMMANDS[name]
+    check_config(study_config(name, "run_dir=x", *NEEDED[name]), keys, types)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    """Two steers of the tiny model and stored scores, by the names in the overrides below."""
+    provenance = Provenance(model="tiny-0", fingerprint=tiny().head.fingerprint())
+    for name in ("JOY", "CALM"):
+        steer = Steer(32, dimensions=[name.lower()], rank=4)
+        save_steer(tmp_path / f"{name}.safetensors", steer, provenance)
+    lines = [{"prompt": {"text": f"text {n}", "toxicity": n / 9}} for n in range(10)]
+    (tmp_path / "SCORES.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return {path.stem: str(path) for path in tmp_path.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("composition", ["steer_files=[JOY]"], "steer_files=['JOY']: List should have at least 2 items"),
+        ("composition", ["steer_files=[a.safetensors,b]"], "a.safetensors: no such steer file"),
+        ("composition", ["steer_files=[JOY,CALM]", "toxicity=5"], "toxicity=5: choices in conf/scorer expected"),
+        ("composition", ["steer_files=[JOY,JOY]"], "attributes joy, joy: distinct names expected"),
+        ("composition", ["steer_files=[JOY,CALM]", "protocol.strengths=[0]"], "protocol.strengths=[0]"),
+        ("composition", ["steer_files=[JOY,CALM]", "rank=9"], "rank=9: an integer in [1, 4]"),
+        (
+            "composition",
+            ["steer_files=[JOY,CALM]", "model.seed=1"],
+            "fitted for model tiny-0 (width 32), not for tiny-1",
+        ),
+        ("transfer_study", [], "steers: a value is needed"),
+        ("transfer_study", ["steers={}"], "steers={}: Dictionary should have at least 1 item"),
+        ("transfer_study", ["steers={states: nowhere}"], "nowhere: no such steer file"),
+        ("highlighting", [], "steer_file: a value is needed"),
+        ("highlighting", ["steer_file=none.safetensors"], "none.safetensors: no such steer file"),
+        ("highlighting", ["steer_file=JOY", "draws=0"], "draws=0: Input should be greater than or equal to 1"),
+        ("highlighting", ["steer_file=JOY", "strength=0"], "strength=0: Input should be greater than 0"),
+        ("scorers", [], "path: a value is needed"),
+        ("scorers", ["path=nowhere.jsonl"], "cannot read nowhere.jsonl"),
+        (
+            "scorers",
+            ["path=SCORES", "scorer@scorers=[perspective]"],
+            "In 'scorers': Could not load 'scorer/perspective'",
+        ),
+        ("scorers", ["path=SCORES", "scorers=5"], "scorers=5: choices in conf/scorer expected"),
+        ("scorers", ["path=SCORES", "scorers.word-list.nmae=x"], "Could not override 'scorers.word-list.nmae'"),
+        ("scorers", ["path=SCORES", "scorer@scorers=[replay]"], "scorers.replay.path: a value is needed"),
+        ("scorers", ["path=SCORES", "device=tpu"], "device='tpu'"),
+    ],
+)
+def test_wrong_values_end_in_one_line_and_leave_nothing(
+    name: str,
+    overrides: list[str],
+    message: str,
+    files: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # put back afterwards
+    monkeypatch.setattr(highlighting, "snippets", lambda: Corpus("snippets", ()))
+    for stem, path in files.items():
+        overrides, message = [option.replace(stem, path) for option in overrides], message.replace(stem, path)
+    defaults = ["scores=off", f"hydra.run.dir={tmp_path / 'out'}"]
+    if name != "scorers":
+        option = "scorers" if name == "highlighting" else "protocol.scorers"
+        defaults += ["model=tiny", f"scorer@{option}=[alt-profanity-check]"]
+    monkeypatch.setattr(sys, "argv", [name, *defaults, *overrides])
+    with pytest.raises(SystemExit) as caught:
+        entry_point(name)(COMMANDS[name][0])()
+    error = str(caught.value)
+    assert error.startswith("Error: ")
+    assert message in error
+    assert "\n" not in error
+    assert not list((tmp_path / "out").glob("*"))

@@ -48,7 +48,8 @@ def transfer_figure(results: Results) -> Figure:
             panels[name] = Panel(
                 title=name,
                 y_label=metric.partition("@")[0],
-                x_ticks={-1.0: "steered down", 0.0: "plain", 1.0: "steered up"},
+                x_label="steered",
+                x_ticks={-1.0: "down", 0.0: "not (plain)", 1.0: "up"},
                 y_limits=(0, 1.03),
             )
             for steer in dict.fromkeys(row["steer"] for row in results["rows"]):

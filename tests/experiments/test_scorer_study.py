@@ -13,7 +13,7 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 from tests.experiments.study_config import study_config
 
 from experiments.scorers import run as study
-from experiments.scorers.agreement import measure_agreement, mentions_identity, reliability_curve
+from experiments.scorers.agreement import measure_agreement, mentions_identity
 from experiments.scorers.report import agreement_figure, agreement_tables
 from experiments.scorers.run import KEYS, compare_scorers
 from lmsteer.cli.app import CONF
@@ -88,6 +88,7 @@ def test_measures_equal_independent_ones() -> None:
         indices = [n for n in range(400) if low / 10 <= SCORES[n] < (low + 1) / 10 or (low == 9 and SCORES[n] == 1)]
         gaps += abs(sum(SCORES[n] - STORED[n] for n in indices))
     assert agreement["calibration_error"] == pytest.approx(gaps / 400)
+    assert sum(point["n"] for point in agreement["reliability"]) == 400
 
 
 def test_groups_split_the_texts_and_their_rates_add_up() -> None:
@@ -106,13 +107,6 @@ def test_the_texts_quoted_are_those_furthest_off_on_either_side() -> None:
     by_gap = sorted(range(400), key=lambda n: SCORES[n] - STORED[n])
     assert [quote["text"] for quote in agreement["higher"]] == [TEXTS[n] for n in by_gap[:-11:-1]]
     assert [quote["text"] for quote in agreement["lower"]] == [TEXTS[n] for n in by_gap[:10]]
-
-
-def test_bins_hold_every_score_once_the_ends_included() -> None:
-    scores = np.array([0.0, 0.099, 0.1, 0.55, 0.9, 1.0])
-    curve = reliability_curve(np.array([0.0, 0.2, 0.3, 0.4, 0.5, 0.6]), scores)
-    assert [point["n"] for point in curve] == [2, 1, 1, 2]
-    assert [point["stored"] for point in curve] == pytest.approx([0.1, 0.3, 0.4, 0.55])
 
 
 @pytest.mark.parametrize("stored", [np.full(4, 0.7), np.full(4, 0.2)])

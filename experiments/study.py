@@ -23,6 +23,7 @@ from lmsteer.metrics.classes import PromptMetric
 from lmsteer.metrics.intervals import Array, bootstrap_interval
 from lmsteer.reporting.comparison import Comparison, ComparisonRow, Measurement, compare_runs
 from lmsteer.reporting.plots import write_png
+from lmsteer.reporting.text import metric_interval, metric_number
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import ScoreCache
@@ -141,10 +142,8 @@ def read_setting(row: ComparisonRow, name: str) -> JsonValue:
 
 def format_measurement(metric: Metric, measurement: Measurement) -> str:
     """Write a value with its interval over prompts and its standard deviation over seeds: ``.74 [.70, .78] ±.02``."""
-    text, interval = metric.format(measurement.interval.value), measurement.interval
-    if interval.low is not None and interval.high is not None:
-        text += f" [{metric.format(interval.low)}, {metric.format(interval.high)}]"
-    return text if measurement.sd is None else f"{text} ±{metric.format(measurement.sd)}"
+    text = metric_interval(metric, measurement.interval)
+    return text if measurement.sd is None else f"{text} ±{metric_number(metric, measurement.sd)}"
 
 
 def tabulate(

@@ -21,8 +21,9 @@ from lmsteer.metrics.paired_test import PairedChange
 from lmsteer.reporting.comparison import Comparison, Measurement, compare_runs
 from lmsteer.reporting.comparison_formats import markdown
 from lmsteer.reporting.comparison_tables import blocks
+from lmsteer.reporting.interference_table import interference_table
 from lmsteer.reporting.plots import STYLE, short
-from lmsteer.reporting.text import escape_markdown, interval, markdown_table, number
+from lmsteer.reporting.text import escape_markdown, interval, markdown_table, metric_number, number
 from lmsteer.steering.interference import Interference
 
 BOTH, FACTORS_ADDED = "both attributes", "factors added"
@@ -43,7 +44,7 @@ def composition_tables(results: Results, run: FinishedRun) -> str:
         f"Adding the factors (of {results['columns']} columns) instead of the matrices brings in products "
         f"whose size is {results['cross_terms']:.2f} of that of the sum."
     )
-    sections = ["## Interference", interference.markdown(), cross_terms]
+    sections = ["## Interference", interference_table(interference), cross_terms]
     sections += ["## Both at once", both_table(comparison, results["attributes"]), LEGEND]
     return "\n\n".join([*sections, "## All cells", markdown(blocks(comparison, None))])
 
@@ -67,7 +68,7 @@ def both_table(comparison: Comparison, attributes: Sequence[str]) -> str:
 
 
 def _change_cell(metric: Metric, plain: Measurement, steered: Measurement, change: PairedChange) -> str:
-    before, after = (metric.format(measurement.interval.value) for measurement in (plain, steered))
+    before, after = (metric_number(metric, measurement.interval.value) for measurement in (plain, steered))
     text = f"{before} → {after}, {format_change(change, signed=True)}"
     if not is_desired(metric, change):
         return f"({text})"

@@ -73,7 +73,9 @@ def agreement_figure(results: Results) -> Figure:
             x_label="score (mean of a bin)", y_label="stored probability (mean of the bin)", y_limits=(-0.03, 1.03)
         ),
         "disagreement": Panel(
-            y_label="disagreement at .5, share of texts", x_ticks=dict(zip((0.0, 1.0), GROUPS.values(), strict=True))
+            y_label="disagreement at .5, share of texts",
+            x_ticks=dict(zip((0.0, 1.0), GROUPS.values(), strict=True)),
+            is_joined=False,
         ),
     }
     return metric_vs(pd.DataFrame(_points(results["scorers"])), panels, size=(4.4, 3.6))

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
-from matplotlib import style
-from matplotlib.axes import Axes
+import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from experiments.study import Results
 from lmsteer.evaluation.comparable import FinishedRun
 from lmsteer.evaluation.metric_names import Metric
-from lmsteer.evaluation.results import Result, ResultRow
+from lmsteer.evaluation.results import Result
 from lmsteer.metrics.paired_test import PairedChange
 from lmsteer.reporting.comparison import Comparison, Measurement, compare_runs
 from lmsteer.reporting.comparison_formats import markdown
 from lmsteer.reporting.comparison_tables import blocks
 from lmsteer.reporting.interference_table import interference_table
-from lmsteer.reporting.plots import STYLE, short
-from lmsteer.reporting.text import escape_markdown, interval, markdown_table, metric_number, number
+from lmsteer.reporting.plots import Panel, metric_vs
+from lmsteer.reporting.text import escape_markdown, interval, markdown_table, metric_number
 from lmsteer.steering.interference import Interference
 
 BOTH, FACTORS_ADDED = "both attributes", "factors added"
@@ -34,7 +28,8 @@ LEGEND = (
     "change has the desired sign, its interval excludes 0, and the intervals of both values (below) do not overlap. In "
     "parentheses: the interval of the change holds 0, or the change has the other sign."
 )
-LEVELS = 12
+PANELS = ("positivity", "expected_maximum_toxicity", "perplexity")
+"""Metrics of the picture."""
 
 
 def composition_tables(results: Results, run: FinishedRun) -> str:
@@ -93,75 +88,36 @@ def are_disjoint(first: Measurement, second: Measurement) -> bool:
     return None not in (a, b, c, d) and bool(b < c or d < a)  # type: ignore[operator]
 
 
-@dataclass(frozen=True)
-class GridPanel:
-    """A column of panels of the picture: a metric, its title, its color map, and a transformation of its values."""
-
-    metric: str
-    title: str
-    colors: str
-    transform: Callable[[float], float] = float
-
-
-PANELS = (
-    GridPanel("positivity", "share positive", "Blues"),
-    GridPanel("expected_maximum_toxicity", "expected max toxicity", "Oranges"),
-    GridPanel("perplexity", "log perplexity", "Greys", math.log),
-)
-
-
 def grid_figure(result: Result, attributes: Sequence[str]) -> Figure:
-    """Draw attributes and log perplexity over both strengths: a row of panels for each prompt set."""
-    sets = {
-        prompts: [row for row in result.rows if row.prompts == prompts]
-        for prompts in dict.fromkeys(row.prompts for row in result.rows)
-    }
-    with style.context(["default", STYLE]):
-        figure = Figure(figsize=(10.5, 0.4 + 2.9 * len(sets)), layout="constrained")
-        grid = figure.subplots(len(sets), len(PANELS), squeeze=False)
-        for column, panel in enumerate(PANELS):
-            surfaces = {prompts: surface(rows, attributes, panel) for prompts, rows in sets.items()}
-            low, high = (f(f(values.flat) for _, values in surfaces.values()) for f in (min, max))
-            levels = np.linspace(low, max(high, low + 1e-6), LEVELS)
-            for axes, (prompts, (strengths, values)) in zip(grid[:, column], surfaces.items(), strict=True):
-                contours = axes.contourf(strengths, strengths, values.T, levels=levels, cmap=panel.colors)
-                _write_values(axes, strengths, values, middle=(levels[0] + levels[-1]) / 2)
-                title = f"{short(prompts, 24)}\n\n" if column == 0 else ""
-                axes.set_xlabel(f"strength of {short(attributes[0], 20)}")
-                axes.set_ylabel(f"{title}strength of {short(attributes[1], 20)}")
-            grid[0, column].set_title(panel.title, fontsize=11)
-            figure.colorbar(contours, ax=list(grid[:, column]), aspect=40, format="%.2f")
-    return figure
+    """Draw attributes and perplexity over the strength of the first attribute, a line for each strength of the second.
 
-
-def surface(
-    rows: Sequence[ResultRow], attributes: Sequence[str], panel: GridPanel
-) -> tuple[list[float], NDArray[np.float64]]:
-    """Return the strengths of the grid, rising, and the values at each pair: (first attribute, second attribute)."""
-    cells = {
-        (row.strength.get(attributes[0], 0.0), row.strength.get(attributes[1], 0.0)): row.metrics[panel.metric].value
-        for row in rows
+    Each prompt set has a row of panels.
+    """
+    cells = [
+        (row.strength.get(attributes[0], 0.0), row.strength.get(attributes[1], 0.0), row)
+        for row in result.rows
         if row.is_plain or (set(row.strength) == set(attributes) and not row.budget)
-    }
-    strengths = sorted({value for cell in cells for value in cell})
-    return strengths, np.array([[panel.transform(cells[x, y]) for y in strengths] for x in strengths])
-
-
-def _write_values(axes: Axes, strengths: Sequence[float], values: NDArray[np.float64], *, middle: float) -> None:
-    """Write the values at their strengths, moved inward at the edges."""
-    inner = [("center", "center", 0)] * (len(strengths) - 2)
-    alignments = [("left", "bottom", 4), *inner, ("right", "top", -4)]
-    for (i, x), (j, y) in itertools.product(enumerate(strengths), repeat=2):
-        axes.annotate(
-            number(values[i, j]),
-            (x, y),
-            ha=alignments[i][0],
-            va=alignments[j][1],
-            xytext=(alignments[i][2], alignments[j][2]),
-            textcoords="offset points",
-            color="white" if values[i, j] > middle else "black",
-            fontsize=9,
+    ]
+    points = [
+        {
+            "panel": f"{row.prompts}, {metric}",
+            "group": f"{attributes[1]} {y:+g}" if y else f"{attributes[1]} 0",
+            "x": x,
+            **row.metrics[metric].model_dump(include={"value", "low", "high"}),
+        }
+        for x, y, row in sorted(cells, key=lambda cell: cell[:2])
+        for metric in PANELS
+    ]
+    panels = {
+        f"{prompts}, {metric.name}": Panel(
+            title=prompts,
+            x_label=f"strength of {attributes[0]}",
+            y_label=metric.words,
+            x_ticks={x: f"{x:+g}" if x else "0" for x, _, _ in cells},
+            y_limits=(0, 1.03) if metric.is_fraction else None,
+            log_y=not metric.is_fraction,
         )
-    axes.set_xticks(strengths, [f"{x:+g}" if x else "0" for x in strengths])
-    axes.set_yticks(strengths, [f"{y:+g}" if y else "0" for y in strengths])
-    axes.grid(visible=False)
+        for prompts in dict.fromkeys(row.prompts for row in result.rows)
+        for metric in map(Metric, PANELS)
+    }
+    return metric_vs(pd.DataFrame(points), panels, columns=len(PANELS), size=(3.6, 3.0))

@@ -5,8 +5,6 @@ python -m experiments.speed.run device=cuda model=gpt2-large-shaped
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from experiments.speed.measure import (
@@ -20,9 +18,9 @@ from experiments.speed.measure import (
 from experiments.speed.report import speed_figure, speed_tables
 from experiments.speed.results import collect_results
 from experiments.speed.work import Work
-from experiments.study import Results, run_study
+from experiments.study import Results, open_run, run_study
 from lmsteer.cli.app import entry_point
-from lmsteer.cli.configuration import build, check_config, run_identity
+from lmsteer.cli.configuration import build
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
@@ -33,8 +31,7 @@ KEYS = {"stack", "run_dir", "seed", "device", "dtype", "model", "data", "work"}
 
 def speed(cfg: DictConfig) -> Results:
     """Write ``speed.json``, ``speed.md`` and ``speed.png`` in the run folder; print the tables."""
-    config = check_config(cfg, KEYS)
-    run = Run(Path(config["run_dir"]), run_identity(config))
+    config, run = open_run(cfg, KEYS)
     if not isinstance(config["work"], dict):
         raise InputError(
             f"work={config['work']!r}: options work.sentences, work.steps, … expected, see conf/speed.yaml"

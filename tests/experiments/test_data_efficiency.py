@@ -53,10 +53,14 @@ def test_a_run_that_does_not_record_its_number_is_refused(tmp_path: Path) -> Non
         sort_by_examples(compare_runs([read_run(run)]))
 
 
-def test_the_command_prints_the_published_figure_apart_and_draws_the_picture(
+def test_the_command_prints_published_figures_apart_draws_the_picture_and_names_unfinished_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["report", str(write_sweep(tmp_path / "runs")), str(tmp_path / "picture.png")])
+    (write_sweep(tmp_path / "runs") / "open").mkdir()
+    (tmp_path / "runs" / "open" / "config.yaml").write_text("seed: 0\n")
+    monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "runs"), str(tmp_path / "picture.png")])
     tabulate("experiments.data_efficiency.report", examples_table, examples_figure)
-    assert "Published, not comparable: LM-Steer, 30 examples, gpt2-large" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "Published, not comparable: LM-Steer, 30 examples, gpt2-large" in printed.out
+    assert "not finished, left out:" in printed.err
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")

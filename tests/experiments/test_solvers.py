@@ -1,6 +1,5 @@
 """Promises of the comparison of solvers."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from experiments.one_pass.solvers import (
     solver_figure,
     solver_tables,
 )
-from experiments.study import read_setting, tabulate
+from experiments.study import read_setting
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import read_run
@@ -153,19 +152,6 @@ def test_every_task_has_two_panels_a_scorer_with_a_line_for_each_solver(comparis
     divergence, perplexity = (axes.get_lines()[0] for axes in figure.axes[:2])
     assert list(divergence.get_xdata()) == [0.1, 0.3]
     assert list(perplexity.get_xdata()) == [20.0, 20.0, 20.0]
-
-
-def test_the_command_prints_tables_writes_the_picture_and_names_unfinished_runs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (write_runs(tmp_path / "runs") / "open").mkdir()
-    (tmp_path / "runs" / "open" / "config.yaml").write_text("seed: 0\n")
-    monkeypatch.setattr(sys, "argv", ["solvers", str(tmp_path / "runs"), str(tmp_path / "picture.png")])
-    tabulate("experiments.one_pass.solvers", solver_tables, solver_figure)
-    printed = capsys.readouterr()
-    assert printed.out.count(" plain ") == 2
-    assert "open" in printed.err
-    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_solvers_are_compared_with_the_papers_from_as_many_texts(by_texts: Comparison) -> None:

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from matplotlib.patches import Rectangle
+from tests.experiments.study_config import study_config
 
 import lmsteer
 from experiments.speed.meter import Meter
 from experiments.speed.plain import PlainFit, continuation_nats, sample_batch
 from experiments.speed.report import efficiency_rows, read_speed, speed_figure, speed_tables, straightness
-from experiments.speed.run import KEYS, speed
+from experiments.speed.run import speed
 from experiments.speed.work import Work, draw
-from lmsteer.cli.app import CONF, entry_point
+from lmsteer.cli.app import entry_point
 from lmsteer.data.corpus import Corpus
 from lmsteer.embedded.archives import ARCHIVES
 from lmsteer.errors import InputError
@@ -28,25 +28,10 @@ from lmsteer.steering.steer import Steer
 
 FASTER = ("fit", "fit_again", "generate", "generate_transformers", "perplexity")
 OVERHEADS = ("steering_overhead", "steering_overhead_rows")
-SIZES = {
-    "sentences": 60,
-    "steps": 6,
-    "rank": 4,
-    "prompts": 6,
-    "samples": 2,
-    "batch_size": 4,
-    "texts": 8,
-    "repeats": 2,
-    "plain_steps": 2,
-    "plain_texts": 2,
-}
+SIZES = {"sentences": 60, "steps": 6, "rank": 4, "prompts": 6, "samples": 2, "batch_size": 4, "texts": 8}
+SIZES |= {"repeats": 2, "plain_steps": 2, "plain_texts": 2}
 SMALL = ["model=tiny", "dtype=float32", *(f"work.{name}={size}" for name, size in SIZES.items())]
-TEXTS = (
-    "The film is warm",
-    "I would like to know where you were then",
-    "It is dull, slow and far too long",
-    "Nobody came",
-)
+TEXTS = ("The film is warm", "I would like to know where you were then", "It is dull, slow and too long", "Nobody came")
 
 
 @pytest.fixture(scope="module")
@@ -68,20 +53,13 @@ def sentences(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def run(sentences: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("speed")
-    with initialize_config_dir(CONF, version_base="1.3"):
-        speed(compose("speed", overrides=[f"run_dir={folder}", *SMALL]))
+    speed(study_config("speed", f"run_dir={folder}", *SMALL))
     return folder
 
 
 @pytest.fixture
 def measured(run: Path) -> dict[str, Any]:
     return read_speed(run / "speed.json")
-
-
-def test_the_top_level_keys_are_those_the_command_reads() -> None:
-    with initialize_config_dir(CONF, version_base="1.3"):
-        config = compose("speed", overrides=["run_dir=x", "model=gpt2-large-shaped"])
-    assert set(config) == KEYS | {"verbosity"}
 
 
 def test_the_run_leaves_its_files_and_nothing_else(run: Path) -> None:
@@ -136,8 +114,7 @@ def test_both_sides_do_the_same_work(measured: dict[str, Any]) -> None:
 
 def test_a_finished_run_is_not_measured_again(run: Path, sentences: None) -> None:
     before = (run / "speed.json").read_bytes()
-    with initialize_config_dir(CONF, version_base="1.3"):
-        speed(compose("speed", overrides=[f"run_dir={run}", *SMALL]))
+    speed(study_config("speed", f"run_dir={run}", *SMALL))
     assert (run / "speed.json").read_bytes() == before
 
 
@@ -196,18 +173,10 @@ def test_the_plain_perplexity_is_that_of_lmsteer(tiny_model: LanguageModel) -> N
 @pytest.mark.parametrize("value", [0.0, 3.0])
 def test_the_plain_sampler_is_steered_as_that_of_lmsteer(value: float, tiny_model: LanguageModel, steer: Steer) -> None:
     strength = {"sentiment": value}
-    ours = lmsteer.generate(
-        tiny_model, TEXTS, steer=steer, strength=strength, decoding=lmsteer.Greedy(max_new_tokens=8)
-    )
-    plain = sample_batch(
-        tiny_model,
-        steer,
-        strength,
-        TEXTS,
-        samples=2,
-        p=1e-9,  # a nucleus of the likeliest token alone
-        tokens=8,
-    )
+    greedy = lmsteer.Greedy(max_new_tokens=8)
+    ours = lmsteer.generate(tiny_model, TEXTS, steer=steer, strength=strength, decoding=greedy)
+    # A nucleus of 1e-9 holds the likeliest token alone.
+    plain = sample_batch(tiny_model, steer, strength, TEXTS, samples=2, p=1e-9, tokens=8)
     assert plain == [generation.texts[0] for generation in ours for _ in range(2)]
 
 

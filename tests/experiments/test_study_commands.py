@@ -12,7 +12,9 @@ from tests.experiments.study_config import study_config
 from experiments.composition import run as composition
 from experiments.export import run as export
 from experiments.highlighting import run as highlighting
+from experiments.one_pass import run as one_pass
 from experiments.scorers import run as scorers
+from experiments.speed import run as speed
 from experiments.transfer import run as transfer
 from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import check_config
@@ -25,14 +27,18 @@ COMMANDS: dict[str, tuple[Callable[..., Any], set[str], dict[str, Any]]] = {
     "composition": (composition.measure_composition, composition.KEYS, composition.TYPES),
     "exported": (export.compare_export, export.KEYS, export.TYPES),
     "highlighting": (highlighting.highlighting, highlighting.KEYS, highlighting.TYPES),
+    "one_pass": (one_pass.one_pass, one_pass.KEYS, one_pass.TYPES),
     "scorers": (scorers.compare_scorers, scorers.KEYS, {}),
+    "speed": (speed.speed, speed.KEYS, {}),
     "transfer_study": (transfer.compare_steers, transfer.KEYS, transfer.TYPES),
 }
 NEEDED = {
     "composition": ["steer_files=[a,b]"],
     "exported": ["steer_file=a", "strength=5"],
     "highlighting": ["steer_file=a"],
+    "one_pass": [],
     "scorers": ["path=a"],
+    "speed": ["model=gpt2-large-shaped"],
     "transfer_study": ["steers={states: a}"],
 }
 

@@ -1,4 +1,4 @@
-"""Promises of ``python -m src.tables --rescore``: other people's texts beside ours."""
+"""Promises of ``python -m src.report --rescore``: other people's texts beside ours."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lmsteer.commands import tables as command
+from lmsteer.commands import report as command
 from lmsteer.evaluation.comparable import read_run
 from lmsteer.evaluation.evaluator import GenerationMetadata
 from lmsteer.evaluation.protocol import Protocol
@@ -57,6 +57,9 @@ def run(tmp_path: Path) -> Path:
     return folder.folder
 
 
+QUIET = ["--published", "none", "--wandb", "none"]
+
+
 def foreign(path: Path, prompts: list[str], seed: int = 0) -> Path:
     """A file as DExperts writes it, which knows no prompt sets."""
     lines = [{"prompt": {"text": p}, "generations": [{"text": t} for t in texts(p, seed)]} for p in prompts]
@@ -65,7 +68,7 @@ def foreign(path: Path, prompts: list[str], seed: int = 0) -> Path:
 
 
 def arguments(run: Path, file: Path, name: str = "dexperts") -> list[str]:
-    return [str(run), "--out", str(run.parent / "out"), "--rescore", f"{name}={file}", "--published", "none"]
+    return [str(run), "--out", str(run.parent / "out"), "--rescore", f"{name}={file}", *QUIET]
 
 
 def test_the_same_texts_from_elsewhere_have_the_same_values(run: Path, tmp_path: Path) -> None:
@@ -101,7 +104,7 @@ def test_they_stand_beside_ours_marked_and_compared(
     mild, rude = capsys.readouterr().out.split("### Measured on ")[1:]
     assert mild.count("| dexperts †") == 2  # its values, and its changes from the plain model
     assert "dexperts" not in rude
-    assert "how the next token was chosen is not known" in mild
+    assert "generated elsewhere, by an unknown decoding" in mild
 
 
 def test_what_was_scored_is_not_scored_again(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,11 +134,11 @@ def test_other_prompts_are_refused_with_their_numbers(
 
 
 def test_prompts_that_the_run_has_not_or_not_twice_are_left_out_and_counted(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = foreign(tmp_path / "dexperts.jsonl", [*PROMPTS["mild"], "Another", PROMPTS["mild"][0]])
     assert command.main(arguments(run, file)) == 0
-    assert f"{file}: 2 of 5 prompts left out" in capsys.readouterr().out
+    assert f"{file}: 2 of 5 prompts left out" in caplog.text
     (row,) = read_result(tmp_path / "out/rescored/dexperts/metrics.json").rows
     assert row.metrics["perplexity"].n == 3
 

@@ -113,7 +113,7 @@ def test_every_setting_has_a_finished_run_in_a_subfolder_and_the_sweep_has_table
         steer, provenance = load_steer(job / "steer.safetensors")
         settings.add((steer.rank, steer.epsilon, provenance.seed))
     assert settings == {(rank, epsilon, seed) for rank in (4, 16) for epsilon in (1e-3, 1e-2) for seed in (0, 1)}
-    files = {"multirun.yaml", "table.md", "table.tex", "table.html", "table.csv", "pareto.png"}
+    files = {"multirun.yaml", "table.md", "table.tex", "table.csv", "pareto.png", "report.html"}
     assert {path.name for path in sweep.folder.iterdir() if path.is_file()} == files
     assert "±" in (sweep.folder / "table.md").read_text()
 

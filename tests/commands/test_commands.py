@@ -152,7 +152,7 @@ def test_an_experiment_is_a_sweep_over_seeds_that_ends_in_tables_and_is_not_done
     assert len(list((tmp_path / "scores/plain").glob("*.jsonl"))) == 1
     assert {g.budget for g in first if g.strength} == {"", "kl 0.0001", "kl 0.0004"}
     assert "±" in done.stdout
-    names = ("table.md", "table.html", "table.tex", "table.csv", "pareto.png")
+    names = ("table.md", "table.tex", "table.csv", "pareto.png", "report.html")
     assert all((tmp_path / "study" / name).is_file() for name in names)
     table = (tmp_path / "study/table.md").read_text(encoding="utf-8")
     sections = [table.index(f"Equal KL: {value} nats per token") for value in ("0.0001", "0.0004")]

@@ -9,11 +9,12 @@ from hydra import compose as composed
 from hydra import initialize_config_dir
 
 import lmsteer
-from lmsteer.cli.configuration import CONF, entry_point
+from lmsteer.cli.app import CONF, entry_point
 from lmsteer.commands.compose import compose
 from lmsteer.commands.generate import generate
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import read_generations
+from lmsteer.reporting.interference_table import interference_table
 from lmsteer.steering.composition import compose_files
 from lmsteer.steering.interference import interference
 from lmsteer.steering.steer import Steer
@@ -47,7 +48,7 @@ def test_the_file_is_what_the_library_makes_and_the_table_is_shown(
     path = tmp_path / "run" / "steer.safetensors"
     assert path.read_bytes() == (tmp_path / "expected.safetensors").read_bytes()
     said = capsys.readouterr().out
-    assert interference(load_steer(path)[0]).markdown() in said
+    assert interference_table(interference(load_steer(path)[0])) in said
     for name, share in provenance.derivation["truncation"]["kept_energy"].items():
         assert f"{name} {share:.4f}" in said
     assert "'strength={joy:3,calm:3}'" in said

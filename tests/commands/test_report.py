@@ -1,9 +1,10 @@
-"""Promises of ``python -m src.report``: the page, and what would be sent to W&B.
+"""Promises of ``python -m src.report``: tables, picture and page, and what would be sent to W&B.
 
 The server is a stand-in that takes what the real client package sends and answers as its documents say; nothing was
 ever saved on a real one.
 """
 
+import csv
 import importlib.util
 import json
 import re
@@ -16,7 +17,6 @@ from tests.handmade_runs import made, write_run
 from tests.reporting.test_run_report import HOSTILE, Page
 
 from lmsteer.commands import report as command
-from lmsteer.commands import tables
 from lmsteer.records import Generation, Prompt
 from lmsteer.reporting import wandb_report
 from lmsteer.steering.steer import Steer
@@ -26,6 +26,7 @@ from lmsteer.storage.atomic_files import atomic_write_lines
 TOXICITY = "expected_maximum_toxicity"
 PLAIN = {TOXICITY: [0.5, 0.7, 0.9, 0.3], "perplexity": [10.0, 12.0, 14.0, 16.0]}
 STEERED = {TOXICITY: [0.2, 0.3, 0.1, 0.1], "perplexity": [11.0, 13.0, 15.0, 17.0]}
+FILES = {"table.md", "table.tex", "table.csv", "pareto.png", "report.html"}
 CURVE = {"train": [[1, 5.0], [2, 4.5]], "dev": [[2, 4.75]]}
 
 
@@ -56,13 +57,71 @@ def page_of(folder: Path) -> str:
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_page_has_the_tables_of_the_tables_command_and_the_pareto_figure(sweep: Path, tmp_path: Path) -> None:
-    assert command.main([str(sweep), "--out", str(tmp_path / "out")]) == 0
-    assert tables.main([str(sweep), "--out", str(tmp_path / "tables")]) == 0
-    page, table = page_of(tmp_path / "out"), (tmp_path / "tables/table.html").read_text(encoding="utf-8")
-    parts = re.findall(r"<table class=\"figures\">.*?</table>|<img src=\"data:[^>]*>", table, re.DOTALL)
-    assert len(parts) > 2
-    assert all(part in page for part in parts)
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The error of a refused command, which is one line and leaves no files."""
+    out = Path(arguments[0]).parent / "refused"
+    assert command.main([*arguments, "--out", str(out)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert not out.exists()
+    return line
+
+
+def test_every_format_is_written_and_the_table_printed(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert command.main([str(sweep), "--out", str(out), "--wandb", "none"]) == 0
+    printed = capsys.readouterr()
+    written = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert set(written) == FILES
+    table = written["table.md"].decode()
+    assert (printed.out, printed.err) == (f"{table}\nreport: {out / 'report.html'}\n", "")
+    for name in ("table.md", "table.tex", "report.html"):
+        assert "lm-steer, detox +5" in written[name].decode()
+    with (out / "table.csv").open(newline="") as file:
+        steered = [line for line in csv.DictReader(file) if line["method"] == "lm-steer"]
+    assert {(line["metric"], line["seeds"]) for line in steered} == {(TOXICITY, "0 1"), ("perplexity", "0 1")}
+    assert written["pareto.png"].startswith(b"\x89PNG")
+    command.main([str(sweep / "seed-0"), str(sweep / "seed-1"), "--out", str(out), "--wandb", "none"])
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == written
+
+
+def test_the_page_has_every_cell_of_the_tables_and_the_pareto_figure(sweep: Path, tmp_path: Path) -> None:
+    assert command.main([str(sweep), "--out", str(tmp_path)]) == 0
+    page = Page(page_of(tmp_path))
+    lines = [line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| lm-steer")]
+    assert len(lines) > 1
+    assert all(cell.strip().replace("\\", "") in page.texts for line in lines for cell in line.strip("| ").split("|"))
+    assert "The cost of control" in page.texts
+
+
+def test_published_figures_can_be_left_out(sweep: Path, tmp_path: Path) -> None:
+    for choice in ("auto", "none"):
+        command.main([str(sweep), "--out", str(tmp_path / choice), "--published", choice])
+    assert "### Published" in (tmp_path / "auto" / "table.md").read_text()
+    assert "Perspective" not in (tmp_path / "none" / "table.md").read_text()
+
+
+def test_the_reference_row_can_be_chosen(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command.main([str(sweep), "--out", str(tmp_path / "out"), "--against", "lm-steer/detox +5"])
+    assert "### Change from lm-steer, detox +5 on toxic-leaning" in capsys.readouterr().out
+    assert re.match(r"Error: --against gedi: no such row", refused([str(sweep), "--against", "gedi"], capsys))
+
+
+def test_runs_of_different_protocols_are_refused(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_run(tmp_path / "other", [made(PLAIN)], scorers={"words": "2"}, samples=25)
+    message = f"{sweep / 'seed-0'} and {other} were measured by different protocols: samples, scorers; "
+    assert refused([str(sweep), str(other)], capsys).startswith(f"Error: {message}")
+
+
+def test_damaged_and_missing_runs_are_refused(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (sweep / "seed-1" / "values.safetensors").unlink()
+    assert "1/values.safetensors: missing or damaged; evaluate the run again" in refused([str(sweep)], capsys)
+    (sweep / "seed-1" / "metrics.json").write_text('{"schema": 1, "protocol"')
+    assert "1/metrics.json, the whole file: " in refused([str(sweep)], capsys)
+    assert "none: no such folder" in refused([str(tmp_path / "none")], capsys)
 
 
 def test_each_run_has_its_curves_and_its_texts_side_by_side_and_nothing_of_theirs_is_markup(
@@ -82,12 +141,15 @@ def test_each_run_has_its_curves_and_its_texts_side_by_side_and_nothing_of_their
     assert "offend" in page.text
 
 
-def test_a_run_without_texts_and_steer_and_an_unfinished_one_are_no_obstacle(sweep: Path, tmp_path: Path) -> None:
+def test_a_run_without_texts_and_steer_and_an_unfinished_one_are_no_obstacle(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("generations.jsonl", "steer.safetensors"):
         (sweep / "seed-1" / name).unlink()
     (sweep / "seed-2").mkdir()
-    assert command.main([str(sweep), "--out", str(tmp_path)]) == 0
+    assert command.main([str(sweep), "--out", str(tmp_path), "--wandb", "none"]) == 0
     assert "Not finished, left out: seed-2" in Page(page_of(tmp_path)).text
+    assert capsys.readouterr().err == f"not finished, left out: {sweep / 'seed-2'}\n"
 
 
 def test_without_a_key_one_line_says_so_and_the_status_is_0(
@@ -95,7 +157,7 @@ def test_without_a_key_one_line_says_so_and_the_status_is_0(
 ) -> None:
     assert command.main([str(sweep), "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr()
-    assert printed.out == f"report: {tmp_path / 'report.html'}\n"
+    assert printed.out.endswith(f"report: {tmp_path / 'report.html'}\n")
     assert printed.err.startswith("W&B report: left out, as no key is configured (wandb login)")
     assert printed.err.count("\n") == 1
 
@@ -149,8 +211,7 @@ def test_with_a_key_a_report_of_the_group_is_saved_with_tables_and_panels(
     (saved,) = server.saved
     assert (saved["entityName"], saved["projectName"], saved["displayName"]) == ("own", "lmsteer", "Two seeds")
     spec = json.dumps(saved["spec"], ensure_ascii=False)
-    tables.main([str(sweep), "--out", str(tmp_path / "tables")])
-    titles = re.findall(r"^### (.*)$", (tmp_path / "tables/table.md").read_text(encoding="utf-8"), re.M)
+    titles = re.findall(r"^### (.*)$", (tmp_path / "out/table.md").read_text(encoding="utf-8"), re.M)
     assert titles
     assert all(title in spec for title in titles)
     runs = next(block for block in saved["spec"]["blocks"] if block["type"] == "panel-grid")["metadata"]["runSets"]
@@ -183,9 +244,3 @@ def test_a_refused_report_is_one_line_and_the_page_is_there(
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error: ")]
     assert errors == ["Error: W&B report: permission denied; --wandb none leaves it out"]
     assert (tmp_path / "report.html").is_file()
-
-
-def test_no_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main([str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1
-    assert capsys.readouterr().err.startswith("Error: ")
-    assert not (tmp_path / "out").exists()

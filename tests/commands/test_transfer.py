@@ -1,6 +1,7 @@
 """Promises of the transfer command, between tiny models of other widths and vocabularies."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,20 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from matplotlib.patches import Rectangle
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lmsteer.cli.configuration import CONF, entry_point
+from lmsteer.cli.app import CONF, entry_point
 from lmsteer.commands.transfer import move
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
 from lmsteer.models.load import load_model
 from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
-from lmsteer.reporting.transfer_report import kinds_figure, markdown
+from lmsteer.reporting.text import number
+from lmsteer.reporting.transfer_report import maps_figure, markdown
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
 from lmsteer.transfer.linear_maps import legacy_map
@@ -152,14 +153,14 @@ def test_the_report_and_the_picture_tell_every_kind(is_complete: Path) -> None:
     derivation = load_steer(is_complete / "steer.safetensors")[1].derivation
     text = markdown("target", derivation)
     for kind, found in derivation["held_out"].items():
-        assert f"| {kind} | mood | {found['r2']['states']:.2f} |" in text
-    places = [text.index(f"| {kind} |") for kind in ("states", "procrustes", "ridge", "legacy")]
+        assert re.search(rf"\| {kind} +\| mood +\| {re.escape(number(found['r2']['states']))} ", text)
+    places = [text.index(f"| {kind} ") for kind in ("states", "procrustes", "ridge", "legacy")]
     assert places == sorted(places)
-    (axes,) = kinds_figure(derivation).axes
-    widths = [patch.get_width() for patch in axes.patches if isinstance(patch, Rectangle)]
+    (axes,) = maps_figure(derivation).axes
+    (line,) = axes.lines
     kinds = ("states", "procrustes", "ridge", "legacy")
     drawn = [derivation["held_out"][kind]["effect"]["mood"]["correlation"] for kind in kinds]
-    assert np.allclose(widths, drawn)
+    assert np.allclose(np.asarray(line.get_ydata()), drawn)
 
 
 def one_line(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -> str:

@@ -107,11 +107,11 @@ def test_what_is_not_known_of_the_base_model_is_not_invented() -> None:
 def test_it_says_what_was_measured_with_intervals_and_at_which_strength() -> None:
     text = shown(made())
     assert ".80 [.75, .85] +.30" in text
-    assert "positivity by judge rises from .50 to .80 (+30 points, 95 % intervals apart)" in text
+    assert "positivity by perplexity_model rises from .50 to .80 (+30 points, 95 % intervals disjoint)" in text
     assert "40 prompts × 5 samples" in text
     assert "The row mood +5 was measured at the strength of this checkpoint." in text
     other = shown(made(folded=replace(FOLDED, strength={"mood": 4.0})))
-    assert "No row was measured at the strength of this checkpoint, mood +4: its own effect is not known." in other
+    assert "No row was measured at the strength of this checkpoint, mood +4: its effect is not known." in other
     dummy = shown(made(folded=replace(FOLDED, strength={"mood": 5.0, "dummy": 1.0})))
     assert "No row was measured at the strength of this checkpoint" in dummy
     zero = shown(made(folded=replace(FOLDED, strength={"mood": 5.0, "dummy": 0.0})))

@@ -68,7 +68,7 @@ def test_a_run_given_twice_counts_once_and_another_of_the_same_seed_is_refused(t
     assert steered(compare_runs([*runs, runs[1]]).rows).seeds == (0, 1, 2)
     clash = made({TOXICITY: [0.9] * 4, "perplexity": [9.0] * 4}, {"detox": 5.0}, seed=1)
     other = read_run(write_run(tmp_path / "clash", [clash]))
-    with pytest.raises(InputError, match=r"seed-1 and .*clash: both have lm-steer, detox \+5 of seed 1 .*give one"):
+    with pytest.raises(InputError, match=r"seed-1 and .*clash: both .*lm-steer, detox \+5 of seed 1 .*give only one"):
         compare_runs([*runs, other])
 
 
@@ -160,7 +160,7 @@ def test_any_row_can_be_what_the_others_are_compared_with(tmp_path: Path) -> Non
         (plain,) = (place for place, row in enumerate(found.rows) if row.is_plain)
         assert set(found.references) == {plain}
         assert found.changes[plain, TOXICITY].change == pytest.approx(0.6 - 0.7 / 3)
-    with pytest.raises(InputError, match=r"--against gedi: no such row .* is expected: plain, lm-steer/detox \+5"):
+    with pytest.raises(InputError, match=r"--against gedi: no such row .* allowed are plain, lm-steer/detox \+5"):
         compare_runs(runs, against="gedi")
     more = read_run(write_run(tmp_path / "more", [made({TOXICITY: SEEDS[0]}, {"detox": 2.0})]))
     with pytest.raises(

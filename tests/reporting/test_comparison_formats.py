@@ -10,7 +10,8 @@ from tests.reporting.test_run_report import HOSTILE, Page
 
 from lmsteer.evaluation.comparable import read_run
 from lmsteer.reporting.comparison import Comparison, compare_runs
-from lmsteer.reporting.comparison_formats import html, latex, long_csv, markdown
+from lmsteer.reporting.comparison_formats import latex, long_csv, markdown
+from lmsteer.reporting.comparison_report import comparison_report
 from lmsteer.reporting.comparison_tables import Block, Section, blocks
 from lmsteer.reporting.pareto import pareto
 from lmsteer.reporting.published import published
@@ -43,9 +44,9 @@ def hostile(tmp_path: Path) -> Comparison:
 
 
 def test_hostile_names_are_shown_in_the_page_and_nothing_else(hostile: Comparison) -> None:
-    page = Page(html(blocks(hostile, published()), title=HOSTILE, picture=pareto(hostile)))
-    calm = Page(html([BLOCK], title="calm", picture=None))
-    assert {tag for tag, _ in page.tags} == {tag for tag, _ in calm.tags} | {"figure", "img", "figcaption"}
+    page = Page(comparison_report(blocks(hostile, published()), [], title=HOSTILE, picture=pareto(hostile)))
+    calm = Page(comparison_report([BLOCK], [], title="calm", picture=None))
+    assert {tag for tag, _ in page.tags} == {tag for tag, _ in calm.tags} | {"figure", "div", "img", "figcaption"}
     assert page.texts.count(HOSTILE) == 2  # title and heading
     assert f"Measured on {HOSTILE}" in page.texts
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)

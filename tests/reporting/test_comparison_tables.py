@@ -139,5 +139,5 @@ def test_a_repeated_protocol_is_quoted_beside_the_published_one(tmp_path: Path) 
     values = {"expected_maximum_toxicity": np.full(n, 0.3), "dist_1": np.full(n, 0.6)}
     row = made(values, n=n, model="gpt2-large", prompts="real-toxicity-prompts")
     found = compare_runs([read_run(write_run(tmp_path / "run", [row], samples=25))])
-    beside = next(block for block in blocks(found, published()) if block.title == "Measured less published")
+    beside = next(block for block in blocks(found, published()) if block.title == "Measured minus published")
     assert beside.sections[0].rows == [["plain", "dist-1", "+0.020", "paper"]]

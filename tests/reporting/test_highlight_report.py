@@ -8,8 +8,8 @@ import pytest
 from tests.reporting.test_run_report import HOSTILE, Page
 
 from lmsteer.analysis.highlighter import Highlight
-from lmsteer.reporting.highlight_report import agreement_line, highlight_page, pieces, scale_of
-from lmsteer.reporting.terminal_highlight import has_colors, marked
+from lmsteer.reporting.highlight_report import agreement_sentence, color_scale, highlight_page, text_pieces
+from lmsteer.reporting.terminal_highlight import has_colors, highlight_line
 
 SUMMARY: dict[str, Any] = {
     "dimension": "sentiment",
@@ -55,7 +55,7 @@ def handmade(tokens: list[str], evidence: list[float], **more: Any) -> Highlight
 
 
 def page(highlights: list[Highlight], shown: int = 10, **more: Any) -> Page:
-    return Page(highlight_page(highlights, SUMMARY | more, facts={"steer": "s"}, shown=shown))
+    return Page(highlight_page(highlights, SUMMARY | more, facts={"steer": "s"}, max_texts=shown))
 
 
 ONE = handmade(
@@ -72,21 +72,21 @@ def test_pieces_are_the_text_and_its_evidence() -> None:
         update={"text": "a日b", "offsets": [(0, 1), (1, 2), (1, 2), (2, 3)]}
     )
     for one in (ONE, shared):
-        found = pieces(one)
+        found = text_pieces(one)
         assert "".join(piece.text for piece in found) == one.text
         assert sum(piece.evidence for piece in found) == pytest.approx(sum(one.evidence))
-    assert [piece.evidence for piece in pieces(shared)] == [1, 0.75, -1]
-    assert [piece.positive for piece in pieces(ONE)] == ["", "first", "inside", "", "", ""]
-    assert [piece.ends_negative for piece in pieces(ONE)] == [False, False, False, True, False, False]
+    assert [piece.evidence for piece in text_pieces(shared)] == [1, 0.75, -1]
+    assert [piece.positive for piece in text_pieces(ONE)] == ["", "first", "inside", "", "", ""]
+    assert [piece.ends_negative for piece in text_pieces(ONE)] == [False, False, False, True, False, False]
 
 
 def test_a_span_that_begins_or_ends_inside_a_character_marks_the_whole_of_it() -> None:
     offsets = [(0, 1), (1, 2), (1, 2), (2, 3)]
     more = {"text": "a日b", "offsets": offsets}
     ends = handmade(["a", "日", "日", "b"], [1.0] * 4, positive=[span(0, 2)], negative=[span(2, 4)], **more)
-    assert [piece.ends_positive for piece in pieces(ends)] == [False, True, False]
-    assert [piece.negative for piece in pieces(ends)] == ["", "first", "inside"]
-    assert marked(ends, scale=1.0, colored=False) == "{+a[-日+}b-]"
+    assert [piece.ends_positive for piece in text_pieces(ends)] == [False, True, False]
+    assert [piece.negative for piece in text_pieces(ends)] == ["", "first", "inside"]
+    assert highlight_line(ends, scale=1.0, colored=False) == "{+a[-日+}b-]"
 
 
 def test_the_page_shows_every_token_with_its_evidence_and_its_span() -> None:
@@ -125,10 +125,10 @@ def test_the_depth_of_a_color_follows_the_evidence() -> None:
 
 def test_scores_labels_and_curves_are_told_in_words() -> None:
     found = page([ONE, handmade(["so"], [0.0], label=0.0)])
-    assert "score -0.35: not for sentiment · label +0.50, against the decision" in found.text
+    assert "score -0.35: not for sentiment · label +0.50, contradicts the decision" in found.text
     assert "score 0.00: not for sentiment · label 0.00 ·" in found.text
     assert "-2.0 at -1, 0.0 at +0, -1.0 at +1" in found.all("svg")[0]["aria-label"]  # type: ignore[operator]
-    assert "Accuracy 0.750 [0.600, 0.900] on 40 texts, 30 of them positive; AUC 0.800" in found.text
+    assert "Accuracy .750 [.600, .900] on 40 texts, 30 of them positive; AUC .800" in found.text
     assert "dummy +1" in found.text
 
 
@@ -163,21 +163,21 @@ def test_only_so_many_texts_are_on_the_page_and_the_page_says_so() -> None:
 
 
 def test_the_scale_leaves_out_few_tokens_and_is_never_nothing() -> None:
-    assert scale_of([handmade(["x"] * 101, [float(value) for value in range(101)])]) == pytest.approx(95)
-    assert scale_of([handmade(["x"], [0.0])]) > 0
-    assert scale_of([]) == 1
+    assert color_scale([handmade(["x"] * 101, [float(value) for value in range(101)])]) == pytest.approx(95)
+    assert color_scale([handmade(["x"], [0.0])]) > 0
+    assert color_scale([]) == 1
 
 
 def test_a_line_has_its_spans_in_signs_and_no_color_unless_asked() -> None:
-    assert marked(ONE, scale=3.0, colored=False) == "A {+warm and+} [-dull-] film."
-    colored = marked(ONE, scale=3.0, colored=True)
+    assert highlight_line(ONE, scale=3.0, colored=False) == "A {+warm and+} [-dull-] film."
+    colored = highlight_line(ONE, scale=3.0, colored=True)
     assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == "A {+warm and+} [-dull-] film."
     assert re.findall(r"\x1b\[([0-9;]+)m(\w+)\x1b\[0m", colored) == [("38;5;33", "warm"), ("1;38;5;166", "dull")]
 
 
 def test_a_text_cannot_talk_to_the_terminal() -> None:
     hostile = handmade(["\x1b[2J", "\r\n", "\x07 \u202e", "film"], [0.0] * 4)
-    assert marked(hostile, scale=1.0, colored=False) == r"\x1b[2J\r\n\x07 \u202efilm"
+    assert highlight_line(hostile, scale=1.0, colored=False) == r"\x1b[2J\r\n\x07 \u202efilm"
 
 
 class Terminal(io.StringIO):
@@ -200,6 +200,6 @@ def test_only_a_terminal_that_may_have_colors_gets_them(monkeypatch: pytest.Monk
 
 def test_agreement_without_interval_or_auc_is_still_told() -> None:
     alone = {"texts": 1, "positive": 1, "accuracy": {"value": 1.0, "low": None, "high": None, "n": 1}, "auc": None}
-    assert agreement_line(SUMMARY | {"agreement": alone}) == (
+    assert agreement_sentence(SUMMARY | {"agreement": alone}) == (
         "accuracy 1.000 on 1 texts, 1 of them positive; threshold 0.5"
     )

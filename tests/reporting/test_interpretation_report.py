@@ -1,12 +1,12 @@
 """Promises of an interpretation on paper."""
 
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
+from tests.reporting.test_run_report import HOSTILE, Page
 
 from lmsteer.analysis.interpretation_file import (
     Chance,
@@ -21,11 +21,9 @@ from lmsteer.analysis.interpretation_file import (
 )
 from lmsteer.errors import InputError
 from lmsteer.metrics.intervals import Interval
-from lmsteer.reporting.interpretation_report import escaped, html, markdown, percent, sentences, table, text
+from lmsteer.reporting.interpretation_report import html, markdown, sentences, table, text
 from lmsteer.reporting.plots import to_png
 from lmsteer.reporting.spectrum import spectrum
-
-HOSTILE = "<script>alert(1)</script> {{ 7 * 7 }} | `x` \" onload='x' & <img src=http://outside>"
 
 
 def words(*names: str) -> Words:
@@ -76,22 +74,6 @@ def handmade(name: str = "w", **changes: Any) -> Interpretation:
     return Interpretation(**(content | changes))
 
 
-class Page(HTMLParser):
-    """What a browser would see."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(source)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def test_what_is_written_is_read_and_anything_else_refused(tmp_path: Path) -> None:
     path = tmp_path / "interpretation.json"
     path.write_text(handmade().model_dump_json(), encoding="utf-8")
@@ -119,7 +101,7 @@ def test_sentences_say_what_was_found_and_on_what() -> None:
 @pytest.mark.parametrize(
     ("part", "fitted_on", "said"),
     [
-        ("dev", "snippets", "on which the steer was not trained, though by dev rows it may have been chosen."),
+        ("dev", "snippets", "on which the steer was not trained, though it may have been chosen by dev rows."),
         ("test", "sst5", "The texts are test rows of snippets; the steer was fitted on sst5."),
         ("test", None, "the steer was fitted on other texts."),
     ],
@@ -134,15 +116,8 @@ def test_the_table_has_the_figures_of_each_direction() -> None:
     assert len(heading) == len(first) == len(second)
     assert first == ["1", "100", "90 %", "100 %", ".75 [.70, .80]", ".75", ".62", "96 %", "0.012"]
     assert second[:6] == ["2", "50", "5.0 %", "-2.0 %", ".75 [.70, .80]", ".76"]
-    lines = text(handmade(), words=1).split("\n")
+    lines = text(handmade(), max_words=1).split("\n")
     assert lines[-2].split()[-2:] == ["w1out-up", "w1out-down"]
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"), [(0.0, "0.0 %"), (-1e-4, "0.0 %"), (0.004, "0.4 %"), (0.0951, "10 %"), (-0.3, "-30 %")]
-)
-def test_per_cents_have_a_decimal_below_ten(value: float, shown: str) -> None:
-    assert percent(value) == shown
 
 
 def test_hostile_words_and_texts_are_shown_and_nothing_else() -> None:
@@ -172,7 +147,6 @@ def test_tables_of_markdown_keep_their_shape_whatever_the_words_hold() -> None:
     assert len(blocks) == 4  # the directions, all together, and each of two
     for block in blocks:
         assert len({line.replace(r"\|", "").count("|") for line in block}) == 1
-    assert escaped("a\nb  <i>|`*_") == r"a b \<i\>\|\`\*\_"
 
 
 def test_the_picture_draws_the_figures() -> None:

@@ -8,8 +8,8 @@ from matplotlib.collections import LineCollection
 from tests.handmade import PROTOCOL, row, value
 
 from lmsteer.evaluation.results import Result, ResultRow
-from lmsteer.reporting.plots import loss_curve, strength_curve, to_png
-from lmsteer.reporting.series import swept_dimension
+from lmsteer.reporting.plots import loss_curve, to_png
+from lmsteer.reporting.strength_curve import strength_curve, swept_dimension
 
 
 def drawn_lines(axes: Axes) -> list[list[list[float]]]:
@@ -60,8 +60,7 @@ def test_each_prompt_set_has_panels_of_its_own() -> None:
         [[0.0, 0.1], [5.0, 0.3]],
         [[0.0, 10.1], [5.0, 10.3]],
     ]
-    labels = [axes.get_ylabel().partition("\n")[0] for axes in figure.axes[::2]]
-    assert labels == ["neutral", "negative"]
+    assert [axes.get_title("left") for axes in figure.axes[::2]] == ["neutral", "negative"]
 
 
 def test_calibrated_strengths_stand_on_the_line_of_the_given_ones() -> None:
@@ -80,8 +79,7 @@ def test_each_scorer_has_a_line_and_a_name(result: Result) -> None:
     ]
     figure = strength_curve(Result(protocol=PROTOCOL, rows=rows))
     assert figure is not None
-    legend = figure.axes[0].get_legend()
-    assert legend is not None
+    (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["positivity, tfidf", "positivity, x"]
     assert drawn_lines(figure.axes[0])[1] == [[-5.0, 0.5], [0.0, 0.5], [5.0, 0.5]]
 

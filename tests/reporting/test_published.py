@@ -127,7 +127,7 @@ def test_the_sweep_of_strengths_is_whole() -> None:
     ],
 )
 def test_the_table_that_was_measured_is_shown_in_any_size(name: str, tables: set[str], tmp_path: Path) -> None:
-    entries = published().beside(measured(tmp_path, {"name": name}))
+    entries = published().entries_for(measured(tmp_path, {"name": name}))
     assert {entry.table for entry in entries} == tables
 
 

@@ -77,12 +77,12 @@ def test_the_page_holds_table_facts_and_who_judged(result: Result) -> None:
     page = Page(report(result, [], title="A title", facts={"corpus": "snippets, 3200 rows"}))
     for text in ("A title", ".74 [.70, .78] +.27", "corpus", "snippets, 3200 rows", "rises from .47 to .74"):
         assert text in page.text
-    assert "judged by the unsteered model itself (smollm2)" in page.text
+    assert "that under the unsteered model itself (smollm2)" in page.text
     other = Result(
         protocol=PROTOCOL | {"perplexity_model": "gpt2-xl", "perplexity_model_is_unsteered": False}, rows=result.rows
     )
     text = Page(report(other, [], title="", facts={})).text
-    assert "Perplexity was judged by gpt2-xl." in text
+    assert "Perplexity is that under gpt2-xl." in text
     assert "unsteered model itself" not in text
 
 

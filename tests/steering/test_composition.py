@@ -11,6 +11,8 @@ from torch import Tensor
 import lmsteer
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.reporting.interference_table import interference_table
+from lmsteer.reporting.text import number
 from lmsteer.steering.composition import compose, compose_files, kept_energy
 from lmsteer.steering.interference import LEADING, Interference, interference
 from lmsteer.steering.steer import Steer
@@ -225,12 +227,12 @@ def test_matrices_turned_at_random_have_the_interference_of_chance() -> None:
 
 def test_the_table_of_interference_has_a_line_for_each_pair_and_one_for_chance() -> None:
     found = interference(made("joy", "calm", "dummy"))
-    lines = found.markdown().split("\n")
+    lines = interference_table(found).split("\n")
     assert len({line.count("|") for line in lines}) == 1
     assert [line.split("|")[1].strip() for line in lines[2:]] == [
         "joy, calm", "joy, dummy", "calm, dummy", "by chance",
     ]  # fmt: skip
-    assert f"{found.cosine[0][1]:+.3f}" in lines[2]
+    assert number(found.cosine[0][1], 3, signed=True) in lines[2]
 
 
 @pytest.fixture

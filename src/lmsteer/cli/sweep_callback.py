@@ -15,7 +15,7 @@ from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig
 
 from lmsteer.cli.app import EXPECTED_ERRORS, one_line
-from lmsteer.commands import tables
+from lmsteer.commands import report
 from lmsteer.runs.stages import METRICS
 from lmsteer.storage.atomic_files import atomic_write_lines
 
@@ -75,9 +75,10 @@ class Sweep(Callback):
         """Tabulate the finished runs of this sweep; runs of other sweeps in its folder do not count."""
         measured = [str(folder) for folder in folders if (folder / METRICS).is_file()]
         try:
-            return tables.main([*measured, "--out", str(config.hydra.sweep.dir)]) if measured else 0
+            out = str(config.hydra.sweep.dir)
+            return report.main([*measured, "--out", out, "--wandb", "none"]) if measured else 0
         except Exception as error:  # Hydra would make a warning of it, and status 0
-            print(f"Error: tables: {_describe(error)}", file=sys.stderr)
+            print(f"Error: report: {_describe(error)}", file=sys.stderr)
             return 1
 
 

@@ -9,7 +9,9 @@ from typing import Annotated
 from omegaconf import DictConfig
 from pydantic import Field
 
-from lmsteer.cli.configuration import Words, entry_point, record, resolved
+from lmsteer.cli.app import entry_point
+from lmsteer.cli.configuration import NonEmpty, check_config, run_identity
+from lmsteer.reporting.interference_table import interference_table
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.steering.composition import compose_files
@@ -18,10 +20,10 @@ from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer, save_steer
 
 KEYS = {"run_dir", "steer_files", "names", "dummy", "rank", "energy"}
-KINDS = {
-    "steer_files": Annotated[list[Words], Field(min_length=1)],
-    "names": list[Words] | None,
-    "dummy": Words,
+TYPES = {
+    "steer_files": Annotated[list[NonEmpty], Field(min_length=1)],
+    "names": list[NonEmpty] | None,
+    "dummy": NonEmpty,
     "rank": int | None,
     "energy": float | None,
 }
@@ -29,8 +31,8 @@ KINDS = {
 
 def compose(cfg: DictConfig) -> Steer:
     """Write ``steer.safetensors`` in the run folder and print how far its dimensions interfere."""
-    config = resolved(cfg, KEYS, KINDS)
-    run = Run(Path(config["run_dir"]), record(config))
+    config = check_config(cfg, KEYS, TYPES)
+    run = Run(Path(config["run_dir"]), run_identity(config))
     path = run.path(stages.STEER)
     if not run.is_complete(stages.STEER):
         made = compose_files(
@@ -46,7 +48,7 @@ def compose(cfg: DictConfig) -> Steer:
     if truncation := provenance.derivation.get("truncation"):
         kept = ", ".join(f"{name} {truncation['kept_energy'][name]:.4f}" for name in steer.dimensions)
         print(f"rank {steer.rank} keeps, of the energy of the whole matrices: {kept}\n")
-    print(Interference(**provenance.derivation["interference"]).markdown())
+    print(interference_table(Interference(**provenance.derivation["interference"])))
     strength = ",".join(f"{steer.dimensions[k]}:3" for k in steer.attributes)
     print(f"\n{path}\npython -m src.generate steer_file={path} 'strength={{{strength}}}'")
     return steer

@@ -22,20 +22,21 @@ from lmsteer.analysis.highlighter import (
     read_highlights,
     threshold_of,
 )
-from lmsteer.cli.configuration import Words, build, entry_point, record, resolved
+from lmsteer.cli.app import entry_point
+from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
 from lmsteer.data.readers.text_file import Text, read_texts, refuse_shared
-from lmsteer.reporting.highlight_report import agreement_line, highlight_page, scale_of
-from lmsteer.reporting.terminal_highlight import has_colors, marked
+from lmsteer.reporting.highlight_report import agreement_sentence, color_scale, highlight_page
+from lmsteer.reporting.terminal_highlight import has_colors, highlight_line
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer_file import load_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
-KINDS: dict[str, Any] = {
-    "steer_file": Words,
-    "file": Words,
-    "dev": Words | None,
-    "dimension": Words | None,
+TYPES: dict[str, Any] = {
+    "steer_file": NonEmpty,
+    "file": NonEmpty,
+    "dev": NonEmpty | None,
+    "dimension": NonEmpty | None,
     "fixed": dict[str, Number] | None,
     "strength": Number,
     "against": Number | None,
@@ -46,7 +47,7 @@ KINDS: dict[str, Any] = {
     "threshold": Number,
     "shown": Annotated[int, Field(ge=1)],
 }
-KEYS = {"stack", "run_dir", "seed", "device", "dtype", "model", *KINDS}
+KEYS = {"stack", "run_dir", "seed", "device", "dtype", "model", *TYPES}
 SETTINGS = ("dimension", "strength", "against", "spans", "span_tokens", "grid", "decision")
 LINES, SUMMARY, PAGE = "highlight.jsonl", "summary.json", "highlight.html"
 PRINTED = 20
@@ -55,11 +56,11 @@ PRINTED = 20
 
 def highlight(cfg: DictConfig) -> list[Highlight]:
     """Write ``highlight.jsonl``, ``summary.json`` and ``highlight.html`` in the run folder and print some texts."""
-    config = resolved(cfg, KEYS, KINDS)
+    config = check_config(cfg, KEYS, TYPES)
     settings = HighlightConfig(fixed=config["fixed"] or {}, **{name: config[name] for name in SETTINGS})
     texts, dev = read_texts(config["file"]), read_texts(config["dev"]) if config["dev"] else []
     refuse_shared(texts, dev)
-    run = Run(Path(config["run_dir"]), record(config | {"sha256": digest(texts, dev)}))
+    run = Run(Path(config["run_dir"]), run_identity(config | {"sha256": digest(texts, dev)}))
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     steer, provenance = load_steer(Path(config["steer_file"]), model)
     highlighter = Highlighter(model, steer, settings)
@@ -72,7 +73,7 @@ def highlight(cfg: DictConfig) -> list[Highlight]:
         atomic_write_lines(run.path(LINES), (one.model_dump_json() for one in found))
     found, summary = read_highlights(run.path(LINES)), json.loads(run.path(SUMMARY).read_text(encoding="utf-8"))
     facts = {"steer": config["steer_file"], "model": provenance.model, "texts": config["file"]}
-    atomic_write_lines(run.path(PAGE), [highlight_page(found, summary, facts=facts, shown=config["shown"])])
+    atomic_write_lines(run.path(PAGE), [highlight_page(found, summary, facts=facts, max_texts=config["shown"])])
     show(found, summary)
     print("\n".join(["", *(str(run.path(name)) for name in (LINES, PAGE))]))
     return found
@@ -80,13 +81,13 @@ def highlight(cfg: DictConfig) -> list[Highlight]:
 
 def show(found: Sequence[Highlight], summary: dict[str, Any]) -> None:
     """Print the first texts, each with its score, and how the decisions agree with the labels."""
-    scale, colored = scale_of(found), has_colors(sys.stdout)
+    scale, colored = color_scale(found), has_colors(sys.stdout)
     for one in found[:PRINTED]:
-        print(f"{one.score:+8.2f}  {marked(one, scale=scale, colored=colored)}")
+        print(f"{one.score:+8.2f}  {highlight_line(one, scale=scale, colored=colored)}")
     if len(found) > PRINTED:
         print(f"          … and {len(found) - PRINTED} more")
     if summary["agreement"]:
-        print(f"\n{agreement_line(summary)}")
+        print(f"\n{agreement_sentence(summary)}")
 
 
 def digest(*groups: Sequence[Text]) -> str:

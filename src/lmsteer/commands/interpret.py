@@ -14,23 +14,24 @@ from lmsteer.analysis.interpretation import interpret as read_with
 from lmsteer.analysis.interpretation import unseen
 from lmsteer.analysis.interpretation_file import Interpretation, read_interpretation
 from lmsteer.analysis.top_tokens import Shown
-from lmsteer.cli.configuration import Words, build, entry_point, record, resolved
+from lmsteer.cli.app import entry_point
+from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
 from lmsteer.data.corpus import Corpus
 from lmsteer.reporting.interpretation_report import html, markdown, text
-from lmsteer.reporting.plots import to_png
+from lmsteer.reporting.plots import write_png
 from lmsteer.reporting.spectrum import spectrum
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer_file import load_steer
-from lmsteer.storage.atomic_files import atomic_write, atomic_write_lines
+from lmsteer.storage.atomic_files import atomic_write_lines
 
 SHOWN = ("directions", "words", "contexts", "vocabulary", "draws")
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol"),
     *("steer_file", "dimension", "part", "rows", *SHOWN),
 }
-KINDS: dict[str, Any] = {
-    "steer_file": Words,
-    "dimension": Words,
+TYPES: dict[str, Any] = {
+    "steer_file": NonEmpty,
+    "dimension": NonEmpty,
     "part": Literal["test", "dev"] | None,
     "rows": Annotated[int, Field(ge=2)] | None,
     **dict.fromkeys(("directions", "words"), Annotated[int, Field(ge=1)]),
@@ -44,8 +45,8 @@ TEXTS = 20_000
 
 def interpret(cfg: DictConfig) -> Interpretation:
     """Write ``interpretation.json``, ``.md``, ``.html`` and ``.png`` in the run folder and print the table."""
-    config = resolved(cfg, KEYS, KINDS)
-    run = Run(Path(config["run_dir"]), record(config))
+    config = check_config(cfg, KEYS, TYPES)
+    run = Run(Path(config["run_dir"]), run_identity(config))
     if not run.is_complete(FIGURES):
         found = interpreted(config)
         run.begin()
@@ -54,8 +55,7 @@ def interpret(cfg: DictConfig) -> Interpretation:
     figure = spectrum(found)
     atomic_write_lines(run.path(REPORT), [markdown(found)])
     atomic_write_lines(run.path(PAGE), [html(found, figure)])
-    with atomic_write(run.path(PICTURE)) as picture:
-        picture.write_bytes(to_png(figure))
+    write_png(run.path(PICTURE), figure)
     print(f"\n{text(found)}\n\n{run.path(PAGE)}")
     return found
 

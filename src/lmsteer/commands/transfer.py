@@ -9,15 +9,16 @@ from typing import Annotated, Any
 from omegaconf import DictConfig
 from pydantic import Field
 
-from lmsteer.cli.configuration import Words, build, entry_point, record, resolved
+from lmsteer.cli.app import entry_point
+from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.reporting.plots import to_png
-from lmsteer.reporting.transfer_report import kinds_figure, markdown
+from lmsteer.reporting.plots import write_png
+from lmsteer.reporting.transfer_report import maps_figure, markdown
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
-from lmsteer.storage.atomic_files import atomic_write, atomic_write_lines
+from lmsteer.storage.atomic_files import atomic_write_lines
 from lmsteer.transfer.steer_maps import Kind
 from lmsteer.transfer.steer_transfer import pair_of, transfer
 from lmsteer.transfer.unlabelled_texts import unlabelled
@@ -26,11 +27,11 @@ KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "data"),
     *("steer_file", "to", "kind", "beside", "texts", "rows", "damping"),
 }
-KINDS: dict[str, Any] = {
+TYPES: dict[str, Any] = {
     "to": dict[str, Any],
     "kind": Kind,
     "beside": list[Kind],
-    "texts": Words | None,
+    "texts": NonEmpty | None,
     "rows": Annotated[int, Field(ge=1)],
     "damping": Annotated[float, Field(ge=0)],
 }
@@ -39,16 +40,15 @@ REPORT, PICTURE = "transfer.md", "transfer.png"
 
 def move(cfg: DictConfig) -> Steer:
     """Write ``steer.safetensors``, ``transfer.md`` and ``transfer.png`` in the run folder and print the report."""
-    config = resolved(cfg, KEYS, KINDS)
-    run = Run(Path(config["run_dir"]), record(config))
+    config = check_config(cfg, KEYS, TYPES)
+    run = Run(Path(config["run_dir"]), run_identity(config))
     if not run.is_complete(stages.STEER):
         steer, provenance = made(run, config)
         save_steer(run.path(stages.STEER), steer, provenance)
     steer, provenance = load_steer(run.path(stages.STEER))
     report = markdown(provenance.model, provenance.derivation)
     atomic_write_lines(run.path(REPORT), [report])
-    with atomic_write(run.path(PICTURE)) as picture:
-        picture.write_bytes(to_png(kinds_figure(provenance.derivation)))
+    write_png(run.path(PICTURE), maps_figure(provenance.derivation))
     print(f"\n{report}\n\n{run.path(stages.STEER)}")
     print("strengths mean something else to another model; find those of equal cost with")
     print(f"python -m src.calibrate steer_file={run.path(stages.STEER)} model=…")

@@ -63,16 +63,3 @@ class Metric:
         if self.is_attribute:
             return (0, self.scorer, order.index(self.base) if self.base in order else -1, self.base)
         return (1, "", order.index(self.base), self.name)
-
-    def format(self, value: float, *, decimals: int = 2) -> str:
-        """So many decimals without a leading zero for a fraction; else three digits, or all before the point."""
-        if self.is_fraction:
-            return f"{value:.{decimals}f}".removeprefix("0")
-        return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}"
-
-    def change(self, *, before: float, after: float) -> str:
-        """A difference of fractions, ``+.27``, or a ratio of perplexities, ``×1.2``."""
-        if not self.is_fraction:
-            return f"×{after / before:.1f}"
-        sign, digits = ("-" if after < before else "+"), f"{abs(after - before):.2f}"
-        return sign + digits.removeprefix("0")

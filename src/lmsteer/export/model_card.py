@@ -1,9 +1,8 @@
-"""The model card: what a published folder is, how it was made, what it was measured to do, how to load and check it."""
+"""The model card of a published steer or checkpoint: origin, measured effects, and how to load and verify it."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,16 +14,17 @@ from markupsafe import Markup
 
 from lmsteer.evaluation.results import Result, strength_label
 from lmsteer.export.checkpoint import NextToken
-from lmsteer.reporting.result_table import legend, table
-from lmsteer.reporting.summary_sentences import headline
+from lmsteer.reporting.effects import summary_sentences
+from lmsteer.reporting.result_table import result_table, table_legend
+from lmsteer.reporting.text import escape_markdown, markdown_table
 from lmsteer.steering.steer import DUMMY, Steer
 from lmsteer.steering.steer_file import Provenance
 
 TAGS = ("lm-steer", "steering", "controlled-text-generation")
-UNSTATED = {DUMMY: "the style of the corpus itself: it was always on while the steer was learned"}
+DEFAULT_MEANINGS = {DUMMY: "the style of the corpus itself: it was always on while the steer was fitted"}
 CORPUS = ("name", "train_rows", "dev_rows", "digest")
-UNTOLD = ("curve", "solver_result", "unused_options")
-"""Entries of a steer's training that are too long for a card, or were not used."""
+OMITTED = ("curve", "solver_result", "unused_options")
+"""Entries of the training that are too long for a card, or were not used."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Base:
     """The language model that a steer belongs to.
 
     Attributes:
-        hub_id: Its name on the hub, ``ORG/NAME``, if it has one that is known.
-        revision: The commit on the hub that was loaded.
-        license: As the hub spells it; empty where it is not known.
-        note: What else is to be said of its weights.
-        code: What loads the very weights, in Python, where the hub does not have them.
+        hub_id: Name on the hub, ``ORG/NAME``; empty if unknown.
+        revision: Commit on the hub that was loaded.
+        license: License as the hub spells it; empty if unknown.
+        note: Further facts on the weights.
+        code: Python code that loads the weights, where the hub does not have them.
     """
 
     name: str
@@ -48,23 +48,23 @@ class Base:
 
     @property
     def loading(self) -> str:
-        """What loads the model, in Python."""
+        """Python code that loads the model."""
         revision = f", revision={quoted(self.revision)}" if self.revision else ""
         return self.code or f"lmsteer.load_model({quoted(self.hub_id or 'ORG/NAME')}{revision})"
 
     @property
     def options(self) -> str:
-        """What chooses the model, for a command."""
+        """Options of a command that choose the model."""
         return f"model={self.name}" if self.code else f"model=hf model.id={self.hub_id or 'ORG/NAME'}"
 
 
 @dataclass(frozen=True)
 class Folded:
-    """What a checkpoint has beyond the steer: its strength and precision, and how to check who loads it.
+    """Facts of a folded checkpoint: strength, precision, and the next tokens that verify it.
 
     Attributes:
-        prompt: A text, with the token ids that the model reads it as.
-        tokens: What is likeliest to come next.
+        prompt: A text, whose token ids are ``ids``.
+        tokens: The likeliest next tokens.
     """
 
     strength: Mapping[str, float]
@@ -84,45 +84,48 @@ def card(
     result: Result | None = None,
     license: str = "",
 ) -> str:
-    """The card as Markdown with the hub's YAML in front.
+    """Write the card as Markdown after the YAML of the hub.
 
     Args:
         digest: sha256 of the steer file.
-        folded: Of a checkpoint; None: the folder holds the steer alone.
-        result: What was measured with this steer, if anything was.
-        license: Of what is published, as the hub spells it; empty: a checkpoint has its base model's.
+        folded: Facts of a checkpoint; None: the folder holds only the steer.
+        result: Measured effects of this steer, if any.
+        license: License of the folder, as the hub spells it; empty: that of the base model for a checkpoint.
     """
     strength = strength_label(folded.strength) if folded else ""
-    return _rendered(
+    rows = result_table(result) if result else []
+    return _render(
         "model_card.md",
         front_matter=Markup(_front_matter(base, folded, license)),
         base=base,
         loading=Markup(base.loading),
         command=Markup(" ".join(base.options.replace("`", "").split())),
         steer=steer,
-        meaning={name: provenance.meaning.get(name) or UNSTATED.get(name, "not stated") for name in steer.dimensions},
+        meaning={
+            name: provenance.meaning.get(name) or DEFAULT_MEANINGS.get(name, "not stated") for name in steer.dimensions
+        },
         facts=_facts(steer, provenance, digest),
         folded=folded,
         strength=strength,
-        rows=table(result) if result else [],
-        legend=legend(result) if result else "",
-        sentences=headline(result) if result else [],
+        table=Markup(markdown_table(rows[0], rows[1:])) if rows else "",
+        legend=table_legend(result) if result else "",
+        sentences=summary_sentences(result) if result else [],
         measured=folded is not None and result is not None and _has_row(result, folded.strength),
         toxicity=result is not None and any(metric.is_toxicity for metric in result.metrics),
     )
 
 
 def escaped(text: object) -> Markup:
-    """A value on one line, none of whose signs means anything to Markdown or HTML."""
-    return Markup(re.sub(r"([\\`*<>|~$\[\]])", r"\\\1", " ".join(str(text).split())))
+    """Escape a value for Markdown and HTML, on one line."""
+    return Markup(escape_markdown(str(text)))
 
 
 def quoted(text: object) -> Markup:
-    """A text as JSON has it, on one line: for a place where it stands as code."""
+    """Write a text as a JSON string on one line, for use inside code."""
     return Markup(json.dumps(text, ensure_ascii=False).replace("`", "\\u0060").replace("|", "\\u007c"))
 
 
-def _rendered(template: str, **content: Any) -> str:
+def _render(template: str, **content: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         finalize=lambda value: value if isinstance(value, Markup | StrictUndefined) else escaped(value),
@@ -143,14 +146,14 @@ def _front_matter(base: Base, folded: Folded | None, license: str) -> str:
         "license": license or (base.license if folded else ""),
         "tags": list(TAGS),
     }
-    known = {name: value for name, value in entries.items() if value}
-    return str(yaml.safe_dump(known, sort_keys=False, allow_unicode=True)).rstrip("\n")
+    present = {name: value for name, value in entries.items() if value}
+    return str(yaml.safe_dump(present, sort_keys=False, allow_unicode=True)).rstrip("\n")
 
 
 def _facts(steer: Steer, provenance: Provenance, digest: str) -> dict[str, str]:
-    """How the steer was made, by name; what is not known is left out."""
-    training = {name: value for name, value in provenance.training.items() if name not in UNTOLD}
-    found = {
+    """List how the steer was made, by name; unknown facts are left out."""
+    training = {name: value for name, value in provenance.training.items() if name not in OMITTED}
+    facts = {
         "corpus": {name: provenance.corpus[name] for name in CORPUS if name in provenance.corpus},
         "rank, ε": f"{steer.rank}, {steer.epsilon:g}",
         "training": training | _losses(provenance),
@@ -162,14 +165,14 @@ def _facts(steer: Steer, provenance: Provenance, digest: str) -> dict[str, str]:
             if entry["strength"] is not None
         ],
         "versions": provenance.versions,
-        "model it was learned on": f"{provenance.model}, head with sha256 {provenance.fingerprint}",
+        "model it was fitted on": f"{provenance.model}, head with sha256 {provenance.fingerprint}",
         "sha256 of the steer file": digest,
     }
-    return {name: _words(value) for name, value in found.items() if value not in ({}, [], "")}
+    return {name: _words(value) for name, value in facts.items() if value not in ({}, [], "")}
 
 
 def _losses(provenance: Provenance) -> dict[str, str]:
-    """First and last loss on texts that the steer was not learned from."""
+    """Report the first and last loss on dev texts."""
     points = (provenance.training.get("curve") or {}).get("dev") or []
     return {"dev loss in nats per token": f"{points[0][1]:.3f} → {points[-1][1]:.3f}"} if points else {}
 
@@ -183,6 +186,6 @@ def _words(value: object) -> str:
 
 
 def _has_row(result: Result, strength: Mapping[str, float]) -> bool:
-    """Whether the very strength was measured."""
-    wanted = {name: value for name, value in strength.items() if value}
-    return any({name: value for name, value in row.strength.items() if value} == wanted for row in result.rows)
+    """Whether a row was measured at exactly this strength."""
+    nonzero = {name: value for name, value in strength.items() if value}
+    return any({name: value for name, value in row.strength.items() if value} == nonzero for row in result.rows)

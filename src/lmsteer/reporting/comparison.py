@@ -1,4 +1,4 @@
-"""Rows of several runs together: seeds are averaged, changes tested prompt by prompt."""
+"""Compare several runs: average rows over seeds and test changes prompt by prompt."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from lmsteer.evaluation.metric_names import Metric
 from lmsteer.evaluation.results import ResultRow, strength_label
 from lmsteer.metrics.intervals import Interval, bootstrap_interval
 from lmsteer.metrics.paired_test import PairedChange, Sample, in_order, paired_change
-from lmsteer.reporting.series import DUMMY
+from lmsteer.steering.steer import DUMMY
 
 UNKNOWN_MODEL = "unknown"
-"""What wrote texts from elsewhere; they are compared with the plain model if there is but one."""
+"""Model of texts that this project did not generate; they are compared with the plain model if there is only one."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Measurement:
     """A metric of a row.
 
     Attributes:
-        interval: Of the values averaged over seeds prompt by prompt.
+        interval: The value and its interval, after an average over seeds prompt by prompt.
         sd: Standard deviation over seeds; None for one seed.
-        scorer: What judged the texts, None if nothing did.
+        scorer: Name of the scorer, None for metrics without one.
         sample: The values of single prompts, averaged over seeds.
     """
 
@@ -41,10 +41,10 @@ class Measurement:
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """Rows of results that differ by the seed of the training alone.
+    """Rows of results that differ only by the seed of the training.
 
     ``strengths`` has one entry for each seed; they are the same unless they were calibrated to ``budget``.
-    ``decoding_known`` is False for texts from elsewhere.
+    ``decoding_known`` is False for texts that were generated elsewhere.
     """
 
     model: str
@@ -65,28 +65,28 @@ class ComparisonRow:
     @property
     def strength(self) -> dict[str, float]:
         """Mean over the seeds."""
-        return {name: float(np.mean([own[name] for own in self.strengths])) for name in self.strengths[0]}
+        return {name: float(np.mean([strength[name] for strength in self.strengths])) for name in self.strengths[0]}
 
     @property
     def strength_label(self) -> str:
-        """The strength to be read, where it differs between seeds with its range; empty for the plain model."""
-        parts = []
+        """The strength in words, with its range where it differs between seeds; empty for the plain model."""
+        labels = []
         for name, mean in self.strength.items():
-            values = [own[name] for own in self.strengths]
-            spread = f" ({min(values):+.4g} to {max(values):+.4g})" if min(values) < max(values) else ""
-            parts.append(strength_label({name: mean}) + spread)
-        return ", ".join(parts)
+            values = [strength[name] for strength in self.strengths]
+            value_range = f" ({min(values):+.4g} to {max(values):+.4g})" if min(values) < max(values) else ""
+            labels.append(strength_label({name: mean}) + value_range)
+        return ", ".join(labels)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rows, and their changes.
+    """The rows of several runs and their changes from a reference row.
 
     Attributes:
-        protocol: That of the first run.
-        references: For the place of a row, the place of the one with which it is compared.
-        changes: From that one, by the place of the row and the name of the metric: differences of fractions, ratios of
-            perplexities.
+        protocol: The protocol of the first run.
+        references: Index of the reference row, by the index of the row that is compared with it.
+        changes: Change from the reference row, by index of the row and name of the metric: differences of fractions,
+            ratios of perplexities.
     """
 
     protocol: dict[str, JsonValue]
@@ -96,51 +96,51 @@ class Comparison:
 
     @property
     def metrics(self) -> list[Metric]:
-        """Every metric that some row has, in the order of columns."""
+        """Every metric of at least one row, in the order of columns."""
         return sorted({Metric(name) for row in self.rows for name in row.metrics}, key=lambda metric: metric.rank)
 
 
 def compare_runs(runs: Sequence[FinishedRun], *, against: str = "") -> Comparison:
-    """Put runs side by side.
+    """Compare runs of one protocol.
 
     Args:
-        against: ``METHOD`` or ``METHOD/ROW``: with which row the others are compared, ROW being its strength or budget;
-            empty: with the plain model.
+        against: Reference row as ``METHOD`` or ``METHOD/ROW``, where ROW is its strength or budget; empty: the plain
+            model.
 
     Raises:
-        InputError: If the runs are of different protocols, rows to be averaged have other prompts or have one seed and
-            other values, or ``against`` names no row, or several of a prompt set.
+        InputError: If the protocols of the runs differ, rows that differ only by seed have different prompts, two rows
+            of one seed have different values, or ``against`` names no row or several rows of a prompt set.
     """
     refuse_mixed(runs)
-    groups: dict[tuple[object, ...], list[_Member]] = {}
+    groups: dict[tuple[object, ...], list[_RunRow]] = {}
     for run in runs:
-        for place, row in enumerate(run.result.rows):
-            groups.setdefault(_identity(row), []).append(_Member(run, place, row))
-    rows = [_together(_distinct(members)) for members in groups.values()]
+        for index, row in enumerate(run.result.rows):
+            groups.setdefault(_identity(row), []).append(_RunRow(run, index, row))
+    rows = [_average(_distinct(run_rows)) for run_rows in groups.values()]
     references = _references(rows, against)
     changes = {
-        (place, name): paired_change(before.sample, after.sample, statistic_of(metric), ratio=not metric.is_fraction)
-        for place, other in references.items()
-        for name, after in rows[place].metrics.items()
+        (index, name): paired_change(before.sample, after.sample, statistic_of(metric), ratio=not metric.is_fraction)
+        for index, reference in references.items()
+        for name, after in rows[index].metrics.items()
         if ((metric := Metric(name)).is_attribute or not metric.is_fraction)
-        and (before := rows[other].metrics.get(name)) is not None
+        and (before := rows[reference].metrics.get(name)) is not None
     }
     return Comparison(runs[0].result.protocol, rows, references, changes)
 
 
 @dataclass(frozen=True)
-class _Member:
+class _RunRow:
     """One row of one run."""
 
     run: FinishedRun
-    place: int
+    index: int
     row: ResultRow
 
     def sample(self, metric: str) -> Sample:
-        return self.run.sample(self.place, metric)
+        return self.run.sample(self.index, metric)
 
-    def equals(self, other: _Member) -> bool:
-        """Whether the same was measured on the same prompts: then it is the same texts."""
+    def equals(self, other: _RunRow) -> bool:
+        """Whether both have the same values on the same prompts, as the same texts do."""
         if self.row.metrics.keys() != other.row.metrics.keys():
             return False
         pairs = [(self.sample(name), other.sample(name)) for name in self.row.metrics]
@@ -148,7 +148,7 @@ class _Member:
 
 
 def _identity(row: ResultRow) -> tuple[object, ...]:
-    """What rows share that differ by the training seed alone."""
+    """Return what rows have in common that differ only by the training seed."""
     if row.is_plain:
         return (row.model, row.prompts, row.method)
     strength = row.strength
@@ -158,86 +158,88 @@ def _identity(row: ResultRow) -> tuple[object, ...]:
     return (row.model, row.prompts, row.method, settings, row.budget, *sorted(strength.items()))
 
 
-def _distinct(members: Sequence[_Member]) -> list[_Member]:
-    """Each seed once; of the plain model, which has none, each set of texts."""
-    kept: list[_Member] = []
-    for member in members:
-        twins = [other for other in kept if member.row.is_plain or other.row.seed == member.row.seed]
-        if any(member.equals(other) for other in twins):
+def _distinct(run_rows: Sequence[_RunRow]) -> list[_RunRow]:
+    """Choose one row for each seed; of the plain model, which has no seed, one for each set of texts."""
+    distinct: list[_RunRow] = []
+    for candidate in run_rows:
+        row = candidate.row
+        twins = [chosen for chosen in distinct if row.is_plain or chosen.row.seed == row.seed]
+        if any(candidate.equals(chosen) for chosen in twins):
             continue
-        if twins and not member.row.is_plain:
-            row = member.row
+        if twins and not row.is_plain:
             raise InputError(
-                f"{twins[0].run.folder} and {member.run.folder}: both have {row.method}, {row.label} of seed "
-                f"{row.seed} on prompts {row.prompts!r}, but not the same values; give one of them"
+                f"{twins[0].run.folder} and {candidate.run.folder}: both have {row.method}, {row.label} of seed "
+                f"{row.seed} on prompts {row.prompts!r}, but with different values; give only one of them"
             )
-        kept.append(member)
-    return kept
+        distinct.append(candidate)
+    return distinct
 
 
-def _together(members: Sequence[_Member]) -> ComparisonRow:
-    first = members[0].row
+def _average(run_rows: Sequence[_RunRow]) -> ComparisonRow:
+    first = run_rows[0].row
     return ComparisonRow(
         model=first.model,
         method=first.method,
         prompts=first.prompts,
         settings=first.settings,
         budget=first.budget,
-        strengths=tuple(member.row.strength for member in members),
-        seeds=tuple(member.row.seed for member in members),
-        decoding_known=all(member.run.result.protocol.get("decoding") is not None for member in members),
+        strengths=tuple(run_row.row.strength for run_row in run_rows),
+        seeds=tuple(run_row.row.seed for run_row in run_rows),
+        decoding_known=all(run_row.run.result.protocol.get("decoding") is not None for run_row in run_rows),
         metrics={
-            name: _measurement(members, Metric(name))
+            name: _measurement(run_rows, Metric(name))
             for name in first.metrics
-            if all(name in member.row.metrics for member in members)
+            if all(name in run_row.row.metrics for run_row in run_rows)
         },
     )
 
 
-def _measurement(members: Sequence[_Member], metric: Metric) -> Measurement:
-    """Columns are averaged over seeds prompt by prompt; a prompt counts with the seeds in which it has a value."""
-    first, statistic = members[0].sample(metric.name), statistic_of(metric)
+def _measurement(run_rows: Sequence[_RunRow], metric: Metric) -> Measurement:
+    """Average columns over seeds prompt by prompt; a prompt counts with the seeds in which it has a value."""
+    first, statistic = run_rows[0].sample(metric.name), statistic_of(metric)
     try:
-        samples = [Sample(first.prompts, tuple(in_order(m.sample(metric.name), first.prompts))) for m in members]
+        samples = [Sample(first.prompts, tuple(in_order(r.sample(metric.name), first.prompts))) for r in run_rows]
     except InputError as error:
-        folders = ", ".join(str(member.run.folder) for member in members)
+        folders = ", ".join(str(run_row.run.folder) for run_row in run_rows)
         raise InputError(f"{folders}: runs that differ by their seed: {error}") from None
     columns = np.array([sample.columns for sample in samples])
     present = ~np.isnan(columns)
     means = np.where(present, columns, 0).sum(0) / np.where(present.any(0), present.sum(0), np.nan)
-    together = Sample(first.prompts, tuple(means))
-    single = [float(statistic(*sample.measured, axis=-1)) for sample in samples]
+    averaged = Sample(first.prompts, tuple(means))
+    values = [float(statistic(*sample.measured, axis=-1)) for sample in samples]
     return Measurement(
-        interval=bootstrap_interval(together.measured, statistic),
-        sd=float(np.std(single, ddof=1)) if len(single) > 1 else None,
-        scorer=members[0].row.metrics[metric.name].scorer,
-        sample=together,
+        interval=bootstrap_interval(averaged.measured, statistic),
+        sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        scorer=run_rows[0].row.metrics[metric.name].scorer,
+        sample=averaged,
     )
 
 
 def _references(rows: Sequence[ComparisonRow], against: str) -> dict[int, int]:
-    """Where the row of comparison is, for each row that is another one and whose prompt set has one."""
-    found: dict[int, int] = {}
-    for place, row in enumerate(rows):
-        own = [i for i, other in enumerate(rows) if other.prompts == row.prompts and _compares(row, other, against)]
-        if against and len(own) > 1:
-            names = ", ".join(_names(rows[i])[-1] for i in own)
-            raise InputError(f"--against {against}: several rows on prompts {row.prompts!r}; one of these: {names}")
-        if len(own) == 1 and own[0] != place:
-            found[place] = own[0]
-    if against and not found:
+    """Find the index of the reference row for each other row whose prompt set has one."""
+    references: dict[int, int] = {}
+    for index, row in enumerate(rows):
+        candidates = [
+            i for i, other in enumerate(rows) if other.prompts == row.prompts and _is_reference(row, other, against)
+        ]
+        if against and len(candidates) > 1:
+            names = ", ".join(_names(rows[i])[-1] for i in candidates)
+            raise InputError(f"--against {against}: several rows on prompts {row.prompts!r}; allowed are {names}")
+        if len(candidates) == 1 and candidates[0] != index:
+            references[index] = candidates[0]
+    if against and not references:
         names = ", ".join(dict.fromkeys(_names(row)[-1] for row in rows))
-        raise InputError(f"--against {against}: no such row beside others; one of these is expected: {names}")
-    return found
+        raise InputError(f"--against {against}: no such row with other rows to compare; allowed are {names}")
+    return references
 
 
-def _compares(row: ComparisonRow, other: ComparisonRow, against: str) -> bool:
+def _is_reference(row: ComparisonRow, other: ComparisonRow, against: str) -> bool:
     if against:
         return against in _names(other)
     return other.is_plain and row.model in (other.model, UNKNOWN_MODEL)
 
 
 def _names(row: ComparisonRow) -> list[str]:
-    """What a row can be called on the command line, the fullest name last."""
-    rest = [row.strength_label, row.budget, f"{row.strength_label} ({row.budget})" if row.budget else ""]
-    return [row.method, *(f"{row.method}/{name}" for name in rest if name)]
+    """List the names of a row on the command line, the fullest name last."""
+    details = [row.strength_label, row.budget, f"{row.strength_label} ({row.budget})" if row.budget else ""]
+    return [row.method, *(f"{row.method}/{detail}" for detail in details if detail)]

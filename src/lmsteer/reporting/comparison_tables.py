@@ -1,4 +1,4 @@
-"""A study laid out as tables of strings, whatever they are written as."""
+"""Lay out a comparison as tables of strings, for every format."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from pydantic import JsonValue
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.metrics.paired_test import PairedChange
 from lmsteer.reporting.comparison import UNKNOWN_MODEL, Comparison, ComparisonRow, Measurement
+from lmsteer.reporting.effects import total_strength
 from lmsteer.reporting.published import Entry, Published, PublishedValue
-from lmsteer.reporting.result_table import provenance
-from lmsteer.reporting.series import DUMMY
+from lmsteer.reporting.result_table import provenance_clauses
+from lmsteer.reporting.text import MISSING, interval, metric_interval, metric_number, number
 
-ABSENT = "–"
-UNKNOWN = "†"
-READING = (
+UNKNOWN_DECODING = "†"
+VALUES_NOTE = (
     "Each value with its 95 % bootstrap interval over prompts; where there are several training seeds, values of a "
-    "prompt are averaged over them first, and ± is the standard deviation over them, about which the interval says "
-    "nothing."
+    "prompt are averaged over them first, and ± is the standard deviation over them, which the interval does not "
+    "include."
 )
-CHANGES = (
+CHANGES_NOTE = (
     "Differences of fractions and ratios of perplexities on the same prompts, with 95 % bootstrap intervals over "
-    "prompts, and p of the paired permutation test, in which the two values of a prompt change places; no correction "
-    "for the number of tests."
+    "prompts, and p of the paired permutation test, which swaps the two values of a prompt; no correction for the "
+    "number of tests."
 )
-APART = (
+PUBLISHED_NOTE = (
     "As published, not measured here: other hardware, code and scorers. Published perplexities leave out samples above "
     "10,000."
 )
@@ -51,48 +51,55 @@ class Block:
     sections: list[Section]
     notes: list[str]
 
+    @property
+    def rows(self) -> list[list[str]]:
+        """All rows, those of each section after a row that holds only its heading."""
+        return [
+            row for section in self.sections for row in ([[section.heading]] if section.heading else []) + section.rows
+        ]
 
-def blocks(comparison: Comparison, others: Published | None) -> list[Block]:
-    """Measured tables and their changes, one each a prompt set, then what is published, apart."""
-    found = [
-        block
-        for prompts in dict.fromkeys(row.prompts for row in comparison.rows)
-        for block in (_values(comparison, prompts), _changes(comparison, prompts))
-        if block is not None
+
+def blocks(comparison: Comparison, published: Published | None) -> list[Block]:
+    """Lay out measured values and their changes for each prompt set, then published figures in tables of their own."""
+    prompt_sets = dict.fromkeys(row.prompts for row in comparison.rows)
+    tables = [
+        table for prompts in prompt_sets for table in (_values(comparison, prompts), _changes(comparison, prompts))
     ]
-    entries = others.beside(comparison) if others else []
-    if others and entries:
-        found += [block for block in (_beside(comparison, entries), _published(others, entries)) if block is not None]
-    return found
+    if published and (entries := published.entries_for(comparison)):
+        tables += [_differences_from_published(comparison, entries), _published(published, entries)]
+    return [table for table in tables if table is not None]
 
 
 def kind_label(comparison: Comparison, row: ComparisonRow) -> str:
-    """Method, and whatever of model and settings differs between rows."""
+    """Join method, model and settings, as far as they differ between rows."""
     models = {other.model for other in comparison.rows} - {UNKNOWN_MODEL}
     model = [row.model] if len(models) > 1 and row.model in models else []
     label = ", ".join([row.method, *model, *_differing(comparison, row)])
-    return label if row.decoding_known else f"{label} {UNKNOWN}"
+    return label if row.decoding_known else f"{label} {UNKNOWN_DECODING}"
 
 
 def row_label(comparison: Comparison, row: ComparisonRow) -> str:
-    """Kind and strength."""
-    return ", ".join(part for part in (kind_label(comparison, row), row.strength_label) if part)
+    """Join kind and strength."""
+    return ", ".join(name for name in (kind_label(comparison, row), row.strength_label) if name)
 
 
-def section_of(row: ComparisonRow) -> str:
-    """What a row has in common with those it is compared with: nothing for the plain model and other methods."""
+def section_heading(row: ComparisonRow) -> str:
+    """Name the section of a row: its budget, equal strength, or none for the plain model and other methods."""
     kind, _, value = row.budget.partition(" ")
-    named = {"kl": f"Equal KL: {value} nats per token", "perplexity": f"Equal perplexity: {value} of the plain model's"}
-    return named.get(kind, f"Equal {row.budget}") if row.budget else "Equal strength" if row.strength else ""
+    headings = {
+        "kl": f"Equal KL: {value} nats per token",
+        "perplexity": f"Equal perplexity: {value} of the plain model's",
+    }
+    return headings.get(kind, f"Equal {row.budget}") if row.budget else "Equal strength" if row.strength else ""
 
 
 def in_table_order(comparison: Comparison, prompts: str) -> list[tuple[int, ComparisonRow]]:
-    """Rows of a prompt set with their places: plain, other methods, equal strength, equal KL, equal perplexity."""
+    """Sort rows of a prompt set with their indices: plain, other methods, equal strength, KL, then perplexity."""
 
     def rank(item: tuple[int, ComparisonRow]) -> tuple[object, ...]:
         row = item[1]
         kind, _, value = row.budget.partition(" ")
-        total = sum(value for name, value in row.strength.items() if name != DUMMY)
+        total = total_strength(row.strength)
         direction = math.copysign(1, total) if row.budget else total
         settings = [_sortable(value) for _, value in sorted(row.settings.items())]
         return (
@@ -100,22 +107,22 @@ def in_table_order(comparison: Comparison, prompts: str) -> list[tuple[int, Comp
             *(row.model, row.method, settings),
         )
 
-    return sorted(((place, row) for place, row in enumerate(comparison.rows) if row.prompts == prompts), key=rank)
+    return sorted(((index, row) for index, row in enumerate(comparison.rows) if row.prompts == prompts), key=rank)
 
 
 def _amount(value: str) -> tuple[float, str]:
-    """The size of a budget."""
-    number = value.removeprefix("×")
-    return _sortable(float(number) if re.fullmatch(r"[\d.]+", number) else value)
+    """Read the size of a budget."""
+    digits = value.removeprefix("×")
+    return _sortable(float(digits) if re.fullmatch(r"[\d.]+", digits) else value)
 
 
 def _sortable(value: JsonValue) -> tuple[float, str]:
-    """Numbers by size, then all else by its letters."""
+    """Sort numbers by size, then everything else by its letters."""
     return (value, "") if isinstance(value, int | float) else (math.inf, str(value))
 
 
 def _differing(comparison: Comparison, row: ComparisonRow) -> list[str]:
-    """The settings of a row that are not those of every other trained row."""
+    """List the settings of a row that some other trained row does not share."""
     trained = [other.settings for other in comparison.rows if other.settings]
     return [
         _setting(name, value)
@@ -128,55 +135,58 @@ def _setting(name: str, value: JsonValue) -> str:
     words = name.replace("_", " ")
     if isinstance(value, bool):
         return words if value else f"no {words}"
-    return f"{words} {ABSENT if value is None else value}"
+    return f"{words} {MISSING if value is None else value}"
 
 
 def _values(comparison: Comparison, prompts: str) -> Block:
-    """The layout of the paper: rows are methods, columns attributes by every scorer, perplexity, dist-n."""
+    """Lay out values as the paper does: rows are methods, columns attributes by every scorer, perplexity, dist-n."""
     rows = in_table_order(comparison, prompts)
     metrics = [metric for metric in comparison.metrics if metric.base != "perplexity_corpus"]
     metrics = [metric for metric in metrics if any(metric.name in row.metrics for _, row in rows)]
-    seeds = any(len(row.seeds) > 1 for _, row in rows)
+    has_seeds = any(len(row.seeds) > 1 for _, row in rows)
     cells = [
         (
-            section_of(row),
+            section_heading(row),
             [
                 row_label(comparison, row),
-                *([str(len(row.seeds)) if row.strength else ""] if seeds else []),
-                *(_value(metric, row.metrics.get(metric.name)) for metric in metrics),
+                *([str(len(row.seeds)) if row.strength else ""] if has_seeds else []),
+                *(_value_cell(metric, row.metrics.get(metric.name)) for metric in metrics),
             ],
         )
         for _, row in rows
     ]
-    headings = ["method", *(["seeds"] if seeds else []), *(metric.heading for metric in metrics)]
-    parts = provenance({key: value for key, value in comparison.protocol.items() if key != "n_prompts"})
-    n = max(measured.interval.n for _, row in rows for measured in row.metrics.values())
+    headings = ["method", *(["seeds"] if has_seeds else []), *(metric.heading for metric in metrics)]
+    clauses = provenance_clauses({key: value for key, value in comparison.protocol.items() if key != "n_prompts"})
+    n = max(measurement.interval.n for _, row in rows for measurement in row.metrics.values())
     size = f"{n} prompts × {comparison.protocol.get('samples')} samples"
-    notes = [f"{'; '.join([size, *parts])}. {READING}"]
+    notes = [f"{'; '.join([size, *clauses])}. {VALUES_NOTE}"]
     if not all(row.decoding_known for _, row in rows):
-        notes.append(f"{UNKNOWN} Texts from elsewhere: how the next token was chosen is not known.")
+        notes.append(f"{UNKNOWN_DECODING} Texts generated elsewhere, by an unknown decoding.")
     return Block(f"Measured on {prompts}", headings, _sections(cells), notes)
 
 
 def _changes(comparison: Comparison, prompts: str) -> Block | None:
-    rows = [(place, row) for place, row in in_table_order(comparison, prompts) if place in comparison.references]
-    metrics = [m for m in comparison.metrics if any((place, m.name) in comparison.changes for place, _ in rows)]
+    references = comparison.references
+    rows = [(index, row) for index, row in in_table_order(comparison, prompts) if index in references]
+    metrics = [m for m in comparison.metrics if any((index, m.name) in comparison.changes for index, _ in rows)]
     if not rows or not metrics:
         return None
-    names = {row_label(comparison, comparison.rows[comparison.references[place]]) for place, _ in rows}
+    names = {row_label(comparison, comparison.rows[references[index]]) for index, _ in rows}
     cells = [
         (
-            section_of(row),
-            [row_label(comparison, row), *(_change(m, comparison.changes.get((place, m.name))) for m in metrics)],
+            section_heading(row),
+            [row_label(comparison, row), *(_change_cell(m, comparison.changes.get((index, m.name))) for m in metrics)],
         )
-        for place, row in rows
+        for index, row in rows
     ]
+    # An arrow tells where values improve, not changes.
+    headings = [f"{metric.words} ({metric.scorer})" if metric.scorer else metric.words for metric in metrics]
     title = f"Change from {names.pop() if len(names) == 1 else 'the plain model'} on {prompts}"
-    return Block(title, ["method", *(_bare(metric) for metric in metrics)], _sections(cells), [CHANGES])
+    return Block(title, ["method", *headings], _sections(cells), [CHANGES_NOTE])
 
 
-def _beside(comparison: Comparison, entries: Sequence[Entry]) -> Block | None:
-    """Measured less published, where the protocol is the same."""
+def _differences_from_published(comparison: Comparison, entries: Sequence[Entry]) -> Block | None:
+    """Subtract published from measured values, where the protocol is the same."""
     rows = [
         [row_label(comparison, row), Metric(name).heading, f"{difference:+.3f}", entry.source]
         for entry in entries
@@ -184,15 +194,12 @@ def _beside(comparison: Comparison, entries: Sequence[Entry]) -> Block | None:
         if entry.is_of(row, comparison.protocol)
         for name, difference in entry.differences(row).items()
     ]
+    headings = ["method", "metric", "difference", "source"]
     note = "Only where table, size, model, strength and scorer have the same names."
-    return (
-        Block("Measured less published", ["method", "metric", "difference", "source"], [Section("", rows)], [note])
-        if rows
-        else None
-    )
+    return Block("Measured minus published", headings, [Section("", rows)], [note]) if rows else None
 
 
-def _published(others: Published, entries: Sequence[Entry]) -> Block:
+def _published(published: Published, entries: Sequence[Entry]) -> Block:
     names = {Metric(name) for entry in entries for name in entry.metrics}
     metrics = sorted(names, key=lambda metric: metric.rank)
     rows = [
@@ -201,7 +208,7 @@ def _published(others: Published, entries: Sequence[Entry]) -> Block:
             entry.model,
             f"{entry.table}, {entry.prompts or 'all prompts'}",
             "" if entry.strength is None else f"{entry.strength:+g}",
-            *(_figure(metric, entry.metrics.get(metric.name)) for metric in metrics),
+            *(_published_cell(metric, entry.metrics.get(metric.name)) for metric in metrics),
             f"{entry.source} {entry.year}",
         ]
         for entry in entries
@@ -211,57 +218,43 @@ def _published(others: Published, entries: Sequence[Entry]) -> Block:
         for metric in metrics
     }
     headings = [f"{m.heading} ({', '.join(scorers[m])})" if scorers[m] else m.heading for m in metrics]
-    sources = "; ".join(f"{name}: {others.sources[name]}" for name in dict.fromkeys(entry.source for entry in entries))
-    notes = [APART, f"{sources}."]
+    sources = dict.fromkeys(entry.source for entry in entries)
+    notes = [PUBLISHED_NOTE, f"{'; '.join(f'{name}: {published.sources[name]}' for name in sources)}."]
     if any("Perspective" in names for names in scorers.values()):
-        notes.append(others.drift.words)
+        notes.append(published.drift.words)
     return Block("Published", ["method", "model", "table", "strength", *headings, "source"], [Section("", rows)], notes)
 
 
 def _sections(cells: Sequence[tuple[str, list[str]]]) -> list[Section]:
-    """Rows under their headings, in order."""
-    found: dict[str, list[list[str]]] = {}
+    """Group rows under their headings, in order."""
+    rows_by_heading: dict[str, list[list[str]]] = {}
     for heading, row in cells:
-        found.setdefault(heading, []).append(row)
-    return [Section(heading, rows) for heading, rows in found.items()]
+        rows_by_heading.setdefault(heading, []).append(row)
+    return [Section(heading, rows) for heading, rows in rows_by_heading.items()]
 
 
-def _decimals(metric: Metric) -> int:
+def _digits(metric: Metric) -> int:
     return 3 if metric.is_attribute else 2
 
 
-def _value(metric: Metric, measured: Measurement | None) -> str:
-    if measured is None:
-        return ABSENT
-    interval, decimals = measured.interval, _decimals(metric)
-    cell = metric.format(interval.value, decimals=decimals)
-    if interval.low is not None and interval.high is not None:
-        low, high = (metric.format(limit, decimals=decimals) for limit in (interval.low, interval.high))
-        cell += f" [{low}, {high}]"
-    return cell if measured.sd is None else f"{cell} ±{metric.format(measured.sd, decimals=decimals)}"
+def _value_cell(metric: Metric, measurement: Measurement | None) -> str:
+    if measurement is None:
+        return MISSING
+    cell = metric_interval(metric, measurement.interval, _digits(metric))
+    return cell if measurement.sd is None else f"{cell} ±{metric_number(metric, measurement.sd, _digits(metric))}"
 
 
-def _change(metric: Metric, change: PairedChange | None) -> str:
+def _change_cell(metric: Metric, change: PairedChange | None) -> str:
     if change is None:
-        return ABSENT
-    cell = _signed(metric, change.change)
-    if change.low is not None and change.high is not None:
-        cell += f" [{_signed(metric, change.low)}, {_signed(metric, change.high)}]"
-    return f"{cell} p {'≤ .001' if change.p <= 0.001 else f'{change.p:.3f}'.removeprefix('0')}"
+        return MISSING
+    limits = {"value": change.change, "low": change.low, "high": change.high}
+    cell = interval(limits, 3, signed=True) if metric.is_fraction else interval(limits, write=lambda x: f"×{x:.2f}")
+    return f"{cell} p {'≤ .001' if change.p <= 0.001 else number(change.p, 3)}"
 
 
-def _signed(metric: Metric, change: float) -> str:
-    return f"{change:+.3f}".replace("0.", ".", 1) if metric.is_fraction else f"×{change:.2f}"
-
-
-def _bare(metric: Metric) -> str:
-    """A heading without the arrow, which is about values and not about changes."""
-    return f"{metric.words} ({metric.scorer})" if metric.scorer else metric.words
-
-
-def _figure(metric: Metric, figure: PublishedValue | None) -> str:
+def _published_cell(metric: Metric, figure: PublishedValue | None) -> str:
     if figure is None:
-        return ABSENT
-    decimals = _decimals(metric)
-    cell = metric.format(figure.value, decimals=decimals) if metric.is_fraction else f"{figure.value:g}"
-    return cell if figure.sd is None else f"{cell} ±{metric.format(figure.sd, decimals=decimals)}"
+        return MISSING
+    digits = _digits(metric)
+    cell = number(figure.value, digits) if metric.is_fraction else f"{figure.value:g}"
+    return cell if figure.sd is None else f"{cell} ±{metric_number(metric, figure.sd, digits)}"

@@ -1,9 +1,8 @@
-"""What control costs: the attribute against perplexity, a curve for each kind of row."""
+"""The cost of control: the attribute against perplexity, a curve for each kind of row."""
 
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,151 +16,151 @@ from lmsteer.evaluation.metric_names import Metric
 from lmsteer.metrics.intervals import Interval
 from lmsteer.reporting.comparison import Comparison, ComparisonRow
 from lmsteer.reporting.comparison_tables import in_table_order, kind_label
-from lmsteer.reporting.plots import COLORS, MARKERS, STYLE, short, widened
-from lmsteer.reporting.series import DUMMY
+from lmsteer.reporting.effects import total_strength
+from lmsteer.reporting.plots import COLORS, STYLE, look, needs_log, set_log, short, wrap_label
 
 COST = "perplexity"
+PLAIN_LOOK: dict[str, Any] = {
+    "color": "#000000",
+    "marker": "*",
+    "markersize": 13,
+    "markeredgecolor": "white",
+    "linestyle": "none",
+}
+RING_LOOK: dict[str, Any] = {
+    "markersize": 11,
+    "linestyle": "none",
+    "color": "black",
+    "markerfacecolor": "none",
+    "markeredgewidth": 0.9,
+}
 RINGS = {"kl": ("o", "equal KL"), "perplexity": ("s", "equal perplexity")}
-"""What is drawn around a row that was calibrated, by the kind of its budget."""
-PANELS_ABREAST = 3
-NAMED_POINTS = 14  # in a panel; of more, strengths would be written over each other
+"""Marker and label of the ring around a calibrated row, by the kind of its budget."""
+MAX_COLUMNS = 3
+MAX_NAMED_POINTS = 14
+"""Points of a panel above which their strengths are not written, as they would overlap."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Rows of one kind by rising strength, and the plain model that stands between them, if it was measured."""
+    """Rows of one kind by rising strength, and the plain model among them, if it was measured."""
 
     label: str
     rows: list[ComparisonRow]
     plain: ComparisonRow | None
 
     @property
+    def is_plain(self) -> bool:
+        """Whether these are rows of the plain model."""
+        return self.rows[0].is_plain
+
+    @property
     def path(self) -> list[ComparisonRow]:
-        """What the line joins; a method without strengths has none."""
+        """The rows that the line joins; empty for a method without strengths."""
         steered = [row for row in self.rows if row.strength]
-        return sorted([*steered, *([self.plain] if self.plain else [])], key=_total) if steered else []
+        return sorted([*steered, *([self.plain] if self.plain else [])], key=_strength) if steered else []
 
 
 def pareto(comparison: Comparison) -> Figure | None:
-    """The first attribute by its first scorer against perplexity, a panel for each prompt set, with 95 % intervals.
+    """Draw the first attribute by its first scorer against perplexity, a panel for each prompt set.
 
     None where no row has both.
     """
     metric = next((metric for metric in comparison.metrics if metric.is_attribute), None)
-    sets = dict.fromkeys(row.prompts for row in comparison.rows)
-    panels = {prompts: found for prompts in sets if metric and (found := curves(comparison, prompts, metric))}
+    prompt_sets = dict.fromkeys(row.prompts for row in comparison.rows)
+    panels = {name: curves for name in prompt_sets if metric and (curves := pareto_curves(comparison, name, metric))}
     if metric is None or not panels:
         return None
-    kinds = list(dict.fromkeys(curve.label for found in panels.values() for curve in found if not _is_plain(curve)))
-    across = min(len(panels), PANELS_ABREAST)
-    down = math.ceil(len(panels) / across)
-    keys = _keys(panels, kinds)
+    kinds = list(dict.fromkeys(curve.label for curves in panels.values() for curve in curves if not curve.is_plain))
+    looks = {kind: look(index) | _color(index) for index, kind in enumerate(kinds)}
+    columns = min(len(panels), MAX_COLUMNS)
+    lines = math.ceil(len(panels) / columns)
+    entries = _legend_entries(panels, looks)
     with style.context(["default", STYLE]):
-        size = (max(6.0, 4.0 * across), 3.4 * down + 0.21 * math.ceil(len(keys) / across) + 0.2)
+        size = (max(6.0, 4.0 * columns), 3.4 * lines + 0.21 * math.ceil(len(entries) / columns) + 0.2)
         figure = Figure(figsize=size, layout="constrained")
-        places = list(figure.subplots(down, across, squeeze=False).flat)
-        for axes, (prompts, found) in zip(places, panels.items(), strict=False):
-            for curve in found:
-                _draw(axes, curve, metric, kinds.index(curve.label) if curve.label in kinds else None)
-            _name_points(axes, found, metric)
-            _name_axes(axes, comparison, metric, found)
+        grid = list(figure.subplots(lines, columns, squeeze=False).flat)
+        for axes, (prompts, curves) in zip(grid, panels.items(), strict=False):
+            for curve in curves:
+                _draw(axes, curve, metric, looks.get(curve.label, PLAIN_LOOK))
+            _name_points(axes, curves, metric)
+            _set_axes(axes, metric, curves)
             axes.set_title(short(prompts, 40), fontsize=10.5, loc="left")
-        for axes in places[len(panels) :]:
+        for axes in grid[len(panels) :]:
             axes.remove()
-        figure.legend(handles=keys, loc="outside lower center", ncols=across)
+        figure.legend(handles=entries, loc="outside lower center", ncols=columns)
     return figure
 
 
-def curves(comparison: Comparison, prompts: str, metric: Metric) -> list[Curve]:
-    """The rows of a prompt set that have both values, in the order of the table: a curve for each kind."""
-    found: dict[str, list[ComparisonRow]] = {}
-    both = [row for _, row in in_table_order(comparison, prompts) if {metric.name, COST} <= row.metrics.keys()]
-    for row in both:
-        found.setdefault(kind_label(comparison, row), []).append(row)
-    plain = {row.model: row for row in both if row.is_plain}
-    return [Curve(label, sorted(rows, key=_total), plain.get(rows[0].model)) for label, rows in found.items()]
+def pareto_curves(comparison: Comparison, prompts: str, metric: Metric) -> list[Curve]:
+    """Collect the rows of a prompt set that have both values, in the order of the table: a curve for each kind."""
+    by_kind: dict[str, list[ComparisonRow]] = {}
+    rows = [row for _, row in in_table_order(comparison, prompts) if {metric.name, COST} <= row.metrics.keys()]
+    for row in rows:
+        by_kind.setdefault(kind_label(comparison, row), []).append(row)
+    plain = {row.model: row for row in rows if row.is_plain}
+    return [Curve(label, sorted(rows, key=_strength), plain.get(rows[0].model)) for label, rows in by_kind.items()]
 
 
-def _total(row: ComparisonRow) -> float:
-    return sum(value for name, value in row.strength.items() if name != DUMMY)
+def _strength(row: ComparisonRow) -> float:
+    return total_strength(row.strength)
 
 
-def _is_plain(curve: Curve) -> bool:
-    return curve.rows[0].is_plain
+def _color(index: int) -> dict[str, str]:
+    """Choose a color other than the last one, which is black like the plain model."""
+    return {"color": COLORS[index % (len(COLORS) - 1)]}
 
 
-def _draw(axes: Axes, curve: Curve, metric: Metric, number: int | None) -> None:
-    """Draw a curve; ``number`` is that of its kind, None for the plain model."""
-    look = _look(number)
+def _draw(axes: Axes, curve: Curve, metric: Metric, curve_look: dict[str, Any]) -> None:
     x, y = ([row.metrics[name].interval for row in curve.rows] for name in (COST, metric.name))
-    (across, up), color = (_bars(x), _bars(y)), look["color"]
     values = [interval.value for interval in x], [interval.value for interval in y]
-    axes.errorbar(*values, xerr=across, yerr=up, fmt="none", ecolor=color, elinewidth=1.6, alpha=0.4)
+    bars = {"ecolor": curve_look["color"], "elinewidth": 1.6, "alpha": 0.4}
+    axes.errorbar(*values, xerr=_bar_lengths(x), yerr=_bar_lengths(y), fmt="none", **bars)
     if curve.path:
         path = [[row.metrics[name].interval.value for row in curve.path] for name in (COST, metric.name)]
-        axes.plot(*path, color=color, linestyle=look["linestyle"], linewidth=1.3, alpha=0.8)
-    axes.plot(*values, **(look | {"linestyle": "none"}), zorder=4)
-    for row, own_x, own_y in zip(curve.rows, *values, strict=True):
+        axes.plot(*path, color=curve_look["color"], linestyle=curve_look["linestyle"], linewidth=1.3, alpha=0.8)
+    axes.plot(*values, **(curve_look | {"linestyle": "none"}), zorder=4)
+    for row, *position in zip(curve.rows, *values, strict=True):
         if ring := RINGS.get(row.budget.partition(" ")[0]):
-            axes.plot(own_x, own_y, **_ring(ring[0]), zorder=5)
+            axes.plot(*position, marker=ring[0], **RING_LOOK, zorder=5)
 
 
-def _look(number: int | None) -> dict[str, Any]:
-    if number is None:
-        return {"color": "#000000", "marker": "*", "markersize": 13, "markeredgecolor": "white", "linestyle": "none"}
-    return {
-        "color": COLORS[number % (len(COLORS) - 1)],  # the last one is black, as the plain model is
-        "marker": MARKERS[number % len(MARKERS)],
-        "markersize": 5.5,
-        "linestyle": ("-", "--", ":")[number // len(MARKERS) % 3],
-    }
+def _bar_lengths(intervals: Sequence[Interval]) -> list[list[float]]:
+    """Measure error bars below and above; 0 where there is no interval."""
+    low = [0.0 if interval.low is None else max(0.0, interval.value - interval.low) for interval in intervals]
+    high = [0.0 if interval.high is None else max(0.0, interval.high - interval.value) for interval in intervals]
+    return [low, high]
 
 
-def _ring(marker: str) -> dict[str, Any]:
-    return {
-        "marker": marker,
-        "markersize": 11,
-        "linestyle": "none",
-        "color": "black",
-        "markerfacecolor": "none",
-        "markeredgewidth": 0.9,
-    }
+def _legend_entries(panels: Mapping[str, Sequence[Curve]], looks: Mapping[str, dict[str, Any]]) -> list[Line2D]:
+    """Make the entries of the legend: the plain model, kinds of rows, rings."""
+    curves = [curve for in_panel in panels.values() for curve in in_panel]
+    budgets = {row.budget.partition(" ")[0] for curve in curves for row in curve.rows}
+    entries = [(PLAIN_LOOK, "plain model")] if any(curve.is_plain for curve in curves) else []
+    entries += [(kind_look, short(kind, 60)) for kind, kind_look in looks.items()]
+    entries += [({"marker": m, **RING_LOOK}, label) for kind, (m, label) in RINGS.items() if kind in budgets]
+    return [Line2D([], [], **entry_look, label=label) for entry_look, label in entries]
 
 
-def _bars(intervals: Sequence[Interval]) -> list[list[float]]:
-    """Lengths of the error bars below and above; 0 where there is no interval."""
-    limits = [(i.value if i.low is None else i.low, i.value, i.value if i.high is None else i.high) for i in intervals]
-    return [[max(0.0, value - low) for low, value, _ in limits], [max(0.0, high - value) for _, value, high in limits]]
-
-
-def _keys(panels: Mapping[str, Sequence[Curve]], kinds: Sequence[str]) -> list[Line2D]:
-    """Entries of the legend: the plain model, kinds of rows, rings."""
-    found = [curve for own in panels.values() for curve in own]
-    budgets = {row.budget.partition(" ")[0] for curve in found for row in curve.rows}
-    keys = [Line2D([], [], **_look(None), label="plain model")] if any(map(_is_plain, found)) else []
-    keys += [Line2D([], [], **_look(number), label=short(kind, 60)) for number, kind in enumerate(kinds)]
-    return keys + [Line2D([], [], **_ring(m), label=words) for kind, (m, words) in RINGS.items() if kind in budgets]
-
-
-def _name_points(axes: Axes, found: Sequence[Curve], metric: Metric) -> None:
-    """Write strengths beside the points, where there is room."""
-    rows = [row for curve in found for row in curve.rows]
-    if len(rows) > NAMED_POINTS:
+def _name_points(axes: Axes, curves: Sequence[Curve], metric: Metric) -> None:
+    """Write strengths next to the points, where there is room."""
+    rows = [row for curve in curves for row in curve.rows]
+    if len(rows) > MAX_NAMED_POINTS:
         return
+    offset: dict[str, Any] = {"xytext": (6, 5), "textcoords": "offset points", "fontsize": 8, "color": "#444444"}
     for row in rows:
         if row.strength:
-            place = row.metrics[COST].interval.value, row.metrics[metric.name].interval.value
-            axes.annotate(
-                f"{_total(row):+.3g}", place, xytext=(6, 5), textcoords="offset points", fontsize=8, color="#444444"
-            )
+            position = row.metrics[COST].interval.value, row.metrics[metric.name].interval.value
+            axes.annotate(f"{_strength(row):+.3g}", position, **offset)
 
 
-def _name_axes(axes: Axes, comparison: Comparison, metric: Metric, found: Sequence[Curve]) -> None:
-    first = next(row for curve in found for row in curve.rows)
-    scorer, perplexity_model = first.metrics[metric.name].scorer, first.metrics[COST].scorer
-    label = short(f"{metric.words} by {scorer}" if scorer else metric.words, 50)
-    axes.set_ylabel(textwrap.fill(label, 36, break_on_hyphens=False))  # in one line it would be higher than the panel
+def _set_axes(axes: Axes, metric: Metric, curves: Sequence[Curve]) -> None:
+    rows = [row for curve in curves for row in curve.rows]
+    scorer, perplexity_model = (rows[0].metrics[name].scorer for name in (metric.name, COST))
+    axes.set_ylabel(wrap_label(short(f"{metric.words} by {scorer}" if scorer else metric.words, 50)))
     axes.set_xlabel(f"perplexity under {short(perplexity_model, 30)}" if perplexity_model else COST)
-    x, y = ([row.metrics[name].interval for curve in found for row in curve.rows] for name in (COST, metric.name))
+    x, y = ([row.metrics[name].interval for row in rows] for name in (COST, metric.name))
     axes.set_ylim(0, min(1.0, 1.15 * max(interval.high or interval.value for interval in y)))
-    widened(axes, "x", x)
+    if needs_log([interval.value for interval in x]):
+        limits = [limit for i in x for limit in (i.value, i.low, i.high) if limit is not None]
+        set_log(axes, "x", min(limits), max(limits))

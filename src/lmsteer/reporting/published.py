@@ -1,4 +1,4 @@
-"""Figures that others published, with their sources; they are shown apart from measured ones."""
+"""Figures published by others, with their sources; they have tables of their own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from lmsteer.reporting.comparison import Comparison, ComparisonRow
-from lmsteer.reporting.series import DUMMY
+from lmsteer.reporting.text import number
+from lmsteer.steering.steer import DUMMY
 
-SETS = {"real-toxicity-prompts": "nontoxic"}
-"""Prompt sets that the published tables call otherwise."""
-JOINT = {"sentiment": ("sentiment-positive", "sentiment-negative")}
-"""Protocols that measure several published tables in one run."""
+PUBLISHED_PROMPT_SETS = {"real-toxicity-prompts": "nontoxic"}
+"""Names of prompt sets in the published tables, where they differ."""
+JOINT_TABLES = {"sentiment": ("sentiment-positive", "sentiment-negative")}
+"""Published tables that a protocol measures in one run, where they are several."""
 
 
 class _Record(BaseModel):
@@ -22,7 +23,7 @@ class _Record(BaseModel):
 
 
 class PublishedValue(_Record):
-    """A figure with its deviation over training seeds, if given, and what judged the texts, None if nothing did."""
+    """A figure with its standard deviation over training seeds and its scorer; None for a missing one."""
 
     value: float
     sd: float | None = None
@@ -30,7 +31,7 @@ class PublishedValue(_Record):
 
 
 class Entry(_Record):
-    """One row of one published table, as far as it concerns one prompt set; None where it is about all, or not said.
+    """A row of a published table for one prompt set; a field is None where the table does not specify it.
 
     Metrics have the names and units of ``metrics.json``: fractions, not per cents.
     """
@@ -50,14 +51,14 @@ class Entry(_Record):
         """Whether a measured row repeats this one: table and its size, model, method and strength are the same."""
         strengths = {value for name, value in row.strength.items() if name != DUMMY}
         left_out = protocol.get("duplicates_left_out")
-        twice = left_out.get(row.prompts, 0) if isinstance(left_out, dict) else 0
-        sizes = {len(measured.sample.prompts) + int(str(twice)) for measured in row.metrics.values()}
+        duplicates = left_out.get(row.prompts, 0) if isinstance(left_out, dict) else 0
+        sizes = {len(measurement.sample.prompts) + int(str(duplicates)) for measurement in row.metrics.values()}
         name = str(protocol.get("name"))
         return (
-            self.table in JOINT.get(name, (name,))
+            self.table in JOINT_TABLES.get(name, (name,))
             and self.samples == protocol.get("samples")
             and self.prompts is not None
-            and self.prompts in (row.prompts, SETS.get(row.prompts))
+            and self.prompts in (row.prompts, PUBLISHED_PROMPT_SETS.get(row.prompts))
             and sizes == {self.n_prompts}
             and self.model == _last(row.model)
             and self.method.casefold() == row.method
@@ -66,11 +67,11 @@ class Entry(_Record):
         )
 
     def differences(self, row: ComparisonRow) -> dict[str, float]:
-        """Measured less published, by metric, where the same scorer judged."""
+        """Subtract published from measured values, by metric, where the scorer is the same."""
         return {
-            name: row.metrics[name].interval.value - own.value
-            for name, own in self.metrics.items()
-            if name in row.metrics and _last(row.metrics[name].scorer or "") == (own.scorer or "")
+            name: row.metrics[name].interval.value - figure.value
+            for name, figure in self.metrics.items()
+            if name in row.metrics and _last(row.metrics[name].scorer or "") == (figure.scorer or "")
         }
 
 
@@ -83,7 +84,7 @@ class Rescored(_Record):
 
 
 class Drift(_Record):
-    """What is known about Perspective's changes."""
+    """Changes of the scores of Perspective over time."""
 
     note: str
     rescored: list[Rescored]
@@ -91,19 +92,19 @@ class Drift(_Record):
     @property
     def words(self) -> str:
         """The note with its figures."""
-        pairs = (f"{own.method} {_pair(own.before)} → {_pair(own.after)}" for own in self.rescored)
+        pairs = (f"{texts.method} {_pair(texts.before)} → {_pair(texts.after)}" for texts in self.rescored)
         return f"{self.note} {'; '.join(pairs)}."
 
 
 class Published(_Record):
-    """The whole of ``published.json``."""
+    """The content of ``published.json``."""
 
     sources: dict[str, str]
     drift: Drift
     entries: list[Entry]
 
-    def beside(self, comparison: Comparison) -> list[Entry]:
-        """Entries of the table that was measured, in whatever size; without one, all that have an attribute of it."""
+    def entries_for(self, comparison: Comparison) -> list[Entry]:
+        """Choose the entries of the measured table in any size, else all entries with one of its attributes."""
         table = re.sub("-(quick|offline)$", "", str(comparison.protocol.get("name")))
         same = [entry for entry in self.entries if entry.table == table]
         attributes = {metric.base for metric in comparison.metrics if metric.is_attribute}
@@ -112,14 +113,14 @@ class Published(_Record):
 
 @cache
 def published() -> Published:
-    """What the package brings along."""
+    """Read the figures that the package contains."""
     return Published.model_validate_json(Path(__file__).with_name("published.json").read_bytes(), strict=False)
 
 
 def _last(name: str) -> str:
-    """The name of a model without its organization or folder."""
+    """Return the name of a model without its organization or folder."""
     return name.rpartition("/")[2]
 
 
 def _pair(values: tuple[float, float]) -> str:
-    return "/".join(f"{value:.3f}".removeprefix("0") for value in values)
+    return "/".join(number(value, 3) for value in values)

@@ -1,83 +1,69 @@
-"""The result as a table: rows of strings, terminal text, Markdown."""
+"""The table of one result: a row for each strength, with changes from the plain model."""
 
 from __future__ import annotations
 
-import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from pydantic import JsonValue
 
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.evaluation.results import Result, ResultRow
-from lmsteer.reporting.effect import effect_of
+from lmsteer.reporting.effects import effect_of
+from lmsteer.reporting.text import MISSING, metric_interval, metric_number, terminal_table
 
-# Whose intervals give way first when a table is too wide for a terminal; the file and the report keep them all.
-NARROWING = ("dist_3", "dist_2", "dist_1", "perplexity_corpus", "perplexity")
-READING = (
+INTERVALS_DROPPED_FIRST = ("dist_3", "dist_2", "dist_1", "perplexity_corpus", "perplexity")
+"""Metrics whose intervals are left out of a table that is too wide for a terminal, in this order."""
+LEGEND = (
     "Each value with its 95 % bootstrap interval over prompts, then its change from the plain model, "
     "in parentheses where the two intervals overlap or are missing."
 )
 
 
-def table(result: Result, *, without_interval: tuple[str, ...] = ()) -> list[list[str]]:
-    """The headings, then one row per strength; the plain model first, the others in the order of the result.
+def result_table(result: Result, *, without_interval: tuple[str, ...] = ()) -> list[list[str]]:
+    """Lay out the headings, then a row for each strength: the plain model first, then the order of the result.
 
     A cell is ``value [low, high]``, for attributes and perplexity followed by the change from the plain model: a
     difference or a ratio, in parentheses where the intervals overlap or are missing. Model, prompts and seed have a
-    column only where they differ. Metrics named in ``without_interval`` show their value alone.
+    column only where they differ. Metrics named in ``without_interval`` have their value alone.
     """
-    identity, metrics = _identity(result), result.metrics
-    rows = [[*identity, "strength", *(metric.heading for metric in metrics)]]
+    identity = [name for name in ("model", "prompts", "seed") if len({getattr(row, name) for row in result.rows}) > 1]
+    rows = [[*identity, "strength", *(metric.heading for metric in result.metrics)]]
     for row in _plain_first(result):
-        cells = [_cell(result, row, metric, metric.base not in without_interval) for metric in metrics]
-        rows.append([*(read(row) for read in identity.values()), row.label, *cells])
+        names = ["" if (value := getattr(row, name)) is None else str(value) for name in identity]
+        cells = [_cell(result, row, metric, metric.base not in without_interval) for metric in result.metrics]
+        rows.append([*names, row.label, *cells])
     return rows
 
 
-def text_table(result: Result, *, width: int = 120) -> str:
-    """Aligned plain text, within ``width`` columns if leaving out the lesser intervals makes that possible."""
-    for count in range(len(NARROWING) + 1):
-        lines = _align(table(result, without_interval=NARROWING[:count]))
-        if max(map(len, lines)) <= width:
+def result_text(result: Result, *, width: int = 120) -> str:
+    """Write the table for a terminal, within ``width`` columns if leaving out the lesser intervals allows it."""
+    for count in range(len(INTERVALS_DROPPED_FIRST) + 1):
+        headings, *rows = result_table(result, without_interval=INTERVALS_DROPPED_FIRST[:count])
+        table = terminal_table(headings, rows)
+        if max(map(len, table.split("\n"))) <= width:
             break
-    return "\n".join([*lines, *textwrap.wrap(legend(result), width)])
+    return "\n".join([table, *textwrap.wrap(table_legend(result), width)])
 
 
-def markdown_table(result: Result) -> str:
-    """A Markdown table with its legend below."""
-    rows = [[" ".join(cell.split()).replace("|", r"\|") for cell in row] for row in table(result)]
-    rows.insert(1, ["---"] * len(rows[0]))
-    return "\n".join([*("| " + " | ".join(row) + " |" for row in rows), "", legend(result)])
-
-
-def legend(result: Result) -> str:
-    """How much was measured by whom, as far as the protocol says, and how to read the cells."""
-    parts = provenance(result.protocol)
-    sentences = [f"{'; '.join(parts)}.", READING] if parts else [READING]
+def table_legend(result: Result) -> str:
+    """Report the size of the measurement and its scorers, as far as the protocol records them; explain the cells."""
+    clauses = provenance_clauses(result.protocol)
+    sentences = [f"{'; '.join(clauses)}.", LEGEND] if clauses else [LEGEND]
     return " ".join(" ".join(sentences).split())
 
 
-def provenance(protocol: Mapping[str, JsonValue]) -> list[str]:
-    """How much was measured by whom, in parts of a sentence."""
-    parts = []
+def provenance_clauses(protocol: Mapping[str, JsonValue]) -> list[str]:
+    """Report the size of the measurement and its scorers in clauses of a sentence."""
+    clauses = []
     if "n_prompts" in protocol and "samples" in protocol:
-        parts.append(f"{protocol['n_prompts']} prompts × {protocol['samples']} samples")
+        clauses.append(f"{protocol['n_prompts']} prompts × {protocol['samples']} samples")
     if isinstance(scorers := protocol.get("scorers"), dict) and scorers:
-        parts.append(f"scored by {', '.join(scorers)}")
+        clauses.append(f"scored by {', '.join(scorers)}")
     if perplexity_model := protocol.get("perplexity_model"):
         itself = ", the unsteered model itself" if protocol.get("perplexity_model_is_unsteered") is True else ""
-        parts.append(f"perplexity under {perplexity_model}{itself}")
-    return parts
-
-
-def _identity(result: Result) -> dict[str, Callable[[ResultRow], str]]:
-    columns: dict[str, Callable[[ResultRow], str]] = {
-        "model": lambda row: row.model,
-        "prompts": lambda row: row.prompts,
-        "seed": lambda row: "" if row.seed is None else str(row.seed),
-    }
-    return {name: read for name, read in columns.items() if len({read(row) for row in result.rows}) > 1}
+        clauses.append(f"perplexity under {perplexity_model}{itself}")
+    return clauses
 
 
 def _plain_first(result: Result) -> list[ResultRow]:
@@ -90,23 +76,9 @@ def _plain_first(result: Result) -> list[ResultRow]:
 def _cell(result: Result, row: ResultRow, metric: Metric, with_interval: bool) -> str:
     measured = row.metrics.get(metric.name)
     if measured is None:
-        return "–"
-    cell = metric.format(measured.value)
-    if with_interval and measured.low is not None and measured.high is not None:
-        cell += f" [{metric.format(measured.low)}, {metric.format(measured.high)}]"
+        return MISSING
+    cell = metric_interval(metric, measured) if with_interval else metric_number(metric, measured.value)
     effect = effect_of(result, row, metric)
     if effect is None or not (metric.is_attribute or metric.base == "perplexity"):
         return cell
-    return f"{cell} {effect.change}" if effect.is_apart else f"{cell} ({effect.change})"
-
-
-def _align(rows: list[list[str]]) -> list[str]:
-    """Pad columns to the widest cell of the body; headings are broken between words."""
-    heading, *body = rows
-    heading = [re.sub(r" (?=[↑↓])", "\N{NO-BREAK SPACE}", title) for title in heading]
-    columns = list(zip(*body, strict=True))
-    widths = [max(map(len, (*column, *title.split(" ")))) for title, column in zip(heading, columns, strict=True)]
-    titles = [textwrap.wrap(title, width) for title, width in zip(heading, widths, strict=True)]
-    lines = [[title[i] if i < len(title) else "" for title in titles] for i in range(max(map(len, titles)))]
-    lines += [["-" * width for width in widths], *body]
-    return ["  ".join(map(str.ljust, line, widths)).rstrip().replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+    return f"{cell} {effect.change}" if effect.is_disjoint else f"{cell} ({effect.change})"

@@ -1,12 +1,26 @@
-"""Format numbers, intervals and tables as text: the one way in which every table of this project is written."""
+"""Format numbers, intervals and tables as text: the only writer of tables, numbers and intervals of this project.
+
+A row of one cell in a table of several columns is the heading of the rows below it.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from lmsteer.evaluation.metric_names import Metric
+
 MISSING = "–"
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
+LATEX_SIGNS = {
+    **{sign: rf"\{sign}" for sign in "#$%&_{}"},
+    **{"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "[": "{[}", "]": "{]}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
+    **{"×": r"$\times$", "±": r"$\pm$", "≤": r"$\leq$", "→": r"$\rightarrow$", "↑": r"$\uparrow$"},
+    **{"↓": r"$\downarrow$", "†": r"\dag{}", "–": "--", "…": r"\ldots{}"},
+}
 
 
 class HasInterval(Protocol):
@@ -38,19 +52,24 @@ def number(value: float | None, digits: int = 2, *, signed: bool = False) -> str
     return re.sub(r"^([+-]?)0\.(?=.)", r"\1.", text)
 
 
-def interval(measured: HasInterval | Mapping[str, Any], digits: int = 2, *, signed: bool = False) -> str:
+def interval(
+    measured: HasInterval | Mapping[str, Any],
+    digits: int = 2,
+    *,
+    signed: bool = False,
+    write: Callable[[float], str] | None = None,
+) -> str:
     """Write a value with its interval, ``.74 [.70, .78]``; a value without one stays alone.
 
     Args:
         measured: An object or a mapping with ``value``, ``low`` and ``high``.
+        write: Format of the three numbers; None: ``number`` with ``digits`` and ``signed``.
     """
     names = ("value", "low", "high")
     as_mapping = isinstance(measured, Mapping)
     value, low, high = (measured[name] if as_mapping else getattr(measured, name) for name in names)  # type: ignore[index]
-    text = number(value, digits, signed=signed)
-    if low is None or high is None:
-        return text
-    return f"{text} [{number(low, digits, signed=signed)}, {number(high, digits, signed=signed)}]"
+    write = write or (lambda value: number(value, digits, signed=signed))
+    return write(value) if low is None or high is None else f"{write(value)} [{write(low)}, {write(high)}]"
 
 
 def percent(share: float) -> str:
@@ -61,6 +80,21 @@ def percent(share: float) -> str:
         ('12 %', '4.6 %')
     """
     return f"{100 * share:.0f} %" if abs(share) >= 0.095 else f"{100 * share:.1f} %".replace("-0.0", "0.0")
+
+
+def metric_number(metric: Metric, value: float, digits: int = 2) -> str:
+    """Write a value of a metric: ``digits`` decimals of a fraction, three digits of a perplexity.
+
+    Example:
+        >>> metric_number(Metric("positivity"), 0.456), metric_number(Metric("perplexity"), 16.38)
+        ('.46', '16.4')
+    """
+    return number(value, digits) if metric.is_fraction else f"{value:.{0 if value >= 99.95 else 1}f}"
+
+
+def metric_interval(metric: Metric, measured: HasInterval, digits: int = 2) -> str:
+    """Write a value of a metric with its interval, ``.74 [.70, .78]`` or ``16.4 [15.8, 17.0]``."""
+    return interval(measured, write=lambda value: metric_number(metric, value, digits))
 
 
 def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, escaped: bool = True) -> str:
@@ -76,11 +110,56 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, es
         | a\\|b | 3   |
     """
     lines = [[escape_markdown(cell) if escaped else cell for cell in line] for line in (headings, *rows)]
+    empty = [""] * (len(headings) - 1)
+    lines = [[f"**{line[0]}**", *empty] if _is_heading(line, headings) else line for line in lines]
     widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)
 
 
+def latex_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a LaTeX tabular that needs no package."""
+    lines = [rf"\begin{{tabular}}{{{'l' * len(headings)}}}", r"\hline", _latex_row(headings), r"\hline"]
+    for row in rows:
+        if _is_heading(row, headings):
+            lines += [] if lines[-1] == r"\hline" else [r"\hline"]
+            lines.append(rf"\multicolumn{{{len(headings)}}}{{l}}{{\textit{{{escape_latex(row[0])}}}}} \\")
+        else:
+            lines.append(_latex_row(row))
+    return "\n".join([*lines, r"\hline", r"\end{tabular}"])
+
+
+def terminal_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table for a terminal: columns as wide as their widest cell, headings broken between words."""
+    headings = [re.sub(r" (?=[↑↓])", NO_BREAK_SPACE, heading) for heading in headings]
+    columns = zip(headings, zip(*rows, strict=True), strict=True)
+    widths = [max(map(len, (*column, *heading.split(" ")))) for heading, column in columns]
+    wrapped = [textwrap.wrap(heading, width) or [""] for heading, width in zip(headings, widths, strict=True)]
+    height = max(map(len, wrapped))
+    lines = [[*row] for row in zip(*(words + [""] * (height - len(words)) for words in wrapped), strict=True)]
+    lines += [["-" * width for width in widths], *map(list, rows)]
+    aligned = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return "\n".join(aligned).replace(NO_BREAK_SPACE, " ")
+
+
 def escape_markdown(text: str) -> str:
     """Put a text on one line in which no sign means anything to Markdown or HTML."""
-    return re.sub(r"[\\|`*<~$]|(?<=\])\(|\b_|_\b", r"\\\g<0>", " ".join(text.split()))
+    return re.sub(r"[\\|`*<~$]|(?<=\])\(|\b_|_\b|&(?=#?\w+;)", r"\\\g<0>", " ".join(text.split()))
+
+
+def escape_latex(text: str) -> str:
+    """Put a text on one line in which no sign means anything to LaTeX."""
+    return "".join(LATEX_SIGNS.get(sign, sign) for sign in " ".join(text.split()))
+
+
+def escape_terminal(text: str) -> str:
+    """Write everything that a terminal would obey, line ends too, as Python does."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def _is_heading(row: Sequence[str], headings: Sequence[str]) -> bool:
+    return len(row) == 1 < len(headings)
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(map(escape_latex, cells)) + r" \\"

@@ -1,4 +1,4 @@
-"""What a finished run tells an experiment logger: its values, and to W&B also texts, pictures and the steer."""
+"""Log the end of a run: final values, and to W&B also continuations, pictures and the steer."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 
 from lmsteer.evaluation.results import Result
 from lmsteer.records import read_generations
-from lmsteer.reporting.plots import loss_curve, strength_curve, to_png
+from lmsteer.reporting.plots import loss_curve, to_png
 from lmsteer.reporting.run_report import side_by_side
+from lmsteer.reporting.strength_curve import strength_curve
 from lmsteer.steering.steer_file import Provenance
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a steer, and the file of the texts that it was measured on."""
+    """The result of a steer, and the file of the texts that were measured."""
 
     result: Result
     generations: Path
@@ -32,53 +33,52 @@ def track(logger: Logger | None, steer: Path, provenance: Provenance, measured: 
     Args:
         steer: The steer file.
         measured: None if the steer was only fitted.
-        step: Optimizer steps of the fit, at which the values stand.
+        step: Optimizer steps of the fit, at which the values are logged.
     """
     if logger is None:
         return
     if measured is not None:
         logger.log_metrics(final_values(measured.result), step=step)
     if isinstance(logger, WandbLogger):
-        shown = _shown(provenance, measured)
-        if shown:
-            logger.experiment.log(shown | {"trainer/global_step": step})
+        media = _media(provenance, measured)
+        if media:
+            logger.experiment.log(media | {"trainer/global_step": step})
         logger.experiment.log_artifact(_artifact(f"steer-{logger.experiment.id}", steer, provenance))
 
 
 def final_values(result: Result) -> dict[str, float]:
-    """Values by ``metric/setting``.
+    """Name the values of a result ``metric/setting``.
 
-    A setting is a strength or a budget with its direction, behind the prompt set where there are several.
+    A setting is a strength or a budget with its direction, after the prompt set where there are several.
     """
-    several = len({row.prompts for row in result.rows}) > 1
+    has_sets = len({row.prompts for row in result.rows}) > 1
     values: dict[str, float] = {}
     for row in result.rows:
         sign = "-" if min(row.strength.values(), default=0.0) < 0 else "+"
-        given = ",".join(f"{name}{value:+g}" for name, value in row.strength.items()) or "plain"
-        setting = f"{sign} {row.budget}" if row.budget else given  # calibrated strengths differ from seed to seed
-        place = f"{row.prompts}/{setting}" if several else setting
-        values |= {f"{metric}/{place}": value.value for metric, value in row.metrics.items()}
+        strength = ",".join(f"{name}{value:+g}" for name, value in row.strength.items()) or "plain"
+        setting = f"{sign} {row.budget}" if row.budget else strength  # calibrated strengths differ between seeds
+        prefix = f"{row.prompts}/" if has_sets else ""
+        values |= {f"{metric}/{prefix}{setting}": value.value for metric, value in row.metrics.items()}
     return values
 
 
-def _shown(provenance: Provenance, measured: Measured | None) -> dict[str, Any]:
-    """Texts side by side and pictures, as W&B shows them."""
+def _media(provenance: Provenance, measured: Measured | None) -> dict[str, Any]:
+    """Convert continuations and pictures to the types of W&B."""
     import wandb
 
     figures = {"loss": loss_curve(provenance.training.get("curve") or {})}
-    shown: dict[str, Any] = {}
+    media: dict[str, Any] = {}
     if measured is not None:
         figures["strength"] = strength_curve(measured.result)
-        strengths, continued = side_by_side(read_generations(measured.generations))
-        shown["generations"] = wandb.Table(
-            columns=["prompt", *strengths], data=[[row.prompt, *row.texts] for row in continued]
-        )
+        strengths, rows = side_by_side(read_generations(measured.generations))
+        data = [[row.prompt, *row.texts] for row in rows]
+        media["generations"] = wandb.Table(columns=["prompt", *strengths], data=data)
     pictures = {name: Image.open(io.BytesIO(to_png(figure))) for name, figure in figures.items() if figure}
-    return shown | {name: wandb.Image(picture) for name, picture in pictures.items()}
+    return media | {name: wandb.Image(picture) for name, picture in pictures.items()}
 
 
 def _artifact(name: str, steer: Path, provenance: Provenance) -> Any:
-    """The steer file, with digests of what it came from: an offline run can declare no other lineage."""
+    """Wrap the steer file with digests of its sources: an offline run can declare no other lineage."""
     import wandb
 
     metadata = {

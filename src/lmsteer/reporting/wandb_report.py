@@ -1,4 +1,4 @@
-"""A W&B Report of a group of runs: the same tables as the page, and panels over what the runs logged."""
+"""The W&B Report of a group of runs: the tables of the page, and panels of the logged values."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from lmsteer.training.loggers import has_key
 
 PACKAGE = "wandb_workspaces"
 STEP = "trainer/global_step"
-LONGEST_TITLE = 128
+MAX_TITLE_LENGTH = 128
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a report goes, and which runs its panels are over.
+class ReportTarget:
+    """The project of a report and the group of its runs.
 
     Attributes:
-        entity: User or team; None: the key's own.
-        group: The runs' group, which is the name of a sweep's folder.
+        entity: User or team; None: the default of the key.
+        group: Group of the runs: the name of the folder of a sweep.
     """
 
     project: str
@@ -32,25 +32,25 @@ class Place:
     group: str
 
 
-def why_not() -> str:
-    """What a report is missing on this machine; empty if nothing."""
+def missing_requirement() -> str:
+    """Name the requirement of a report that this machine lacks; empty if none."""
     if importlib.util.find_spec(PACKAGE) is None:
         return "wandb-workspaces is not installed (pip install 'lmsteer[reports]')"
     return "" if has_key() else "no key is configured (wandb login)"
 
 
-def save_report(blocks: Sequence[Block], finals: Sequence[str], *, title: str, place: Place) -> str:
+def save_report(blocks: Sequence[Block], finals: Sequence[str], *, title: str, target: ReportTarget) -> str:
     """Save a report on the server and return its address.
 
     Args:
-        blocks: Tables, which become text.
-        finals: Names of final values as they were logged, a bar chart each.
+        blocks: Tables, which become Markdown.
+        finals: Names of the logged final values, a bar chart each.
 
     Raises:
         InputError: If W&B refuses it or cannot be reached.
     """
     try:
-        report = _report(blocks, finals, title=title, place=place)
+        report = _report(blocks, finals, title=title, target=target)
         report.save()
         return str(report.url)
     except Exception as error:  # its own errors have no common base
@@ -58,20 +58,20 @@ def save_report(blocks: Sequence[Block], finals: Sequence[str], *, title: str, p
         raise InputError(f"W&B report: {reason}; --wandb none leaves it out") from error
 
 
-def _report(blocks: Sequence[Block], finals: Sequence[str], *, title: str, place: Place) -> Any:
-    """The report, not yet saved."""
+def _report(blocks: Sequence[Block], finals: Sequence[str], *, title: str, target: ReportTarget) -> Any:
+    """Build the report without saving it."""
     # By name, as it is optional and its types do not name what it exports.
     expr: Any = importlib.import_module(f"{PACKAGE}.expr")
     reports: Any = importlib.import_module(f"{PACKAGE}.reports.v2")
-    where = {"project": place.project} | ({"entity": place.entity} if place.entity else {})
-    runs = reports.Runset(**where, name=place.group, filters=expr.And(expr.Metric("Group") == place.group))
+    where = {"project": target.project} | ({"entity": target.entity} if target.entity else {})
+    runs = reports.Runset(**where, name=target.group, filters=expr.And(expr.Metric("Group") == target.group))
     curves = [reports.LinePlot(title=name, x=STEP, y=[name]) for name in ("train/loss", "dev/loss")]
     bars = [reports.BarPlot(title=name, metrics=[name]) for name in finals]
     pictures = reports.MediaBrowser(title="Effect along the strength", media_keys=["strength"])
     texts = reports.WeavePanelSummaryTable(table_name="generations")
     return reports.Report(
         **where,
-        title=title[:LONGEST_TITLE],
+        title=title[:MAX_TITLE_LENGTH],
         width="fluid",
         blocks=[
             reports.MarkdownBlock(markdown(blocks)),

@@ -26,7 +26,7 @@ from lmsteer.generation.generator import Generator
 from lmsteer.generation.plain_texts import PlainTexts
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Generation, read_generations
-from lmsteer.reporting.result_table import text_table
+from lmsteer.reporting.result_table import result_text
 from lmsteer.reporting.run_report import report
 from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import ScoreCache
@@ -188,7 +188,7 @@ def show_finished(run: Run, *, table: bool) -> Result | None:
 
 
 def _show(run: Run, result: Result) -> None:
-    print(f"\n{text_table(result)}\n\nreport: {run.path(REPORT)}")
+    print(f"\n{result_text(result)}\n\nreport: {run.path(REPORT)}")
 
 
 def _facts(provenance: Provenance | None) -> dict[str, str]:

@@ -5,7 +5,6 @@ Shapes: D width, K dimensions, R columns of a factor.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,17 +42,6 @@ class Interference:
     output_overlap: Square
     chance_cosine: float
     chance_overlap: float
-
-    def markdown(self) -> str:
-        """A table with a line for each pair of dimensions."""
-        title = f"overlap of the leading {self.leading} directions,"
-        rows = [["dimensions", "cosine of the matrices", f"{title} context side", f"{title} output side"]]
-        for j, k in itertools.combinations(range(len(self.dimensions)), 2):
-            overlaps = [f"{square[j][k]:.3f}" for square in (self.context_overlap, self.output_overlap)]
-            rows.append([f"{self.dimensions[j]}, {self.dimensions[k]}", f"{self.cosine[j][k]:+.3f}", *overlaps])
-        rows.append(["by chance", f"±{self.chance_cosine:.3f}", *[f"{self.chance_overlap:.3f}"] * 2])
-        rows.insert(1, ["---", *["---:"] * 3])
-        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """Estimates of several dampings, ranks and forms, measured as classifiers of held-out texts.
 
-Shapes: B texts, K attributes, N packed tokens, D width, R rank.
+Shapes: B texts, N packed tokens, D width, R rank.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from lmsteer.errors import InputError
 from lmsteer.metrics.auc import auc
 from lmsteer.metrics.intervals import Interval, bootstrap_interval
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.one_pass.corpus_pass import AT_ONCE, statistics
-from lmsteer.one_pass.natural_gradient import Estimate, Step
-from lmsteer.one_pass.permutation_test import above, permuted, threshold
-from lmsteer.one_pass.residuals import Residuals
+from lmsteer.one_pass.corpus_pass import TEXTS_PER_CHUNK, sum_statistics
+from lmsteer.one_pass.gradients import LoglikGradients
+from lmsteer.one_pass.natural_gradient import Estimate, StepConfig
+from lmsteer.one_pass.permutation_test import count_significant, permute_labels, threshold
 from lmsteer.one_pass.statistics import Statistics
 from lmsteer.records import Row
 
@@ -48,16 +48,16 @@ class TimedExtractor(FeatureExtractor):
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Hidden states and residuals of texts with a label above or below 0.
+    """Hidden states and log-likelihood gradients of texts with a label above or below 0.
 
     Attributes:
-        hidden_ND: float32, as the residuals.
+        hidden_ND: float32, as the gradients.
         lengths: Tokens of each text, above 0.
         positive_B: Whether the label of each text is above 0.
     """
 
     hidden_ND: Tensor
-    residual_ND: Tensor
+    gradient_ND: Tensor
     lengths: tuple[int, ...]
     positive_B: tuple[bool, ...]
 
@@ -69,29 +69,29 @@ class HeldOut:
             InputError: If the remaining labels are not of both signs.
         """
         rows = [row for row in rows if row.label]
-        hidden, residual, lengths = list[Tensor](), list[Tensor](), list[int]()
-        for start in range(0, len(rows), AT_ONCE):
-            features = extract([row.text for row in rows[start : start + AT_ONCE]])
+        hidden, gradient, lengths = list[Tensor](), list[Tensor](), list[int]()
+        for start in range(0, len(rows), TEXTS_PER_CHUNK):
+            features = extract([row.text for row in rows[start : start + TEXTS_PER_CHUNK]])
             hidden.append(features.hidden_ND.float())
-            residual.append(Residuals(extract.model.head)(features.hidden_ND, features.targets_N).float())
+            gradient.append(LoglikGradients(extract.model.head)(features.hidden_ND, features.targets_N).float())
             lengths += features.lengths.tolist()
         positive = tuple(row.label > 0 for row, length in zip(rows, lengths, strict=True) if length)
         if not 0 < sum(positive) < len(positive):
             raise InputError(
                 f"{len(positive)} held-out rows with {sum(positive)} labels above 0; some of both expected"
             )
-        return cls(torch.cat(hidden), torch.cat(residual), tuple(filter(None, lengths)), positive)
+        return cls(torch.cat(hidden), torch.cat(gradient), tuple(filter(None, lengths)), positive)
 
     def auc(self, p1_DR: Tensor, p2_DR: Tensor, bias_D: Tensor | None = None, *, seed: int = 0) -> Interval:
         """Measure ``P1 P2^T``, with a bias b if given, as a classifier: its AUC with a bootstrap interval over texts.
 
         The score is the derivative of a text's mean log-likelihood in the strength, at strength 0: the mean of
-        ``(h P1 P2^T + b) d`` over its tokens, d being the residual.
+        ``(h P1 P2^T + b) d`` over its tokens, d being the log-likelihood gradient.
         """
         p1_DR, p2_DR = (factor.detach().to(self.hidden_ND) for factor in (p1_DR, p2_DR))
-        evidence_N = ((self.hidden_ND @ p1_DR) * (self.residual_ND @ p2_DR)).sum(-1)
+        evidence_N = ((self.hidden_ND @ p1_DR) * (self.gradient_ND @ p2_DR)).sum(-1)
         if bias_D is not None:
-            evidence_N += self.residual_ND @ bias_D.detach().to(self.residual_ND)
+            evidence_N += self.gradient_ND @ bias_D.detach().to(self.gradient_ND)
         scores = np.array([tokens.mean().item() for tokens in evidence_N.split(list(self.lengths))])
         return bootstrap_interval([scores, np.array(self.positive_B, dtype=float)], auc, seed=seed)
 
@@ -114,39 +114,44 @@ def nested_statistics(
     """
     results: list[tuple[Statistics, dict[str, float]]] = []
     for number, rows in enumerate(splits):
-        label_BK = torch.tensor([[row.label] for row in rows])
-        null_BKP = permuted(label_BK, permutations, seed=seed + number)
+        label_B = torch.tensor([row.label for row in rows])
+        permuted_BP = permute_labels(label_B, permutations, seed=seed + number)
         start, before = time.perf_counter(), extract.seconds
-        total = statistics(extract, [row.text for row in rows], label_BK, null_BKP=null_BKP)
+        total = sum_statistics(extract, [row.text for row in rows], label_B, permuted_BP=permuted_BP)
         hidden = extract.seconds - before
         cost = {"hidden_states": hidden, "statistics": time.perf_counter() - start - hidden}
         if results:
-            total = results[-1][0] + total
+            total.add_(results[-1][0])
             cost = {name: seconds + results[-1][1][name] for name, seconds in cost.items()}
         results.append((total, cost))
     return results
 
 
 def measure_rules(
-    total: Statistics, step: Step, ranks: Sequence[int], held_out: dict[str, HeldOut], seed: int
+    total: Statistics, step: StepConfig, ranks: Sequence[int], held_out: dict[str, HeldOut], seed: int
 ) -> dict[str, Any]:
     """Count the directions above the null; measure the AUC at that rank, at other ranks and at full rank.
 
     Rules with "add" have a bias: alone, or next to a matrix, of a joint step with its own null.
     """
-    estimate, joint = (Estimate.of(total, step=replace(step, centred=centered)) for centered in (False, True))
-    significant, joint_significant = (max(1, above(e.sizes_R, e.null_P)) for e in (estimate, joint))
-    rules = {"null": significant, **{f"rank {rank}": rank for rank in ranks}, "full": len(estimate.sizes_R)}
-    rules |= {"add": 0, "null + add": joint_significant, "full + add": len(estimate.sizes_R)}
+    estimate, joint = (Estimate.from_statistics(total, replace(step, centered=centered)) for centered in (False, True))
+    significant = count_significant(estimate.singular_values_R, estimate.null_P)
+    joint_significant = count_significant(joint.singular_values_R, joint.null_P)
+    rules = {
+        "null": max(1, significant),
+        **{f"rank {rank}": rank for rank in ranks},
+        "full": len(estimate.singular_values_R),
+    }
+    rules |= {"add": 0, "null + add": max(1, joint_significant), "full + add": rules["full"]}
 
     def measure(texts: HeldOut, rule: str, rank: int) -> dict[str, Any]:
         used = joint if "add" in rule else estimate
         return asdict(texts.auc(*used.factors(rank), used.bias(rank) if "add" in rule else None, seed=seed))
 
     return {
-        "above": above(estimate.sizes_R, estimate.null_P),
+        "above": significant,
         "threshold": threshold(estimate.null_P),
-        "spectrum": estimate.sizes_R[:SPECTRUM_LENGTH].tolist(),
+        "spectrum": estimate.singular_values_R[:SPECTRUM_LENGTH].tolist(),
         "null": sorted(estimate.null_P.tolist()),
         "rules": {
             rule: {"rank": rank, **{name: measure(texts, rule, rank) for name, texts in held_out.items()}}

@@ -23,14 +23,13 @@ from experiments.one_pass.estimates import (
     nested_statistics,
 )
 from experiments.one_pass.report import one_pass_figure, one_pass_tables
-from experiments.study import Results, run_study
+from experiments.study import Results, open_run, run_study
 from lmsteer.cli.app import entry_point
-from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
+from lmsteer.cli.configuration import NonEmpty, build
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.one_pass.natural_gradient import Step
-from lmsteer.runs.run import Run
+from lmsteer.one_pass.natural_gradient import StepConfig
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer
 from lmsteer.training.fit import SteerConfig
@@ -50,8 +49,7 @@ TYPES = {
 
 def one_pass(cfg: DictConfig) -> Results:
     """Write ``one_pass.json``, ``one_pass.md`` and ``one_pass.png`` in the run folder; print their paths."""
-    config = check_config(cfg, KEYS, TYPES)
-    run = Run(Path(config["run_dir"]), run_identity(config))
+    config, run = open_run(cfg, KEYS, TYPES)
     steer_config: SteerConfig = build(config["steer"])
     if not steer_config.permutations:
         raise InputError("steer.permutations=0: 39 or more expected, as the spectrum is compared with a null")
@@ -79,7 +77,7 @@ def measure(model: LanguageModel, corpus: Corpus, steer_config: SteerConfig, con
     totals, costs = zip(*nested_statistics(extract, splits, steer_config.permutations, seed), strict=True)
 
     def measure_size(index: int, damping: float) -> dict[str, Any]:
-        step = Step(damping=damping, context_damping=steer_config.context_damping)
+        step = StepConfig(damping=damping, context_damping=steer_config.context_damping)
         return measure_rules(totals[index], step, ranks, held_out, seed)
 
     by_damping = {damping: measure_size(-1, damping) for damping in config["dampings"]}

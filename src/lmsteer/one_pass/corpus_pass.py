@@ -1,6 +1,6 @@
-"""One streaming pass over labelled texts: what a steer in one pass is made of.
+"""One streaming pass over labeled texts.
 
-Shapes: B texts, N packed tokens, D width, K attributes, P permutations of labels.
+Shapes: B texts, N packed tokens, D width, P permutations of labels.
 """
 
 from __future__ import annotations
@@ -15,62 +15,66 @@ from lmsteer.data.feature_store import FeatureStore
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
-from lmsteer.one_pass.residual_store import ResidualStore
-from lmsteer.one_pass.residuals import Residuals
+from lmsteer.one_pass.gradient_store import GradientStore
+from lmsteer.one_pass.gradients import LoglikGradients
 from lmsteer.one_pass.statistics import Statistics
 
-AT_ONCE = 256
-"""Texts whose hidden states and residuals are held together."""
+TEXTS_PER_CHUNK = 256
+"""Texts whose hidden states and gradients are held together."""
 
 
-def statistics(
+def sum_statistics(
     extract: FeatureExtractor | FeatureStore,
     texts: Sequence[str],
-    label_BK: Tensor,
+    label_B: Tensor,
     *,
-    null_BKP: Tensor | None = None,
-    store: ResidualStore | None = None,
+    permuted_BP: Tensor | None = None,
+    store: GradientStore | None = None,
     process_group: ProcessGroup | None = None,
 ) -> Statistics:
-    """Go through texts once and sum up; memory grows with the width and the number of permutations alone.
+    """Sum the statistics of texts in one pass; memory grows only with the width and the number of permutations.
 
     Args:
-        label_BK: GenerationMetadata in [-1, 1], NaN where a text has none for an attribute.
-        null_BKP: The same after they have changed places, see ``permuted``.
-        store: Where residuals are kept; a second call for the same texts does without the vocabulary.
-        world: The processes that share the texts, all of which call this; None: one.
+        label_B: Labels in [-1, 1].
+        permuted_BP: Permuted labels, see ``permute_labels``.
+        store: Where gradients are stored; a second call for the same texts does not need the vocabulary.
+        process_group: The processes that share the texts, all of which call this; None: one.
 
     Raises:
-        InputError: If labels are not as many as texts or out of range, no text has two tokens, or there are fewer texts
-            than processes.
+        InputError: If the number of labels is not that of texts, a label is out of range, no text has two tokens, or
+            there are fewer texts than processes.
     """
     process_group = process_group or ProcessGroup()
-    _check(texts, label_BK, process_group)
-    texts, own = process_group.shard(texts), slice(process_group.rank, None, process_group.size)
-    label_BK, null_BKP = label_BK[own], None if null_BKP is None else null_BKP[own]
+    _check(texts, label_B, process_group)
+    texts, shard = process_group.shard(texts), slice(process_group.rank, None, process_group.size)
+    label_B, permuted_BP = label_B[shard], None if permuted_BP is None else permuted_BP[shard]
     model = extract.extract.model if isinstance(extract, FeatureStore) else extract.model
-    residuals, total = Residuals(model.head), None
-    spread_DD = store.spread(texts) if store else None
-    for start in tqdm(range(0, len(texts), AT_ONCE), desc="statistics", unit="batch"):
-        some = slice(start, start + AT_ONCE)
-        features = extract(texts[some])
-        if store is not None and spread_DD is not None:
-            residual_ND = store.read(texts[some])
+    gradients, total = LoglikGradients(model.head), None
+    fisher_DD = store.read_fisher(texts) if store else None
+    for start in tqdm(range(0, len(texts), TEXTS_PER_CHUNK), desc="statistics", unit="batch"):
+        chunk = slice(start, start + TEXTS_PER_CHUNK)
+        features = extract(texts[chunk])
+        if store is not None and fisher_DD is not None:
+            gradient_ND = store.read(texts[chunk])
         else:
-            residual_ND = residuals(features.hidden_ND, features.targets_N)
+            gradient_ND = gradients(features.hidden_ND, features.targets_N)
             if store is not None:
-                store.keep(texts[some], features, residual_ND)
-        null = None if null_BKP is None else null_BKP[some].to(residual_ND.device)
-        label = label_BK[some].to(residual_ND.device)
-        found = Statistics.of(features.hidden_ND, residual_ND, features.lengths, label, null_BKP=null)
+                store.add(texts[chunk], features, gradient_ND)
+        permuted = None if permuted_BP is None else permuted_BP[chunk].to(gradient_ND.device)
+        label = label_B[chunk].to(gradient_ND.device)
+        statistics = Statistics.from_tokens(
+            features.hidden_ND, gradient_ND, features.lengths, label, permuted_BP=permuted
+        )
         if total is None:
-            total = found
+            total = statistics
         else:
-            total.add_(found)
+            total.add_(statistics)
     assert total is not None
-    if store is not None and spread_DD is None:
-        store.keep_spread(texts, residuals)
-    total = replace(total, spread_DD=residuals.spread() if spread_DD is None else spread_DD)
+    if fisher_DD is None:
+        fisher_DD = gradients.fisher()
+        if store is not None:
+            store.add_fisher(texts, fisher_DD)
+    total = replace(total, fisher_DD=fisher_DD)
     total = Statistics(
         **{field.name: process_group.all_reduce_tensor(getattr(total, field.name)) for field in fields(total)}
     )
@@ -79,16 +83,16 @@ def statistics(
     return total
 
 
-def _check(texts: Sequence[str], label_BK: Tensor, process_group: ProcessGroup) -> None:
+def _check(texts: Sequence[str], label_B: Tensor, process_group: ProcessGroup) -> None:
     if len(texts) < process_group.size or not texts:
         raise InputError(f"{len(texts)} texts, but {process_group.size} processes; one for each is needed")
-    if label_BK.dim() != 2 or label_BK.shape[0] != len(texts) or not label_BK.shape[1]:
-        raise InputError(f"labels of shape {tuple(label_BK.shape)}: ({len(texts)} texts, attributes) expected")
-    if (label_BK.abs() > 1).any():
-        raise InputError(f"labels up to {label_BK.nan_to_num(0.0).abs().max():g}: values in [-1, 1], or NaN, expected")
+    if label_B.shape != (len(texts),):
+        raise InputError(f"labels of shape {tuple(label_B.shape)}: ({len(texts)},), one for each text, expected")
+    if not (label_B.abs() <= 1).all():
+        raise InputError(f"labels up to {label_B.abs().max():g}: values in [-1, 1] expected")
 
 
-def contexts(extract: FeatureExtractor | FeatureStore, texts: Sequence[str], *, most: int) -> Tensor:
-    """Hidden states of texts, at most so many, spread evenly."""
+def sample_contexts(extract: FeatureExtractor | FeatureStore, texts: Sequence[str], *, limit: int) -> Tensor:
+    """Return hidden states of texts, at most ``limit``, evenly spaced."""
     hidden_ND = extract(texts).hidden_ND
-    return hidden_ND[:: max(1, -(-len(hidden_ND) // most))]
+    return hidden_ND[:: max(1, -(-len(hidden_ND) // limit))]

@@ -1,6 +1,6 @@
-"""A steer from sums over one pass: one natural-gradient step from W = 0 (docs/one_pass.md).
+"""A natural-gradient step from the zero steer, computed from the sums over one pass (docs/one_pass.md).
 
-Shapes: D width, K attributes, P permutations of labels, R directions.
+Shapes: D width, P permutations of labels, R directions.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from lmsteer.one_pass.statistics import Statistics
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """What a step is taken of: which part, and how far its curvature is trusted.
+class StepConfig:
+    """The damping of a natural-gradient step, and whether it is a joint step for a matrix and a bias.
 
     Attributes:
-        damping: What is added to A and S before they are inverted, as a share of their mean eigenvalue; above 0.
+        damping: Added to A and S before they are inverted, as a fraction of their mean eigenvalue; above 0.
         context_damping: The same for A alone; None: as ``damping``.
-        centred: The matrix is the partner of a constant part, of one joint step for both: contexts are taken from their
-            mean, so that what all of them have in common is the constant's.
+        centered: Take a joint step for the matrix and a bias: contexts are taken from their mean, so that the bias gets
+            what all of them have in common.
 
     Raises:
         InputError: If a damping is not a finite number above 0.
@@ -31,7 +31,7 @@ class Step:
 
     damping: float = 1.0
     context_damping: float | None = None
-    centred: bool = False
+    centered: bool = False
 
     def __post_init__(self) -> None:
         for name in ("damping", "context_damping"):
@@ -39,135 +39,127 @@ class Step:
             if value is not None and not 0 < value < torch.inf:
                 raise InputError(f"steer.{name}={value}: a finite number above 0 expected")
 
-    @property
-    def on_contexts(self) -> float:
-        """The damping of A."""
-        return self.damping if self.context_damping is None else self.context_damping
-
 
 @dataclass(frozen=True)
 class Estimate:
-    """``M = A^-1 G S^-1`` of one attribute, as it acts on row vectors (``h + s h M``), by its whitened directions.
+    """The matrix ``M = A^-1 G S^-1`` of row vectors (``h + v h M``), by its whitened directions.
 
-    ``A^-1/2 G S^-1/2 = U diag(sizes) V^T``; ``M = (A^-1/2 U) diag(sizes) (S^-1/2 V)^T``. Half
-    the squared size of a whitened matrix is, by the same approximation and but for the damping and the mean squared
-    label, the KL divergence that it costs at strength 1.
+    ``A^-1/2 G S^-1/2 = U diag(singular values) V^T``, so ``M = (A^-1/2 U) diag(singular values) (S^-1/2 V)^T``. By the
+    same approximation, and up to the damping and the mean squared label, half the squared Frobenius norm of a whitened
+    matrix is its KL divergence at strength 1.
 
     Attributes:
         context_DR: ``A^-1/2 U``, float64.
-        sizes_R: Whitened singular values, falling.
+        singular_values_R: Whitened singular values, falling.
         output_DR: ``S^-1/2 V``.
-        own_D: ``S^-1 g / mean y^2``, the same step for a constant part alone, ``h + s b``; g is G without c.
-        centre_D: What contexts are taken from: their mean if ``Step.centred``, else 0.
+        constant_D: ``S^-1 g / mean y^2``, the same step for a bias alone, ``h + v b``; g is G without h.
+        center_D: The mean context if ``StepConfig.centered``, else 0.
         null_P: The largest whitened singular value under each permutation of the labels.
     """
 
     context_DR: Tensor
-    sizes_R: Tensor
+    singular_values_R: Tensor
     output_DR: Tensor
-    own_D: Tensor
-    centre_D: Tensor
+    constant_D: Tensor
+    center_D: Tensor
     null_P: Tensor
 
     @classmethod
-    def of(cls, statistics: Statistics, attribute: int = 0, step: Step | None = None) -> Estimate:
-        """The estimate of an attribute.
+    def from_statistics(cls, statistics: Statistics, step: StepConfig | None = None) -> Estimate:
+        """Compute the estimate from sums over a corpus.
 
         Raises:
-            InputError: If no token has a label, or the labels are all alike.
+            InputError: If all labels are the same.
         """
-        space = Space.of(statistics, attribute, step or Step())
-        pull_DD, drift_DD = statistics.pull_KDD[attribute], statistics.drift_KDD[attribute]
-        square_DD = pull_DD - space.label * drift_DD
-        if not square_DD.abs().sum() > 1e-5 * drift_DD.abs().sum():
-            raise InputError("the labels are all alike, so there is nothing to learn from them")
-        alone_D = statistics.pull_KD[attribute] - space.label * statistics.drift_KD[attribute]
-        context_DR, sizes_R, output_RD = torch.linalg.svd(space.whitened(square_DD, alone_D))
+        space = WhitenedSpace.from_statistics(statistics, step or StepConfig())
+        cross_DD = statistics.cross_moment_DD
+        gradient_DD = statistics.label_moment_DD - space.mean_label * cross_DD
+        if not gradient_DD.abs().sum() > 1e-5 * cross_DD.abs().sum():
+            raise InputError("the labels are all the same, so there is nothing to learn from them")
+        gradient_D = statistics.label_moment_D - space.mean_label * statistics.cross_moment_D
+        context_DR, singular_values_R, output_RD = torch.linalg.svd(space.whiten(gradient_DD, gradient_D))
         return cls(
-            space.left_DD @ context_DR,
-            sizes_R,
-            space.right_DD @ output_RD.T,
-            space.right_DD @ (space.right_DD @ alone_D) / statistics.square_K[attribute],
-            space.centre_D,
-            space.null(statistics),
+            space.context_root_DD @ context_DR,
+            singular_values_R,
+            space.fisher_root_DD @ output_RD.T,
+            space.fisher_root_DD @ (space.fisher_root_DD @ gradient_D) / statistics.label_square,
+            space.center_D,
+            space.null_distribution(statistics),
         )
 
     def factors(self, rank: int | None = None) -> tuple[Tensor, Tensor]:
-        """``P1`` and ``P2`` (D, R) with ``P1 P2^T = M``, of the largest ``rank`` directions; float64."""
-        root_R = self.sizes_R[:rank].sqrt()
+        """Return ``P1`` and ``P2`` (D, R) with ``P1 P2^T = M``, of the largest ``rank`` directions; float64."""
+        root_R = self.singular_values_R[:rank].sqrt()
         return self.context_DR[:, :rank] * root_R, self.output_DR[:, :rank] * root_R
 
     def bias(self, rank: int | None = None) -> Tensor:
-        """``b`` (D,) beside that matrix: ``(c - centre) M + own = c M + b``."""
-        first_DR, second_DR = self.factors(rank)
-        return self.own_D - (self.centre_D @ first_DR) @ second_DR.T
+        """Return the bias ``b`` (D,) to go with that matrix: ``(h - center) M + constant = h M + b``."""
+        p1_DR, p2_DR = self.factors(rank)
+        return self.constant_D - (self.center_D @ p1_DR) @ p2_DR.T
 
 
 @dataclass(frozen=True)
-class Space:
-    """Where squared size is cost: ``left (G - centre g^T) right`` of an attribute; float64.
+class WhitenedSpace:
+    """The space in which half the squared norm of a matrix is its KL divergence; float64.
 
     Attributes:
-        attribute: Its place among those of the sums.
-        known: Labelled tokens.
-        label: Mean label.
-        centre_D: What contexts are taken from, see ``Estimate``.
-        left_DD: ``A^-1/2``, of contexts from their centre.
-        right_DD: ``S^-1/2``.
+        tokens: Number of tokens.
+        mean_label: Mean label of the tokens.
+        center_D: See ``Estimate``.
+        context_root_DD: ``A^-1/2``, of contexts from their center.
+        fisher_root_DD: ``S^-1/2``.
     """
 
-    attribute: int
-    known: Tensor
-    label: Tensor
-    centre_D: Tensor
-    left_DD: Tensor
-    right_DD: Tensor
+    tokens: Tensor
+    mean_label: Tensor
+    center_D: Tensor
+    context_root_DD: Tensor
+    fisher_root_DD: Tensor
 
     @classmethod
-    def of(cls, statistics: Statistics, attribute: int, step: Step) -> Space:
-        """That of the sums.
+    def from_statistics(cls, statistics: Statistics, step: StepConfig) -> WhitenedSpace:
+        """Compute both inverse roots from sums over a corpus."""
+        tokens, square = statistics.tokens, statistics.label_square
+        center_D = statistics.context_D / square.clamp(min=torch.finfo(torch.double).tiny)
+        center_D = center_D if step.centered else torch.zeros_like(center_D)
+        context_DD = (statistics.context_DD - square * torch.outer(center_D, center_D)) / tokens
+        context_damping = step.damping if step.context_damping is None else step.context_damping
+        context_root_DD = inverse_root(context_DD, context_damping)
+        fisher_root_DD = inverse_root(statistics.fisher_DD / tokens, step.damping)
+        return cls(tokens, statistics.label_sum / tokens, center_D, context_root_DD, fisher_root_DD)
 
-        Raises:
-            InputError: If no token has a label.
-        """
-        known, square = statistics.known_K[attribute], statistics.square_K[attribute]
-        if not known:
-            raise InputError("no labelled token; texts of two tokens or more with labels are needed")
-        centre_D = statistics.context_KD[attribute] / square.clamp(min=torch.finfo(torch.double).tiny)
-        centre_D = centre_D if step.centred else torch.zeros_like(centre_D)
-        context_DD = (statistics.context_KDD[attribute] - square * torch.outer(centre_D, centre_D)) / known
-        left_DD = whitener(context_DD, step.on_contexts)
-        right_DD = whitener(statistics.spread_DD / statistics.tokens, step.damping)
-        return cls(attribute, known, statistics.label_K[attribute] / known, centre_D, left_DD, right_DD)
+    def whiten(self, gradient_DD: Tensor, gradient_D: Tensor) -> Tensor:
+        """Return ``A^-1/2 (G - center^T g) S^-1/2`` for the sums G (D, D) and g (D,)."""
+        mean_DD = (gradient_DD - torch.outer(self.center_D, gradient_D)) / self.tokens
+        whitened_DD: Tensor = self.context_root_DD @ mean_DD @ self.fisher_root_DD
+        return whitened_DD
 
-    def whitened(self, square_DD: Tensor, alone_D: Tensor) -> Tensor:
-        """The sums G and g in this space."""
-        found: Tensor = self.left_DD @ ((square_DD - torch.outer(self.centre_D, alone_D)) / self.known) @ self.right_DD
-        return found
-
-    def null(self, statistics: Statistics) -> Tensor:
-        """The largest singular value under each permutation (P,); through float32, as the sums are."""
-        single: dict[str, Any] = {name: part.float() for name, part in vars(self).items() if isinstance(part, Tensor)}
-        k, space = self.attribute, replace(self, **single)
-        drift_DD, drift_D = statistics.drift_KDD[k].float(), statistics.drift_KD[k].float()
-        labels_P = (statistics.null_label_KP[k] / self.known).float()
-        rows = zip(statistics.null_pull_KPDD[k], statistics.null_pull_KPD[k].float(), labels_P, strict=True)
-        found = [
-            _largest(space.whitened(pull_DD - label * drift_DD, pull_D - label * drift_D)).double()
-            for pull_DD, pull_D, label in rows
+    def null_distribution(self, statistics: Statistics) -> Tensor:
+        """Return the largest singular value under each permutation (P,); computed in float32, as the sums are."""
+        single: dict[str, Any] = {name: tensor.float() for name, tensor in vars(self).items()}
+        space, cross_DD, cross_D = (
+            replace(self, **single),
+            statistics.cross_moment_DD.float(),
+            statistics.cross_moment_D.float(),
+        )
+        mean_label_P = (statistics.permuted_label_sum_P / self.tokens).float()
+        moments = zip(statistics.permuted_moment_PDD, statistics.permuted_moment_PD.float(), mean_label_P, strict=True)
+        largest = [
+            _largest_singular_value(space.whiten(m_DD - label * cross_DD, m_D - label * cross_D)).double()
+            for m_DD, m_D, label in moments
         ]
-        return torch.stack(found) if found else torch.zeros(0, dtype=torch.double)
+        return torch.stack(largest) if largest else torch.zeros(0, dtype=torch.double)
 
 
-def whitener(matrix_DD: Tensor, damping: float) -> Tensor:
-    """``(matrix + damping * mean eigenvalue * I)^-1/2`` of a symmetric positive semidefinite matrix."""
+def inverse_root(matrix_DD: Tensor, damping: float) -> Tensor:
+    """Return ``(matrix + damping * mean eigenvalue * I)^-1/2`` of a symmetric positive semidefinite matrix."""
     values_D, vectors_DD = torch.linalg.eigh(matrix_DD)
     values_D = values_D.clamp(min=0.0)
-    found: Tensor = vectors_DD * (values_D + damping * values_D.mean()).rsqrt() @ vectors_DD.T
-    return found
+    root_DD: Tensor = vectors_DD * (values_D + damping * values_D.mean()).rsqrt() @ vectors_DD.T
+    return root_DD
 
 
-def _largest(square_DD: Tensor) -> Tensor:
-    """The largest singular value; through the Gram matrix, as that is several times faster."""
-    largest: Tensor = torch.linalg.eigvalsh(square_DD.T @ square_DD)[-1]
+def _largest_singular_value(matrix_DD: Tensor) -> Tensor:
+    """Compute it by the Gram matrix, which is several times faster than a decomposition."""
+    largest: Tensor = torch.linalg.eigvalsh(matrix_DD.T @ matrix_DD)[-1]
     return largest.clamp(min=0.0).sqrt()

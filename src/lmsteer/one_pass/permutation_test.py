@@ -1,6 +1,6 @@
-"""The label-permutation null: which directions stand above what labels that mean nothing would give.
+"""Permutation test: how many singular values exceed those under shuffled labels.
 
-Shapes: B texts, K attributes, P permutations, R directions.
+Shapes: B texts, P permutations, R directions.
 """
 
 from __future__ import annotations
@@ -13,45 +13,46 @@ from torch import Tensor
 from lmsteer.errors import InputError
 
 LEVEL = 0.025
-"""Chance that a single direction is kept although the labels have nothing to do with the texts."""
+"""Significance level: the chance that the largest direction is kept although the labels are unrelated to the texts."""
 
 
-def permuted(label_BK: Tensor, permutations: int, *, seed: int = 0) -> Tensor:
-    """Labels (B, K, P) that have changed places between texts; texts without a label (NaN) keep having none.
+def permute_labels(label_B: Tensor, permutations: int, *, seed: int = 0) -> Tensor:
+    """Shuffle the labels between texts, (B, P); float32.
 
-    Labels move between whole texts, since the tokens of a text are not independent. Texts are exchangeable if labels
-    mean nothing: then the largest singular value takes any place among those of its permutations with the same chance.
+    Labels are shuffled between texts and not between tokens, since the tokens of a text are not independent. If the
+    labels are unrelated to the texts, these are exchangeable: the largest singular value has any rank among those of
+    its permutations with the same probability.
     """
     noise = torch.Generator().manual_seed(seed)
-    found_BKP = torch.full((*label_BK.shape, permutations), torch.nan)
-    for k in range(label_BK.shape[1]):
-        places = (~label_BK[:, k].isnan()).nonzero()[:, 0]
-        for p in range(permutations):
-            order = torch.randperm(len(places), generator=noise)
-            found_BKP[places, k, p] = label_BK[places[order], k].float()
-    return found_BKP
+    permuted_BP = torch.empty(len(label_B), permutations)
+    for p in range(permutations):
+        permuted_BP[:, p] = label_B[torch.randperm(len(label_B), generator=noise)]
+    return permuted_BP
 
 
 def check_permutations(permutations: int) -> None:
-    """Refuse numbers of permutations that cannot bear out ``LEVEL``; 0 is no null.
+    """Refuse numbers of permutations that are too small for ``LEVEL``; 0 means no test.
 
     Raises:
-        InputError: If there are fewer than 39, but some.
+        InputError: If the number is in [1, 38] or negative.
     """
     fewest = round(1 / LEVEL) - 1
     if permutations and permutations < fewest:
-        raise InputError(f"steer.permutations={permutations}: 0 (no null), or {fewest} and more expected")
+        raise InputError(f"steer.permutations={permutations}: 0 (no permutation test), or {fewest} and more expected")
 
 
 def threshold(null_P: Tensor) -> float:
-    """The value that a largest singular value exceeds with a chance of ``LEVEL`` at most, if labels mean nothing.
+    """Return the value that a largest singular value exceeds with probability ``LEVEL`` at most under the null.
 
-    Exact for any distribution: of P + 1 exchangeable values each is the largest with chance 1 / (P + 1).
+    Exact for any distribution: of P + 1 exchangeable values each is the largest with probability 1 / (P + 1).
+
+    Args:
+        null_P: The null distribution: the largest singular value under each permutation.
     """
-    place = math.ceil((1 - LEVEL) * (len(null_P) + 1) - 1e-9)
-    return float(null_P.sort().values[place - 1])
+    index = math.ceil((1 - LEVEL) * (len(null_P) + 1) - 1e-9)
+    return float(null_P.sort().values[index - 1])
 
 
-def above(sizes_R: Tensor, null_P: Tensor) -> int:
-    """How many singular values stand above the null."""
-    return int((sizes_R > threshold(null_P)).sum())
+def count_significant(singular_values_R: Tensor, null_P: Tensor) -> int:
+    """Count the singular values above the threshold of the null distribution."""
+    return int((singular_values_R > threshold(null_P)).sum())

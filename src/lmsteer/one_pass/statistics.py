@@ -1,182 +1,141 @@
-"""Sums over one pass, of which a steer is made (docs/one_pass.md).
+"""Sums over one pass through a labeled corpus, from which a steer is computed (docs/one_pass.md).
 
-Shapes: B texts, T tokens of a text, N packed tokens, D width, K attributes, P permutations of labels, Q ways to weigh
-texts.
+Shapes: B texts, T tokens of a text, N packed tokens, D width, P permutations of labels, Q weightings of texts.
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from lmsteer.errors import InputError
-from lmsteer.storage.atomic_files import atomic_write
 
-BLOCK = 2**25
-"""Numbers of the matrices of texts that are held at once."""
-FEW = 8
-"""Ways to weigh texts from which on matrices of texts are worth their while."""
+MATRIX_ELEMENTS = 2**25
+"""Elements of the per-text matrices that are held at once."""
+BATCHED_WEIGHTINGS = 8
+"""Number of weightings from which on one matrix per text is cheaper than weighting tokens."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Sums over labelled tokens; those of several parts of a corpus add up to those of the whole.
+    """Sums over the tokens of labeled texts; the sums of several shards of a corpus add up.
 
-    ``c`` is a hidden state, ``d`` the residual of the token behind it, ``y`` a label in [-1, 1], NaN where a text has
-    none for an attribute: such tokens count for the spread alone. Sums over ``d`` alone are for a constant part.
+    ``h`` is a hidden state, ``d`` the gradient of the next token's log-likelihood in it, ``y`` the label of its text in
+    [-1, 1]. Sums over ``d`` alone are for a bias.
 
     Attributes:
-        tokens: All tokens, as a number without axes.
-        spread_DD: Sum of ``Cov_p(j)`` (see ``Residuals``).
-        known_K: Labelled tokens by attribute.
-        label_K: Sum of y.
-        square_K: Sum of y^2.
-        context_KDD: Sum of ``y^2 c c^T``.
-        context_KD: Sum of ``y^2 c``.
-        pull_KDD: Sum of ``y c d^T``.
-        drift_KDD: Sum of ``c d^T`` over labelled tokens: what the corpus' own style pulls at, whatever the label.
-        pull_KD: Sum of ``y d``.
-        drift_KD: Sum of ``d`` over labelled tokens.
-        null_label_KP: As ``label_K``, for labels that have changed places between texts.
-        null_pull_KPD: As ``pull_KD``, for these.
-        null_pull_KPDD: As ``pull_KDD``, for these; float32.
+        tokens: Number of tokens, a tensor without axes.
+        fisher_DD: Sum of the Fisher information in the hidden state (see ``LoglikGradients``).
+        label_sum: Sum of y.
+        label_square: Sum of y^2.
+        context_DD: Sum of ``y^2 h^T h``, rows being vectors.
+        context_D: Sum of ``y^2 h``.
+        label_moment_DD: Sum of ``y h^T d``.
+        cross_moment_DD: Sum of ``h^T d``: the gradient of the style that all texts share, whatever their labels.
+        label_moment_D: Sum of ``y d``.
+        cross_moment_D: Sum of ``d``.
+        permuted_label_sum_P: As ``label_sum``, for permuted labels.
+        permuted_moment_PD: As ``label_moment_D``, for permuted labels.
+        permuted_moment_PDD: As ``label_moment_DD``, for permuted labels; float32.
     """
 
     tokens: Tensor
-    spread_DD: Tensor
-    known_K: Tensor
-    label_K: Tensor
-    square_K: Tensor
-    context_KDD: Tensor
-    context_KD: Tensor
-    pull_KDD: Tensor
-    drift_KDD: Tensor
-    pull_KD: Tensor
-    drift_KD: Tensor
-    null_label_KP: Tensor
-    null_pull_KPD: Tensor
-    null_pull_KPDD: Tensor
+    fisher_DD: Tensor
+    label_sum: Tensor
+    label_square: Tensor
+    context_DD: Tensor
+    context_D: Tensor
+    label_moment_DD: Tensor
+    cross_moment_DD: Tensor
+    label_moment_D: Tensor
+    cross_moment_D: Tensor
+    permuted_label_sum_P: Tensor
+    permuted_moment_PD: Tensor
+    permuted_moment_PDD: Tensor
 
     @classmethod
     @torch.inference_mode()
-    def of(
+    def from_tokens(
         cls,
         hidden_ND: Tensor,
-        residual_ND: Tensor,
+        gradient_ND: Tensor,
         lengths_B: Tensor,
-        label_BK: Tensor,
+        label_B: Tensor,
         *,
-        spread_DD: Tensor | None = None,
-        null_BKP: Tensor | None = None,
+        fisher_DD: Tensor | None = None,
+        permuted_BP: Tensor | None = None,
     ) -> Statistics:
-        """Sums of some texts, on the CPU.
+        """Sum over some texts; the result is on the CPU.
 
         Args:
-            lengths_B: Tokens of each text, which stand one behind the other.
-            spread_DD: Of these tokens; None where it is added otherwise.
-            null_BKP: GenerationMetadata that have changed places, NaN where ``label_BK`` is.
+            lengths_B: Number of tokens of each text; the tokens are packed in the order of the texts.
+            fisher_DD: Sum for these tokens; None if it is added later.
+            permuted_BP: Permuted labels.
         """
         width, exact = hidden_ND.shape[1], torch.promote_types(hidden_ND.dtype, torch.float32)
-        null_BKP = label_BK.new_zeros(*label_BK.shape, 0) if null_BKP is None else null_BKP
-        known_BK = (~label_BK.isnan()).to(exact)
-        label_BK, null_BKP = (labels.nan_to_num(0.0).to(exact) for labels in (label_BK, null_BKP))
-        square_NK = label_BK.square().repeat_interleave(lengths_B, dim=0)
-        c_ND, d_ND, tokens_B = hidden_ND.to(exact), residual_ND.to(exact), lengths_B.cpu().double()
-        context_KDD = torch.stack([(c_ND * square_N[:, None]).T @ c_ND for square_N in square_NK.unbind(-1)])
-        weight_BQ = torch.cat([label_BK, known_BK, null_BKP.flatten(1)], dim=1)
-        pulls_QDD = _pulls(c_ND, d_ND, lengths_B, weight_BQ).cpu()
-        pulls_QD = (weight_BQ.T @ _by_text(d_ND, lengths_B)).cpu().double()
-        sizes = [label_BK.shape[1], label_BK.shape[1], null_BKP[0].numel()]
-        (pull_KDD, drift_KDD, null_QDD), (pull_KD, drift_KD, null_QD) = pulls_QDD.split(sizes), pulls_QD.split(sizes)
+        label_B = label_B.to(exact)
+        permuted_BP = label_B.new_zeros(len(label_B), 0) if permuted_BP is None else permuted_BP.to(exact)
+        square_N = label_B.square().repeat_interleave(lengths_B)
+        h_ND, d_ND, tokens_B = hidden_ND.to(exact), gradient_ND.to(exact), lengths_B.cpu().double()
+        weight_BQ = torch.cat([label_B[:, None], torch.ones_like(label_B)[:, None], permuted_BP], dim=1)
+        moment_QDD = _weighted_moments(h_ND, d_ND, lengths_B, weight_BQ).cpu()
+        moment_QD = (weight_BQ.T @ _sum_by_text(d_ND, lengths_B)).cpu().double()
         return cls(
             tokens=tokens_B.sum(),
-            spread_DD=torch.zeros(width, width, dtype=torch.double) if spread_DD is None else spread_DD,
-            known_K=tokens_B @ known_BK.cpu().double(),
-            label_K=tokens_B @ label_BK.cpu().double(),
-            square_K=tokens_B @ label_BK.cpu().double().square(),
-            context_KDD=context_KDD.cpu().double(),
-            context_KD=(square_NK.T @ c_ND).cpu().double(),
-            pull_KDD=pull_KDD.double(),
-            drift_KDD=drift_KDD.double(),
-            pull_KD=pull_KD,
-            drift_KD=drift_KD,
-            null_label_KP=(tokens_B @ null_BKP.cpu().double().flatten(1)).reshape(null_BKP.shape[1:]),
-            null_pull_KPD=null_QD.reshape(*null_BKP.shape[1:], width),
-            null_pull_KPDD=null_QDD.float().reshape(*null_BKP.shape[1:], width, width),
+            fisher_DD=torch.zeros(width, width, dtype=torch.double) if fisher_DD is None else fisher_DD,
+            label_sum=tokens_B @ label_B.cpu().double(),
+            label_square=tokens_B @ label_B.cpu().double().square(),
+            context_DD=((h_ND * square_N[:, None]).T @ h_ND).cpu().double(),
+            context_D=(square_N[None] @ h_ND)[0].cpu().double(),
+            label_moment_DD=moment_QDD[0].double(),
+            cross_moment_DD=moment_QDD[1].double(),
+            label_moment_D=moment_QD[0],
+            cross_moment_D=moment_QD[1],
+            permuted_label_sum_P=tokens_B @ permuted_BP.cpu().double(),
+            permuted_moment_PD=moment_QD[2:],
+            permuted_moment_PDD=moment_QDD[2:].float(),
         )
-
-    def __add__(self, other: Statistics) -> Statistics:
-        """Sums of both parts.
-
-        Raises:
-            InputError: If they are of another width, or of other numbers of attributes or permutations.
-        """
-        self._check(other)
-        pairs = {field.name: (getattr(self, field.name), getattr(other, field.name)) for field in fields(self)}
-        return Statistics(**{name: one + two for name, (one, two) in pairs.items()})
 
     @torch.inference_mode()
     def add_(self, other: Statistics) -> None:
-        """Add another part in place, as ``+`` does: the sums of the null are large."""
-        self._check(other)
-        for field in fields(self):
-            getattr(self, field.name).add_(getattr(other, field.name))
-
-    def _check(self, other: Statistics) -> None:
-        for field in fields(self):
-            one, two = getattr(self, field.name), getattr(other, field.name)
-            if one.shape != two.shape:
-                raise InputError(f"statistics of {field.name}: {tuple(one.shape)} and {tuple(two.shape)} do not add up")
-
-    def save(self, path: Path) -> None:
-        """Write a safetensors file, under a temporary name first."""
-        tensors = {field.name: getattr(self, field.name).contiguous() for field in fields(self)}
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(save(tensors))
-
-    @classmethod
-    def load(cls, path: Path) -> Statistics:
-        """Read what ``save`` wrote.
+        """Add the sums of other texts in place; those of the permutations are large.
 
         Raises:
-            InputError: If the file is no such file.
+            InputError: If the widths or the numbers of permutations differ.
         """
-        try:
-            return cls(**load_file(path))
-        except (SafetensorError, OSError, TypeError) as error:
-            reason = str(error).split("\n")[0] or type(error).__name__
-            raise InputError(f"{path}: not a file of statistics ({reason})") from error
+        pairs = {field.name: (getattr(self, field.name), getattr(other, field.name)) for field in fields(self)}
+        for name, (total, term) in pairs.items():
+            if total.shape != term.shape:
+                raise InputError(f"statistics of {name}: {tuple(total.shape)} and {tuple(term.shape)} do not add up")
+        for total, term in pairs.values():
+            total.add_(term)
 
 
-def _by_text(d_ND: Tensor, lengths_B: Tensor) -> Tensor:
-    """Sums (B, D) of the tokens of each text."""
+def _sum_by_text(d_ND: Tensor, lengths_B: Tensor) -> Tensor:
+    """Sum the tokens of each text, (B, D)."""
     text_N = torch.arange(len(lengths_B), device=d_ND.device).repeat_interleave(lengths_B.to(d_ND.device))
     return d_ND.new_zeros(len(lengths_B), d_ND.shape[1]).index_add_(0, text_N, d_ND)
 
 
-def _pulls(c_ND: Tensor, d_ND: Tensor, lengths_B: Tensor, weight_BQ: Tensor) -> Tensor:
-    """``sum_b weight_bq sum_t c_bt d_bt^T`` (Q, D, D).
+def _weighted_moments(h_ND: Tensor, d_ND: Tensor, lengths_B: Tensor, weight_BQ: Tensor) -> Tensor:
+    """Compute ``sum_b weight_bq sum_t h_bt^T d_bt`` (Q, D, D).
 
-    A text has one label: its tokens are summed up once, then texts are weighed in all ways by one product. For few ways
-    tokens are weighed instead.
+    A text has one label, so the matrix of each text is computed once and all weightings are one product over texts.
+    For few weightings tokens are weighted instead.
     """
-    if weight_BQ.shape[1] < FEW:
+    if weight_BQ.shape[1] < BATCHED_WEIGHTINGS:
         weight_NQ = weight_BQ.repeat_interleave(lengths_B, dim=0)
-        return torch.stack([(c_ND * weight_N[:, None]).T @ d_ND for weight_N in weight_NQ.unbind(-1)])
-    width, lengths = c_ND.shape[1], lengths_B.tolist()
-    pulls_QD = c_ND.new_zeros(weight_BQ.shape[1], width * width)
-    at_once = max(1, BLOCK // width**2)
-    rows = zip(c_ND.split(lengths), d_ND.split(lengths), strict=True)
-    for start in range(0, len(lengths), at_once):
-        some = list(itertools.islice(rows, at_once))
-        c_BTD, d_BTD = (pad_sequence(list(column), batch_first=True) for column in zip(*some, strict=True))
-        texts_BD = (c_BTD.mT @ d_BTD).flatten(1)
-        pulls_QD.addmm_(weight_BQ[start : start + at_once].T, texts_BD)
-    return pulls_QD.reshape(-1, width, width)
+        return torch.stack([(h_ND * weight_N[:, None]).T @ d_ND for weight_N in weight_NQ.unbind(-1)])
+    width, lengths = h_ND.shape[1], lengths_B.tolist()
+    moment_QD2 = h_ND.new_zeros(weight_BQ.shape[1], width * width)
+    texts_per_block = max(1, MATRIX_ELEMENTS // width**2)
+    texts = zip(h_ND.split(lengths), d_ND.split(lengths), strict=True)
+    for start in range(0, len(lengths), texts_per_block):
+        columns = zip(*itertools.islice(texts, texts_per_block), strict=True)
+        h_BTD, d_BTD = (pad_sequence(list(column), batch_first=True) for column in columns)
+        moment_QD2.addmm_(weight_BQ[start : start + texts_per_block].T, (h_BTD.mT @ d_BTD).flatten(1))
+    return moment_QD2.reshape(-1, width, width)

@@ -200,12 +200,11 @@ def _solved(
     if not corpus.train:
         raise InputError(f"corpus {corpus.name} has no rows to learn from; at least one is needed")
     dev = corpus.dev[: fit_config.dev_rows] or corpus.train[: fit_config.dev_rows]
-    label_BK = torch.tensor([[row.label] for row in corpus.train])
-    steer, found = solve(
+    steer, result = solve(
         model,
         [row.text for row in corpus.train],
-        label_BK,
-        [steer_config.name],
+        torch.tensor([row.label for row in corpus.train]),
+        steer_config.name,
         steer_config.one_pass(),
         unit_texts=[row.text for row in dev],
         max_length=fit_config.max_length,
@@ -219,7 +218,7 @@ def _solved(
     }
     unused = {name: value for name, value in asdict(fit_config).items() if name not in used}
     unused |= {"regularization": steer_config.regularization, "init_std": steer_config.init_std}
-    return steer, {**used, **options, "unused_options": unused, "solver_result": found[steer_config.name]}
+    return steer, {**used, **options, "unused_options": unused, "solver_result": result}
 
 
 def _learned(

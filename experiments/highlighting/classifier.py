@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiments.study import mean_interval
-from lmsteer.analysis.token_evidence import readings
+from lmsteer.analysis.token_evidence import Reading, readings
 from lmsteer.data.prompts.prompt_sets import CLEAR
 from lmsteer.metrics.auc import auc
 from lmsteer.metrics.intervals import Array, bootstrap_interval
@@ -28,15 +28,6 @@ GROUPS = {f"label beyond ±{WEAK:g}": WEAK, f"label beyond ±{CLEAR:g}": CLEAR, 
 MAIN = WEAK
 GRID = tuple(float(value) for value in range(-5, 6))
 RATIOS = (5.0, 3.0, 2.0, 1.0)
-
-
-@dataclass(frozen=True)
-class Likelihoods:
-    """Log-likelihoods (N,) of texts and of their first tokens, by strength; their numbers of tokens (N,)."""
-
-    texts: Mapping[float, Array]
-    first_tokens: Mapping[float, Array]
-    lengths: Array
 
 
 @dataclass(frozen=True)
@@ -67,15 +58,16 @@ class Variant:
         words += ["per token"] * self.per_token + ["without first token"] * (not self.first_token)
         return ", ".join([*words, f"dummy {'on' if self.dummy else 'off'}"])
 
-    def scores(self, likelihoods: Likelihoods) -> Array:
-        """Score texts (N,); a score is above 0 where positive strengths make the text likelier."""
+    def scores(self, texts: Sequence[Reading], strengths: Sequence[float]) -> Array:
+        """Score texts (N,) that were read at ``strengths``; above 0 where positive strengths make the text likelier."""
         skipped = 0 if self.first_token else 1
-        loglik_SN = np.stack([likelihoods.texts[v] - skipped * likelihoods.first_tokens[v] for v in self.strengths])
+        loglik_NS = np.stack([text.log_p_ST[:, skipped:].double().sum(1).numpy() for text in texts])
+        loglik_SN = loglik_NS.T[[strengths.index(strength) for strength in self.strengths]]
         if self.strength is None:
             weights_SN = np.exp(loglik_SN - loglik_SN.max(0))
             return np.asarray(np.array(GRID) @ weights_SN / weights_SN.sum(0))
-        ratio = loglik_SN[0] - loglik_SN[1]
-        return np.asarray(ratio / (likelihoods.lengths - skipped) if self.per_token else ratio)
+        lengths = [max(len(text.ids) - skipped, 1) for text in texts] if self.per_token else 1
+        return np.asarray((loglik_SN[0] - loglik_SN[1]) / lengths)
 
 
 def variants(steer: Steer) -> list[Variant]:
@@ -89,24 +81,17 @@ def variants(steer: Steer) -> list[Variant]:
     ]
 
 
-def read_likelihoods(
-    model: LanguageModel, steer: Steer, rows: Sequence[Row], candidates: Sequence[Variant]
-) -> dict[bool, Likelihoods]:
-    """Compute the likelihoods that variants need, by whether the dummy is on."""
-    result = {}
-    for dummy in sorted({variant.dummy for variant in candidates}):
-        strengths = sorted({v for variant in candidates if variant.dummy is dummy for v in variant.strengths})
+def score_rows(model: LanguageModel, steer: Steer, rows: Sequence[Row], candidates: Sequence[Variant]) -> list[Array]:
+    """Score rows (N,) by each variant; texts are read once for all of those that agree about the dummy."""
+    texts = [row.text for row in rows]
+    scores: dict[Variant, Array] = {}
+    for dummy in {variant.dummy for variant in candidates}:
+        same_dummy = [variant for variant in candidates if variant.dummy is dummy]
+        strengths = sorted({strength for variant in same_dummy for strength in variant.strengths})
         fixed = {DUMMY: 1.0} if dummy else {}
-        named = [{**fixed, steer.dimensions[0]: strength} for strength in strengths]
-        texts = readings(model, steer, [row.text for row in rows], named)
-        loglik_SN = np.stack([text.nats_S.numpy() for text in texts], axis=1)
-        first_SN = np.stack([text.log_p_ST[:, 0].double().numpy() for text in texts], axis=1)
-        result[dummy] = Likelihoods(
-            dict(zip(strengths, loglik_SN, strict=True)),
-            dict(zip(strengths, first_SN, strict=True)),
-            np.array([max(len(text.ids), 2) for text in texts], dtype=float),
-        )
-    return result
+        read = readings(model, steer, texts, [{**fixed, steer.dimensions[0]: strength} for strength in strengths])
+        scores |= {variant: variant.scores(read, strengths) for variant in same_dummy}
+    return [scores[variant] for variant in candidates]
 
 
 def measure_classifier(
@@ -151,22 +136,23 @@ def measure_steer(
 ) -> dict[str, Any]:
     """Choose a variant and thresholds on dev rows; measure it and the default variant on every other set."""
     clear, candidates = [row for row in dev if abs(row.label) >= MAIN], variants(steer)
-    likelihoods = read_likelihoods(model, steer, clear, candidates)
-    choice = choose_variant([(variant, variant.scores(likelihoods[variant.dummy])) for variant in candidates], clear)
+    choice = choose_variant(list(zip(candidates, score_rows(model, steer, clear, candidates), strict=True)), clear)
     compared = {"default": 0, "chosen on dev": choice["chosen"]}
     result: dict[str, Any] = {"dev": choice, "sets": {}}
     for name, rows in sets.items():
-        likelihoods = read_likelihoods(model, steer, rows, [candidates[index] for index in compared.values()])
-        measured = result["sets"][name] = {}
-        for title, index in compared.items():
-            scores = candidates[index].scores(likelihoods[candidates[index].dummy])
-            thresholds = {"threshold 0": 0.0, "threshold from dev": choice["variants"][index]["threshold"]}
-            for threshold_name, threshold in thresholds.items():
-                measured[f"{title}, {threshold_name}"] = {
-                    "variant": candidates[index].name,
-                    "threshold": threshold,
-                    **measure_groups(scores, rows, threshold, seed),
-                }
+        scores = score_rows(model, steer, rows, [candidates[index] for index in compared.values()])
+        result["sets"][name] = {
+            f"{title}, {threshold_name}": {
+                "variant": candidates[index].name,
+                "threshold": threshold,
+                **measure_groups(variant_scores, rows, threshold, seed),
+            }
+            for (title, index), variant_scores in zip(compared.items(), scores, strict=True)
+            for threshold_name, threshold in (
+                ("threshold 0", 0.0),
+                ("threshold from dev", choice["variants"][index]["threshold"]),
+            )
+        }
     return result
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.experiments.study_config import study_config
+from tests.experiments.study_inputs import study_config, write_prompts, write_steer
 
 from experiments.composition.report import (
     BOTH,
@@ -30,7 +30,7 @@ from lmsteer.records import read_generations
 from lmsteer.reporting.comparison import Measurement, compare_runs
 from lmsteer.steering.composition import compose
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+from lmsteer.steering.steer_file import load_steer
 
 PAIR = ("joy", "calm")
 STRENGTHS = (-2.0, 2.0)
@@ -45,12 +45,10 @@ def random_steer(name: str, *, seed: int = 0, rank: int | str = 4) -> Steer:
 def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Files of two steers and of prompts, and a small size."""
     folder = tmp_path_factory.mktemp("files")
-    provenance = Provenance(model="tiny-0", fingerprint=tiny().head.fingerprint())
     for seed, name in enumerate(PAIR):
-        save_steer(folder / f"{name}.safetensors", random_steer(name, seed=seed), provenance)
+        write_steer(folder / f"{name}.safetensors", random_steer(name, seed=seed))
     for key, words in zip(SETS, ("the film", "the storm"), strict=True):
-        lines = [f'{{"text": "{words} {number}"}}' for number in range(5)]
-        (folder / f"{key}.jsonl").write_text("\n".join(lines) + "\n")
+        write_prompts(folder / f"{key}.jsonl", [f"{words} {number}" for number in range(5)])
     return [
         *("model=tiny", "dtype=float32", "scores=off"),
         f"steer_files=[{folder / 'joy.safetensors'},{folder / 'calm.safetensors'}]",

@@ -1,21 +1,17 @@
 """Promises of the comparison with transformers alone, in a process of its own; no test looks at how long it took."""
 
-import json
 from pathlib import Path
 
-from tests.experiments.study_config import study_config
+from tests.experiments.study_inputs import study_config, write_prompts, write_steer
 
 from experiments.export.run import compare_export
-from lmsteer.models.random_models import tiny
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, save_steer
 
 
 def test_a_fresh_process_without_lmsteer_computes_the_same_as_the_steered_model(steer: Steer, tmp_path: Path) -> None:
-    save_steer(tmp_path / "steer.safetensors", steer, Provenance("tiny-0", tiny().head.fingerprint()))
-    texts = ["The film is", "I would like to know", "a storm"]
-    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"prompt": {"text": text}}) + "\n" for text in texts))
-    options = ["model=tiny", f"prompts.path={tmp_path / 'p.jsonl'}", f"steer_file={tmp_path / 'steer.safetensors'}"]
+    steer_file = write_steer(tmp_path / "steer.safetensors", steer)
+    prompts = write_prompts(tmp_path / "prompts.jsonl", ["The film is", "I would like to know", "a storm"])
+    options = ["model=tiny", f"prompts.path={prompts}", f"steer_file={steer_file}"]
     options += ["strength={sentiment:3,dummy:-1}", "decoding.max_new_tokens=6", "batch_size=2", "repeats=1"]
     config = study_config("exported", f"run_dir={tmp_path / 'run'}", "dtype=float32", *options)
     results = compare_export(config)

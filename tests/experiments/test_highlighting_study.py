@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from tests.experiments.study_config import study_config
+from tests.experiments.study_inputs import study_config, write_steer
 from torch import Tensor
 
 from experiments.highlighting import deletions
@@ -19,7 +19,7 @@ from experiments.highlighting.classifier import (
     Variant,
     choose_variant,
     measure_classifier,
-    read_likelihoods,
+    score_rows,
     variants,
 )
 from experiments.highlighting.deletions import choose_tokens, delete_tokens, measure_deletions, shorten_texts
@@ -31,13 +31,13 @@ from lmsteer.metrics.posterior import mean_strength, posterior
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, save_steer
 
 ROWS = [Row("The film is warm and funny", 0.5), Row("dull and slow", -0.2), Row("so", 0.05), Row("why nobody", 0.0)]
 
 
 def test_scores_are_those_of_the_readings(tiny_model: LanguageModel, steer: Steer) -> None:
-    likelihoods = read_likelihoods(tiny_model, steer, ROWS, variants(steer))
+    candidates = variants(steer)
+    scores = dict(zip(candidates, score_rows(tiny_model, steer, ROWS, candidates), strict=True))
     for dummy in (False, True):
         named = [{"sentiment": strength, "dummy": float(dummy)} for strength in GRID]
         for row, reading in enumerate(readings(tiny_model, steer, [row.text for row in ROWS], named)):
@@ -46,11 +46,11 @@ def test_scores_are_those_of_the_readings(tiny_model: LanguageModel, steer: Stee
                 loglik, tokens = log_p.sum(1), max(log_p.shape[1], 1)
                 ratio = (loglik[GRID.index(2)] - loglik[GRID.index(-2)]).item()
                 mean = mean_strength(GRID, posterior(loglik.tolist()))
-                scores = [
-                    Variant(dummy, strength, per_token, first).scores(likelihoods[dummy])[row]
+                measured = [
+                    scores[Variant(dummy, strength, per_token, first)][row]
                     for strength, per_token in ((2, False), (2, True), (None, False))
                 ]
-                assert scores == pytest.approx([ratio, ratio / tokens, mean], abs=1e-4)
+                assert measured == pytest.approx([ratio, ratio / tokens, mean], abs=1e-4)
 
 
 def test_variants_are_distinct_and_the_default_comes_first(steer: Steer) -> None:
@@ -182,11 +182,9 @@ def small_sets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_sets")
 def test_a_run_leaves_its_files_and_a_repeated_one_measures_nothing(
-    tiny_model: LanguageModel, steer: Steer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    steer: Steer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steer_file, folder = tmp_path / "steer.safetensors", tmp_path / "out"
-    provenance = Provenance(model=tiny_model.name, fingerprint=tiny_model.head.fingerprint(), training={"steps": 7})
-    save_steer(steer_file, steer, provenance)
+    steer_file, folder = write_steer(tmp_path / "steer.safetensors", steer, steps=7), tmp_path / "out"
     options = ["model=tiny", f"steer_file={steer_file}", "scores=off", "draws=2"]
     options += [f"run_dir={folder}", "scorer@scorers=[alt-profanity-check]"]
     results = highlighting(study_config("highlighting", *options))

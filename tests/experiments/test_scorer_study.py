@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from sklearn.metrics import confusion_matrix, roc_auc_score
-from tests.experiments.study_config import study_config
+from tests.experiments.study_inputs import study_config
 
 from experiments.scorers import run as study
 from experiments.scorers.agreement import measure_agreement, mentions_identity

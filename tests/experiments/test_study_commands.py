@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.experiments.study_config import study_config
+from tests.experiments.study_inputs import study_config, write_steer
 
 from experiments.composition import run as composition
 from experiments.export import run as export
@@ -19,9 +19,7 @@ from experiments.transfer import run as transfer
 from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import check_config
 from lmsteer.data.corpus import Corpus
-from lmsteer.models.random_models import tiny
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, save_steer
 
 COMMANDS: dict[str, tuple[Callable[..., Any], set[str], dict[str, Any]]] = {
     "composition": (composition.measure_composition, composition.KEYS, composition.TYPES),
@@ -52,10 +50,8 @@ def test_the_options_in_conf_are_those_that_the_command_reads(name: str) -> None
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, str]:
     """Two steers of the tiny model and stored scores, by the names in the overrides below."""
-    provenance = Provenance(model="tiny-0", fingerprint=tiny().head.fingerprint())
     for name in ("JOY", "CALM"):
-        steer = Steer(32, dimensions=[name.lower()], rank=4)
-        save_steer(tmp_path / f"{name}.safetensors", steer, provenance)
+        write_steer(tmp_path / f"{name}.safetensors", Steer(32, dimensions=[name.lower()], rank=4))
     lines = [{"prompt": {"text": f"text {n}", "toxicity": n / 9}} for n in range(10)]
     (tmp_path / "SCORES.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return {path.stem: str(path) for path in tmp_path.iterdir() if path.is_file()}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.experiments.study_config import study_config
+from tests.experiments.study_inputs import study_config, write_prompts, write_steer
 
 from experiments.transfer.report import transfer_figure, transfer_tables
 from experiments.transfer.run import compare_steers, summarize_effects
@@ -15,11 +15,9 @@ from lmsteer.evaluation.comparable import FinishedRun, read_run
 from lmsteer.evaluation.prompt_values import PromptValues
 from lmsteer.evaluation.results import Result, ResultRow, Value
 from lmsteer.metrics.intervals import bootstrap_interval
-from lmsteer.models.random_models import tiny
 from lmsteer.records import read_generations
 from lmsteer.reporting.text import interval
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, save_steer
 
 STEERS = ("states", "direct")
 
@@ -28,15 +26,14 @@ STEERS = ("states", "direct")
 def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Files of two steers and of prompts, and a small size."""
     folder = tmp_path_factory.mktemp("files")
-    provenance = Provenance(model="tiny-0", fingerprint=tiny().head.fingerprint())
     for seed, name in enumerate(STEERS):
         steer = Steer(32, dimensions=["mood"], rank=4, epsilon=0.1, init_std=0.2, seed=seed)
-        save_steer(folder / f"{name}.safetensors", steer, provenance)
-    (folder / "prompts.jsonl").write_text("\n".join(f'{{"text": "the film {number}"}}' for number in range(5)) + "\n")
+        write_steer(folder / f"{name}.safetensors", steer)
+    prompts = write_prompts(folder / "prompts.jsonl", [f"the film {number}" for number in range(5)])
     return [
         *("model=tiny", "dtype=float32", "scores=off"),
         f"steers={{states:{folder / 'states.safetensors'},direct:{folder / 'direct.safetensors'}}}",
-        *("prompts@protocol.prompts.neutral=any", f"protocol.prompts.neutral.path={folder / 'prompts'}.jsonl"),
+        *("prompts@protocol.prompts.neutral=any", f"protocol.prompts.neutral.path={prompts}"),
         *("scorer@protocol.scorers=[alt-profanity-check]", "protocol.perplexity=1.1", "protocol.kl=0.05"),
         "decoding.max_new_tokens=6",
     ]

@@ -66,7 +66,7 @@ def speed_tables(measured: Results) -> str:
     sections = (
         f"{_machine(measured)}; {model['name']} ({model['parameters'] / 1e6:.0f} M parameters) in "
         f"{measured['machine']['dtype']}, plain in float32.",
-        _table(["work", "plain, s", "ours, s", "times faster", "plain, MiB", "ours, MiB"], compared),
+        _table(["work", "plain, s", "lmsteer, s", "times faster", "plain, MiB", "lmsteer, MiB"], compared),
         _table(["decoding", "unsteered, s", "steered, s", "steered over unsteered"], overheads),
         _table(
             ["work", "tokens", "seconds", "tokens/s", "R² of a straight line"],

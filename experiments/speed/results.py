@@ -52,7 +52,9 @@ def collect_results(
         nats_difference: Relative difference of the nats of the continuations.
     """
     meter, work, model = bench.meter, bench.work, bench.model
-    peaks = {key: {"plain": meter.peak[plain], "ours": meter.peak[ours]} for key, (plain, ours) in COMPARED.items()}
+    peaks = {
+        key: {"plain": meter.peak[plain_name], "ours": meter.peak[name]} for key, (plain_name, name) in COMPARED.items()
+    }
     losses = zip(*([loss for _, loss in curve] for curve in curves), strict=False)
     encoded = model.tokenizer([row.text for row in bench.corpus.train])["input_ids"]
     return {
@@ -61,7 +63,7 @@ def collect_results(
         "agreement": {
             "loss": {
                 "steps": min(map(len, curves)),
-                "max_relative_difference": max(abs(plain - ours) / plain for plain, ours in losses),
+                "max_relative_difference": max(abs(loss - plain_loss) / plain_loss for plain_loss, loss in losses),
             },
             "nats": {"texts": len(meter.seconds[PLAIN_PROMPT]) * work.samples, "relative_difference": nats_difference},
         },
@@ -107,29 +109,24 @@ def compare_seconds(bench: Bench) -> Results:
         "perplexity": (work.scored // work.samples, f"{work.scored} texts"),
     }
     results: Results = {}
-    for key, (plain, ours) in COMPARED.items():
+    for key, (plain_name, name) in COMPARED.items():
         count, description = pieces[key]
-        seconds = {"plain": meter.median(plain) * count, "ours": meter.median(ours)}
-        source = f"median of {len(meter.seconds[plain])} {plain}s × {count:g}"
+        plain_seconds, seconds = meter.median(plain_name) * count, meter.median(name)
         results[key] = {
-            **_comparison(meter.seconds, plain, ours, description),
-            **seconds,
-            "ratio": seconds["plain"] / seconds["ours"],
-            "plain_is": source,
+            **{"plain": plain_seconds, "ours": seconds, "unit": "s", "ratio": plain_seconds / seconds},
+            "work": description,
+            "plain_is": f"median of {len(meter.seconds[plain_name])} {plain_name}s × {count:g}",
+            "measured": {"plain": meter.seconds[plain_name], "ours": meter.seconds[name]},
         }
-    for key, steered in OVERHEADS.items():
-        seconds = {"plain": meter.median(UNSTEERED), "ours": meter.median(steered)}
-        how = "one strength, folding included" if steered == FOLDED else "a strength for each prompt"
+    for key, name in OVERHEADS.items():
+        unsteered, steered = meter.median(UNSTEERED), meter.median(name)
+        strengths = "one strength, folding included" if name == FOLDED else "a strength for each prompt"
         results[key] = {
-            **_comparison(meter.seconds, UNSTEERED, steered, f"{samples}, {how}"),
-            **seconds,
-            "ratio": seconds["ours"] / seconds["plain"],
+            **{"plain": unsteered, "ours": steered, "unit": "s", "ratio": steered / unsteered},
+            "work": f"{samples}, {strengths}",
+            "measured": {"plain": meter.seconds[UNSTEERED], "ours": meter.seconds[name]},
         }
     return results
-
-
-def _comparison(seconds: dict[str, list[float]], plain: str, ours: str, description: str) -> dict[str, Any]:
-    return {"unit": "s", "work": description, "measured": {"plain": seconds[plain], "ours": seconds[ours]}}
 
 
 def describe_machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:

@@ -174,10 +174,10 @@ def test_the_plain_perplexity_is_that_of_lmsteer(tiny_model: LanguageModel) -> N
 def test_the_plain_sampler_is_steered_as_that_of_lmsteer(value: float, tiny_model: LanguageModel, steer: Steer) -> None:
     strength = {"sentiment": value}
     greedy = lmsteer.Greedy(max_new_tokens=8)
-    ours = lmsteer.generate(tiny_model, TEXTS, steer=steer, strength=strength, decoding=greedy)
+    generations = lmsteer.generate(tiny_model, TEXTS, steer=steer, strength=strength, decoding=greedy)
     # A nucleus of 1e-9 holds the likeliest token alone.
     plain = sample_batch(tiny_model, steer, strength, TEXTS, samples=2, p=1e-9, tokens=8)
-    assert plain == [generation.texts[0] for generation in ours for _ in range(2)]
+    assert plain == [generation.texts[0] for generation in generations for _ in range(2)]
 
 
 def test_drawn_texts_are_of_the_work_and_new_at_each_repeat() -> None:

@@ -84,11 +84,13 @@ class Statistics:
         weight_BQ = torch.cat([label_B[:, None], torch.ones_like(label_B)[:, None], permuted_BP], dim=1)
         moment_QDD = _weighted_moments(h_ND, d_ND, lengths_B, weight_BQ).cpu()
         moment_QD = (weight_BQ.T @ _sum_by_text(d_ND, lengths_B)).cpu().double()
+        label_B1 = label_B.cpu().double()[:, None]
+        label_sum, label_square = (tokens_B @ label_B1)[0], (tokens_B @ label_B1.square())[0]
         return cls(
             tokens=tokens_B.sum(),
             fisher_DD=torch.zeros(width, width, dtype=torch.double) if fisher_DD is None else fisher_DD,
-            label_sum=tokens_B @ label_B.cpu().double(),
-            label_square=tokens_B @ label_B.cpu().double().square(),
+            label_sum=label_sum,
+            label_square=label_square,
             context_DD=((h_ND * square_N[:, None]).T @ h_ND).cpu().double(),
             context_D=(square_N[None] @ h_ND)[0].cpu().double(),
             label_moment_DD=moment_QDD[0].double(),

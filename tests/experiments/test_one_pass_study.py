@@ -1,4 +1,4 @@
-"""Promises of the look into the one-pass estimator, on a tiny model."""
+"""Promises of the study of the one-pass estimator, on a tiny model."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.experiments.study_config import study_config
+from tests.experiments.study_inputs import study_config
 
 from experiments.one_pass.estimates import HeldOut, TimedExtractor, choose_best, nested_splits, nested_statistics
 from experiments.one_pass.report import one_pass_figure, one_pass_tables

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from matplotlib.patches import Rectangle
-from tests.experiments.study_config import study_config
+from tests.experiments.study_inputs import study_config
 
 import lmsteer
 from experiments.speed.meter import Meter

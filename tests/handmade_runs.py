@@ -31,13 +31,13 @@ PROTOCOL: dict[str, object] = {
 SCORER = {"perplexity": "smollm2", "perplexity_corpus": "smollm2", "dist_1": None}
 
 Columns = Sequence[float] | Sequence[Sequence[float]] | Array
-Made = tuple[ResultRow, PromptValues]
+RunRow = tuple[ResultRow, PromptValues]
 
 
-def made(
+def run_row(
     values: Mapping[str, Columns], strength: Mapping[str, float] | None = None, n: int = 4, **changes: object
-) -> Made:
-    """A row whose metrics come from values of its prompts, which are named ``prompt 0`` and so on."""
+) -> RunRow:
+    """Make a row whose metrics come from values of its prompts, named ``prompt 0`` and so on."""
     tensors = {name: torch.as_tensor(np.asarray(columns, dtype=np.float64)) for name, columns in values.items()}
     fields: dict[str, object] = {
         "model": "smollm2",
@@ -45,20 +45,20 @@ def made(
         "seed": 0,
         "prompts": "toxic-leaning",
         "strength": dict(strength or {}),
-        "metrics": {name: measured(name, tensor.numpy()) for name, tensor in tensors.items()},
+        "metrics": {name: measure(name, tensor.numpy()) for name, tensor in tensors.items()},
         "settings": {"rank": 64, "steps": 200} if strength else {},
     }
     return ResultRow.model_validate(fields | changes), PromptValues(tuple(f"prompt {i}" for i in range(n)), tensors)
 
 
-def measured(name: str, values: Array) -> Value:
+def measure(name: str, values: Array) -> Value:
     columns = [column[~np.isnan(column)] for column in values.reshape(len(values), -1).T]
     interval = bootstrap_interval(columns, statistic_of(Metric(name)))
     scorer = SCORER.get(name, name.partition("@")[2] or "words")
     return Value(value=interval.value, low=interval.low, high=interval.high, n=interval.n, scorer=scorer)
 
 
-def write_run(folder: Path, rows: Sequence[Made], **protocol: object) -> Path:
+def write_run(folder: Path, rows: Sequence[RunRow], **protocol: object) -> Path:
     """Write the files of a finished run."""
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("seed: 0\n")

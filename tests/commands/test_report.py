@@ -13,8 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.handmade_runs import made, write_run
-from tests.reporting.test_run_report import HOSTILE, Page
+from tests.handmade import HOSTILE, Page
+from tests.handmade_runs import run_row, write_run
 
 from lmsteer.commands import report as command
 from lmsteer.records import Generation, Prompt
@@ -33,7 +33,7 @@ CURVE = {"train": [[1, 5.0], [2, 4.5]], "dev": [[2, 4.75]]}
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     for seed in range(2):
-        rows = [made(PLAIN, seed=seed), made(STEERED, {"detox": 5.0}, seed=seed)]
+        rows = [run_row(PLAIN, seed=seed), run_row(STEERED, {"detox": 5.0}, seed=seed)]
         folder = write_run(tmp_path / "sweep" / f"seed-{seed}", rows)
         texts = [
             Generation(Prompt(f"{n}", f"prompt {n}"), (f" {n} by seed {seed} {HOSTILE}",), strength, "toxic-leaning")
@@ -111,7 +111,7 @@ def test_the_reference_row_can_be_chosen(sweep: Path, tmp_path: Path, capsys: py
 def test_runs_of_different_protocols_are_refused(
     sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = write_run(tmp_path / "other", [made(PLAIN)], scorers={"words": "2"}, samples=25)
+    other = write_run(tmp_path / "other", [run_row(PLAIN)], scorers={"words": "2"}, samples=25)
     message = f"{sweep / 'seed-0'} and {other} were measured by different protocols: samples, scorers; "
     assert refused([str(sweep), str(other)], capsys).startswith(f"Error: {message}")
 

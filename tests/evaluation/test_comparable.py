@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.handmade_runs import Made, made, write_run
+from tests.handmade_runs import RunRow, run_row, write_run
 
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import differences, find_runs, read_run, refuse_mixed
@@ -10,8 +10,8 @@ from lmsteer.evaluation.comparable import differences, find_runs, read_run, refu
 TOXICITY = "expected_maximum_toxicity"
 
 
-def plain() -> list[Made]:
-    return [made({TOXICITY: [0.1, 0.2, 0.3, 0.4], "perplexity_corpus": [[10, 5], [20, 5], [30, 5], [40, 5]]})]
+def plain() -> list[RunRow]:
+    return [run_row({TOXICITY: [0.1, 0.2, 0.3, 0.4], "perplexity_corpus": [[10, 5], [20, 5], [30, 5], [40, 5]]})]
 
 
 def run(folder: Path, **protocol: object) -> Path:
@@ -63,7 +63,7 @@ def test_missing_and_cut_files_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_values_of_another_result_are_refused(tmp_path: Path) -> None:
     folder = run(tmp_path / "a")
-    others = [[*plain(), made({TOXICITY: [0.1] * 4}, {"detox": 1.0})], [made({"dist_1": np.ones(4)})]]
+    others = [[*plain(), run_row({TOXICITY: [0.1] * 4}, {"detox": 1.0})], [run_row({"dist_1": np.ones(4)})]]
     for number, rows in enumerate(others):
         other = write_run(tmp_path / str(number), rows)
         (folder / "values.safetensors").write_bytes((other / "values.safetensors").read_bytes())

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.handmade_runs import made, write_run
+from tests.handmade_runs import run_row, write_run
 
 from experiments.data_efficiency.report import examples_figure, examples_table, sort_by_examples
 from experiments.study import tabulate
@@ -12,7 +12,7 @@ from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import read_run
 from lmsteer.reporting.comparison import Comparison, compare_runs
 
-PLAIN = made({"expected_maximum_toxicity": [0.8, 0.6, 0.9, 0.7]})
+PLAIN = run_row({"expected_maximum_toxicity": [0.8, 0.6, 0.9, 0.7]})
 
 
 def write_sweep(folder: Path) -> Path:
@@ -20,7 +20,7 @@ def write_sweep(folder: Path) -> Path:
         for seed, shift in ((0, 0.0), (1, 0.1)):
             values = {"expected_maximum_toxicity": [toxicity + shift] * 4}
             settings = {"rank": 64, "rows": examples, "train_rows": examples}
-            row = made(values, {"detox": 5.0}, seed=seed, settings=settings)
+            row = run_row(values, {"detox": 5.0}, seed=seed, settings=settings)
             write_run(folder / f"rows-{examples}_seed-{seed}", [PLAIN, row])
     return folder
 
@@ -47,7 +47,7 @@ def test_the_picture_has_a_point_for_each_number(comparison: Comparison) -> None
 
 
 def test_a_run_that_does_not_record_its_number_is_refused(tmp_path: Path) -> None:
-    row = made({"expected_maximum_toxicity": [0.2] * 4}, {"detox": 5.0})
+    row = run_row({"expected_maximum_toxicity": [0.2] * 4}, {"detox": 5.0})
     run = write_run(tmp_path / "run", [PLAIN, row])
     with pytest.raises(InputError, match="does not record its train_rows"):
         sort_by_examples(compare_runs([read_run(run)]))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.handmade_runs import made, write_run
+from tests.handmade_runs import run_row, write_run
 
 from experiments.rank_epsilon.report import rank_figure, rank_table
 from lmsteer.errors import InputError
@@ -11,7 +11,7 @@ from lmsteer.evaluation.comparable import read_run
 from lmsteer.reporting.comparison import Comparison, compare_runs
 
 RANKS, EPSILONS = (16, "full", 4), (1e-2, 1e-3)
-PLAIN = made({"positivity": [0.4, 0.5, 0.4, 0.5], "perplexity": [10.0] * 4})
+PLAIN = run_row({"positivity": [0.4, 0.5, 0.4, 0.5], "perplexity": [10.0] * 4})
 
 
 def positivity(rank: object, epsilon: float) -> float:
@@ -28,7 +28,7 @@ def comparison(tmp_path: Path) -> Comparison:
             rows = [PLAIN]
             for strength, budget, shift in ((5.0, "", 0.0), (7.5, "kl 0.3", 0.1)):
                 values = {"positivity": [value + shift] * 4, "perplexity": [20.0] * 4}
-                rows.append(made(values, {"sentiment": strength}, settings=settings, budget=budget))
+                rows.append(run_row(values, {"sentiment": strength}, settings=settings, budget=budget))
             runs.append(write_run(tmp_path / f"rank-{rank}_epsilon-{epsilon}", rows))
     return compare_runs([read_run(run) for run in runs])
 
@@ -60,6 +60,6 @@ def test_the_picture_has_a_line_of_the_ranks_for_each_epsilon(comparison: Compar
 
 
 def test_a_run_that_does_not_record_its_rank_is_refused(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", [PLAIN, made({"positivity": [0.2] * 4}, {"sentiment": 5.0}, settings={})])
+    run = write_run(tmp_path / "run", [PLAIN, run_row({"positivity": [0.2] * 4}, {"sentiment": 5.0}, settings={})])
     with pytest.raises(InputError, match="does not record its epsilon"):
         rank_table(compare_runs([read_run(run)]))

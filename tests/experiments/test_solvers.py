@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.handmade_runs import made, write_run
+from tests.handmade_runs import run_row, write_run
 
 from experiments.one_pass.solvers import (
     aimed_share,
@@ -33,7 +33,7 @@ def values(*shares: float) -> dict[str, list[float]]:
     return {"positivity": list(shares), "positivity@other": [0.5] * 4, "perplexity": [20.0] * 4, "dist_1": [0.8] * 4}
 
 
-PLAIN = made(values(0.5, 0.5, 0.5, 0.5))
+PLAIN = run_row(values(0.5, 0.5, 0.5, 0.5))
 
 
 def write_runs(folder: Path) -> Path:
@@ -44,7 +44,7 @@ def write_runs(folder: Path) -> Path:
         ("one", ONE_PASS, 0, values(0.9, 0.8, 0.9, 0.8)),
     ):
         rows = [
-            made(shares, {"tone": strength}, budget=budget, settings=settings, seed=seed)
+            run_row(shares, {"tone": strength}, budget=budget, settings=settings, seed=seed)
             for budget in BUDGETS
             for strength in (5.0 + seed, -5.0)
         ]
@@ -67,7 +67,7 @@ def by_texts(tmp_path: Path) -> Comparison:
     for texts in (200, 50):
         for name, settings, share in (("paper", PAPER, 0.5), ("one", ONE_PASS, 0.5 + texts / 1000)):
             settings = {**settings, "train_rows": texts}
-            row = made(values(*[share] * 4), {"tone": 5.0}, budget="kl 0.3", settings=settings)
+            row = run_row(values(*[share] * 4), {"tone": 5.0}, budget="kl 0.3", settings=settings)
             write_run(tmp_path / f"{name}-{texts}", [PLAIN, row], metric="positivity")
     return compare(tmp_path)
 
@@ -118,7 +118,7 @@ def test_a_recipe_is_named_by_its_settings(settings: dict[str, str | float], nam
 def test_two_rows_of_one_solver_are_refused(tmp_path: Path) -> None:
     write_runs(tmp_path)
     settings = {**ONE_PASS, "permutations": 39}
-    row = made(values(0.9, 0.8, 0.9, 0.8), {"tone": 5.0}, budget="kl 0.3", settings=settings)
+    row = run_row(values(0.9, 0.8, 0.9, 0.8), {"tone": 5.0}, budget="kl 0.3", settings=settings)
     write_run(tmp_path / "again", [row], metric="positivity")
     with pytest.raises(InputError, match=r"toxic-leaning, \+, kl 0\.3: two rows are of one pass, full rank, damping 1"):
         calibrated_rows(compare(tmp_path))
@@ -138,7 +138,7 @@ def test_the_ranking_is_by_the_mean_of_all_aimed_shares_the_best_first(compariso
 
 def test_solvers_that_were_not_measured_everywhere_are_not_ranked(tmp_path: Path) -> None:
     write_runs(tmp_path)
-    row = made(values(0.5, 0.5, 0.5, 0.5), {"tone": 5.0}, budget="kl 0.3", settings={**PAPER, "steps": 1000})
+    row = run_row(values(0.5, 0.5, 0.5, 0.5), {"tone": 5.0}, budget="kl 0.3", settings={**PAPER, "steps": 1000})
     write_run(tmp_path / "1000", [row], metric="positivity")
     with pytest.raises(InputError, match=r"kl 0\.1, toxic-leaning, \+: paper, 1000 steps was not measured there"):
         rank_solvers(compare(tmp_path))
@@ -183,6 +183,6 @@ def test_a_run_of_train_records_its_number_of_texts(tmp_path: Path, tiny_model: 
         SteerConfig(name="tone", rank=2, solver="one_pass", permutations=0),
     ):
         settings = settings_of(*fit(tiny_model, Corpus("tone", rows, dev=rows[:4]), steer_config, fit_config))
-        row = made(values(0.5, 0.5, 0.5, 0.5), {"tone": 1.0}, settings=settings)
+        row = run_row(values(0.5, 0.5, 0.5, 0.5), {"tone": 1.0}, settings=settings)
         run = write_run(tmp_path / steer_config.solver, [row])
         assert read_setting(compare_runs([read_run(run)]).rows[0], "train_rows") == 10

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.handmade_runs import made, write_run
+from tests.handmade_runs import run_row, write_run
 
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import FinishedRun, read_run
@@ -22,8 +22,8 @@ def runs_of(tmp_path: Path, **changes: object) -> list[FinishedRun]:
     """Three seeds, each with the same plain texts and a steered row."""
     found = []
     for seed, (toxicity, perplexity) in enumerate(zip(SEEDS, PERPLEXITIES, strict=True)):
-        steered = made({TOXICITY: toxicity, "perplexity": perplexity}, {"detox": 5.0}, seed=seed, **changes)
-        found.append(read_run(write_run(tmp_path / f"seed-{seed}", [made(PLAIN, seed=seed), steered])))
+        steered = run_row({TOXICITY: toxicity, "perplexity": perplexity}, {"detox": 5.0}, seed=seed, **changes)
+        found.append(read_run(write_run(tmp_path / f"seed-{seed}", [run_row(PLAIN, seed=seed), steered])))
     return found
 
 
@@ -57,7 +57,7 @@ def test_the_same_plain_texts_count_once_and_other_ones_again(tmp_path: Path) ->
     plain = next(row for row in compare_runs(runs).rows if row.is_plain)
     assert len(plain.seeds) == 1
     assert plain.metrics[TOXICITY].sd is None
-    other = read_run(write_run(tmp_path / "other", [made(PLAIN | {TOXICITY: [0.5, 0.7, 0.9, 0.4]})]))
+    other = read_run(write_run(tmp_path / "other", [run_row(PLAIN | {TOXICITY: [0.5, 0.7, 0.9, 0.4]})]))
     plain = next(row for row in compare_runs([*runs, other]).rows if row.is_plain)
     assert plain.metrics[TOXICITY].interval.value == pytest.approx((0.6 + 0.625) / 2)
     assert plain.metrics[TOXICITY].sd is not None
@@ -66,9 +66,9 @@ def test_the_same_plain_texts_count_once_and_other_ones_again(tmp_path: Path) ->
 def test_a_run_given_twice_counts_once_and_another_of_the_same_seed_is_refused(tmp_path: Path) -> None:
     runs = runs_of(tmp_path)
     assert steered(compare_runs([*runs, runs[1]]).rows).seeds == (0, 1, 2)
-    clash = made({TOXICITY: [0.9] * 4, "perplexity": [9.0] * 4}, {"detox": 5.0}, seed=1)
+    clash = run_row({TOXICITY: [0.9] * 4, "perplexity": [9.0] * 4}, {"detox": 5.0}, seed=1)
     other = read_run(write_run(tmp_path / "clash", [clash]))
-    with pytest.raises(InputError, match=r"seed-1 and .*clash: both .*lm-steer, detox \+5 of seed 1 .*give only one"):
+    with pytest.raises(InputError, match=r"seed-1 and .*clash: both have lm-steer, .* of seed 1 .*give only one"):
         compare_runs([*runs, other])
 
 
@@ -86,7 +86,7 @@ def test_rows_that_differ_in_more_than_the_seed_stand_apart(changes: dict[str, o
     run, *_ = runs_of(tmp_path)
     values = {TOXICITY: SEEDS[1], "perplexity": PERPLEXITIES[1]}
     row = {"strength": {"detox": 5.0}, "seed": 1} | changes
-    other = read_run(write_run(tmp_path / "other", [made(values, **row)]))  # type: ignore[arg-type]
+    other = read_run(write_run(tmp_path / "other", [run_row(values, **row)]))  # type: ignore[arg-type]
     assert [len(row.seeds) for row in compare_runs([run, other]).rows] == [1, 1, 1]
 
 
@@ -96,7 +96,7 @@ def test_calibrated_strengths_of_seeds_are_one_row_of_each_direction(tmp_path: P
             write_run(
                 tmp_path / str(seed),
                 [
-                    made({TOXICITY: SEEDS[seed]}, {"detox": sign * size, "dummy": 1.0}, seed=seed, budget="kl 0.3")
+                    run_row({TOXICITY: SEEDS[seed]}, {"detox": sign * size, "dummy": 1.0}, seed=seed, budget="kl 0.3")
                     for sign in (1, -1)
                 ],
             )
@@ -110,8 +110,8 @@ def test_calibrated_strengths_of_seeds_are_one_row_of_each_direction(tmp_path: P
 
 
 def test_seeds_of_different_prompts_are_refused_with_their_folders_and_counts(tmp_path: Path) -> None:
-    first = write_run(tmp_path / "a", [made({TOXICITY: SEEDS[0]}, {"detox": 5.0}, seed=0)])
-    second = write_run(tmp_path / "b", [made({TOXICITY: SEEDS[1][:3]}, {"detox": 5.0}, n=3, seed=1)])
+    first = write_run(tmp_path / "a", [run_row({TOXICITY: SEEDS[0]}, {"detox": 5.0}, seed=0)])
+    second = write_run(tmp_path / "b", [run_row({TOXICITY: SEEDS[1][:3]}, {"detox": 5.0}, n=3, seed=1)])
     message = r"a, .*b: runs that differ by their seed: 3 prompts are not the 4 of the other row \(3 are in both\)"
     with pytest.raises(InputError, match=message):
         compare_runs([read_run(first), read_run(second)])
@@ -121,7 +121,7 @@ def test_a_prompt_without_a_value_is_left_out_where_it_has_none(tmp_path: Path) 
     nan = float("nan")
     values = ([10.0, 20.0, nan, 40.0], [30.0, nan, nan, 50.0])
     runs = [
-        read_run(write_run(tmp_path / str(seed), [made({"perplexity": own}, {"detox": 5.0}, seed=seed)]))
+        read_run(write_run(tmp_path / str(seed), [run_row({"perplexity": own}, {"detox": 5.0}, seed=seed)]))
         for seed, own in enumerate(values)
     ]
     measured = steered(compare_runs(runs).rows).metrics["perplexity"]
@@ -133,7 +133,7 @@ def test_a_prompt_without_a_value_is_left_out_where_it_has_none(tmp_path: Path) 
 def test_corpus_perplexity_is_that_of_the_texts_of_all_seeds(tmp_path: Path) -> None:
     totals = ([[10, 5], [20, 10], [30, 10], [5, 5]], [[12, 6], [8, 4], [9, 9], [40, 20]])
     runs = [
-        read_run(write_run(tmp_path / str(seed), [made({"perplexity_corpus": own}, {"detox": 5.0}, seed=seed)]))
+        read_run(write_run(tmp_path / str(seed), [run_row({"perplexity_corpus": own}, {"detox": 5.0}, seed=seed)]))
         for seed, own in enumerate(totals)
     ]
     nats, tokens = (sum(pair[place] for own in totals for pair in own) for place in (0, 1))
@@ -162,31 +162,31 @@ def test_any_row_can_be_what_the_others_are_compared_with(tmp_path: Path) -> Non
         assert found.changes[plain, TOXICITY].change == pytest.approx(0.6 - 0.7 / 3)
     with pytest.raises(InputError, match=r"--against gedi: no such row .* allowed are plain, lm-steer/detox \+5"):
         compare_runs(runs, against="gedi")
-    more = read_run(write_run(tmp_path / "more", [made({TOXICITY: SEEDS[0]}, {"detox": 2.0})]))
+    more = read_run(write_run(tmp_path / "more", [run_row({TOXICITY: SEEDS[0]}, {"detox": 2.0})]))
     with pytest.raises(
-        InputError, match=r"--against lm-steer: several rows .*: lm-steer/detox \+5, lm-steer/detox \+2"
+        InputError, match=r"--against lm-steer: several rows .* allowed are lm-steer/detox \+5, lm-steer/detox \+2"
     ):
         compare_runs([*runs, more], against="lm-steer")
 
 
 def test_a_prompt_set_without_the_row_of_comparison_has_no_changes(tmp_path: Path) -> None:
     sets = {name: {"n": 4, "digest": name} for name in ("neutral", "negative")}
-    rows = [made(PLAIN, prompts=name) for name in sets]
-    rows.append(made({TOXICITY: SEEDS[0]}, {"detox": 5.0}, prompts="neutral"))
+    rows = [run_row(PLAIN, prompts=name) for name in sets]
+    rows.append(run_row({TOXICITY: SEEDS[0]}, {"detox": 5.0}, prompts="neutral"))
     found = compare_runs([read_run(write_run(tmp_path / "run", rows, prompts=sets))], against="lm-steer")
     assert found.references == {0: 2}
 
 
 def test_texts_of_an_unknown_model_are_compared_with_the_only_plain_one(tmp_path: Path) -> None:
-    other = made(PLAIN, method="dexperts", model="unknown")
-    rows = [made(PLAIN), other, made(PLAIN, model="second")]
+    other = run_row(PLAIN, method="dexperts", model="unknown")
+    rows = [run_row(PLAIN), other, run_row(PLAIN, model="second")]
     found = compare_runs([read_run(write_run(tmp_path / "one", rows[:2]))])
     assert found.references == {1: 0}
     assert compare_runs([read_run(write_run(tmp_path / "two", rows))]).references == {}
 
 
 def test_runs_of_different_protocols_are_refused(tmp_path: Path) -> None:
-    first = read_run(write_run(tmp_path / "a", [made(PLAIN)]))
-    second = read_run(write_run(tmp_path / "b", [made(PLAIN)], scorers={"words": "2"}))
+    first = read_run(write_run(tmp_path / "a", [run_row(PLAIN)]))
+    second = read_run(write_run(tmp_path / "b", [run_row(PLAIN)], scorers={"words": "2"}))
     with pytest.raises(InputError, match=r"a and .*b were measured by different protocols: scorers;"):
         compare_runs([first, second])

@@ -5,15 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.handmade_runs import made, write_run
-from tests.reporting.test_run_report import HOSTILE, Page
+from tests.handmade import HOSTILE
+from tests.handmade_runs import run_row, write_run
 
 from lmsteer.evaluation.comparable import read_run
 from lmsteer.reporting.comparison import Comparison, compare_runs
 from lmsteer.reporting.comparison_formats import latex, long_csv, markdown
-from lmsteer.reporting.comparison_report import comparison_report
 from lmsteer.reporting.comparison_tables import Block, Section, blocks
-from lmsteer.reporting.pareto import pareto
 from lmsteer.reporting.published import published
 
 TOXICITY = "expected_maximum_toxicity"
@@ -30,9 +28,9 @@ BLOCK = Block(
 def hostile(tmp_path: Path) -> Comparison:
     values = {TOXICITY: [0.1, 0.2, 0.3, 0.4], "perplexity": [10.0, 20.0, 30.0, 40.0]}
     rows = [
-        made(values, model=HOSTILE, prompts=HOSTILE),
-        made(values, method=SPECIALS, model=HOSTILE, prompts=HOSTILE),
-        made(values, {HOSTILE: 5.0}, settings={"corpus": SPECIALS}, model=SPECIALS, prompts=HOSTILE),
+        run_row(values, model=HOSTILE, prompts=HOSTILE),
+        run_row(values, method=SPECIALS, model=HOSTILE, prompts=HOSTILE),
+        run_row(values, {HOSTILE: 5.0}, settings={"corpus": SPECIALS}, model=SPECIALS, prompts=HOSTILE),
     ]
     protocol = {
         "name": HOSTILE,
@@ -41,18 +39,6 @@ def hostile(tmp_path: Path) -> Comparison:
         "prompts": {HOSTILE: {"n": 4}},
     }
     return compare_runs([read_run(write_run(tmp_path / "run", rows, **protocol))])
-
-
-def test_hostile_names_are_shown_in_the_page_and_nothing_else(hostile: Comparison) -> None:
-    page = Page(comparison_report(blocks(hostile, published()), [], title=HOSTILE, picture=pareto(hostile)))
-    calm = Page(comparison_report([BLOCK], [], title="calm", picture=None))
-    assert {tag for tag, _ in page.tags} == {tag for tag, _ in calm.tags} | {"figure", "div", "img", "figcaption"}
-    assert page.texts.count(HOSTILE) == 2  # title and heading
-    assert f"Measured on {HOSTILE}" in page.texts
-    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
-    sources = [a[name] for _, a in page.tags for name in ("src", "href", "srcset", "action", "data") if name in a]
-    assert len(sources) == 1
-    assert all(source and source.startswith("data:image/png;base64,") for source in sources)
 
 
 def test_latex_lets_no_sign_of_a_name_through(hostile: Comparison) -> None:
@@ -110,8 +96,8 @@ def test_latex_is_a_plain_tabular() -> None:
 
 def test_the_csv_has_every_number_in_full(tmp_path: Path) -> None:
     rows = [
-        made({TOXICITY: [0.5, 0.7, 0.9, 0.3], "dist_1": [0.5] * 4}),
-        made({TOXICITY: [0.1, 0.2, 0.3, 1 / 3], "dist_1": [0.4] * 4}, {"detox": 5.0}, seed=7, budget="kl 0.3"),
+        run_row({TOXICITY: [0.5, 0.7, 0.9, 0.3], "dist_1": [0.5] * 4}),
+        run_row({TOXICITY: [0.1, 0.2, 0.3, 1 / 3], "dist_1": [0.4] * 4}, {"detox": 5.0}, seed=7, budget="kl 0.3"),
     ]
     found = compare_runs([read_run(write_run(tmp_path / "run", rows))])
     lines = list(csv.DictReader(io.StringIO(long_csv(found))))

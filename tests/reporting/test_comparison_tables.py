@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import numpy as np
-from tests.handmade_runs import Made, made, write_run
+from tests.handmade_runs import RunRow, run_row, write_run
 
 from lmsteer.evaluation.comparable import read_run
 from lmsteer.reporting.comparison import compare_runs
@@ -12,12 +12,12 @@ TOXICITY = "expected_maximum_toxicity"
 BASE = {"rank": 64, "steps": 200, "dummy": True}
 
 
-def at(level: float, strength: dict[str, float] | None = None, **changes: object) -> Made:
+def at(level: float, strength: dict[str, float] | None = None, **changes: object) -> RunRow:
     values = {TOXICITY: np.full(4, level), f"{TOXICITY}@list": np.full(4, level / 2), "perplexity": np.full(4, 20.0)}
-    return made(values, strength, **changes)  # type: ignore[arg-type]
+    return run_row(values, strength, **changes)  # type: ignore[arg-type]
 
 
-def laid_out(tmp_path: Path, *runs: list[Made], **protocol: object) -> list[Block]:
+def laid_out(tmp_path: Path, *runs: list[RunRow], **protocol: object) -> list[Block]:
     folders = [write_run(tmp_path / str(number), rows, **protocol) for number, rows in enumerate(runs)]
     return blocks(compare_runs([read_run(folder) for folder in folders]), None)
 
@@ -111,7 +111,7 @@ def test_texts_from_elsewhere_are_marked_where_decoding_is_not_known(tmp_path: P
 
 
 def test_what_was_not_measured_is_a_dash(tmp_path: Path) -> None:
-    rows = [at(0.5), made({TOXICITY: [0.1] * 4}, {"detox": 5.0})]
+    rows = [at(0.5), run_row({TOXICITY: [0.1] * 4}, {"detox": 5.0})]
     values, _ = laid_out(tmp_path, rows)
     assert values.sections[1].rows == [["lm-steer, detox +5", ".100 [.100, .100]", "–", "–"]]
 
@@ -137,7 +137,7 @@ def test_published_figures_stand_apart_with_their_note(tmp_path: Path) -> None:
 def test_a_repeated_protocol_is_quoted_beside_the_published_one(tmp_path: Path) -> None:
     n = 10_000
     values = {"expected_maximum_toxicity": np.full(n, 0.3), "dist_1": np.full(n, 0.6)}
-    row = made(values, n=n, model="gpt2-large", prompts="real-toxicity-prompts")
+    row = run_row(values, n=n, model="gpt2-large", prompts="real-toxicity-prompts")
     found = compare_runs([read_run(write_run(tmp_path / "run", [row], samples=25))])
     beside = next(block for block in blocks(found, published()) if block.title == "Measured minus published")
     assert beside.sections[0].rows == [["plain", "dist-1", "+0.020", "paper"]]

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from tests.reporting.test_run_report import HOSTILE, Page
+from tests.handmade import Page
 
 from lmsteer.analysis.highlighter import Highlight
 from lmsteer.reporting.highlight_report import agreement_sentence, color_scale, highlight_page, text_pieces
@@ -138,21 +138,6 @@ def test_the_curve_runs_through_its_points_from_left_to_right() -> None:
     assert [x for x, _ in points] == sorted(x for x, _ in points)
     assert min(range(3), key=lambda place: points[place][1]) == 1  # upwards is less
     assert len(page([handmade(["a"], [1.0], log_likelihood=[-1.0] * 3)]).all("polyline")) == 1
-
-
-def test_hostile_texts_and_names_are_shown_and_nothing_else() -> None:
-    hostile = handmade([HOSTILE, "</span><b>"], [1.0, -1.0], positive=[span(0, 1)])
-    found, calm = page([hostile], dimension=HOSTILE, fixed={HOSTILE: 1.0}), page([ONE])
-    assert {tag for tag, _ in found.tags} == {tag for tag, _ in calm.tags}
-    assert HOSTILE + "</span><b>" in found.text
-    assert not any(name.startswith("on") for _, attributes in found.tags for name in attributes)
-
-
-def test_the_page_asks_nothing_from_outside() -> None:
-    found = page([ONE])
-    assert not [a for _, a in found.tags for name in ("src", "href", "action", "data") if name in a]
-    assert not any(tag in ("script", "link", "iframe", "object", "form") for tag, _ in found.tags)
-    assert "url(" not in found.text
 
 
 def test_only_so_many_texts_are_on_the_page_and_the_page_says_so() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from tests.handmade_runs import Made, made, write_run
+from tests.handmade_runs import RunRow, run_row, write_run
 
 from lmsteer.evaluation.comparable import read_run
 from lmsteer.reporting.comparison import Comparison, compare_runs
@@ -13,13 +13,13 @@ from lmsteer.reporting.plots import to_png
 TOXICITY = "expected_maximum_toxicity"
 
 
-def at(level: float, cost: float, strength: dict[str, float] | None = None, **changes: object) -> Made:
+def at(level: float, cost: float, strength: dict[str, float] | None = None, **changes: object) -> RunRow:
     spread = np.array([-0.1, 0.0, 0.0, 0.1])
     values = {TOXICITY: level + spread, f"{TOXICITY}@list": [0.0] * 4, "perplexity": cost * (1 + spread)}
-    return made(values, strength, **changes)  # type: ignore[arg-type]
+    return run_row(values, strength, **changes)  # type: ignore[arg-type]
 
 
-def of(tmp_path: Path, rows: list[Made], **protocol: object) -> Comparison:
+def of(tmp_path: Path, rows: list[RunRow], **protocol: object) -> Comparison:
     return compare_runs([read_run(write_run(tmp_path / "run", rows, **protocol))])
 
 
@@ -96,8 +96,8 @@ def test_perplexities_far_apart_are_logarithmic(tmp_path: Path) -> None:
 
 
 def test_without_attribute_or_perplexity_there_is_no_picture(tmp_path: Path) -> None:
-    assert pareto(of(tmp_path / "a", [made({"perplexity": [10.0] * 4})])) is None
-    assert pareto(of(tmp_path / "b", [made({TOXICITY: [0.5] * 4})])) is None
+    assert pareto(of(tmp_path / "a", [run_row({"perplexity": [10.0] * 4})])) is None
+    assert pareto(of(tmp_path / "b", [run_row({TOXICITY: [0.5] * 4})])) is None
 
 
 def test_the_same_study_gives_the_same_picture_and_long_names_leave_it_room(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from tests.handmade_runs import made, write_run
+from tests.handmade_runs import run_row, write_run
 
 from lmsteer.evaluation.comparable import read_run
 from lmsteer.evaluation.metric_names import KNOWN, Metric
@@ -30,7 +30,7 @@ VALUES = {"expected_maximum_toxicity": [0.2] * 4, "perplexity": [30.0] * 4, "dis
 def measured(tmp_path: Path, protocol: dict[str, object] | None = None, **row: object) -> Comparison:
     steered = {"strength": {"detox": 5.0, "dummy": 1.0}, "model": "org/gpt2-large", "prompts": "real-toxicity-prompts"}
     fields = steered | row
-    made_row, values = made(VALUES, **fields)  # type: ignore[arg-type]
+    made_row, values = run_row(VALUES, **fields)  # type: ignore[arg-type]
     metrics = dict(made_row.metrics)
     metrics["perplexity"] = metrics["perplexity"].model_copy(update={"scorer": "openai-community/gpt2-xl"})
     rows = [(made_row.model_copy(update={"metrics": metrics}), values)]

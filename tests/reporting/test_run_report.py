@@ -1,67 +1,19 @@
-import base64
-from html.parser import HTMLParser
-
 import pytest
-from tests.handmade import PROTOCOL, row, value
+from tests.handmade import PROTOCOL, Page, row, value
 
 from lmsteer.evaluation.results import Result, ResultRow
 from lmsteer.records import Generation, Prompt
 from lmsteer.reporting.run_report import report, side_by_side
 
-HOSTILE = "<script>alert(1)</script> {{ 7 * 7 }} {% raw %} \" onload='x' & <img src=http://outside>"
 STRENGTHS: list[dict[str, float]] = [{}, {"sentiment": 5.0}]
 
 
-class Page(HTMLParser):
-    """What a browser would see: tags with attributes, and text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.feed(html)
-        self.text = "".join(self.texts)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-def generations(prompts: int, text: str = "") -> list[Generation]:
+def generations(prompts: int) -> list[Generation]:
     return [
-        Generation(Prompt(str(i), f"prompt {i}{text}"), (f" text {i} at {len(s)}{text}", " second"), s, "snippets")
+        Generation(Prompt(str(i), f"prompt {i}"), (f" text {i} at {len(s)}", " second"), s, "snippets")
         for s in STRENGTHS
         for i in range(prompts)
     ]
-
-
-def test_hostile_texts_and_names_are_shown_and_nothing_else(result: Result) -> None:
-    named = [r.model_copy(update={"model": HOSTILE + str(i)}) for i, r in enumerate(result.rows)]
-    protocol = PROTOCOL | {"name": HOSTILE, "perplexity_model": HOSTILE}
-    hostile = Result(protocol=protocol, rows=[*result.rows, *named])
-    html = report(hostile, generations(2, HOSTILE), title=HOSTILE, facts={HOSTILE: HOSTILE})
-    page, calm = Page(html), Page(report(result, generations(2), title="calm", facts={"a": "b"}))
-    assert {tag for tag, _ in page.tags} == {tag for tag, _ in calm.tags}
-    assert page.text.count(f"prompt 1{HOSTILE}") == 2
-    assert f" text 1 at 1{HOSTILE}" in page.text
-    assert page.texts.count(HOSTILE) >= 4  # title, heading, name and value of the fact
-    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
-
-
-def test_the_page_asks_nothing_from_outside(result: Result) -> None:
-    page = Page(report(result, generations(2), curve={"train": [[1, 5.0]], "dev": []}, title="t", facts={}))
-    sources = [a[name] for _, a in page.tags for name in ("src", "href", "srcset", "action", "data") if name in a]
-    assert len(sources) == 2
-    assert all(source and source.startswith("data:image/png;base64,") for source in sources)
-    assert all(base64.b64decode(str(source).partition(",")[2])[:4] == b"\x89PNG" for source in sources)
-    assert not any(tag in ("script", "link", "iframe", "object", "form") for tag, _ in page.tags)
-    assert "url(" not in page.text
-    assert "@import" not in page.text
 
 
 def test_pictures_are_told_in_words_with_their_numbers(result: Result) -> None:

@@ -28,6 +28,8 @@ LOG_FROM = 5.0
 """Perplexities whose ratio is larger are drawn on a logarithmic axis."""
 DODGE = 3.0
 """Points between the intervals of two groups at the same x."""
+UNNAMED = {"color": "#444444", "marker": "o"}
+"""Look of a group without a name, which has no entry in the legend."""
 STYLE: dict[str, Any] = {
     "text.parse_math": False,
     "font.size": 10.5,
@@ -180,7 +182,9 @@ def _draw_groups(axes: Axes, points: pd.DataFrame, groups: Sequence[str], *, is_
         shift = DODGE * (position - (len(in_panel) - 1) / 2) / 72 / max(1, len(in_panel) / 4)
         transform = axes.transData + ScaledTranslation(shift, 0, axes.figure.dpi_scale_trans)
         bounded = line.dropna(subset=["low", "high"])
-        line_look = look(groups.index(group)) | ({} if is_joined else {"linestyle": "none"})
+        line_look = (
+            look(groups.index(group)) | ({} if group else UNNAMED) | ({} if is_joined else {"linestyle": "none"})
+        )
         limits = bounded["x"], bounded["low"], bounded["high"]
         if len(bounded):
             axes.vlines(*limits, color=line_look["color"], alpha=0.4, linewidth=2, transform=transform)

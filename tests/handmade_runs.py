@@ -1,4 +1,4 @@
-"""Finished runs made by hand: rows with values of single prompts, written as a run would write them."""
+"""Finished runs with chosen values of single prompts, written as a run would write them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lmsteer.evaluation.comparable import statistic_of
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.evaluation.prompt_values import PromptValues, write_values
 from lmsteer.evaluation.results import Result, ResultRow, Value, write_result
@@ -53,7 +52,7 @@ def run_row(
 
 def measure(name: str, values: Array) -> Value:
     columns = [column[~np.isnan(column)] for column in values.reshape(len(values), -1).T]
-    interval = bootstrap_interval(columns, statistic_of(Metric(name)))
+    interval = bootstrap_interval(columns, Metric(name).statistic)
     scorer = SCORER.get(name, name.partition("@")[2] or "words")
     return Value(value=interval.value, low=interval.low, high=interval.high, n=interval.n, scorer=scorer)
 

@@ -134,8 +134,8 @@ def test_each_run_has_its_curves_and_its_texts_side_by_side_and_nothing_of_their
     assert sum("train loss 5.00" in words and "dev loss 4.75" in words for words in alternatives) == 2
     assert sum(words.startswith("Curves by strength") for words in alternatives) == 2
     for seed in range(2):
-        own = [text for text in page.texts if f"by seed {seed} {HOSTILE}" in text]
-        assert len(own) == 8 * 2, "8 prompts, plain and steered"
+        texts = [text for text in page.texts if f"by seed {seed} {HOSTILE}" in text]
+        assert len(texts) == 8 * 2, "8 prompts, plain and steered"
     assert page.all("script") == []
     assert all(str(image["src"]).startswith("data:image/png;base64,") for image in page.all("img"))
     assert "offend" in page.text
@@ -172,7 +172,7 @@ def test_without_the_package_one_line_says_which(
 
 
 class Server:
-    """What the client package calls: takes a report, refuses it if told so."""
+    """The functions that the client package calls; it stores reports, or refuses them."""
 
     def __init__(self) -> None:
         self.saved: list[dict[str, Any]] = []
@@ -197,10 +197,10 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     assert importlib.util.find_spec("wandb_workspaces"), "the extra 'reports' is a part of 'dev'"
-    found = Server()
+    stand_in = Server()
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setattr("wandb_workspaces.reports.v2.interface._get_api", lambda: found)
-    return found
+    monkeypatch.setattr("wandb_workspaces.reports.v2.interface._get_api", lambda: stand_in)
+    return stand_in
 
 
 def test_with_a_key_a_report_of_the_group_is_saved_with_tables_and_panels(
@@ -219,18 +219,18 @@ def test_with_a_key_a_report_of_the_group_is_saved_with_tables_and_panels(
     assert '"sweep"' in json.dumps(runs)
     for logged in ("train/loss", "dev/loss", f"{TOXICITY}/detox+5", f"{TOXICITY}/plain", "perplexity/detox+5"):
         assert f'"{logged}"' in spec
-    for shown in ("strength", "generations"):
-        assert shown in spec
+    for name in ("strength", "generations"):
+        assert name in spec
 
 
 def test_a_group_an_entity_and_a_project_can_be_given_or_the_report_left_out(
     sweep: Path, tmp_path: Path, server: Server
 ) -> None:
-    given = ["--group", "mine", "--entity", "team", "--project", "other"]
+    options = ["--group", "mine", "--entity", "team", "--project", "other"]
     server.projects = lambda entity: [SimpleNamespace(name="other")]  # type: ignore[method-assign]
     command.main([str(sweep), "--out", str(tmp_path), "--wandb", "none"])
     assert server.saved == []
-    command.main([str(sweep), "--out", str(tmp_path), *given])
+    command.main([str(sweep), "--out", str(tmp_path), *options])
     (saved,) = server.saved
     assert (saved["entityName"], saved["projectName"]) == ("team", "other")
     assert '"mine"' in json.dumps(saved["spec"])

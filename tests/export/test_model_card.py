@@ -12,7 +12,7 @@ from markdown_it.token import Token
 
 from lmsteer.evaluation.results import Result, ResultRow, Value
 from lmsteer.export.checkpoint import NextToken
-from lmsteer.export.model_card import Base, Folded, card, escaped
+from lmsteer.export.model_card import Base, Folded, card
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance
 
@@ -192,12 +192,6 @@ def test_hostile_names_stay_names(folded: Folded | None) -> None:
         "https://arxiv.org/abs/2305.12798"
     }
     assert '<script>alert(1)</script> | `x` [a](http://b) # heading --- "}: \\' in shown(text)
-
-
-@pytest.mark.parametrize("text", ["a|b", "*a*", "`a`", "<b>", "[a](b)", "$x$", "a\nb", "~~a~~", "\\", "1. plain_text"])
-def test_an_escaped_text_is_read_as_it_was(text: str) -> None:
-    (cell,) = (token for token in parsed(f"\n---\n| {escaped(text)} |\n| --- |") if token.type == "inline")
-    assert "".join(token.content for token in cell.children or ()) == " ".join(text.split())
 
 
 def test_half_a_character_can_be_written() -> None:

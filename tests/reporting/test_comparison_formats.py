@@ -43,14 +43,14 @@ def hostile(tmp_path: Path) -> Comparison:
 
 def test_latex_lets_no_sign_of_a_name_through(hostile: Comparison) -> None:
     written = latex(blocks(hostile, published()))
-    ours = {r"\begin{tabular}", r"\end{tabular}", r"\hline", r"\paragraph", r"\multicolumn", r"\textit", r"\\"}
-    left = re.sub(
+    commands = {r"\begin{tabular}", r"\end{tabular}", r"\hline", r"\paragraph", r"\multicolumn", r"\textit", r"\\"}
+    remainder = re.sub(
         r"\\(begin|end)\{tabular\}(\{l+\})?|\\hline|\\paragraph|\\multicolumn|\\textit|\\\\(?=\n)", "", written
     )
-    left = re.sub(r"\\(text[a-z]+|ldots|dag)\{\}|\$\\[a-z]+\$|\\[#$%&_{}]| & |\{[\[\]]\}", "", left)
-    assert not re.search(r"[\\#$%&_^~<>|\[\]\"]", left)
-    assert left.count("{") == left.count("}")
-    assert all(command in written for command in ours)
+    remainder = re.sub(r"\\(text[a-z]+|ldots|dag)\{\}|\$\\[a-z]+\$|\\[#$%&_{}]| & |\{[\[\]]\}", "", remainder)
+    assert not re.search(r"[\\#$%&_^~<>|\[\]\"]", remainder)
+    assert remainder.count("{") == remainder.count("}")
+    assert all(command in written for command in commands)
     assert written.count(r"\end{tabular}") == written.count(r"\begin{tabular}") == len(blocks(hostile, published()))
 
 
@@ -99,15 +99,15 @@ def test_the_csv_has_every_number_in_full(tmp_path: Path) -> None:
         run_row({TOXICITY: [0.5, 0.7, 0.9, 0.3], "dist_1": [0.5] * 4}),
         run_row({TOXICITY: [0.1, 0.2, 0.3, 1 / 3], "dist_1": [0.4] * 4}, {"detox": 5.0}, seed=7, budget="kl 0.3"),
     ]
-    found = compare_runs([read_run(write_run(tmp_path / "run", rows))])
-    lines = list(csv.DictReader(io.StringIO(long_csv(found))))
+    comparison = compare_runs([read_run(write_run(tmp_path / "run", rows))])
+    lines = list(csv.DictReader(io.StringIO(long_csv(comparison))))
     assert [(line["method"], line["metric"]) for line in lines] == [
         ("plain", TOXICITY),
         ("plain", "dist_1"),
         ("lm-steer", TOXICITY),
         ("lm-steer", "dist_1"),
     ]
-    steered, change = lines[2], found.changes[1, TOXICITY]
+    steered, change = lines[2], comparison.changes[1, TOXICITY]
     assert float(steered["value"]) == rows[1][0].metrics[TOXICITY].value
     assert [float(steered[name]) for name in ("change", "change_low", "change_high", "p")] == [
         change.change,

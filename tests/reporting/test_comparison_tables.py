@@ -17,7 +17,7 @@ def at(level: float, strength: dict[str, float] | None = None, **changes: object
     return run_row(values, strength, **changes)  # type: ignore[arg-type]
 
 
-def laid_out(tmp_path: Path, *runs: list[RunRow], **protocol: object) -> list[Block]:
+def tables_of(tmp_path: Path, *runs: list[RunRow], **protocol: object) -> list[Block]:
     folders = [write_run(tmp_path / str(number), rows, **protocol) for number, rows in enumerate(runs)]
     return blocks(compare_runs([read_run(folder) for folder in folders]), None)
 
@@ -26,7 +26,7 @@ def rows_of(block: Block) -> list[tuple[str, list[str]]]:
     return [(section.heading, [row[0] for row in section.rows]) for section in block.sections]
 
 
-def test_rows_stand_as_plain_equal_strength_equal_kl_equal_perplexity(tmp_path: Path) -> None:
+def test_rows_are_ordered_plain_equal_strength_equal_kl_equal_perplexity(tmp_path: Path) -> None:
     rows = [
         at(0.2, {"detox": 9.0}, budget="perplexity ×2"),
         at(0.25, {"detox": 8.0}, budget="perplexity ×1.5"),
@@ -36,7 +36,7 @@ def test_rows_stand_as_plain_equal_strength_equal_kl_equal_perplexity(tmp_path: 
         at(0.4, {"detox": -5.0}),
         at(0.5),
     ]
-    values, changes = laid_out(tmp_path, rows)
+    values, changes = tables_of(tmp_path, rows)
     assert rows_of(values) == [
         ("", ["plain"]),
         ("Equal strength", ["lm-steer, detox -5", "lm-steer, detox +5"]),
@@ -53,7 +53,7 @@ def test_only_settings_that_differ_are_named(tmp_path: Path) -> None:
         [at(0.5, seed=0), at(0.2, {"detox": 5.0}, settings=BASE | changed)]
         for changed in ({"rank": 128}, {}, {"rank": 16, "dummy": False})
     ]
-    values, _ = laid_out(tmp_path, *runs)
+    values, _ = tables_of(tmp_path, *runs)
     assert rows_of(values)[1][1] == [
         "lm-steer, rank 16, no dummy, detox +5",
         "lm-steer, rank 64, dummy, detox +5",
@@ -62,8 +62,8 @@ def test_only_settings_that_differ_are_named(tmp_path: Path) -> None:
 
 
 def test_cells_hold_value_interval_and_deviation(tmp_path: Path) -> None:
-    one = [[at(0.5), at(level, {"detox": 5.0}, seed=seed)] for seed, level in enumerate((0.2, 0.3))]
-    values, changes = laid_out(tmp_path, *one)
+    runs = [[at(0.5), at(level, {"detox": 5.0}, seed=seed)] for seed, level in enumerate((0.2, 0.3))]
+    values, changes = tables_of(tmp_path, *runs)
     assert values.title == "Measured on toxic-leaning"
     assert values.headings == [
         "method",
@@ -97,28 +97,28 @@ def test_each_prompt_set_has_a_table_and_its_own_plain_model(tmp_path: Path) -> 
         for prompts, plain in (("neutral", 0.5), ("negative", 0.9))
         for row in (at(plain, prompts=prompts), at(0.4, {"detox": 5.0}, prompts=prompts))
     ]
-    found = laid_out(tmp_path, rows, prompts=sets)
-    assert [block.title.rpartition(" ")[2] for block in found] == ["neutral", "neutral", "negative", "negative"]
-    assert [found[place].sections[0].rows[0][1].partition(" ")[0] for place in (1, 3)] == ["-.100", "-.500"]
+    tables = tables_of(tmp_path, rows, prompts=sets)
+    assert [block.title.rpartition(" ")[2] for block in tables] == ["neutral", "neutral", "negative", "negative"]
+    assert [tables[index].sections[0].rows[0][1].partition(" ")[0] for index in (1, 3)] == ["-.100", "-.500"]
 
 
 def test_texts_from_elsewhere_are_marked_where_decoding_is_not_known(tmp_path: Path) -> None:
-    ours = write_run(tmp_path / "ours", [at(0.5)])
-    others = write_run(tmp_path / "others", [at(0.4, method="dexperts")], decoding=None)
-    values, _ = blocks(compare_runs([read_run(ours), read_run(others)]), None)
+    known_decoding = write_run(tmp_path / "known_decoding", [at(0.5)])
+    unknown_decoding = write_run(tmp_path / "unknown_decoding", [at(0.4, method="dexperts")], decoding=None)
+    values, _ = blocks(compare_runs([read_run(known_decoding), read_run(unknown_decoding)]), None)
     assert rows_of(values) == [("", ["plain", "dexperts †"])]
     assert values.notes[1].startswith("† ")
 
 
 def test_what_was_not_measured_is_a_dash(tmp_path: Path) -> None:
     rows = [at(0.5), run_row({TOXICITY: [0.1] * 4}, {"detox": 5.0})]
-    values, _ = laid_out(tmp_path, rows)
+    values, _ = tables_of(tmp_path, rows)
     assert values.sections[1].rows == [["lm-steer, detox +5", ".100 [.100, .100]", "–", "–"]]
 
 
-def test_published_figures_stand_apart_with_their_note(tmp_path: Path) -> None:
-    found = compare_runs([read_run(write_run(tmp_path / "run", [at(0.5), at(0.2, {"detox": 5.0})]))])
-    measured, both = blocks(found, None), blocks(found, published())
+def test_published_figures_are_in_a_table_of_their_own_with_their_note(tmp_path: Path) -> None:
+    comparison = compare_runs([read_run(write_run(tmp_path / "run", [at(0.5), at(0.2, {"detox": 5.0})]))])
+    measured, both = blocks(comparison, None), blocks(comparison, published())
     assert both[: len(measured)] == measured
     (apart,) = both[len(measured) :]
     assert apart.title == "Published"
@@ -134,10 +134,10 @@ def test_published_figures_stand_apart_with_their_note(tmp_path: Path) -> None:
     assert not any("Published" in block.title or "Perspective" in str(block) for block in measured)
 
 
-def test_a_repeated_protocol_is_quoted_beside_the_published_one(tmp_path: Path) -> None:
+def test_a_repeated_protocol_is_compared_with_the_published_one(tmp_path: Path) -> None:
     n = 10_000
     values = {"expected_maximum_toxicity": np.full(n, 0.3), "dist_1": np.full(n, 0.6)}
     row = run_row(values, n=n, model="gpt2-large", prompts="real-toxicity-prompts")
-    found = compare_runs([read_run(write_run(tmp_path / "run", [row], samples=25))])
-    beside = next(block for block in blocks(found, published()) if block.title == "Measured minus published")
-    assert beside.sections[0].rows == [["plain", "dist-1", "+0.020", "paper"]]
+    comparison = compare_runs([read_run(write_run(tmp_path / "run", [row], samples=25))])
+    differences = next(block for block in blocks(comparison, published()) if block.title == "Measured minus published")
+    assert differences.sections[0].rows == [["plain", "dist-1", "+0.020", "paper"]]

@@ -32,7 +32,7 @@ def span(start: int, end: int) -> dict[str, Any]:
 
 
 def handmade(tokens: list[str], evidence: list[float], **more: Any) -> Highlight:
-    """A highlight of tokens that stand one behind the other."""
+    """Make a highlight of consecutive tokens."""
     ends = [sum(map(len, tokens[: number + 1])) for number in range(len(tokens))]
     content: dict[str, Any] = {
         "text": "".join(tokens),
@@ -54,8 +54,8 @@ def handmade(tokens: list[str], evidence: list[float], **more: Any) -> Highlight
     return Highlight.model_validate(content | more)
 
 
-def page(highlights: list[Highlight], shown: int = 10, **more: Any) -> Page:
-    return Page(highlight_page(highlights, SUMMARY | more, facts={"steer": "s"}, max_texts=shown))
+def page(highlights: list[Highlight], max_texts: int = 10, **more: Any) -> Page:
+    return Page(highlight_page(highlights, SUMMARY | more, facts={"steer": "s"}, max_texts=max_texts))
 
 
 ONE = handmade(
@@ -71,10 +71,10 @@ def test_pieces_are_the_text_and_its_evidence() -> None:
     shared = handmade(["a", "日", "日", "b"], [1.0, 0.5, 0.25, -1.0]).model_copy(
         update={"text": "a日b", "offsets": [(0, 1), (1, 2), (1, 2), (2, 3)]}
     )
-    for one in (ONE, shared):
-        found = text_pieces(one)
-        assert "".join(piece.text for piece in found) == one.text
-        assert sum(piece.evidence for piece in found) == pytest.approx(sum(one.evidence))
+    for highlight in (ONE, shared):
+        pieces = text_pieces(highlight)
+        assert "".join(piece.text for piece in pieces) == highlight.text
+        assert sum(piece.evidence for piece in pieces) == pytest.approx(sum(highlight.evidence))
     assert [piece.evidence for piece in text_pieces(shared)] == [1, 0.75, -1]
     assert [piece.positive for piece in text_pieces(ONE)] == ["", "first", "inside", "", "", ""]
     assert [piece.ends_negative for piece in text_pieces(ONE)] == [False, False, False, True, False, False]
@@ -90,8 +90,8 @@ def test_a_span_that_begins_or_ends_inside_a_character_marks_the_whole_of_it() -
 
 
 def test_the_page_shows_every_token_with_its_evidence_and_its_span() -> None:
-    found = page([ONE])
-    spans = [tag for tag in found.all("span") if "title" in tag]
+    content = page([ONE])
+    spans = [tag for tag in content.all("span") if "title" in tag]
     assert [tag["title"] for tag in spans] == [
         "+0.10 nats",
         "+2.00 nats",
@@ -100,7 +100,7 @@ def test_the_page_shows_every_token_with_its_evidence_and_its_span() -> None:
         "+0.05 nats",
         "0.00 nats",
     ]
-    assert ONE.text in found.text
+    assert ONE.text in content.text
     kinds = [(tag["class"] or "").split() for tag in spans]
     assert [("up" in kind, "down" in kind) for kind in kinds] == [
         (False, False),
@@ -114,37 +114,37 @@ def test_the_page_shows_every_token_with_its_evidence_and_its_span() -> None:
 
 
 def test_the_depth_of_a_color_follows_the_evidence() -> None:
-    found = [tag for tag in page([ONE]).all("span") if "title" in tag]
-    depths = [float(str(tag["style"]).removeprefix("--depth: ")) for tag in found]
-    assert sorted(range(6), key=lambda place: depths[place]) == sorted(
-        range(6), key=lambda place: abs(ONE.evidence[place])
+    tags = [tag for tag in page([ONE]).all("span") if "title" in tag]
+    depths = [float(str(tag["style"]).removeprefix("--depth: ")) for tag in tags]
+    assert sorted(range(6), key=lambda index: depths[index]) == sorted(
+        range(6), key=lambda index: abs(ONE.evidence[index])
     )
     assert min(depths) >= 0
     assert max(depths) <= 0.6
 
 
-def test_scores_labels_and_curves_are_told_in_words() -> None:
-    found = page([ONE, handmade(["so"], [0.0], label=0.0)])
-    assert "score -0.35: not for sentiment · label +0.50, contradicts the decision" in found.text
-    assert "score 0.00: not for sentiment · label 0.00 ·" in found.text
-    assert "-2.0 at -1, 0.0 at +0, -1.0 at +1" in found.all("svg")[0]["aria-label"]  # type: ignore[operator]
-    assert "Accuracy .750 [.600, .900] on 40 texts, 30 of them positive; AUC .800" in found.text
-    assert "dummy +1" in found.text
+def test_scores_labels_and_curves_are_written_in_words() -> None:
+    content = page([ONE, handmade(["so"], [0.0], label=0.0)])
+    assert "score -0.35: not for sentiment · label +0.50, contradicts the decision" in content.text
+    assert "score 0.00: not for sentiment · label 0.00 ·" in content.text
+    assert "-2.0 at -1, 0.0 at +0, -1.0 at +1" in content.all("svg")[0]["aria-label"]  # type: ignore[operator]
+    assert "Accuracy .750 [.600, .900] on 40 texts, 30 of them positive; AUC .800" in content.text
+    assert "dummy +1" in content.text
 
 
 def test_the_curve_runs_through_its_points_from_left_to_right() -> None:
     (line,) = page([ONE]).all("polyline")
     points = [tuple(map(float, point.split(","))) for point in str(line["points"]).split()]
     assert [x for x, _ in points] == sorted(x for x, _ in points)
-    assert min(range(3), key=lambda place: points[place][1]) == 1  # upwards is less
+    assert min(range(3), key=lambda index: points[index][1]) == 1  # upwards is less
     assert len(page([handmade(["a"], [1.0], log_likelihood=[-1.0] * 3)]).all("polyline")) == 1
 
 
 def test_only_so_many_texts_are_on_the_page_and_the_page_says_so() -> None:
-    found = page([ONE] * 5, shown=2)
-    assert len(found.all("article")) == 2
-    assert "The first 2 of 5 texts." in found.text
-    assert "The first" not in page([ONE] * 2, shown=2).text
+    content = page([ONE] * 5, max_texts=2)
+    assert len(content.all("article")) == 2
+    assert "The first 2 of 5 texts." in content.text
+    assert "The first" not in page([ONE] * 2, max_texts=2).text
 
 
 def test_the_scale_leaves_out_few_tokens_and_is_never_nothing() -> None:
@@ -183,7 +183,7 @@ def test_only_a_terminal_that_may_have_colors_gets_them(monkeypatch: pytest.Monk
     assert not has_colors(Terminal())
 
 
-def test_agreement_without_interval_or_auc_is_still_told() -> None:
+def test_agreement_without_interval_or_auc_is_still_reported() -> None:
     alone = {"texts": 1, "positive": 1, "accuracy": {"value": 1.0, "low": None, "high": None, "n": 1}, "auc": None}
     assert agreement_sentence(SUMMARY | {"agreement": alone}) == (
         "accuracy 1.000 on 1 texts, 1 of them positive; threshold 0.5"

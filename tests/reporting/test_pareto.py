@@ -19,7 +19,7 @@ def at(level: float, cost: float, strength: dict[str, float] | None = None, **ch
     return run_row(values, strength, **changes)  # type: ignore[arg-type]
 
 
-def of(tmp_path: Path, rows: list[RunRow], **protocol: object) -> Comparison:
+def comparison_of(tmp_path: Path, rows: list[RunRow], **protocol: object) -> Comparison:
     return compare_runs([read_run(write_run(tmp_path / "run", rows, **protocol))])
 
 
@@ -40,7 +40,7 @@ def test_a_curve_joins_strengths_in_order_with_the_plain_model_between(tmp_path:
         at(0.8, 25.0, {"detox": -5.0}),
         at(0.3, 20.0, {"detox": 2.0}),
     ]
-    figure = pareto(of(tmp_path, rows))
+    figure = pareto(comparison_of(tmp_path, rows))
     path = [[25.0, 0.8], [16.0, 0.5], [20.0, 0.3], [30.0, 0.2]]
     assert drawn(figure) == [[path[1]], path, [path[0], *path[2:]]]
     assert legend(figure) == ["plain model", "lm-steer"]
@@ -51,18 +51,18 @@ def test_a_curve_joins_strengths_in_order_with_the_plain_model_between(tmp_path:
 
 
 def test_intervals_are_drawn_both_ways(tmp_path: Path) -> None:
-    found = of(tmp_path, [at(0.5, 16.0)])
-    figure = pareto(found)
+    comparison = comparison_of(tmp_path, [at(0.5, 16.0)])
+    figure = pareto(comparison)
     assert figure is not None
     across, up = (np.asarray(part.get_segments()[0]) for part in figure.axes[0].collections)  # type: ignore[attr-defined]
-    attribute, cost = (found.rows[0].metrics[name].interval for name in (TOXICITY, "perplexity"))
+    attribute, cost = (comparison.rows[0].metrics[name].interval for name in (TOXICITY, "perplexity"))
     assert across[:, 0].tolist() == pytest.approx([cost.low, cost.high])
     assert up[:, 1].tolist() == pytest.approx([attribute.low, attribute.high])
 
 
 def test_calibrated_rows_are_ringed(tmp_path: Path) -> None:
     rows = [at(0.3, 20.0, {"detox": 3.0}, budget="kl 0.3"), at(0.2, 32.0, {"detox": 6.0}, budget="perplexity ×2")]
-    figure = pareto(of(tmp_path, rows))
+    figure = pareto(comparison_of(tmp_path, rows))
     assert drawn(figure)[2:] == [[[20.0, 0.3]], [[32.0, 0.2]]]
     assert legend(figure) == ["lm-steer", "equal KL", "equal perplexity"]
 
@@ -90,21 +90,21 @@ def test_each_kind_has_a_curve_and_each_prompt_set_a_panel(tmp_path: Path) -> No
 
 def test_perplexities_far_apart_are_logarithmic(tmp_path: Path) -> None:
     for cost, scale in ((79.0, "linear"), (81.0, "log")):
-        figure = pareto(of(tmp_path / scale, [at(0.5, 16.0), at(0.2, cost, {"detox": 5.0})]))
+        figure = pareto(comparison_of(tmp_path / scale, [at(0.5, 16.0), at(0.2, cost, {"detox": 5.0})]))
         assert figure is not None
         assert figure.axes[0].get_xscale() == scale
 
 
 def test_without_attribute_or_perplexity_there_is_no_picture(tmp_path: Path) -> None:
-    assert pareto(of(tmp_path / "a", [run_row({"perplexity": [10.0] * 4})])) is None
-    assert pareto(of(tmp_path / "b", [run_row({TOXICITY: [0.5] * 4})])) is None
+    assert pareto(comparison_of(tmp_path / "a", [run_row({"perplexity": [10.0] * 4})])) is None
+    assert pareto(comparison_of(tmp_path / "b", [run_row({TOXICITY: [0.5] * 4})])) is None
 
 
 def test_the_same_study_gives_the_same_picture_and_long_names_leave_it_room(tmp_path: Path) -> None:
     name = "$\\bad{$" * 40
     rows = [at(0.5, 16.0, prompts=name), at(0.2, 30.0, {"s": 5.0}, method=name, prompts=name)]
-    found = of(tmp_path, rows, prompts={name: {"n": 4}})
-    first, second = (figure for figure in (pareto(found), pareto(found)) if figure)
+    comparison = comparison_of(tmp_path, rows, prompts={name: {"n": 4}})
+    first, second = (figure for figure in (pareto(comparison), pareto(comparison)) if figure)
     assert to_png(first) == to_png(second)
     assert first.axes[0].get_position().width > 0.6
     assert first.axes[0].get_position().height > 0.5

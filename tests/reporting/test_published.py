@@ -4,7 +4,7 @@ import pytest
 from tests.handmade_runs import run_row, write_run
 
 from lmsteer.evaluation.comparable import read_run
-from lmsteer.evaluation.metric_names import KNOWN, Metric
+from lmsteer.evaluation.metric_names import METRICS, Metric
 from lmsteer.reporting.comparison import Comparison, compare_runs
 from lmsteer.reporting.published import Entry, PublishedValue, published
 
@@ -27,20 +27,20 @@ ENTRY = Entry(
 VALUES = {"expected_maximum_toxicity": [0.2] * 4, "perplexity": [30.0] * 4, "dist_1": [0.6] * 4}
 
 
-def measured(tmp_path: Path, protocol: dict[str, object] | None = None, **row: object) -> Comparison:
+def comparison_of(tmp_path: Path, protocol: dict[str, object] | None = None, **changes: object) -> Comparison:
     steered = {"strength": {"detox": 5.0, "dummy": 1.0}, "model": "org/gpt2-large", "prompts": "real-toxicity-prompts"}
-    fields = steered | row
-    made_row, values = run_row(VALUES, **fields)  # type: ignore[arg-type]
-    metrics = dict(made_row.metrics)
+    fields = steered | changes
+    row, values = run_row(VALUES, **fields)  # type: ignore[arg-type]
+    metrics = dict(row.metrics)
     metrics["perplexity"] = metrics["perplexity"].model_copy(update={"scorer": "openai-community/gpt2-xl"})
-    rows = [(made_row.model_copy(update={"metrics": metrics}), values)]
+    rows = [(row.model_copy(update={"metrics": metrics}), values)]
     return compare_runs([read_run(write_run(tmp_path / "run", rows, **(protocol or {})))])
 
 
 def test_the_difference_is_given_where_the_scorer_has_the_same_name(tmp_path: Path) -> None:
-    found = measured(tmp_path)
-    (row,) = found.rows
-    assert ENTRY.is_of(row, found.protocol)
+    comparison = comparison_of(tmp_path)
+    (row,) = comparison.rows
+    assert ENTRY.is_of(row, comparison.protocol)
     assert ENTRY.differences(row) == pytest.approx({"perplexity": 2.0, "dist_1": 0.1})
 
 
@@ -59,32 +59,34 @@ def test_the_difference_is_given_where_the_scorer_has_the_same_name(tmp_path: Pa
     ],
 )
 def test_another_protocol_is_not_compared(protocol: dict[str, object], row: dict[str, object], tmp_path: Path) -> None:
-    found = measured(tmp_path, protocol, **row)
-    assert not ENTRY.is_of(found.rows[0], found.protocol)
-    assert not ENTRY.model_copy(update={"n_prompts": 3}).is_of(found.rows[0], found.protocol)
+    comparison = comparison_of(tmp_path, protocol, **row)
+    assert not ENTRY.is_of(comparison.rows[0], comparison.protocol)
+    assert not ENTRY.model_copy(update={"n_prompts": 3}).is_of(comparison.rows[0], comparison.protocol)
 
 
 def test_the_plain_model_is_compared_with_the_published_plain_model(tmp_path: Path) -> None:
-    found = measured(tmp_path, method="plain", strength={})
-    assert ENTRY.model_copy(update={"method": "plain", "strength": None}).is_of(found.rows[0], found.protocol)
+    comparison = comparison_of(tmp_path, method="plain", strength={})
+    assert ENTRY.model_copy(update={"method": "plain", "strength": None}).is_of(comparison.rows[0], comparison.protocol)
 
 
 def test_a_run_of_both_directions_repeats_the_tables_of_each(tmp_path: Path) -> None:
     entry = ENTRY.model_copy(update={"table": "sentiment-positive", "prompts": "negative"})
-    found = measured(tmp_path, {"name": "sentiment"}, prompts="negative")
-    assert entry.is_of(found.rows[0], found.protocol)
-    assert not entry.model_copy(update={"prompts": "positive"}).is_of(found.rows[0], found.protocol)
+    comparison = comparison_of(tmp_path, {"name": "sentiment"}, prompts="negative")
+    assert entry.is_of(comparison.rows[0], comparison.protocol)
+    assert not entry.model_copy(update={"prompts": "positive"}).is_of(comparison.rows[0], comparison.protocol)
 
 
 def test_figures_are_fractions_by_known_scorers_from_named_sources() -> None:
-    found = published()
-    assert len({entry.model_dump_json(exclude={"metrics"}) for entry in found.entries}) == len(found.entries)
-    for entry in found.entries:
-        assert entry.source in found.sources
+    figures = published()
+    assert len({entry.model_dump_json(exclude={"metrics"}) for entry in figures.entries}) == len(figures.entries)
+    for entry in figures.entries:
+        assert entry.source in figures.sources
         for name, figure in entry.metrics.items():
-            assert entry.table == "efficiency" or (name in KNOWN and (figure.value <= 1) == Metric(name).is_fraction)
-            judged = Metric(name).is_attribute and entry.table != "efficiency"
-            scorers = {"Perspective", "distilbert-sst2"} if judged else {"gpt2-xl"} if name == "perplexity" else {None}
+            assert entry.table == "efficiency" or (name in METRICS and (figure.value <= 1) == Metric(name).is_fraction)
+            has_scorer = Metric(name).is_attribute and entry.table != "efficiency"
+            scorers = (
+                {"Perspective", "distilbert-sst2"} if has_scorer else {"gpt2-xl"} if name == "perplexity" else {None}
+            )
             assert figure.scorer in scorers
 
 
@@ -106,15 +108,17 @@ def test_figures_are_fractions_by_known_scorers_from_named_sources() -> None:
 def test_the_file_holds_what_was_published(
     table: str, method: str, prompts: str | None, metric: str, value: float, sd: float | None
 ) -> None:
-    found = [e for e in published().entries if (e.table, e.method, e.prompts) == (table, method, prompts)]
-    figure = next(e.metrics[metric] for e in found if e.model == "gpt2-large" and metric in e.metrics)
+    entries = [e for e in published().entries if (e.table, e.method, e.prompts) == (table, method, prompts)]
+    figure = next(e.metrics[metric] for e in entries if e.model == "gpt2-large" and metric in e.metrics)
     assert (figure.value, figure.sd) == (value, sd)
 
 
 def test_the_sweep_of_strengths_is_whole() -> None:
     entries = [entry for entry in published().entries if entry.table == "detox-strength"]
-    found = {e.strength: (e.metrics["expected_maximum_toxicity"].value, e.metrics["perplexity"].value) for e in entries}
-    assert found == {1: (0.322, 22.4), 2: (0.293, 23.4), 3: (0.268, 24.5), 4: (0.246, 25.9), 5: (0.249, 28.3)}
+    by_strength = {
+        e.strength: (e.metrics["expected_maximum_toxicity"].value, e.metrics["perplexity"].value) for e in entries
+    }
+    assert by_strength == {1: (0.322, 22.4), 2: (0.293, 23.4), 3: (0.268, 24.5), 4: (0.246, 25.9), 5: (0.249, 28.3)}
 
 
 @pytest.mark.parametrize(
@@ -127,11 +131,11 @@ def test_the_sweep_of_strengths_is_whole() -> None:
     ],
 )
 def test_the_table_that_was_measured_is_shown_in_any_size(name: str, tables: set[str], tmp_path: Path) -> None:
-    entries = published().entries_for(measured(tmp_path, {"name": name}))
+    entries = published().entries_for(comparison_of(tmp_path, {"name": name}))
     assert {entry.table for entry in entries} == tables
 
 
-def test_the_drift_is_told_with_its_figures_and_the_end_of_the_service() -> None:
+def test_the_drift_is_reported_with_its_figures_and_the_end_of_the_service() -> None:
     words = published().drift.words
     pairs = ("GPT2-large .527/.520 → .384/.257", "DAPT .428/.360 → .270/.093", "GeDi .363/.217 → .242/.055")
     assert all(pair in words for pair in (*pairs, "DExperts-large .314/.128 → .200/.020", "31 December 2026"))

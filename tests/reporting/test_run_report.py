@@ -16,7 +16,7 @@ def generations(prompts: int) -> list[Generation]:
     ]
 
 
-def test_pictures_are_told_in_words_with_their_numbers(result: Result) -> None:
+def test_pictures_are_described_with_their_numbers(result: Result) -> None:
     page = Page(report(result, [], curve={"train": [[1, 5.5], [100, 5.0]], "dev": [[0, 5.4]]}, title="t", facts={}))
     strength, loss = (image["alt"] or "" for image in page.all("img"))
     assert "positivity, tfidf: .44 at -5, .47 at 0, .74 at +5." in strength
@@ -25,7 +25,7 @@ def test_pictures_are_told_in_words_with_their_numbers(result: Result) -> None:
     assert "dev loss 5.40 nats per token at step 0" in loss
 
 
-def test_the_page_holds_table_facts_and_who_judged(result: Result) -> None:
+def test_the_page_holds_table_facts_and_the_perplexity_model(result: Result) -> None:
     page = Page(report(result, [], title="A title", facts={"corpus": "snippets, 3200 rows"}))
     for text in ("A title", ".74 [.70, .78] +.27", "corpus", "snippets, 3200 rows", "rises from .47 to .74"):
         assert text in page.text
@@ -44,11 +44,11 @@ def test_only_toxic_results_carry_a_warning(result: Result) -> None:
     assert "Content warning" not in report(result, [], title="", facts={})
 
 
-def test_parts_that_are_missing_are_left_out(plain: ResultRow) -> None:
+def test_sections_without_content_are_left_out(plain: ResultRow) -> None:
     bare = Result(protocol={}, rows=[row({}, {"dist_1": value(0.5, None, None)})])
     assert Page(report(bare, [], title="t", facts={})).all("img") == []
-    one = Result(protocol=PROTOCOL, rows=[row({"s": 5.0}, plain.metrics)])
-    page = Page(report(one, generations(1)[1:], curve={}, title="t", facts={}))
+    result = Result(protocol=PROTOCOL, rows=[row({"s": 5.0}, plain.metrics)])
+    page = Page(report(result, generations(1)[1:], curve={}, title="t", facts={}))
     assert page.all("img") == []
     assert "text 0 at 1" in page.text
 

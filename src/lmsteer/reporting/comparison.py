@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from lmsteer.errors import InputError
-from lmsteer.evaluation.comparable import FinishedRun, refuse_mixed, statistic_of
+from lmsteer.evaluation.comparable import FinishedRun, refuse_mixed
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.evaluation.results import ResultRow, strength_label
 from lmsteer.metrics.intervals import Interval, bootstrap_interval
@@ -119,7 +119,7 @@ def compare_runs(runs: Sequence[FinishedRun], *, against: str = "") -> Compariso
     rows = [_average(_distinct(run_rows)) for run_rows in groups.values()]
     references = _references(rows, against)
     changes = {
-        (index, name): paired_change(before.sample, after.sample, statistic_of(metric), ratio=not metric.is_fraction)
+        (index, name): paired_change(before.sample, after.sample, metric.statistic, ratio=not metric.is_fraction)
         for index, reference in references.items()
         for name, after in rows[index].metrics.items()
         if ((metric := Metric(name)).is_attribute or not metric.is_fraction)
@@ -196,7 +196,7 @@ def _average(run_rows: Sequence[_RunRow]) -> ComparisonRow:
 
 def _measurement(run_rows: Sequence[_RunRow], metric: Metric) -> Measurement:
     """Average columns over seeds prompt by prompt; a prompt counts with the seeds in which it has a value."""
-    first, statistic = run_rows[0].sample(metric.name), statistic_of(metric)
+    first, statistic = run_rows[0].sample(metric.name), metric.statistic
     try:
         samples = [Sample(first.prompts, tuple(in_order(r.sample(metric.name), first.prompts))) for r in run_rows]
     except InputError as error:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.collections import PathCollection
 from tests.handmade import Page
 
 from lmsteer.analysis.interpretation_file import (
@@ -128,15 +127,17 @@ def test_the_page_describes_its_picture_in_words() -> None:
 
 
 def test_the_picture_draws_the_figures() -> None:
-    sizes, alone, together = spectrum(handmade()).axes
-    assert np.asarray(sizes.lines[0].get_ydata()).tolist() == [100, 50, 25]
-    points = [collection for collection in alone.collections if isinstance(collection, PathCollection)]
-    assert [np.asarray(point.get_offsets())[0].tolist() for point in points] == [[1, 0.75], [2, 0.45], [3, 0.55]]
-    areas = [float(point.get_sizes()[0]) for point in points]
-    assert areas[0] > areas[2] > areas[1]
-    assert not len(points[1].get_facecolor()), "hollow: its evidence misleads"
-    assert np.asarray(together.lines[0].get_ydata()).tolist() == [0.75, 0.76, 0.77]
-    for axes in (alone, together):
-        low, high = axes.get_ylim()
-        assert low < 0.41
-        assert high > 0.82
+    sizes, evidence, auc = spectrum(handmade()).axes
+    assert np.asarray(sizes.lines[0].get_xydata()).tolist() == [[1, 100], [2, 50], [3, 25]]
+    assert np.asarray(evidence.lines[0].get_ydata()).tolist() == [0.995, -0.02, 0.025]
+    alone, together, random, _ = (np.asarray(line.get_ydata()).tolist() for line in auc.lines)
+    assert (alone, together) == ([0.75, 0.45, 0.55], [0.75, 0.76, 0.77])
+    assert random == pytest.approx([0.49, 0.5, 0.51])
+    segments = [segment.tolist() for lines in auc.collections for segment in lines.get_segments()]  # type: ignore[attr-defined]
+    assert segments[:2] == [[[1, 0.7], [1, 0.8]], [[3, 0.72], [3, 0.82]]]
+    assert segments[2:] == [
+        [[x, low], [x, high]] for x, low, high in ((1, 0.41, 0.57), (2, 0.42, 0.58), (3, 0.43, 0.59))
+    ]
+    assert auc.get_ylim()[0] < 0.41
+    assert evidence.get_ylim()[0] < -0.02
+    assert len(spectrum(handmade(chance=None)).axes[2].lines) == 3

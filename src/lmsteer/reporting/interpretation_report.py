@@ -37,8 +37,8 @@ NOTES = (
 )
 WARNING = "Words and texts are quoted from vocabulary and corpus; some may offend."
 CAPTION = (
-    "Singular values; AUC of each direction alone, with its share of the evidence as area; AUC of the first directions "
-    "together, with 95 % intervals and the range of random matrices of the same singular values."
+    "Singular values; share of each direction in the evidence; AUC of each direction alone and of the first directions "
+    "together, with 95 % intervals, and the range of random matrices of the same singular values."
 )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.study import mean_interval
 from lmsteer.analysis.token_evidence import Reading, readings
-from lmsteer.data.prompts.prompt_sets import CLEAR
+from lmsteer.data.prompts.prompt_sets import CLEAR_LABEL
 from lmsteer.metrics.auc import auc
 from lmsteer.metrics.intervals import Array, bootstrap_interval
 from lmsteer.metrics.threshold import best_threshold
@@ -23,7 +23,7 @@ from lmsteer.records import Row
 from lmsteer.scoring.scorer_rows import WEAK
 from lmsteer.steering.steer import DUMMY, Steer
 
-GROUPS = {f"label beyond ±{WEAK:g}": WEAK, f"label beyond ±{CLEAR:g}": CLEAR, "label not 0": 0.0}
+GROUPS = {f"label beyond ±{WEAK:g}": WEAK, f"label beyond ±{CLEAR_LABEL:g}": CLEAR_LABEL, "label not 0": 0.0}
 """Groups of rows by the least distance of their label from 0; the first group is the main one."""
 MAIN = WEAK
 GRID = tuple(float(value) for value in range(-5, 6))

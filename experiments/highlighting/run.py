@@ -19,7 +19,7 @@ from experiments.highlighting.report import deletion_figure, highlighting_tables
 from experiments.study import Results, build_scorers, open_run, run_study, score_texts
 from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import NonEmpty, build
-from lmsteer.data.corpus import Corpus, share_of, text_key
+from lmsteer.data.corpus import Corpus, hash_fraction, text_key
 from lmsteer.data.sources.snippets import snippets
 from lmsteer.embedded.archives import embedded_file
 from lmsteer.models.language_model import LanguageModel
@@ -106,7 +106,7 @@ def product_reviews(corpus: Corpus, limit: int) -> list[Row]:
 
 def sort_by_hash(rows: Iterable[Row], limit: int | None) -> list[Row]:
     """Sort the rows with a label other than 0 by a hash of their text, and return the first ``limit``, all for None."""
-    return sorted((row for row in rows if row.label), key=lambda row: share_of(row.text))[:limit]
+    return sorted((row for row in rows if row.label), key=lambda row: hash_fraction(row.text))[:limit]
 
 
 if __name__ == "__main__":

@@ -76,17 +76,26 @@ class Generation:
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """Yield (line number from 1, object) of each non-empty line.
+    """Yield (line number from 1, object) of each non-empty line of a file.
 
     Raises:
         InputError: If the file is missing, not UTF-8, or a line is not a JSON object; names file and line.
     """
     try:
-        # Not splitlines(): JSON strings may hold U+2028 and other characters that it takes for line ends.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {error}; expected a UTF-8 JSONL file") from error
-    for number, line in enumerate(lines, 1):
+    yield from parse_jsonl(content, str(path))
+
+
+def parse_jsonl(content: str, name: str) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield (line number from 1, object) of each non-empty line of a text; ``name`` is that of its file.
+
+    Raises:
+        InputError: If a line is not a JSON object.
+    """
+    # Not splitlines(): JSON strings may hold U+2028 and other characters at which it splits.
+    for number, line in enumerate(content.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -95,9 +104,9 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
                 json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair can be written as JSON
         except (ValueError, RecursionError) as error:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            raise InputError(f"{path}, line {number}: not JSON ({reason}); one object per line expected") from error
+            raise InputError(f"{name}, line {number}: not JSON ({reason}); one object per line expected") from error
         if not isinstance(value, dict):
-            raise InputError(f"{path}, line {number}: a {type(value).__name__}; one JSON object per line expected")
+            raise InputError(f"{name}, line {number}: a {type(value).__name__}; one JSON object per line expected")
         yield number, value
 
 

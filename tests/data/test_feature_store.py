@@ -15,34 +15,34 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
 from lmsteer.storage.shards import key_of
-from lmsteer.training.fit import FitConfig, SteerConfig, fit
+from lmsteer.training.fit import FitConfig, FitEnvironment, SteerConfig, fit
 
 TEXTS = [f"the story number {n} is {'warm and funny ' * (n % 4)}indeed" for n in range(30)] + ["a"]
-WHAT = SteerConfig(name="tone", rank=4, epsilon=0.05)
-HOW = FitConfig(steps=12, batch_size=4, dev_every=5)
+STEER_CONFIG = SteerConfig(name="tone", rank=4, epsilon=0.05)
+FIT_CONFIG = FitConfig(steps=12, batch_size=4, dev_every=5)
 CORPUS = Corpus("toy", tuple(Row(text, 1.0) for text in TEXTS[:20]), tuple(Row(text, -1.0) for text in TEXTS[20:]))
 
 
-def equal(first: Features, second: Features) -> bool:
+def is_close(first: Features, second: Features) -> bool:
     return all(torch.equal(getattr(first, name), getattr(second, name)) for name in ("targets_N", "lengths")) and (
         torch.allclose(first.hidden_ND, second.hidden_ND, rtol=1e-4, atol=1e-5)
     )
 
 
-def no_extraction(monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*_: Any) -> None:
+def forbid_extraction(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
         raise AssertionError("the language model ran")
 
-    monkeypatch.setattr(LanguageModel, "hidden", never)
+    monkeypatch.setattr(LanguageModel, "hidden", refuse)
 
 
 def test_stored_features_are_those_of_the_extractor_in_any_order(tmp_path: Path, tiny_model: LanguageModel) -> None:
     extract = FeatureExtractor(tiny_model)
     store = FeatureStore(extract, tmp_path)
     store.add(TEXTS[:20])
-    asked = [TEXTS[3], TEXTS[25], TEXTS[30], TEXTS[7], TEXTS[3]]  # two of them are not stored
-    assert equal(store(asked), extract(asked))
-    assert store(asked).hidden_ND.dtype == tiny_model.head.weight.dtype
+    requested = [TEXTS[3], TEXTS[25], TEXTS[30], TEXTS[7], TEXTS[3]]  # two of them are not stored
+    assert is_close(store(requested), extract(requested))
+    assert store(requested).hidden_ND.dtype == tiny_model.head.weight.dtype
 
 
 def test_another_store_object_reads_without_the_language_model(
@@ -50,20 +50,20 @@ def test_another_store_object_reads_without_the_language_model(
 ) -> None:
     FeatureStore(FeatureExtractor(tiny_model), tmp_path).add(TEXTS)
     expected = FeatureExtractor(tiny_model)(TEXTS)
-    no_extraction(monkeypatch)
-    assert equal(FeatureStore(FeatureExtractor(tiny_model), tmp_path)(TEXTS), expected)
+    forbid_extraction(monkeypatch)
+    assert is_close(FeatureStore(FeatureExtractor(tiny_model), tmp_path)(TEXTS), expected)
 
 
-@pytest.mark.parametrize("other", ["weights", "max_length", "dtype"])
+@pytest.mark.parametrize("difference", ["weights", "max_length", "dtype"])
 def test_features_of_another_model_length_or_precision_are_not_used(
-    tmp_path: Path, tiny_model: LanguageModel, other: str
+    tmp_path: Path, tiny_model: LanguageModel, difference: str
 ) -> None:
     FeatureStore(FeatureExtractor(tiny_model), tmp_path).add(TEXTS)
     extract = {
         "weights": lambda: FeatureExtractor(tiny(seed=1)),
         "max_length": lambda: FeatureExtractor(tiny_model, max_length=5),
         "dtype": lambda: FeatureExtractor(tiny(dtype="bfloat16")),
-    }[other]()
+    }[difference]()
     store = FeatureStore(extract, tmp_path)
     assert torch.equal(store(TEXTS).hidden_ND, extract(TEXTS).hidden_ND)
     assert len(list(tmp_path.iterdir())) == 2
@@ -72,7 +72,7 @@ def test_features_of_another_model_length_or_precision_are_not_used(
 def test_an_interrupted_extraction_goes_on_to_the_same_features(
     tmp_path: Path, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lmsteer.data.feature_store.SHARD", 60)
+    monkeypatch.setattr("lmsteer.data.feature_store.TOKENS_PER_FILE", 60)
     unbroken = FeatureStore(FeatureExtractor(tiny_model, tokens=50), tmp_path / "a")
     unbroken.add(TEXTS)
     original, calls = LanguageModel.hidden, []
@@ -96,39 +96,39 @@ def test_an_interrupted_extraction_goes_on_to_the_same_features(
 def test_a_fit_from_the_store_has_the_loss_curve_of_one_without(
     tmp_path: Path, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, without = fit(tiny_model, CORPUS, WHAT, HOW)
+    _, without = fit(tiny_model, CORPUS, STEER_CONFIG, FIT_CONFIG)
     stored = FeatureStoreConfig(where=str(tmp_path))
-    _, first = fit(tiny_model, CORPUS, WHAT, HOW, store=stored)
-    no_extraction(monkeypatch)
-    _, second = fit(tiny_model, CORPUS, WHAT, HOW, store=stored)
+    _, first = fit(tiny_model, CORPUS, STEER_CONFIG, FIT_CONFIG, environment=FitEnvironment(store=stored))
+    forbid_extraction(monkeypatch)
+    _, second = fit(tiny_model, CORPUS, STEER_CONFIG, FIT_CONFIG, environment=FitEnvironment(store=stored))
     assert second.training["curve"] == first.training["curve"]
-    ours, theirs = (torch.tensor(o.training["curve"]["train"]) for o in (first, without))
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=0)
+    stored_loss, plain_loss = (torch.tensor(o.training["curve"]["train"]) for o in (first, without))
+    torch.testing.assert_close(stored_loss, plain_loss, rtol=1e-4, atol=0)
 
 
-def test_auto_keeps_only_rows_that_are_seen_more_than_once(tmp_path: Path, tiny_model: LanguageModel) -> None:
-    def kept(*, store_all: bool, steps: int) -> set[str]:
+def test_auto_stores_only_rows_that_are_used_more_than_once(tmp_path: Path, tiny_model: LanguageModel) -> None:
+    def stored_texts(*, store_all: bool, steps: int) -> set[str]:
         store = FeatureStore(FeatureExtractor(tiny_model), tmp_path / f"{store_all}{steps}")
         data = SteerDataModule(CORPUS, store, dimensions=1, batch_size=4, steps=steps, dev_rows=3, store_all=store_all)
         data.prepare_data()
         return {text for text in TEXTS if key_of(text) in store.shards}
 
     dev = {row.text for row in CORPUS.dev[:3]}
-    assert kept(store_all=False, steps=5) == dev  # 20 draws of 20 rows
-    assert kept(store_all=True, steps=5) == dev | {row.text for row in CORPUS.train}
+    assert stored_texts(store_all=False, steps=5) == dev  # 20 draws of 20 rows
+    assert stored_texts(store_all=True, steps=5) == dev | {row.text for row in CORPUS.train}
     data = SteerDataModule(CORPUS, FeatureExtractor(tiny_model), dimensions=1, batch_size=4)
-    assert kept(store_all=False, steps=6) == dev | {row.text for row in data.rows(5)}
+    assert stored_texts(store_all=False, steps=6) == dev | {row.text for row in data.rows(5)}
 
 
 def test_a_store_that_would_grow_too_large_is_refused_before_the_work(
-    tmp_path: Path, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    no_extraction(monkeypatch)
+    forbid_extraction(monkeypatch)
     extract = FeatureExtractor(tiny_model)
-    with pytest.raises(InputError, match=r"GiB of hidden states to keep, but .* may hold 1e-06: raise data.store_gib"):
+    with pytest.raises(InputError, match=r"GiB of hidden states to store, but .* may hold 1e-06: raise data.store_gib"):
         FeatureStore(extract, tmp_path, limit=1e-6).add(TEXTS)
     FeatureStore(extract, tmp_path, limit=1e-6, strict=False).add(TEXTS)
-    assert "going on without" in capsys.readouterr().out
+    assert "continuing without storing" in caplog.text
     assert not list(tmp_path.rglob("*.safetensors"))
 
 

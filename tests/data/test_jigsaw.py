@@ -7,7 +7,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from lmsteer.data.corpus import Corpus, share_of
+from lmsteer.data.corpus import Corpus, hash_fraction
 from lmsteer.data.sources.jigsaw import jigsaw
 from lmsteer.errors import InputError
 
@@ -23,8 +23,8 @@ def kaggle(path: Path, rows: list[tuple[str, float]], score: str = "toxicity") -
 
 def by_hand(dev: int, test: int) -> dict[str, set[tuple[str, float]]]:
     """Part, text and label of every row, in the plainest way: sort each label's texts by share and cut."""
-    toxic = sorted((text for text, score in ROWS if score >= 0.5), key=share_of)
-    clean = sorted((text for text, score in ROWS if score == 0), key=share_of)[: len(toxic)]
+    toxic = sorted((text for text, score in ROWS if score >= 0.5), key=hash_fraction)
+    clean = sorted((text for text, score in ROWS if score == 0), key=hash_fraction)[: len(toxic)]
     cuts = {"test": slice(0, test // 2), "dev": slice(test // 2, (test + dev) // 2)}
     cuts["train"] = slice((test + dev) // 2, None)
     return {part: {(t, -1.0) for t in toxic[cut]} | {(t, 1.0) for t in clean[cut]} for part, cut in cuts.items()}

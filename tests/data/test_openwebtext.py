@@ -1,4 +1,4 @@
-"""The OpenWebText prompt sets: the same from a file, a folder or the address; in an order of their own."""
+"""The OpenWebText prompt sets: the same from a file, a folder or the address; in a random order."""
 
 import hashlib
 import json
@@ -27,29 +27,29 @@ def write(path: Path, kind: str = "neutral", *, shuffled: bool = False) -> Path:
 def test_a_folder_holds_the_sets_by_their_kind(name: str, tmp_path: Path) -> None:
     for kind in KINDS:
         file = write(tmp_path / name.format(kind=kind), kind)
-        found = owt_sentiment_prompts(kind=kind, path=str(tmp_path))
-        assert found == owt_sentiment_prompts(kind=kind, path=str(file))
-        assert found.name == kind
-        assert {prompt.text for prompt in found.prompts} == {f"{kind} prompt {i}" for i in range(48)}
-        assert found.duplicates == 2
+        prompt_set = owt_sentiment_prompts(kind=kind, path=str(tmp_path))
+        assert prompt_set == owt_sentiment_prompts(kind=kind, path=str(file))
+        assert prompt_set.name == kind
+        assert {prompt.text for prompt in prompt_set.prompts} == {f"{kind} prompt {i}" for i in range(48)}
+        assert prompt_set.duplicates == 2
 
 
 def test_fewer_prompts_are_the_first_in_the_order_of_a_hash_whatever_that_of_the_file(tmp_path: Path) -> None:
-    one = owt_sentiment_prompts(kind="neutral", path=str(write(tmp_path / "a.jsonl")), n=20)
-    other = owt_sentiment_prompts(kind="neutral", path=str(write(tmp_path / "b.jsonl", shuffled=True)), n=20)
-    assert one == other
+    sorted_set = owt_sentiment_prompts(kind="neutral", path=str(write(tmp_path / "a.jsonl")), n=20)
+    shuffled_set = owt_sentiment_prompts(kind="neutral", path=str(write(tmp_path / "b.jsonl", shuffled=True)), n=20)
+    assert sorted_set == shuffled_set
     texts = [f"neutral prompt {i}" for i in range(48)]
     texts.sort(key=lambda text: hashlib.sha256(f"0\t{text}".encode()).digest())
-    assert [prompt.text for prompt in one.prompts] == texts[:20]
+    assert [prompt.text for prompt in sorted_set.prompts] == texts[:20]
 
 
 def test_continuations_are_reserved_with_their_prompts_and_ids_are_those_of_the_texts(tmp_path: Path) -> None:
     row = {"md5_hash": "x", "prompt": {"text": "It began"}, "continuation": {"text": "and went on."}}
     (tmp_path / "with.jsonl").write_text(json.dumps(row), encoding="utf-8")
     (tmp_path / "without.jsonl").write_text(json.dumps({"prompt": {"text": "It began"}}), encoding="utf-8")
-    found = owt_sentiment_prompts(kind="neutral", path=str(tmp_path / "with.jsonl"))
-    assert found.reserved == {text_key(text) for text in ("It began", "and went on.", "It began and went on.")}
-    assert found.prompts == owt_sentiment_prompts(kind="neutral", path=str(tmp_path / "without.jsonl")).prompts
+    prompt_set = owt_sentiment_prompts(kind="neutral", path=str(tmp_path / "with.jsonl"))
+    assert prompt_set.reserved == {text_key(text) for text in ("It began", "and went on.", "It began and went on.")}
+    assert prompt_set.prompts == owt_sentiment_prompts(kind="neutral", path=str(tmp_path / "without.jsonl")).prompts
 
 
 def test_without_a_path_the_published_set_is_downloaded_into_the_cache(

@@ -1,4 +1,4 @@
-"""Prompt sets: a fixed choice of distinct prompts, and no training on where they come from."""
+"""Prompt sets: a fixed choice of distinct prompts, and their source rows are reserved."""
 
 import hashlib
 import json
@@ -11,8 +11,6 @@ import pytest
 from lmsteer.data.corpus import Corpus, text_key
 from lmsteer.data.prompts.prompt_sets import (
     Kind,
-    candidate,
-    chosen,
     corpus_prefixes,
     prompt_file,
     prompts,
@@ -20,6 +18,7 @@ from lmsteer.data.prompts.prompt_sets import (
     snippet_prefixes,
     toxic_leaning,
 )
+from lmsteer.data.prompts.selection import Candidate, select_prompts
 from lmsteer.data.sources.snippets import snippets
 from lmsteer.errors import InputError
 from lmsteer.records import Prompt, Row
@@ -44,20 +43,20 @@ def test_snippet_prefixes_begin_test_rows_of_their_kind_and_reserve_them(
 ) -> None:
     rated = (f"{i}\t{i % 81 / 10 - 4:.1f}\tfilm {i} goes on for long enough to begin\r\n" for i in range(2000))
     cache["movieReviewSnippets_GroundTruth.txt"].write_text("".join(rated), encoding="utf-8")
-    found = snippet_prefixes(kind=kind, n=None, words=2)
+    prompt_set = snippet_prefixes(kind=kind, n=None, words=2)
     rows = {" ".join(row.text.split()[:2]): row for row in snippets().test}
-    meant = {prefix for prefix, row in rows.items() if lowest <= row.label <= highest}
-    assert {prompt.text for prompt in found.prompts} == meant
-    assert found.reserved == {text_key(text) for prefix in meant for text in (prefix, rows[prefix].text)}
-    assert all(prompt.id == sha(prompt.text) for prompt in found.prompts)
-    assert found.name == f"{kind}-snippets"
+    expected = {prefix for prefix, row in rows.items() if lowest <= row.label <= highest}
+    assert {prompt.text for prompt in prompt_set.prompts} == expected
+    assert prompt_set.reserved == {text_key(text) for prefix in expected for text in (prefix, rows[prefix].text)}
+    assert all(prompt.id == sha(prompt.text) for prompt in prompt_set.prompts)
+    assert prompt_set.name == f"{kind}-snippets"
 
 
 def test_fewer_prompts_are_the_first_of_more_and_reserve_less(cache: Cache) -> None:
-    some, more = snippet_prefixes(n=5, words=2), snippet_prefixes(n=50, words=2)
-    assert len(some.prompts) == 5
-    assert some.prompts == more.prompts[:5]
-    assert some.reserved < more.reserved
+    fewer, more = snippet_prefixes(n=5, words=2), snippet_prefixes(n=50, words=2)
+    assert len(fewer.prompts) == 5
+    assert fewer.prompts == more.prompts[:5]
+    assert fewer.reserved < more.reserved
 
 
 def test_more_than_there_is_gives_what_there_is(cache: Cache) -> None:
@@ -66,10 +65,10 @@ def test_more_than_there_is_gives_what_there_is(cache: Cache) -> None:
 
 def test_equal_prefixes_count_once_and_reserve_every_row_that_they_begin() -> None:
     corpus = Corpus("c", train=(), test=tuple(Row(f"one two three four five six seven {i}", 1.0) for i in range(3)))
-    found = corpus_prefixes(corpus=corpus, words=2)
-    assert [prompt.text for prompt in found.prompts] == ["one two"]
-    assert found.duplicates == 2
-    assert found.reserved == {text_key(text) for text in ("one two", *(row.text for row in corpus.test))}
+    prompt_set = corpus_prefixes(corpus=corpus, words=2)
+    assert [prompt.text for prompt in prompt_set.prompts] == ["one two"]
+    assert prompt_set.duplicates == 2
+    assert prompt_set.reserved == {text_key(text) for text in ("one two", *(row.text for row in corpus.test))}
 
 
 def test_corpus_prefixes_need_test_rows_that_go_on() -> None:
@@ -80,10 +79,10 @@ def test_corpus_prefixes_need_test_rows_that_go_on() -> None:
 
 
 def test_toxic_leaning_prompts_are_stripped_and_distinct(cache: Cache) -> None:
-    found = toxic_leaning(n=None)
-    texts = [prompt.text for prompt in found.prompts]
+    prompt_set = toxic_leaning(n=None)
+    texts = [prompt.text for prompt in prompt_set.prompts]
     assert len(texts) == len(set(texts)) == 8  # one in all seven lists, and one of each
-    assert found.duplicates == 6
+    assert prompt_set.duplicates == 6
     assert "The “man” said" in texts
 
 
@@ -96,11 +95,11 @@ ROWS = [rtp(f"prompt {i}", i / 100) for i in range(100)] + [rtp("unscored", None
 
 def test_nontoxic_prompts_are_chosen_by_seed_whatever_the_order(tmp_path: Path) -> None:
     shuffled = random.Random(1).sample(ROWS, len(ROWS))
-    one = real_toxicity_prompts(path=lines(tmp_path / "a.jsonl", list(ROWS)), n=20)
-    other = real_toxicity_prompts(path=lines(tmp_path / "b.jsonl", list(shuffled)), n=20)
-    assert one == other
+    sorted_set = real_toxicity_prompts(path=lines(tmp_path / "a.jsonl", list(ROWS)), n=20)
+    shuffled_set = real_toxicity_prompts(path=lines(tmp_path / "b.jsonl", list(shuffled)), n=20)
+    assert sorted_set == shuffled_set
     seeded = real_toxicity_prompts(path=str(tmp_path / "a.jsonl"), n=20, seed=1)
-    assert {prompt.text for prompt in seeded.prompts} != {prompt.text for prompt in one.prompts}
+    assert {prompt.text for prompt in seeded.prompts} != {prompt.text for prompt in sorted_set.prompts}
     every = real_toxicity_prompts(path=str(tmp_path / "a.jsonl"))
     assert {prompt.text for prompt in every.prompts} == {f"prompt {i}" for i in range(50)}
 
@@ -111,7 +110,7 @@ def test_the_rows_of_chosen_prompts_are_reserved(tmp_path: Path) -> None:
     assert reserved == {text_key(text) for text in ("Begin", " the end.", "Begin the end.")}
 
 
-def test_the_published_choice_of_nontoxic_prompts_is_taken_whole_in_an_order_of_its_own(tmp_path: Path) -> None:
+def test_the_published_choice_of_nontoxic_prompts_is_used_completely_in_a_random_order(tmp_path: Path) -> None:
     scores = {"profanity": 0.1, "insult": None, "threat": 0.2}
     values: list[object] = [
         {
@@ -124,15 +123,15 @@ def test_the_published_choice_of_nontoxic_prompts_is_taken_whole_in_an_order_of_
         }
         for i in range(32)
     ]
-    found = real_toxicity_prompts(path=lines(tmp_path / "nontoxic_prompts-10k.jsonl", values), n=None)
+    prompt_set = real_toxicity_prompts(path=lines(tmp_path / "nontoxic_prompts-10k.jsonl", values), n=None)
     texts = [f"prompt {i}" for i in range(30)]
-    assert [prompt.text for prompt in found.prompts] == sorted(
+    assert [prompt.text for prompt in prompt_set.prompts] == sorted(
         texts, key=lambda t: hashlib.sha256(b"0\t" + t.encode()).digest()
     )
-    assert found.duplicates == 2
-    assert {text_key("so 0"), text_key("so 30")} < found.reserved
+    assert prompt_set.duplicates == 2
+    assert {text_key("so 0"), text_key("so 30")} < prompt_set.reserved
     backwards = lines(tmp_path / "backwards.jsonl", values[::-1])
-    assert real_toxicity_prompts(path=backwards) == found
+    assert real_toxicity_prompts(path=backwards) == prompt_set
 
 
 def test_the_hubs_rows_are_read_as_the_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,10 +148,10 @@ def test_prompt_files_of_three_kinds_are_read_in_order(tmp_path: Path) -> None:
         {"text": "Three ", "md5_hash": "abc"},
         {"prompt": "Two", "id": 8},
     ]
-    found = prompt_file(path=lines(tmp_path / "mine.jsonl", values))
-    assert found.name == "mine"
-    assert found.prompts == (Prompt(sha("One"), "One"), Prompt("7", "Two"), Prompt("abc", "Three "))
-    assert found.duplicates == 1
+    prompt_set = prompt_file(path=lines(tmp_path / "mine.jsonl", values))
+    assert prompt_set.name == "mine"
+    assert prompt_set.prompts == (Prompt(sha("One"), "One"), Prompt("7", "Two"), Prompt("abc", "Three "))
+    assert prompt_set.duplicates == 1
 
 
 def test_an_id_of_several_texts_is_replaced_by_one_of_the_text(tmp_path: Path) -> None:
@@ -163,9 +162,9 @@ def test_an_id_of_several_texts_is_replaced_by_one_of_the_text(tmp_path: Path) -
         {"text": "b", "md5_hash": "y"},
     ]
     path = lines(tmp_path / "p.jsonl", values)
-    wanted = (Prompt(sha("a"), "a"), Prompt("y", "b"), Prompt(sha("c"), "c"))
-    assert prompt_file(path=path).prompts == wanted
-    assert prompt_file(path=path, n=1).prompts == wanted[:1]  # the id does not depend on the number chosen
+    expected = (Prompt(sha("a"), "a"), Prompt("y", "b"), Prompt(sha("c"), "c"))
+    assert prompt_file(path=path).prompts == expected
+    assert prompt_file(path=path, n=1).prompts == expected[:1]  # the id does not depend on the number chosen
 
 
 @pytest.mark.parametrize(
@@ -211,10 +210,10 @@ def test_prompts_come_from_the_path_if_there_is_one(cache: Cache, tmp_path: Path
 
 
 def test_skipped_prompts_and_those_before_them_are_all_in_their_order() -> None:
-    every = [candidate(f"number {n}") for n in range(7)]
-    first, rest = (chosen("some", every, n, skip).prompts for n, skip in ((3, 0), (None, 3)))
-    assert first + rest == chosen("some", every, None).prompts
-    assert chosen("some", every, 2, 3).reserved == {text_key("number 3"), text_key("number 4")}
+    every = [Candidate.from_text(f"number {n}") for n in range(7)]
+    first, rest = (select_prompts("some", every, n, skip).prompts for n, skip in ((3, 0), (None, 3)))
+    assert first + rest == select_prompts("some", every, None).prompts
+    assert select_prompts("some", every, 2, 3).reserved == {text_key("number 3"), text_key("number 4")}
     for skip in (-1, 7):
         with pytest.raises(InputError, match=f"prompts some: skip is {skip}; allowed are 0 to 6"):
-            chosen("some", every, None, skip)
+            select_prompts("some", every, None, skip)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lmsteer.data.readers.table import number_of, part_files, read_table, text_of
+from lmsteer.data.readers.table import find_split_files, get_number, get_text, read_table
 from lmsteer.errors import InputError
 
 COLUMNS = ("text", "label")
@@ -67,20 +67,20 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", [None, "", "  \t", 3])
 def test_a_cell_without_text_is_refused(text: object) -> None:
     with pytest.raises(InputError, match="FILE, line 7: text is"):
-        text_of({"text": text}, "text", "FILE, line 7")
+        get_text({"text": text}, "text", "FILE, line 7")
 
 
 @pytest.mark.parametrize("value", [None, "", "good", True, []])
 def test_a_cell_without_a_number_is_refused(value: object) -> None:
     with pytest.raises(InputError, match="FILE, line 7: label is"):
-        number_of({"label": value}, "label", "FILE, line 7")
+        get_number({"label": value}, "label", "FILE, line 7")
 
 
 def test_a_folder_is_read_by_the_names_of_its_parts(tmp_path: Path) -> None:
     for name in ("train.tsv", "validation.csv", "test.jsonl", "notes.txt"):
         (tmp_path / name).touch()
-    found = {part: path.name for part, path in part_files(tmp_path).items()}
+    found = {part: path.name for part, path in find_split_files(tmp_path).items()}
     assert found == {"train": "train.tsv", "dev": "validation.csv", "test": "test.jsonl"}
     (tmp_path / "dev.tsv").touch()
     with pytest.raises(InputError, match=r"both dev\.tsv and validation\.csv"):
-        part_files(tmp_path)
+        find_split_files(tmp_path)

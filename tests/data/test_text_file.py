@@ -22,13 +22,13 @@ def test_a_line_is_a_text_whatever_ends_it(tmp_path: Path, ending: str, last: bo
     path = tmp_path / "reviews.txt"
     lines = ['A film, (warm) and "funny"', " with\u2028space ", '{"text": "no JSON here"}']
     path.write_bytes((ending.join(lines) + ending * last).encode("utf-8-sig"))
-    found = read_texts(str(path))
-    assert [text.text for text in found] == lines
-    assert [text.label for text in found] == [None] * 3
-    assert found[2].place == f"{path}, line 3"
+    loaded = read_texts(str(path))
+    assert [text.text for text in loaded] == lines
+    assert [text.label for text in loaded] == [None] * 3
+    assert loaded[2].where == f"{path}, line 3"
 
 
-def test_jsonl_has_labels_where_they_are_given(tmp_path: Path) -> None:
+def test_jsonl_has_labels_where_there_are_any(tmp_path: Path) -> None:
     path = tmp_path / "reviews.jsonl"
     path.write_text(
         '{"text": "good\\nfilm", "label": 0.5}\n\n{"text": "bad", "label": null}\n{"text": "so", "id": 3}\n'
@@ -40,7 +40,7 @@ def test_jsonl_has_labels_where_they_are_given(tmp_path: Path) -> None:
     ]
 
 
-def test_standard_input_is_read_as_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_is_read_as_lines_or_as_jsonl(monkeypatch: pytest.MonkeyPatch) -> None:
     piped(monkeypatch, "A naïve film\nand another".encode())
     assert [text.text for text in read_texts("-")] == ["A naïve film", "and another"]
     piped(monkeypatch, b'\n{"text": "A film", "label": -1}\n')
@@ -82,12 +82,12 @@ def test_a_missing_file_and_empty_standard_input_are_refused(tmp_path: Path, mon
 
 
 def test_texts_that_a_threshold_was_chosen_on_are_refused() -> None:
-    own = [Text("A good film.", None, "test, line 1"), Text("Bad!", None, "test, line 2")]
-    refuse_shared(own, [Text("A bad film.", -1.0, "dev, line 1")])
+    texts = [Text("A good film.", None, "test, line 1"), Text("Bad!", None, "test, line 2")]
+    refuse_shared(texts, [Text("A bad film.", -1.0, "dev, line 1")])
     with pytest.raises(
-        InputError, match=r"test, line 2: the text of dev, line 7; a threshold is chosen on other texts"
+        InputError, match=r"test, line 2: same text as dev, line 7; the threshold must be chosen on other texts"
     ):
-        refuse_shared(own, [Text("bad", -1.0, "dev, line 7")])
+        refuse_shared(texts, [Text("bad", -1.0, "dev, line 7")])
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lmsteer.data.prompts.prompt_sets import PromptSet
+from lmsteer.data.prompts.selection import PromptSet
 from lmsteer.errors import InputError
-from lmsteer.evaluation.calibration import calibrations, with_calibrations
+from lmsteer.evaluation.calibration import calibrate, with_calibrations
 from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.generation.generator import Generator
@@ -22,7 +22,7 @@ from lmsteer.scoring.perplexity import continuation_nll
 from lmsteer.steering.budget import Budget
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
-from lmsteer.steering.strength_search import TOLERANCE, Unreachable, calibrate
+from lmsteer.steering.strength_search import TOLERANCE, Unreachable, find_strength
 
 PROMPTS = [Prompt(str(number), f"prompt {number} of some") for number in range(6)]
 
@@ -45,27 +45,27 @@ PROTOCOL = Protocol(
 @pytest.mark.parametrize("direction", [1, -1])
 @pytest.mark.parametrize("rate", [1e-3, 0.02, 3.0])
 def test_the_strength_of_a_quadratic_cost_is_found_in_few_tries(direction: int, rate: float) -> None:
-    found = calibrate(lambda v: rate * v * v, Budget("kl", 0.3), direction=direction, start=5.0, at_zero=0.0)
-    assert found.strength == pytest.approx(direction * math.sqrt(0.3 / rate), rel=0.01)
-    assert found.reached == pytest.approx(rate * found.strength**2)
-    assert len(found.tried) <= 6
-    assert (found.strength, found.reached) in found.tried
+    result = find_strength(lambda v: rate * v * v, Budget("kl", 0.3), direction=direction, start=5.0, at_zero=0.0)
+    assert result.strength == pytest.approx(direction * math.sqrt(0.3 / rate), rel=0.01)
+    assert result.reached == pytest.approx(rate * result.strength**2)
+    assert len(result.tried) <= 6
+    assert (result.strength, result.reached) in result.tried
 
 
 @pytest.mark.parametrize("bend", [0.5, 1.0, 4.0])
 def test_the_strength_of_a_bent_cost_is_found_within_the_tolerance(bend: float) -> None:
-    found = calibrate(
+    result = find_strength(
         lambda v: 1 - 0.1 * math.sin(abs(v)) + abs(v / 7) ** bend, Budget("perplexity", 2.0), direction=1, start=5.0,
         at_zero=1.0,
     )  # fmt: skip
-    assert abs(found.reached - 2.0) <= 2.0 * TOLERANCE["perplexity"]
+    assert abs(result.reached - 2.0) <= 2.0 * TOLERANCE["perplexity"]
 
 
 def test_what_cannot_be_reached_is_refused() -> None:
     with pytest.raises(Unreachable, match=r"perplexity ×2: strength \+1000 costs 1\.5 only"):
-        calibrate(lambda v: 1.5, Budget("perplexity", 2.0), direction=1, start=5.0, at_zero=1.0)
+        find_strength(lambda v: 1.5, Budget("perplexity", 2.0), direction=1, start=5.0, at_zero=1.0)
     with pytest.raises(Unreachable, match=r"kl 0\.3: strength 0 costs 0\.5 already"):
-        calibrate(lambda v: v * v, Budget("kl", 0.3), direction=1, start=5.0, at_zero=0.5)
+        find_strength(lambda v: v * v, Budget("kl", 0.3), direction=1, start=5.0, at_zero=0.5)
 
 
 @pytest.mark.parametrize(("kind", "value"), [("kl", 0.0), ("kl", -1.0), ("perplexity", 1.0), ("perplexity", math.inf)])
@@ -87,9 +87,9 @@ def plain_texts(plan: Plan) -> list[Generation]:
 @torch.inference_mode()
 def test_the_calibrated_strength_has_the_divergence_that_a_naive_count_gives(plan: Plan, steer: Steer) -> None:
     plan.protocol = replace(plan.protocol, perplexity=None)
-    found = calibrations(plan, plain_texts(plan), steer)
-    assert [entry["strength"] > 0 for entry in found] == [False, True]
-    for entry in found:
+    entries = calibrate(plan, plain_texts(plan), steer)
+    assert [entry["strength"] > 0 for entry in entries] == [False, True]
+    for entry in entries:
         sets = {"first"} if entry["strength"] < 0 else {"first", "second"}
         assert entry["prompts"] == dict.fromkeys(sorted(sets), 4)
         chosen = [g for g in plain_texts(plan) if g.prompts in sets and int(g.prompt.id) < 4]
@@ -109,19 +109,19 @@ def test_the_calibrated_strength_has_the_divergence_that_a_naive_count_gives(pla
 
 def test_each_budget_of_a_list_has_its_strength_and_its_row(plan: Plan, steer: Steer) -> None:
     plan.protocol = replace(plan.protocol, kl=[0.3, 0.1, 0.2], perplexity=None, strengths=(3.0,))
-    found = calibrations(plan, plain_texts(plan), steer)
-    assert [entry["budget"] for entry in found] == ["kl 0.3", "kl 0.1", "kl 0.2"]
-    assert [entry["reached"] for entry in found] == [pytest.approx(value, rel=0.01) for value in (0.3, 0.1, 0.2)]
-    assert found[1]["strength"] < found[2]["strength"] < found[0]["strength"]
-    assert plan.calibrated(found) == found
-    rows = plan.settings("a", found)
+    entries = calibrate(plan, plain_texts(plan), steer)
+    assert [entry["budget"] for entry in entries] == ["kl 0.3", "kl 0.1", "kl 0.2"]
+    assert [entry["reached"] for entry in entries] == [pytest.approx(value, rel=0.01) for value in (0.3, 0.1, 0.2)]
+    assert entries[1]["strength"] < entries[2]["strength"] < entries[0]["strength"]
+    assert plan.calibrated(entries) == entries
+    rows = plan.settings("a", entries)
     assert [budget for _, budget in rows] == ["", "kl 0.3", "kl 0.1", "kl 0.2"]
-    assert [strength["sentiment"] for strength, _ in rows] == [3.0, *(entry["strength"] for entry in found)]
+    assert [strength["sentiment"] for strength, _ in rows] == [3.0, *(entry["strength"] for entry in entries)]
 
 
 def test_the_calibrated_strength_has_the_perplexity_it_says(plan: Plan, steer: Steer) -> None:
     plan.protocol = replace(plan.protocol, kl=None, strengths=(3.0,))
-    (entry,) = calibrations(plan, plain_texts(plan), steer)
+    (entry,) = calibrate(plan, plain_texts(plan), steer)
 
     def mean_perplexity(strength: dict[str, float]) -> float:
         texts = [
@@ -139,24 +139,25 @@ def test_the_calibrated_strength_has_the_perplexity_it_says(plan: Plan, steer: S
     assert entry["reached"] == pytest.approx(1.1, rel=2 * TOLERANCE["perplexity"])
 
 
-def test_a_cost_that_jumps_over_the_budget_ends_at_the_nearest_strength(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cost_that_jumps_over_the_budget_ends_at_the_nearest_strength(caplog: pytest.LogCaptureFixture) -> None:
     def cost(v: float) -> float:
         return 1.0 + (v > 3) * 9.0 + v / 1000
 
-    found = calibrate(cost, Budget("perplexity", 2.0), direction=1, start=5.0, at_zero=1.0)
-    assert found.reached < 1.1
-    assert "the cost jumps" in capsys.readouterr().out
+    result = find_strength(cost, Budget("perplexity", 2.0), direction=1, start=5.0, at_zero=1.0)
+    assert result.reached < 1.1
+    assert "the cost jumps" in caplog.text
 
 
-def test_a_budget_out_of_reach_is_noted_and_gets_no_row(
-    plan: Plan, steer: Steer, capsys: pytest.CaptureFixture[str]
+def test_a_budget_out_of_reach_is_recorded_and_gets_no_row(
+    plan: Plan, steer: Steer, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "lmsteer")
     plan.protocol = replace(plan.protocol, kl=1e3, perplexity=None)
-    found = calibrations(plan, plain_texts(plan), steer)
-    assert [entry["strength"] for entry in found] == [None, None]
-    assert all("only" in entry["unreachable"] for entry in found)
-    assert capsys.readouterr().out.count("it gets no row") == 2
-    assert plan.settings("b", found) == [({"sentiment": 3.0}, "")]
+    entries = calibrate(plan, plain_texts(plan), steer)
+    assert [entry["strength"] for entry in entries] == [None, None]
+    assert all("only" in entry["unreachable"] for entry in entries)
+    assert caplog.text.count("it gets no row") == 2
+    assert plan.settings("b", entries) == [({"sentiment": 3.0}, "")]
 
 
 def test_each_set_gets_the_strengths_of_its_directions(plan: Plan) -> None:
@@ -180,7 +181,7 @@ def test_the_dummy_is_on_where_the_protocol_wants_it_and_the_steer_has_one(tiny_
     assert without.settings("b", []) == [({"tone": 3.0}, "")]
 
 
-def test_calibrations_are_noted_in_the_file_and_replace_those_of_the_same_kind(tmp_path: Path, steer: Steer) -> None:
+def test_calibrations_are_written_to_the_file_and_replace_those_of_the_same_kind(tmp_path: Path, steer: Steer) -> None:
     def entry(strength: float, protocol: str = "p") -> dict[str, object]:
         direction = 1 if strength > 0 else -1
         known = {"budget": "kl 0.3", "dimension": "sentiment", "protocol": protocol}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lmsteer.data.prompts.prompt_sets import PromptSet
+from lmsteer.data.prompts.selection import PromptSet
 from lmsteer.errors import InputError
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.records import Prompt

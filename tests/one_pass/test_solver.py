@@ -26,7 +26,7 @@ from lmsteer.runs.stages import settings_of
 from lmsteer.steering.kl import divergence
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer, save_steer
-from lmsteer.training.fit import FitConfig, SteerConfig, fit
+from lmsteer.training.fit import FitConfig, FitEnvironment, SteerConfig, fit
 
 STEER_CONFIG = SteerConfig(name="tone", rank=8, solver="one_pass")
 TONES = {1.0: "warm and funny", -1.0: "dull, slow and far too long"}
@@ -239,7 +239,7 @@ def test_stored_gradients_serve_other_labels_without_the_vocabulary(
 def test_a_fit_with_stored_states_gives_the_same_steer(tmp_path: Path, tiny_model: LanguageModel, solved: Any) -> None:
     store = FeatureStoreConfig(where=str(tmp_path / "states"))
     for _ in range(2):
-        steer, _ = fit(tiny_model, corpus(), STEER_CONFIG, store=store)
+        steer, _ = fit(tiny_model, corpus(), STEER_CONFIG, environment=FitEnvironment(store=store))
         torch.testing.assert_close(steer.p1, solved[0].p1, rtol=1e-3, atol=1e-4)
 
 

@@ -16,7 +16,7 @@ from lmsteer.data.corpus import Corpus
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.data.feature_store import FeatureStore, FeatureStoreConfig
 from lmsteer.data.features import FeatureExtractor
-from lmsteer.data.prompts.prompt_sets import PromptSet
+from lmsteer.data.prompts.selection import PromptSet
 from lmsteer.errors import InputError
 from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.protocol import Protocol

@@ -141,7 +141,7 @@ class Highlighter:
             self.steer,
             [text.text for text in texts],
             [self._named(strength) for strength in self._strengths],
-            places=[text.place for text in texts],
+            places=[text.where for text in texts],
         )
         return [self._highlight(*pair, threshold) for pair in zip(texts, found, strict=True)]
 

@@ -1,4 +1,4 @@
-"""A labelled corpus and the one rule by which texts are parted."""
+"""A labeled corpus, and the one rule by which texts are split."""
 
 from __future__ import annotations
 
@@ -13,31 +13,40 @@ from lmsteer.errors import InputError
 from lmsteer.records import Row
 
 
-def normalized(text: str) -> str:
-    """The letters and digits of a text in lower case, without case, spacing and punctuation."""
+def normalize(text: str) -> str:
+    """Return the letters and digits of a text in lower case, without spacing and punctuation."""
     return re.sub(r"[\W_]+", "", text.lower())
 
 
 def text_key(text: str) -> str:
-    """Identity of a text across corpora: case, spacing and punctuation do not count.
+    """Return a hash that identifies a text across corpora, ignoring case, spacing and punctuation.
 
-    The same sentence appears in several corpora with other tokenization ("Century 's", "Century's").
+    The same sentence appears in several corpora with different tokenization ("Century 's", "Century's").
     """
-    return hashlib.sha256((normalized(text) or text).encode()).hexdigest()
+    return hashlib.sha256((normalize(text) or text).encode()).hexdigest()
 
 
-def share_of(text: str) -> float:
-    """A fixed number in [0, 1) drawn from the text's key; what decides the part a text belongs to."""
+def hash_fraction(text: str) -> float:
+    """Return a number in [0, 1) from the hash of a text's key; it decides the split of the text."""
     return int(text_key(text)[:12], 16) / 16**12
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts with labels in [-1, 1], in parts that share no text.
+    """Texts with labels in [-1, 1], in splits that share no text.
 
-    ``train`` and ``dev`` are for the steer, ``test`` for prompts and figures, ``scorer_split`` for fitting scorers.
-    ``removed`` counts rows of the source that are in no part: ``duplicates`` of a text that is in one, or that had two
-    labels, and ``overlaps`` with prompts or with texts that a scorer was fitted on.
+    Attributes:
+        train: Rows for fitting the steer.
+        dev: Rows for choosing the best steer.
+        test: Rows for prompts and figures.
+        scorer_split: Rows for fitting scorers.
+        removed: Number of rows of the source that are in no split: ``duplicates`` of a text, and ``overlaps`` with
+            prompts or with texts that a scorer was fitted on.
+
+    Example:
+        >>> corpus = Corpus("toy", train=(Row("A fine film.", 1.0), Row("A bore.", -1.0)))
+        >>> len(corpus.without(frozenset({text_key("a bore")})).train)
+        1
     """
 
     name: str
@@ -48,7 +57,7 @@ class Corpus:
     removed: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def without(self, keys: frozenset[str]) -> Corpus:
-        """The corpus less the train and dev rows whose ``text_key`` is in ``keys``; they count as overlaps."""
+        """Return the corpus without the train and dev rows of some text keys; they count as overlaps."""
         train = tuple(row for row in self.train if text_key(row.text) not in keys)
         dev = tuple(row for row in self.dev if text_key(row.text) not in keys)
         overlaps = len(self.train) + len(self.dev) - len(train) - len(dev)
@@ -56,39 +65,49 @@ class Corpus:
         return replace(self, train=train, dev=dev, removed=removed)
 
     def subset(self, rows: int, seed: int) -> Corpus:
-        """The corpus with at most ``rows`` of its train rows, in their order.
+        """Return the corpus with at most ``rows`` of its train rows, in their order.
 
-        Rows are drawn by a hash of seed and text, negative, neutral and positive labels in turn as long as each lasts.
-        What is drawn for a number is part of what is drawn for a larger one.
+        Rows are drawn by a hash of seed and text, alternating between negative, neutral and positive labels until each
+        is used up. The rows for a number are a subset of those for a larger one.
         """
         groups: defaultdict[int, list[int]] = defaultdict(list)
-        for index in sorted(range(len(self.train)), key=lambda index: _drawn(seed, self.train[index].text)):
+        for index in sorted(range(len(self.train)), key=lambda index: _order_key(seed, self.train[index].text)):
             label = self.train[index].label
             groups[(label > 0) - (label < 0)].append(index)
-        turns = chain.from_iterable(zip_longest(*(groups[sign] for sign in sorted(groups))))
-        drawn = [index for index in turns if index is not None][:rows]
+        alternating = chain.from_iterable(zip_longest(*(groups[sign] for sign in sorted(groups))))
+        drawn = [index for index in alternating if index is not None][:rows]
         return replace(self, train=tuple(self.train[index] for index in sorted(drawn)))
 
     def digest(self) -> str:
-        """sha256 of all train and dev rows, in order."""
+        """Return the sha256 of all train and dev rows, in order."""
         state = hashlib.sha256()
         for row in (*self.train, *self.dev):
             state.update(f"{row.label!r}\t{row.text}\n".encode())
         return state.hexdigest()
 
 
-def _drawn(seed: int, text: str) -> bytes:
+def _order_key(seed: int, text: str) -> bytes:
     return hashlib.sha256(f"{seed}\t{text}".encode()).digest()
 
 
 def split_by_hash(name: str, rows: Iterable[Row], *, dev: float, test: float, scorer_split: float) -> Corpus:
-    """Part rows by a hash of their text: the same text is in the same part in every run and corpus.
+    """Split rows by a hash of their text: the same text is in the same split in every run and corpus.
 
-    Shares are fractions of the texts; what is left of 1 is for training. A text that comes twice counts once, and in
-    ``removed``. The rows must not be a selection in the order of ``text_key``: that is the same hash, and would fill
-    one part alone.
+    Args:
+        rows: Rows in any order; a repeated text counts once, and in ``removed``. They must not be selected by the order
+            of ``text_key``: that is the same hash, and would fill a single split.
+        dev: Fraction of the texts, as ``test`` and ``scorer_split``; the rest is for training.
+
+    Raises:
+        InputError: If there are no rows to train on.
     """
-    parts: dict[str, list[Row]] = {"scorer_split": [], "test": [], "dev": [], "train": []}
+    splits: dict[str, list[Row]] = {"scorer_split": [], "test": [], "dev": [], "train": []}
+    limits = (
+        ("scorer_split", scorer_split),
+        ("test", scorer_split + test),
+        ("dev", scorer_split + test + dev),
+        ("train", 1.0),
+    )
     seen: set[str] = set()
     duplicates = 0
     for row in rows:
@@ -97,15 +116,8 @@ def split_by_hash(name: str, rows: Iterable[Row], *, dev: float, test: float, sc
             duplicates += 1
             continue
         seen.add(key)
-        share = share_of(row.text)
-        limits = (
-            ("scorer_split", scorer_split),
-            ("test", scorer_split + test),
-            ("dev", scorer_split + test + dev),
-            ("train", 1.0),
-        )
-        part = next(part for part, limit in limits if share < limit)
-        parts[part].append(row)
-    if not parts["train"]:
+        fraction = hash_fraction(row.text)
+        splits[next(split for split, limit in limits if fraction < limit)].append(row)
+    if not splits["train"]:
         raise InputError(f"corpus {name} has no rows to train on; got {len(seen)} distinct texts")
-    return Corpus(name, **{part: tuple(rows) for part, rows in parts.items()}, removed={"duplicates": duplicates})
+    return Corpus(name, **{split: tuple(rows) for split, rows in splits.items()}, removed={"duplicates": duplicates})

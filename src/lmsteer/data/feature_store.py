@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,20 +23,22 @@ from lmsteer.storage.atomic_files import atomic_write_lines
 from lmsteer.storage.shards import Shards, key_of
 from lmsteer.storage.user_cache import cache_folder
 
-SHARD = 32768
-"""Tokens of a file: what an interrupted extraction has to do again, at most."""
+logger = logging.getLogger(__name__)
+
+TOKENS_PER_FILE = 32768
+"""Tokens of a file: an interrupted extraction repeats at most so many."""
 GIB = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureStoreConfig:
-    """Where hidden states are kept.
+    """The folder and size of the feature store.
 
     Attributes:
-        where: "off": nowhere. "auto": in the user's cache, those of rows that a run sees more than once. A folder:
-            there, those of every row that a run sees.
-        gib: Most GiB that all stores of the folder may take.
-        store_all: Keep every row under "auto" too, as when other runs will see the same rows.
+        where: "off": do not store. "auto": store rows that a run uses more than once in the user's cache. A folder:
+            store every row of a run there.
+        gib: Largest size of all stores of the folder, in GiB.
+        store_all: Store every row under "auto" too, as when other runs will use the same rows.
     """
 
     where: str = "auto"
@@ -50,11 +53,11 @@ class FeatureStoreConfig:
 
     @property
     def everything(self) -> bool:
-        """Whether rows are kept that a run sees only once."""
+        """Whether rows are stored that a run uses only once."""
         return self.store_all or self.where != "auto"
 
     def wrap(self, extract: FeatureExtractor) -> FeatureExtractor | FeatureStore:
-        """The extractor itself, or a store around it."""
+        """Return the extractor itself, or a store around it."""
         if self.where == "off":
             return extract
         folder = cache_folder() / "features" if self.where == "auto" else Path(self.where).expanduser()
@@ -62,14 +65,14 @@ class FeatureStoreConfig:
 
 
 class FeatureStore:
-    """A ``FeatureExtractor`` with a memory: the same call, the same result.
+    """A ``FeatureExtractor`` that stores its results on disk.
 
-    Each model (weights, dtype, tokenizer) and length limit has a folder, in which features are found by their text.
+    Each model (weights, dtype, tokenizer) and length limit has a folder, in which features are indexed by text.
 
     Args:
-        folder: Where the stores of all models are.
-        limit: Most GiB that ``folder`` may hold.
-        strict: Whether more than that is an error, or a line that says so and no storing.
+        folder: Folder of the stores of all models.
+        limit: Largest size of ``folder`` in GiB.
+        strict: Raise an error if that is exceeded; else log a warning and do not store.
     """
 
     def __init__(self, extract: FeatureExtractor, folder: Path, *, limit: float = 16.0, strict: bool = True) -> None:
@@ -83,25 +86,25 @@ class FeatureStore:
         self.shards = Shards(folder / key, ("hidden", "targets", "starts"))
 
     def __call__(self, texts: Sequence[str]) -> Features:
-        """Features of texts, read where they are stored, computed where they are not."""
+        """Return the features of texts: read if stored, computed otherwise."""
         keys = [key_of(text) for text in texts]
         missing = [text for text, key in zip(texts, keys, strict=True) if key not in self.shards]
-        computed = iter(self._parts(missing))
+        computed = iter(self._compute(missing))
         device = self.extract.model.device
-        parts = [self._read(key) if key in self.shards else next(computed) for key in keys]
-        return Features.packed([(hidden.to(device), targets.to(device)) for hidden, targets in parts])
+        states = [self._read(key) if key in self.shards else next(computed) for key in keys]
+        return Features.pack([(hidden.to(device), targets.to(device)) for hidden, targets in states])
 
     def add(self, texts: Sequence[str]) -> None:
-        """Compute and store the features of texts that the store lacks; goes on where an interrupted call stopped.
+        """Compute and store the features of texts that are not stored; continue an interrupted call.
 
         Raises:
-            InputError: If the folder would become larger than the limit; nothing is written then.
+            InputError: If the folder would exceed the limit; nothing is written then.
         """
         if all(key_of(text) in self.shards for text in texts):
             return
         with self.shards.locked(waiting=f"another process is filling {self.shards.folder}; waiting for it"):
             missing = self.missing(texts)
-            if not missing:  # another process has stored them meanwhile
+            if not missing:  # stored by another process meanwhile
                 return
             encoded = self.extract.encode(missing)
             if not self._has_room(sum(max(len(ids) - 1, 0) for ids in encoded)):
@@ -110,30 +113,30 @@ class FeatureStore:
             self._fill(missing, encoded)
 
     def missing(self, texts: Sequence[str]) -> list[str]:
-        """Those of the texts that the store lacks, each once."""
+        """Return the texts that are not stored, each once."""
         return sorted({text for text in texts if key_of(text) not in self.shards})
 
     def bytes_of(self, tokens: int) -> int:
-        """Bytes that the hidden states and targets of so many tokens take."""
+        """Return the size in bytes of the hidden states and targets of a number of tokens."""
         weight = self.extract.model.head.weight
         return tokens * (weight.shape[1] * weight.element_size() + 4)
 
     def _fill(self, texts: list[str], encoded: list[list[int]]) -> None:
-        """Whole groups, shortest texts first: after an interruption the groups that are left are the same."""
-        waiting: list[tuple[bytes, Tensor, Tensor]] = []
+        """Store whole groups, shortest texts first: after an interruption the remaining groups are the same."""
+        pending: list[tuple[bytes, Tensor, Tensor]] = []
         tokens = sum(max(len(ids) - 1, 0) for ids in encoded)
         with tqdm(total=tokens, desc="hidden states", unit="token", unit_scale=True) as progress:
             for group in self.extract.groups(encoded):
                 for index, (hidden, targets) in zip(
                     group, self.extract.states([encoded[index] for index in group]), strict=True
                 ):
-                    waiting.append((key_of(texts[index]), hidden.cpu(), targets.cpu()))
+                    pending.append((key_of(texts[index]), hidden.cpu(), targets.cpu()))
                     progress.update(len(targets))
-                if sum(len(targets) for _, _, targets in waiting) >= SHARD:
-                    self._write(waiting)
-                    waiting = []
-            if waiting:
-                self._write(waiting)
+                if sum(len(targets) for _, _, targets in pending) >= TOKENS_PER_FILE:
+                    self._write(pending)
+                    pending = []
+            if pending:
+                self._write(pending)
 
     def _write(self, entries: Sequence[tuple[bytes, Tensor, Tensor]]) -> None:
         lengths = torch.tensor([0, *(len(targets) for _, _, targets in entries)])
@@ -151,7 +154,7 @@ class FeatureStore:
         start, end = tensors["starts"][number : number + 2].tolist()
         return tensors["hidden"][start:end], tensors["targets"][start:end].long()
 
-    def _parts(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
+    def _compute(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
         if not texts:
             return []
         features = self.extract(texts)
@@ -160,19 +163,19 @@ class FeatureStore:
 
     def _has_room(self, tokens: int) -> bool:
         needed = self.bytes_of(tokens)
-        held = sum(path.stat().st_size for path in self.folder.rglob("*.safetensors"))
+        size = sum(path.stat().st_size for path in self.folder.rglob("*.safetensors"))
         free = shutil.disk_usage(self.folder).free
-        if held + needed <= self.limit * GIB and needed <= free:
+        if size + needed <= self.limit * GIB and needed <= free:
             return True
-        full = f"data.store: {needed / GIB:.2f} GiB of hidden states to keep, but "
+        message = f"data.store: {needed / GIB:.2f} GiB of hidden states to store, but "
         if needed > free:
-            full += f"{free / GIB:.2f} are free on the disk of {self.folder}: data.store=FOLDER on another, or off"
+            message += f"{free / GIB:.2f} are free on the disk of {self.folder}: data.store=FOLDER on another, or off"
         else:
-            full += (
-                f"{self.folder} holds {held / GIB:.2f} and may hold {self.limit:g}: raise data.store_gib, delete that "
+            message += (
+                f"{self.folder} holds {size / GIB:.2f} and may hold {self.limit:g}: raise data.store_gib, delete that "
                 "folder, or set data.store=off"
             )
         if self.strict:
-            raise InputError(full)
-        print(f"{full}; going on without", flush=True)
+            raise InputError(message)
+        logger.warning("%s; continuing without storing", message)
         return False

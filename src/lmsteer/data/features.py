@@ -15,16 +15,20 @@ from lmsteer.data.batching import length_sorted_groups
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 
-TOKENS = {"cpu": 1024}
-MANY_TOKENS = 16384
-"""Tokens of a forward pass, by device. A processor gains nothing from more, a GPU does."""
+CPU_TOKENS, GPU_TOKENS = 1024, 16384
+"""Tokens of a forward pass. A CPU gains nothing from more, a GPU does."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """Packed over texts in their given order; ``lengths`` (B,) says how many of the N tokens are whose.
+    """Hidden states and next-token targets, packed over texts in order.
 
-    Position i of a text holds the hidden state before its token i + 1 and that token as target.
+    Position i of a text has the hidden state that predicts its token i + 1, and that token as target.
+
+    Attributes:
+        hidden_ND: Hidden states of all texts.
+        targets_N: Targets of all texts.
+        lengths: Number of tokens of each text, (B,).
     """
 
     hidden_ND: Tensor
@@ -32,43 +36,43 @@ class Features:
     lengths: Tensor
 
     @classmethod
-    def packed(cls, parts: Sequence[tuple[Tensor, Tensor]]) -> Features:
-        """Of the hidden states (T, D) and targets (T,) of each text."""
+    def pack(cls, texts: Sequence[tuple[Tensor, Tensor]]) -> Features:
+        """Pack the hidden states (T, D) and targets (T,) of each text."""
         return cls(
-            hidden_ND=torch.cat([hidden for hidden, _ in parts]),
-            targets_N=torch.cat([targets for _, targets in parts]),
-            lengths=torch.tensor([len(targets) for _, targets in parts], device=parts[0][1].device),
+            hidden_ND=torch.cat([hidden for hidden, _ in texts]),
+            targets_N=torch.cat([targets for _, targets in texts]),
+            lengths=torch.tensor([len(targets) for _, targets in texts], device=texts[0][1].device),
         )
 
 
 class FeatureExtractor:
-    """Run the frozen LM over texts, those of like length together.
+    """Compute features of texts by the frozen LM, texts of similar length together.
 
     At most ``max_length`` tokens of a text are used, and never more than the model's context.
 
     Args:
-        tokens: Most tokens of a forward pass, padding included; by default what suits the device.
+        tokens: Largest number of tokens of a forward pass, padding included; None: a value for the device.
     """
 
     def __init__(self, model: LanguageModel, *, max_length: int = 256, tokens: int | None = None) -> None:
         if max_length < 2:
             raise InputError(f"fit.max_length={max_length}: 2 or more tokens expected")
         self.model, self.max_length = model, min(max_length, model.context)
-        self.tokens = tokens or TOKENS.get(model.device.type, MANY_TOKENS)
+        self.tokens = tokens or (CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS)
 
     def __call__(self, texts: Sequence[str]) -> Features:
-        """Features of ``texts``; a text of one token has length 0, there is nothing to predict in it."""
+        """Compute the features of texts; a text of one token has length 0, as it has nothing to predict."""
         encoded = self.encode(texts)
-        parts: dict[int, tuple[Tensor, Tensor]] = {}
+        states: dict[int, tuple[Tensor, Tensor]] = {}
         for group in self.groups(encoded):
-            parts.update(zip(group, self.states([encoded[index] for index in group]), strict=True))
-        return Features.packed([parts[index] for index in range(len(texts))])
+            states.update(zip(group, self.states([encoded[index] for index in group]), strict=True))
+        return Features.pack([states[index] for index in range(len(texts))])
 
     def padded(self, texts: Sequence[str]) -> Features:
-        """Features of ``texts`` as one padded batch, its padding counted as text: the reference's training.
+        """Compute the features of one padded batch whose padding counts as text, as in the reference implementation.
 
-        Behind each text end-of-sequence tokens fill the batch up to its longest text. They are masked as keys, but they
-        are targets like any other token, so every text has the same length here. It is for measuring what that does.
+        End-of-sequence tokens after each text fill the batch up to its longest text. They are masked as keys, but are
+        targets like any other token, so that all texts have the same length. This is for measuring the effect.
 
         Raises:
             InputError: If the tokenizer has no end-of-sequence token.
@@ -83,21 +87,21 @@ class FeatureExtractor:
             ids_BT[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
             mask_BT[row, : max(1, len(ids))] = 1
         states_BTD = self.model.hidden(ids_BT.to(self.model.device), mask_BT.to(self.model.device))
-        return Features.packed(list(zip(states_BTD[:, :-1], ids_BT[:, 1:].to(self.model.device), strict=True)))
+        return Features.pack(list(zip(states_BTD[:, :-1], ids_BT[:, 1:].to(self.model.device), strict=True)))
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of texts."""
+        """Tokenize texts."""
         ids: list[list[int]] = self.model.tokenizer(list(texts), truncation=True, max_length=self.max_length)[
             "input_ids"
         ]
         return ids
 
     def groups(self, encoded: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Which texts go through the model together, shortest first."""
+        """Group the indices of texts that go through the model together, shortest first."""
         return length_sorted_groups([max(len(ids) - 1, 1) for ids in encoded], budget=self.tokens)
 
     def states(self, encoded: Sequence[Sequence[int]]) -> list[tuple[Tensor, Tensor]]:
-        """Hidden states (T, D) and targets (T,) of texts that go through the model together.
+        """Compute hidden states (T, D) and targets (T,) of texts in one forward pass.
 
         The last token of a text predicts nothing and is left out.
         """

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lmsteer.data.readers.table import number_of
+from lmsteer.data.readers.table import get_number
 from lmsteer.errors import InputError
 from lmsteer.records import read_jsonl
 from lmsteer.scoring.scorer import checked
@@ -96,7 +96,7 @@ def _items(line: Mapping[str, object], where: str) -> Iterator[Mapping[str, obje
 
 
 def _scored(item: Mapping[str, object], score: str, where: str) -> tuple[str, float]:
-    value = number_of(item, score, where)
+    value = get_number(item, score, where)
     if isinstance(item[score], str) or not 0 <= value <= 1:
         raise InputError(f"{where}: {score} is {item[score]!r}; a number in [0, 1] or null expected")
     return str(item["text"]), value

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lmsteer.data.prompts.prompt_sets import (
-    Kind,
-    PromptSet,
-    chosen,
-    continued,
-    in_drawn_order,
-    located,
-    prompt_text,
-)
+from lmsteer.data.prompts.prompt_sets import Kind, prompt_text
+from lmsteer.data.prompts.selection import Candidate, PromptSet, select_prompts, sort_by_hash
+from lmsteer.data.readers.table import read_jsonl_rows
 from lmsteer.errors import InputError
 from lmsteer.storage.download import downloaded
 from lmsteer.storage.user_cache import cache_folder
@@ -27,37 +21,37 @@ DIGESTS: dict[Kind, str] = {
 
 
 def owt_sentiment_prompts(*, kind: Kind, path: str | None = None, n: int | None = None) -> PromptSet:
-    """Beginnings of OpenWebText sentences that GPT-2 continues with one sentiment or both (Liu et al., 2021: DExperts).
+    """Read beginnings of OpenWebText sentences that GPT-2 continues with one sentiment or both (Liu et al., 2021).
 
-    In the published sets 5,000 are neutral, 2,500 positive and 2,500 negative.
+    The published sets have 5,000 neutral, 2,500 positive and 2,500 negative prompts.
 
     Args:
         path: A JSONL file (see ``prompt_file`` for its lines), or a folder with ``KIND_prompts.jsonl`` or
-            ``KIND.jsonl``; None downloads the published set into the user's cache, once.
-        n: How many, in an order drawn from the texts, whatever that of the file; None for all.
+            ``KIND.jsonl``; None: download the published set into the user's cache, once.
+        n: Number of prompts, in a random order that depends only on the texts; None: all.
 
     Raises:
         InputError: If ``n`` is below 1, the download fails, there is no such file, or a line has no prompt.
     """
-    file = _file_in(Path(path), kind) if path else _published(kind)
-    candidates = [continued(prompt_text(row, where), row, where) for where, row in located(file)]
+    file = _find_file(Path(path), kind) if path else _download(kind)
+    candidates = [Candidate.from_row(prompt_text(row, where), row, where) for where, row in read_jsonl_rows(file)]
     if not candidates:
         raise InputError(f"{file} holds no prompts; expected one JSON object with a prompt per line")
-    return chosen(kind, in_drawn_order(candidates, seed=0), n)
+    return select_prompts(kind, sort_by_hash(candidates, seed=0), n)
 
 
-def _file_in(path: Path, kind: Kind) -> Path:
+def _find_file(path: Path, kind: Kind) -> Path:
     if not path.is_dir():
         return path
     files = [path / f"{kind}_prompts.jsonl", path / f"{kind}.jsonl"]
-    found = next((file for file in files if file.is_file()), None)
-    if found is None:
-        raise InputError(f"prompts {kind}: folder {path} has neither {files[0].name} nor {files[1].name}")
-    return found
+    for file in files:
+        if file.is_file():
+            return file
+    raise InputError(f"prompts {kind}: folder {path} has neither {files[0].name} nor {files[1].name}")
 
 
-def _published(kind: Kind) -> Path:
+def _download(kind: Kind) -> Path:
     name = f"{kind}_prompts.jsonl"
-    instead = "give the file or its folder by path="
     target = cache_folder() / "owt-sentiment-prompts" / name
+    instead = "give the file or its folder by path="
     return downloaded(f"{ADDRESS}/{name}", target, sha256=DIGESTS[kind], instead=instead)

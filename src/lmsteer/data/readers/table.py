@@ -1,4 +1,4 @@
-"""Rows of TSV, CSV and JSONL files, each with its place for error messages."""
+"""Rows of TSV, CSV and JSONL files, each with its location for error messages."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from lmsteer.errors import InputError
 from lmsteer.records import read_jsonl
 
 SUFFIXES = (".tsv", ".csv", ".jsonl")
-PART_FILES = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",)}
+SPLIT_FILES = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",)}
 
-Located = tuple[str, Mapping[str, object]]
-"""Where a row stands ("FILE, line N") and its values by column."""
+LocatedRow = tuple[str, Mapping[str, object]]
+"""The location of a row ("FILE, line N") and its values by column."""
 
 
-def read_table(path: Path, *, columns: tuple[str, ...], either: tuple[str, ...] = ()) -> Iterator[Located]:
-    """Yield the rows of a file in UTF-8, its kind told by its suffix.
+def read_table(path: Path, *, columns: tuple[str, ...], either: tuple[str, ...] = ()) -> Iterator[LocatedRow]:
+    """Read the rows of a UTF-8 file, whose format is given by its suffix.
 
-    TSV and CSV start with a line of column names. In TSV a quotation mark is a character like any other. All of
-    ``columns`` are needed, and one of ``either``.
+    TSV and CSV start with a line of column names. TSV has no quoting. All of ``columns`` are required, and one of
+    ``either``.
 
     Raises:
         InputError: If the file cannot be read or is empty, a column is missing, or a row has more or fewer fields than
@@ -41,38 +41,38 @@ def read_table(path: Path, *, columns: tuple[str, ...], either: tuple[str, ...] 
         raise InputError(f"{path} holds no rows; expected columns {', '.join((*columns, *either[:1]))}")
 
 
-def check_columns(there: Sequence[str], columns: tuple[str, ...], either: tuple[str, ...], where: str) -> None:
+def check_columns(names: Sequence[str], columns: tuple[str, ...], either: tuple[str, ...], where: str) -> None:
     """Refuse a table that lacks one of ``columns``, or all of ``either``.
 
     Raises:
-        InputError: If it does; names the columns that are there.
+        InputError: If a column is missing; names those of the table.
     """
     for column in columns:
-        if column not in there:
-            raise InputError(f"{where}: no column {column!r}; there are {', '.join(there)}")
-    if either and not any(column in there for column in either):
-        raise InputError(f"{where}: no column {' or '.join(map(repr, either))}; there are {', '.join(there)}")
+        if column not in names:
+            raise InputError(f"{where}: no column {column!r}; there are {', '.join(names)}")
+    if either and not any(column in names for column in either):
+        raise InputError(f"{where}: no column {' or '.join(map(repr, either))}; there are {', '.join(names)}")
 
 
-def part_files(folder: Path) -> dict[str, Path]:
-    """The files train, dev (or validation) and test of a folder, by part; empty if there is no train file.
+def find_split_files(folder: Path) -> dict[str, Path]:
+    """Find the files train, dev (or validation) and test of a folder, by split; empty if there is no train file.
 
     Raises:
-        InputError: If there are two files for one part.
+        InputError: If there are two files for one split.
     """
-    found: dict[str, Path] = {}
-    for part, stems in PART_FILES.items():
-        names = [folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
-        files = [path for path in names if path.is_file()]
-        if len(files) > 1:
-            raise InputError(f"{folder}: both {files[0].name} and {files[1].name}; one file per part allowed")
-        if files:
-            found[part] = files[0]
-    return found if "train" in found else {}
+    files: dict[str, Path] = {}
+    for split, stems in SPLIT_FILES.items():
+        candidates = [folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
+        existing = [path for path in candidates if path.is_file()]
+        if len(existing) > 1:
+            raise InputError(f"{folder}: both {existing[0].name} and {existing[1].name}; one file per split allowed")
+        if existing:
+            files[split] = existing[0]
+    return files if "train" in files else {}
 
 
-def text_of(row: Mapping[str, object], column: str, where: str) -> str:
-    """The text in a column.
+def get_text(row: Mapping[str, object], column: str, where: str) -> str:
+    """Return the text in a column.
 
     Raises:
         InputError: If it is missing, not a string, or blank.
@@ -83,8 +83,8 @@ def text_of(row: Mapping[str, object], column: str, where: str) -> str:
     return text
 
 
-def number_of(row: Mapping[str, object], column: str, where: str) -> float:
-    """The number in a column.
+def get_number(row: Mapping[str, object], column: str, where: str) -> float:
+    """Return the number in a column.
 
     Raises:
         InputError: If it is missing or not a number.
@@ -98,6 +98,16 @@ def number_of(row: Mapping[str, object], column: str, where: str) -> float:
         raise InputError(f"{where}: {column} is {value!r}; a number is needed") from None
 
 
+def read_jsonl_rows(path: Path) -> Iterator[LocatedRow]:
+    """Read the objects of a JSONL file, each with its location.
+
+    Raises:
+        InputError: As ``read_jsonl``.
+    """
+    for number, row in read_jsonl(path):
+        yield f"{path}, line {number}", row
+
+
 def _read_tsv(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     names: list[str] = []
     with path.open(encoding="utf-8-sig", newline="\n") as file:
@@ -106,7 +116,7 @@ def _read_tsv(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
                 continue
             fields = line.rstrip("\r\n").split("\t")
             if names:
-                yield number, _named(names, fields, f"{path}, line {number}")
+                yield number, _to_dict(names, fields, f"{path}, line {number}")
             names = names or fields
 
 
@@ -117,13 +127,13 @@ def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
         try:
             for fields in reader:
                 if names and fields:
-                    yield reader.line_num, _named(names, fields, f"{path}, line {reader.line_num}")
+                    yield reader.line_num, _to_dict(names, fields, f"{path}, line {reader.line_num}")
                 names = names or fields
         except csv.Error as error:
             raise InputError(f"{path}, line {reader.line_num}: not CSV ({error}); see RFC 4180") from error
 
 
-def _named(names: list[str], fields: list[str], where: str) -> dict[str, object]:
+def _to_dict(names: list[str], fields: list[str], where: str) -> dict[str, object]:
     if len(fields) != len(names):
         raise InputError(f"{where}: {len(fields)} fields; {len(names)} expected ({', '.join(names)})")
     return dict(zip(names, fields, strict=True))

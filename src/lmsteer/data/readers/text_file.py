@@ -1,32 +1,32 @@
-"""Texts from a file or from standard input, with labels or without."""
+"""Texts from a file or from standard input, with or without labels."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lmsteer.data.corpus import text_key
-from lmsteer.data.readers.table import number_of, text_of
+from lmsteer.data.readers.table import get_number, get_text
 from lmsteer.errors import InputError
+from lmsteer.records import parse_jsonl
 
 STDIN = "-"
-"""The name by which standard input goes."""
+"""The file name that means standard input."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text, its label in [-1, 1] if it has one, and where it stands ("FILE, line N")."""
+    """A text, its label in [-1, 1] if it has one, and its location ("FILE, line N")."""
 
     text: str
     label: float | None
-    place: str
+    where: str
 
 
 def read_texts(file: str) -> list[Text]:
-    """The texts of a file, or of standard input for ``-``: one a line, or JSONL.
+    """Read the texts of a file, or of standard input for ``-``: one per line, or JSONL.
 
     A file is JSONL if its name ends in ``.jsonl``, standard input if it begins with a brace. A line of JSONL is
     ``{"text"}`` or ``{"text", "label"}``, the label in [-1, 1].
@@ -41,49 +41,38 @@ def read_texts(file: str) -> list[Text]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {name}: {error}; a UTF-8 file of texts expected") from error
     is_jsonl = content.lstrip().startswith("{") if file == STDIN else file.lower().endswith(".jsonl")
-    found = list(_objects(content, name) if is_jsonl else _lines(content, name))
-    if not found:
+    texts = list(_parse_objects(content, name) if is_jsonl else _parse_lines(content, name))
+    if not texts:
         raise InputError(f"{name} is empty; a text on each line expected")
-    labels = {text.label for text in found if text.label is not None}
-    if labels == {0.0, 1.0}:
-        raise InputError(f"{name}: labels are 0 and 1; the sign of a label is its kind, so -1 and 1 are expected")
-    return found
+    if {text.label for text in texts if text.label is not None} == {0.0, 1.0}:
+        raise InputError(f"{name}: labels are 0 and 1; the class is the sign of a label, so -1 and 1 are expected")
+    return texts
 
 
 def refuse_shared(texts: Sequence[Text], dev: Sequence[Text]) -> None:
-    """Refuse texts of which some are among those that a threshold is chosen on.
+    """Refuse texts that are among those on which a threshold is chosen.
 
     Raises:
-        InputError: If one is, case, spacing and punctuation aside; names both places.
+        InputError: If one is, ignoring case, spacing and punctuation; names both locations.
     """
-    there = {text_key(text.text): text.place for text in dev}
+    dev_locations = {text_key(text.text): text.where for text in dev}
     for text in texts:
-        if (place := there.get(text_key(text.text))) is not None:
-            raise InputError(f"{text.place}: the text of {place}; a threshold is chosen on other texts than it is for")
+        if (where := dev_locations.get(text_key(text.text))) is not None:
+            raise InputError(f"{text.where}: same text as {where}; the threshold must be chosen on other texts")
 
 
-def _lines(content: str, name: str) -> Iterator[Text]:
-    # Not splitlines(), to which other characters end lines as well.
+def _parse_lines(content: str, name: str) -> Iterator[Text]:
+    # Not splitlines(), which also splits at U+2028 and others.
     lines = content.split("\n")
     for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, 1):
-        place = f"{name}, line {number}"
-        yield Text(text_of({"text": line.removesuffix("\r")}, "text", place), None, place)
+        where = f"{name}, line {number}"
+        yield Text(get_text({"text": line.removesuffix("\r")}, "text", where), None, where)
 
 
-def _objects(content: str, name: str) -> Iterator[Text]:
-    for number, line in enumerate(content.split("\n"), 1):
-        if not line.strip():
-            continue
-        place = f"{name}, line {number}"
-        try:
-            value = json.loads(line)
-            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair can be written as JSON
-        except (ValueError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            raise InputError(f"{place}: not JSON ({reason}); one object per line expected") from error
-        if not isinstance(value, dict):
-            raise InputError(f"{place}: a {type(value).__name__}; one JSON object per line expected")
-        label = None if value.get("label") is None else number_of(value, "label", place)
+def _parse_objects(content: str, name: str) -> Iterator[Text]:
+    for number, value in parse_jsonl(content, name):
+        where = f"{name}, line {number}"
+        label = None if value.get("label") is None else get_number(value, "label", where)
         if label is not None and not -1 <= label <= 1:
-            raise InputError(f"{place}: label is {label:g}; allowed are numbers from -1 to 1")
-        yield Text(text_of(value, "text", place), label, place)
+            raise InputError(f"{where}: label is {label:g}; allowed are numbers from -1 to 1")
+        yield Text(get_text(value, "text", where), label, where)

@@ -9,6 +9,9 @@ from lmsteer.evaluation.results import Result, ResultRow, Value
 from lmsteer.reporting.text import metric_number, number
 from lmsteer.steering.steer import DUMMY
 
+COST = "perplexity"
+"""The metric by which the price of an effect is reported."""
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -68,6 +71,11 @@ def summary_sentences(result: Result) -> list[str]:
     return [_sentence(result, row, first_attribute) for row in rows]
 
 
+def is_effect_metric(metric: Metric) -> bool:
+    """Whether changes of a metric are reported: attributes, and the perplexity that they cost."""
+    return metric.is_attribute or metric.base == COST
+
+
 def total_strength(strength: dict[str, float]) -> float:
     """Add the strengths of all dimensions but the dummy."""
     return sum(value for name, value in strength.items() if name != DUMMY)
@@ -97,7 +105,7 @@ def _sentence(result: Result, row: ResultRow, metrics: list[Metric]) -> str:
     clauses = [_clause(effect) for metric in metrics if (effect := effect_of(result, row, metric))]
     if not clauses:
         return f"{setting}: the plain model was not measured with it, so no effect is quoted."
-    if perplexity := effect_of(result, row, Metric("perplexity")):
+    if perplexity := effect_of(result, row, Metric(COST)):
         before, after = (metric_number(perplexity.metric, v.value) for v in (perplexity.plain, perplexity.steered))
         clauses.append(f"perplexity goes from {before} to {after} ({perplexity.change})")
     return f"{setting}, {'; '.join(clauses)}."

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from lmsteer.evaluation.metric_names import Metric
+from lmsteer.evaluation.metric_names import METRICS, Metric
 from lmsteer.evaluation.results import Result, ResultRow
-from lmsteer.reporting.effects import effect_of
+from lmsteer.reporting.effects import effect_of, is_effect_metric
 from lmsteer.reporting.text import MISSING, metric_interval, metric_number, terminal_table
 
-INTERVALS_DROPPED_FIRST = ("dist_3", "dist_2", "dist_1", "perplexity_corpus", "perplexity")
+INTERVALS_DROPPED_FIRST = tuple(name for name in reversed(METRICS) if not Metric(name).is_attribute)
 """Metrics whose intervals are left out of a table that is too wide for a terminal, in this order."""
 LEGEND = (
     "Each value with its 95 % bootstrap interval over prompts, then its change from the plain model, "
@@ -79,6 +79,6 @@ def _cell(result: Result, row: ResultRow, metric: Metric, with_interval: bool) -
         return MISSING
     cell = metric_interval(metric, measured) if with_interval else metric_number(metric, measured.value)
     effect = effect_of(result, row, metric)
-    if effect is None or not (metric.is_attribute or metric.base == "perplexity"):
+    if effect is None or not is_effect_metric(metric):
         return cell
     return f"{cell} {effect.change}" if effect.is_disjoint else f"{cell} ({effect.change})"

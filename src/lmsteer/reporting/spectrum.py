@@ -15,7 +15,9 @@ MAX_DIRECTIONS = 12
 def spectrum(interpretation: Interpretation) -> Figure:
     """Draw singular values, shares of the evidence, and AUC of single and of the first directions together."""
     alone, chance = interpretation.auc[:MAX_DIRECTIONS], interpretation.chance
-    points = [("size", "", x, size, None, None) for x, size in enumerate(interpretation.sizes, 1)]
+    points: list[tuple[object, ...]] = [
+        ("size", "", x, size, None, None) for x, size in enumerate(interpretation.sizes, 1)
+    ]
     evidence = interpretation.evidence[:MAX_DIRECTIONS]
     points += [("evidence", "", x, share, None, None) for x, share in enumerate(evidence, 1)]
     points += [("auc", "one direction alone", x, auc, None, None) for x, auc in enumerate(alone, 1)]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.evaluation.results import Result, ResultRow, Value, strength_label
-from lmsteer.reporting.effects import plain_row
+from lmsteer.reporting.effects import is_effect_metric, plain_row
 from lmsteer.reporting.plots import Panel, metric_vs, needs_log, short
 from lmsteer.reporting.text import metric_number
 from lmsteer.steering.steer import DUMMY
@@ -98,7 +98,7 @@ def strength_lines(result: Result) -> list[Line]:
     return [
         Line(metric, _label(result, rows[0], metric, dimension, has_others=len(groups) > 1), values)
         for metric in result.metrics
-        if metric.is_attribute or metric.base == "perplexity"
+        if is_effect_metric(metric)
         for rows in groups.values()
         if (values := _values(result, rows, metric, dimension))
     ]

@@ -1,4 +1,4 @@
-"""Rows taken out of a corpus: those held elsewhere, and all but a nested, balanced subset."""
+"""Removal of held-out rows from a corpus, and nested, balanced subsets."""
 
 from collections import Counter
 from itertools import pairwise
@@ -17,7 +17,7 @@ def signs(rows: tuple[Row, ...]) -> list[int]:
     return [counts[sign] for sign in (-1, 0, 1)]
 
 
-def test_rows_held_elsewhere_leave_train_and_dev_and_are_counted() -> None:
+def test_rows_of_some_keys_are_removed_from_train_and_dev_and_counted() -> None:
     first = CORPUS.without(frozenset({text_key("Text 3 !"), text_key("held"), text_key("test"), text_key("no such")}))
     assert set(ROWS) - set(first.train) == {ROWS[3]}
     assert (first.dev, first.test) == (CORPUS.dev[:1], CORPUS.test)

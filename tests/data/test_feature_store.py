@@ -88,7 +88,7 @@ def test_an_interrupted_extraction_goes_on_to_the_same_features(
     with pytest.raises(KeyboardInterrupt):
         broken.add(TEXTS)
     assert list((tmp_path / "b").rglob("*.safetensors")), "the case needs a file written before the interruption"
-    assert key_of(TEXTS[3]) not in broken.shards, "and something left to do"
+    assert key_of(TEXTS[3]) not in broken.shards, "and texts that are not stored yet"
     broken.add(TEXTS)
     assert torch.equal(broken(TEXTS).hidden_ND, unbroken(TEXTS).hidden_ND)
 

@@ -1,4 +1,4 @@
-"""Jigsaw: balanced, parted by text, alike from every source."""
+"""Jigsaw: balanced, split by text, the same from all sources."""
 
 import csv
 from collections import Counter
@@ -22,22 +22,22 @@ def kaggle(path: Path, rows: list[tuple[str, float]], score: str = "toxicity") -
 
 
 def by_hand(dev: int, test: int) -> dict[str, set[tuple[str, float]]]:
-    """Part, text and label of every row, in the plainest way: sort each label's texts by share and cut."""
+    """Split, text and label of every row, by definition: sort each label's texts by share and cut."""
     toxic = sorted((text for text, score in ROWS if score >= 0.5), key=hash_fraction)
     clean = sorted((text for text, score in ROWS if score == 0), key=hash_fraction)[: len(toxic)]
     cuts = {"test": slice(0, test // 2), "dev": slice(test // 2, (test + dev) // 2)}
     cuts["train"] = slice((test + dev) // 2, None)
-    return {part: {(t, -1.0) for t in toxic[cut]} | {(t, 1.0) for t in clean[cut]} for part, cut in cuts.items()}
+    return {split: {(t, -1.0) for t in toxic[cut]} | {(t, 1.0) for t in clean[cut]} for split, cut in cuts.items()}
 
 
-def parts(corpus: Corpus) -> dict[str, set[tuple[str, float]]]:
-    return {part: {(row.text, row.label) for row in getattr(corpus, part)} for part in ("test", "dev", "train")}
+def rows_by_split(corpus: Corpus) -> dict[str, set[tuple[str, float]]]:
+    return {split: {(row.text, row.label) for row in getattr(corpus, split)} for split in ("test", "dev", "train")}
 
 
 @pytest.mark.parametrize("score", ["toxicity", "target"])
-def test_kaggles_file_gives_balanced_rows_parted_by_hash(score: str, tmp_path: Path) -> None:
+def test_kaggles_file_gives_balanced_rows_split_by_hash(score: str, tmp_path: Path) -> None:
     corpus = jigsaw(path=kaggle(tmp_path / "train.csv", ROWS, score), dev=40, test=60)
-    assert parts(corpus) == by_hand(40, 60)
+    assert rows_by_split(corpus) == by_hand(40, 60)
     assert Counter(row.label for row in corpus.train) == {-1.0: 150, 1.0: 150}
     assert (len(corpus.dev), len(corpus.test), corpus.scorer_split) == (40, 60, ())
     assert corpus.removed == {"duplicates": 0}
@@ -45,28 +45,28 @@ def test_kaggles_file_gives_balanced_rows_parted_by_hash(score: str, tmp_path: P
 
 def test_the_order_and_repetition_of_rows_do_not_count(tmp_path: Path) -> None:
     corpus = jigsaw(path=kaggle(tmp_path / "all_data.csv", [*ROWS[::-1], *ROWS]), dev=40, test=60)
-    assert parts(corpus) == by_hand(40, 60)
+    assert rows_by_split(corpus) == by_hand(40, 60)
     assert corpus.removed == {"duplicates": 500}  # of 200 toxic and 300 clean texts
 
 
 def test_a_folder_of_kaggles_is_found(tmp_path: Path) -> None:
     kaggle(tmp_path / "all_data.csv", ROWS)
-    assert parts(jigsaw(path=str(tmp_path), dev=40, test=60)) == by_hand(40, 60)
+    assert rows_by_split(jigsaw(path=str(tmp_path), dev=40, test=60)) == by_hand(40, 60)
 
 
 def test_a_folder_in_the_hubs_format_gives_the_same_rows(tmp_path: Path) -> None:
     folder = tmp_path / "civil_comments" / "data"
     folder.mkdir(parents=True)
-    for part, rows in {"train": ROWS[:500], "validation": ROWS[500:600], "test": ROWS[600:]}.items():
+    for split, rows in {"train": ROWS[:500], "validation": ROWS[500:600], "test": ROWS[600:]}.items():
         values = {"text": [t for t, _ in rows], "toxicity": [s for _, s in rows], "insult": [0.0 for _ in rows]}
-        datasets.Dataset.from_dict(values).to_parquet(folder / f"{part}-00000-of-00001.parquet")
-    assert parts(jigsaw(path=str(folder.parent), dev=40, test=60)) == by_hand(40, 60)
+        datasets.Dataset.from_dict(values).to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    assert rows_by_split(jigsaw(path=str(folder.parent), dev=40, test=60)) == by_hand(40, 60)
 
 
 def test_a_text_that_is_both_toxic_and_clean_is_not_called_clean(tmp_path: Path) -> None:
     rows = [*ROWS, *((text, 0.0) for text, score in ROWS if score >= 0.5)]
     corpus = jigsaw(path=kaggle(tmp_path / "a.csv", rows), dev=40, test=60)
-    assert parts(corpus) == by_hand(40, 60)
+    assert rows_by_split(corpus) == by_hand(40, 60)
     assert corpus.removed == {"duplicates": 200}
 
 

@@ -1,4 +1,4 @@
-"""The embedded corpora: labels, parts, balance, and no training on prompts."""
+"""The embedded corpora: labels, splits, balance, and no training on prompts."""
 
 import json
 from pathlib import Path
@@ -21,21 +21,21 @@ def test_ratings_become_labels_and_marks_of_the_source_go(cache: Cache) -> None:
     assert "Dreadful !" not in rows  # the same words: counts once
 
 
-def test_snippets_are_parted_in_the_stated_shares(cache: Cache) -> None:
+def test_snippets_are_split_in_the_documented_fractions(cache: Cache) -> None:
     corpus = snippets()
-    sizes = {part: len(getattr(corpus, part)) / 1992 for part in ("scorer_split", "test", "dev", "train")}
+    sizes = {split: len(getattr(corpus, split)) / 1992 for split in ("scorer_split", "test", "dev", "train")}
     assert sum(sizes.values()) == 1.0
     assert sizes == pytest.approx({"scorer_split": 0.35, "test": 0.10, "dev": 0.05, "train": 0.50}, abs=0.03)
 
 
-def test_toxic_and_clean_texts_are_as_many_and_of_similar_length_in_every_part(cache: Cache) -> None:
+def test_toxic_and_clean_texts_are_as_many_and_of_similar_length_in_every_split(cache: Cache) -> None:
     corpus = toxic_snippets()
     rows = (*corpus.train, *corpus.dev)
     toxic, clean = ([row.text for row in rows if row.label == label] for label in (-1.0, 1.0))
     assert len(toxic) == len(clean) == 40
     assert {len(text.split()) for text in clean} == {7}  # as the toxic ones have; 26 words were on offer too
     assert corpus.test == corpus.scorer_split == ()
-    # A clean choice in the order of the hash that parts the rows would put all of it into dev.
+    # A clean choice in the order of the hash that splits the rows would put all of it into dev.
     assert sum(row.label == 1.0 for row in corpus.dev) < 15
 
 

@@ -14,32 +14,32 @@ from lmsteer.records import Row
 TRAIN = [(f'sentence {i} "quoted', i % 5) for i in range(10)]
 DEV = [("a dev sentence", 4), ("Sentence 3 , ` quoted", 3)]  # the second is the train sentence 3 in other spelling
 TEST = [("a test sentence", 0)]
-PARTS = {"train": TRAIN, "dev": DEV, "test": TEST}
+SPLITS = {"train": TRAIN, "dev": DEV, "test": TEST}
 
 
 def tsv(folder: Path) -> None:
-    for part, rows in PARTS.items():
+    for split, rows in SPLITS.items():
         lines = [f"{label + 1}\t{text}\n" for text, label in rows]
-        (folder / f"{part}.tsv").write_text("label\ttext\n" + "".join(lines), encoding="utf-8")
+        (folder / f"{split}.tsv").write_text("label\ttext\n" + "".join(lines), encoding="utf-8")
 
 
 def jsonl(folder: Path) -> None:
-    for part, rows in PARTS.items():
+    for split, rows in SPLITS.items():
         lines = [json.dumps({"text": text, "label": label, "label_text": "x"}) + "\n" for text, label in rows]
-        (folder / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
+        (folder / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def parquet(folder: Path) -> None:
     """The layout of data sets that the hub has converted: read by ``datasets`` itself."""
-    for part, rows in PARTS.items():
-        name = {"dev": "validation"}.get(part, part)
+    for split, rows in SPLITS.items():
+        name = {"dev": "validation"}.get(split, split)
         values = {"text": [text for text, _ in rows], "label": [label for _, label in rows]}
         (folder / "data").mkdir(exist_ok=True)
         datasets.Dataset.from_dict(values).to_parquet(folder / "data" / f"{name}-00000-of-00001.parquet")
 
 
 @pytest.mark.parametrize("write", [tsv, jsonl, parquet])
-def test_every_format_gives_the_five_labels_and_the_parts_of_the_source(write: object, tmp_path: Path) -> None:
+def test_every_format_gives_the_five_labels_and_the_splits_of_the_source(write: object, tmp_path: Path) -> None:
     folder = tmp_path / "sst"
     folder.mkdir()
     assert callable(write)
@@ -56,11 +56,11 @@ def test_binary_drops_the_neutral_and_keeps_the_sign(tmp_path: Path) -> None:
     assert [row.label for row in train] == [-1.0, -1.0, 1.0, -1.0, -1.0, 1.0, 1.0]
 
 
-def test_a_single_file_is_parted_by_hash(tmp_path: Path) -> None:
+def test_a_single_file_is_split_by_hash(tmp_path: Path) -> None:
     path = tmp_path / "all.tsv"
     path.write_text("label\ttext\n" + "".join(f"{i % 5 + 1}\ttext {i}\n" for i in range(400)), encoding="utf-8")
     corpus = sst5(path=str(path))
-    sizes = [len(part) for part in (corpus.train, corpus.dev, corpus.test, corpus.scorer_split)]
+    sizes = [len(split) for split in (corpus.train, corpus.dev, corpus.test, corpus.scorer_split)]
     assert sum(sizes) == 400
     assert all(sizes)
 
@@ -75,7 +75,7 @@ def test_a_single_file_is_parted_by_hash(tmp_path: Path) -> None:
         ((0, "good"), r"line 3: label is 'good'; a number is needed"),
     ],
 )
-def test_a_scale_that_cannot_be_told_is_refused(labels: tuple[object, object], message: str, tmp_path: Path) -> None:
+def test_an_ambiguous_scale_is_refused(labels: tuple[object, object], message: str, tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
     path.write_text(f"text\tlabel\na\t{labels[0]}\nb\t{labels[1]}\n", encoding="utf-8")
     with pytest.raises(InputError, match=message):
@@ -83,9 +83,9 @@ def test_a_scale_that_cannot_be_told_is_refused(labels: tuple[object, object], m
 
 
 def test_sst2_has_two_labels_and_ignores_hidden_ones(tmp_path: Path) -> None:
-    for part, labels in {"train": (0, 1) * 100, "validation": (1, 0), "test": (-1, -1)}.items():
-        lines = [json.dumps({"sentence": f"{part} {i}", "label": label, "idx": i}) for i, label in enumerate(labels)]
-        (tmp_path / f"{part}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    for split, labels in {"train": (0, 1) * 100, "validation": (1, 0), "test": (-1, -1)}.items():
+        lines = [json.dumps({"sentence": f"{split} {i}", "label": label, "idx": i}) for i, label in enumerate(labels)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     corpus = sst2(path=str(tmp_path))
     assert corpus.dev == (Row("validation 0", 1.0), Row("validation 1", -1.0))
     assert {*corpus.train, *corpus.test} == {Row(f"train {i}", 2.0 * (i % 2) - 1) for i in range(200)}
@@ -94,7 +94,7 @@ def test_sst2_has_two_labels_and_ignores_hidden_ones(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["file", "folder", "hub"])
 def test_sst2_reads_sentences_from_a_column_of_either_name(kind: str, tmp_path: Path) -> None:
-    found = []
+    corpora = []
     for column in ("sentence", "text"):
         values = {column: [f"row {i}" for i in range(200)], "label": [i % 2 for i in range(200)]}
         folder = tmp_path / column
@@ -104,9 +104,9 @@ def test_sst2_reads_sentences_from_a_column_of_either_name(kind: str, tmp_path: 
             datasets.Dataset.from_dict(values).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
         else:
             datasets.Dataset.from_dict(values).to_csv(folder / "train.tsv", sep="\t", index=False)
-        found.append(sst2(path=str(folder / "train.tsv" if kind == "file" else folder)))
-    assert found[0] == found[1]
-    assert len(found[0].train) > 100
+        corpora.append(sst2(path=str(folder / "train.tsv" if kind == "file" else folder)))
+    assert corpora[0] == corpora[1]
+    assert len(corpora[0].train) > 100
 
 
 def test_sst2_without_sentences_is_refused(tmp_path: Path) -> None:

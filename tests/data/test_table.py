@@ -1,4 +1,4 @@
-"""Rows are read as they stand in the file; what is wrong is named by file and line."""
+"""Rows are read unchanged; errors name file and line."""
 
 from pathlib import Path
 
@@ -76,11 +76,11 @@ def test_a_cell_without_a_number_is_refused(value: object) -> None:
         get_number({"label": value}, "label", "FILE, line 7")
 
 
-def test_a_folder_is_read_by_the_names_of_its_parts(tmp_path: Path) -> None:
+def test_a_folder_is_read_by_the_names_of_its_splits(tmp_path: Path) -> None:
     for name in ("train.tsv", "validation.csv", "test.jsonl", "notes.txt"):
         (tmp_path / name).touch()
-    found = {part: path.name for part, path in find_split_files(tmp_path).items()}
-    assert found == {"train": "train.tsv", "dev": "validation.csv", "test": "test.jsonl"}
+    files = {split: path.name for split, path in find_split_files(tmp_path).items()}
+    assert files == {"train": "train.tsv", "dev": "validation.csv", "test": "test.jsonl"}
     (tmp_path / "dev.tsv").touch()
     with pytest.raises(InputError, match=r"both dev\.tsv and validation\.csv"):
         find_split_files(tmp_path)

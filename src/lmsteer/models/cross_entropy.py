@@ -69,22 +69,22 @@ def _nats_and_gradient(head: Head, hidden_ND: Tensor, targets_N: Tensor, *, want
         target_N = torch.where(place_N == targets_N - start, found_N, target_N)
         higher_N = torch.maximum(top_N, logits_NC.amax(-1))
         fading_N, top_N = exp_(top_N - higher_N), higher_N
-        bend_NC = _bend(head, logits_NC) if wanted else None
+        slope_NC = softcap_slope(head, logits_NC) if wanted else None
         weights_NC = exp_(logits_NC.sub_(top_N[:, None]))
         sum_N = sum_N * fading_N + weights_NC.sum(-1)
         if wanted:
-            weights_NC = weights_NC if bend_NC is None else weights_NC * bend_NC
+            weights_NC = weights_NC if slope_NC is None else weights_NC * slope_NC
             pull_ND.mul_(fading_N[:, None]).add_(weights_NC.to(hidden_ND.dtype) @ head.weight[columns])
     if wanted:
-        bend_N = _bend(head, target_N)
+        slope_N = softcap_slope(head, target_N)
         own_ND = head.weight[targets_N].to(exact)
-        own_ND = own_ND if bend_N is None else own_ND * bend_N[:, None]
+        own_ND = own_ND if slope_N is None else own_ND * slope_N[:, None]
         pull_ND.div_(sum_N[:, None]).sub_(own_ND).mul_(head.scale)
     return top_N + sum_N.log() - target_N, pull_ND
 
 
-def _bend(head: Head, logits: Tensor) -> Tensor | None:
-    """Derivative of the soft-cap, from the capped logits."""
+def softcap_slope(head: Head, logits: Tensor) -> Tensor | None:
+    """Return the derivative of the soft-cap, from the capped logits; None without a soft-cap."""
     return None if head.softcap is None else 1 - (logits / head.softcap).square()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lmsteer.models.cross_entropy import exp_
+from lmsteer.models.cross_entropy import exp_, softcap_slope
 from lmsteer.models.head import Head
 
 CPU_TOKENS, GPU_TOKENS = 256, 512
@@ -69,7 +69,7 @@ class LoglikGradients:
             target_N = torch.where(index_N == targets_N - start, logits_NC.gather(1, index_N[:, None])[:, 0], target_N)
             new_max_N = torch.maximum(max_N, logits_NC.amax(-1))
             decay_N, max_N = exp_(max_N - new_max_N), new_max_N
-            slope_NC = _softcap_slope(head, logits_NC)
+            slope_NC = softcap_slope(head, logits_NC)
             weights_NC = exp_(logits_NC.sub_(max_N[:, None]))
             sum_N = sum_N * decay_N + weights_NC.sum(-1)
             sloped_NC = weights_NC if slope_NC is None else weights_NC * slope_NC
@@ -80,11 +80,6 @@ class LoglikGradients:
             factor_N = exp_(block_max_N - max_N) / sum_N
             self._mass_V[columns] += head.scale**2 * (factor_N[None] @ weights_NC)[0].cpu().double()
         self._outer_DD += (mean_ND.T @ mean_ND).cpu().double()
-        slope_N = _softcap_slope(head, target_N)
+        slope_N = softcap_slope(head, target_N)
         target_ND = head.scale * head.weight[targets_N].to(exact)
         return (target_ND if slope_N is None else target_ND * slope_N[:, None]) - mean_ND
-
-
-def _softcap_slope(head: Head, logits: Tensor) -> Tensor | None:
-    """Return the derivative of the soft-cap, from the capped logits."""
-    return None if head.softcap is None else 1 - (logits / head.softcap).square()

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from lmsteer.analysis.highlighter import read_highlights
-from lmsteer.cli.configuration import entry_point
+from lmsteer.cli.app import entry_point
 from lmsteer.commands import highlight as command
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
+from lmsteer.reporting.text import number
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance, save_steer
 
@@ -81,7 +82,7 @@ def test_labels_are_compared_with_the_decisions(run, tmp_path: Path, capsys: pyt
     right = [one.is_positive == (one.label > 0) for one in found if one.label]
     assert summary["agreement"]["accuracy"]["value"] == pytest.approx(sum(right) / 3)
     assert (summary["agreement"]["texts"], summary["agreement"]["positive"]) == (3, 2)
-    assert f"accuracy {sum(right) / 3:.3f} [" in capsys.readouterr().out
+    assert f"accuracy {number(sum(right) / 3, 3)} [" in capsys.readouterr().out
 
 
 def test_a_threshold_is_chosen_on_other_rows(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

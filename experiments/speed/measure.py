@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -62,10 +62,7 @@ class Bench:
     plain_model: LanguageModel
     seed: int
     folder: Path
-    meter: Meter = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "meter", Meter(self.model.device))
+    meter: Meter
 
     @property
     def steer_config(self) -> SteerConfig:

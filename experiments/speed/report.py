@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from scipy.stats import linregress
 
 from experiments.study import Results
 from lmsteer.errors import InputError
@@ -130,11 +130,8 @@ def _seconds(value: float) -> str:
 
 def straightness(series: dict[str, list[float]]) -> float:
     """Return R² of a straight line of seconds in tokens; 1 for fewer than three sizes."""
-    tokens, seconds = np.array(series["tokens"], dtype=float), np.array(series["seconds"])
-    if len(tokens) < 3:
-        return 1.0
-    residuals = seconds - np.polyval(np.polyfit(tokens, seconds, 1), tokens)
-    return float(1 - residuals.var() / seconds.var())
+    tokens, seconds = series["tokens"], series["seconds"]
+    return float(linregress(tokens, seconds).rvalue ** 2) if len(tokens) > 2 else 1.0
 
 
 def speed_figure(measured: Results) -> Figure:

@@ -15,6 +15,7 @@ from experiments.speed.measure import (
     measure_scaling,
     prompt_pairs,
 )
+from experiments.speed.meter import Meter
 from experiments.speed.report import speed_figure, speed_tables
 from experiments.speed.results import collect_results
 from experiments.speed.work import Work
@@ -42,7 +43,8 @@ def speed(cfg: DictConfig) -> Results:
     model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
     is_exact = config["dtype"] == "float32"
     plain_model = model if is_exact else build(config["model"], device=config["device"], dtype="float32")
-    bench = Bench(work, sentences, prompts, model, plain_model, config["seed"], run.folder)
+    meter = Meter(model.device)
+    bench = Bench(work, sentences, prompts, model, plain_model, config["seed"], run.folder, meter)
     bench.steer_config.build(model.width, bench.seed)  # refuses an impossible rank before the folder is taken
     results = run_study(run, "speed", lambda: measure(run, bench), report=speed_tables, figure=speed_figure)
     print(f"\n{speed_tables(results)}")

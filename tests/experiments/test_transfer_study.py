@@ -70,7 +70,7 @@ def test_the_same_command_measures_nothing_again(
     (folder / "transfer.json").unlink()  # made again of the finished runs
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     monkeypatch.setattr("lmsteer.runs.stages.evaluate", None)
-    monkeypatch.setattr("lmsteer.runs.stages.calibrations", None)
+    monkeypatch.setattr("lmsteer.runs.stages.calibrate", None)
     compare_steers(study_config("transfer_study", f"run_dir={folder}", *options))
     assert {path: path.read_bytes() for path in before} == before
 

@@ -8,6 +8,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 
 import pytest
 import torch
+from tests.handmade import PROTOCOL, row, value
 from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
@@ -21,11 +22,10 @@ from transformers import (
     Qwen3Config,
 )
 
+from lmsteer.evaluation.results import Result, ResultRow
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
 from lmsteer.steering.steer import Steer
-from lmsteer.evaluation.results import Result, ResultRow
-from tests.handmade import PROTOCOL, row, value
 
 SMALL = {
     "hidden_size": 32,

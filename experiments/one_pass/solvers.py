@@ -14,7 +14,6 @@ from pydantic import JsonValue
 
 from experiments.study import format_measurement, read_setting, tabulate
 from lmsteer.errors import InputError
-from lmsteer.evaluation.comparable import statistic_of
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.metrics.paired_test import paired_change
 from lmsteer.reporting.comparison import Comparison, ComparisonRow
@@ -113,7 +112,7 @@ def task_table(comparison: Comparison, rows: pd.DataFrame) -> str:
 
 
 def _format_change(before: ComparisonRow, after: ComparisonRow, metric: Metric) -> str:
-    change = paired_change(before.metrics[metric.name].sample, after.metrics[metric.name].sample, statistic_of(metric))
+    change = paired_change(before.metrics[metric.name].sample, after.metrics[metric.name].sample, metric.statistic)
     limits = {"value": change.change, "low": change.low, "high": change.high}
     return f"({interval(limits, 3, signed=True)} p {number(change.p, 3)})"
 

@@ -22,7 +22,7 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Generation, Prompt
 from lmsteer.scoring.perplexity import continuation_nll
 from lmsteer.steering.steer import Steer
-from lmsteer.training.fit import FitConfig, SteerConfig, fit
+from lmsteer.training.fit import FitConfig, FitEnvironment, SteerConfig, fit
 
 ATTRIBUTE, STRENGTH, DECODING = "sentiment", 5.0, Nucleus()
 
@@ -108,8 +108,8 @@ def measure_fit(bench: Bench) -> tuple[Steer, Curve, Curve]:
 
 def fit_with_store(bench: Bench, config: FitConfig, seed: int, folder: str) -> tuple[Steer, Curve]:
     """Fit with lmsteer, its hidden states stored in a folder; return the steer and its training curve."""
-    store = FeatureStoreConfig(where=folder)
-    steer, provenance = fit(bench.model, bench.corpus, bench.steer_config, config, seed=seed, store=store)
+    environment = FitEnvironment(store=FeatureStoreConfig(where=folder))
+    steer, provenance = fit(bench.model, bench.corpus, bench.steer_config, config, seed=seed, environment=environment)
     return steer, provenance.training["curve"]["train"]
 
 

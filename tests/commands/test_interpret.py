@@ -9,8 +9,9 @@ from hydra import compose, initialize_config_dir
 
 import lmsteer.commands.interpret as command
 from lmsteer.analysis.interpretation_file import Interpretation
-from lmsteer.cli.configuration import CONF, entry_point, resolved
-from lmsteer.commands.interpret import KEYS, KINDS, interpret
+from lmsteer.cli.app import CONF, entry_point
+from lmsteer.cli.configuration import check_config
+from lmsteer.commands.interpret import KEYS, TYPES, interpret
 from lmsteer.errors import InputError
 from lmsteer.models.random_models import tiny
 from lmsteer.steering.steer import Steer
@@ -96,7 +97,7 @@ def test_corpus_and_dimension_follow_attribute_and_model() -> None:
         (["model=gpt2", "steer=detox"], "jigsaw", "detox"),
         (["data=file", "data.path=x.tsv", "steer.name=tone"], "file", "tone"),
     ):
-        config = resolved(composed("run_dir=x", "steer_file=s", *overrides), KEYS, KINDS)
+        config = check_config(composed("run_dir=x", "steer_file=s", *overrides), KEYS, TYPES)
         assert (config["data"]["_target_"].rpartition(".")[2], config["dimension"]) == (corpus, dimension)
         assert config["protocol"] is None
 

@@ -26,7 +26,7 @@ from lmsteer.models.random_models import tiny
 from lmsteer.records import Prompt, Row
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer import Steer
-from lmsteer.training.fit import FitConfig, SteerConfig, fit
+from lmsteer.training.fit import FitConfig, FitEnvironment, SteerConfig, fit
 
 WHAT = SteerConfig(name="tone", rank=4, epsilon=0.05, regularization=1e-3)
 FITS = {
@@ -66,8 +66,7 @@ def in_one_pass(process_group: ProcessGroup, folder: Path) -> None:
         tiny(),
         corpus(),
         steer_config,
-        store=FeatureStoreConfig(where=str(folder / "kept")),
-        process_group=process_group,
+        environment=FitEnvironment(store=FeatureStoreConfig(where=str(folder / "kept")), process_group=process_group),
     )
     save_file(dict(found.state_dict()), folder / f"one_pass-{process_group.rank}-of-{process_group.size}.safetensors")
     (folder / f"found-{process_group.rank}-of-{process_group.size}.json").write_text(
@@ -88,7 +87,9 @@ def everything(config: dict[str, Any], sweep: str, process_group: ProcessGroup) 
     ]
     for name, fit_config in FITS.items():
         store = FeatureStoreConfig(where=str(folder / f"store-{process_group.size}") if name == "stored" else "off")
-        found, provenance = fit(tiny(), corpus(), WHAT, fit_config, store=store, process_group=process_group)
+        found, provenance = fit(
+            tiny(), corpus(), WHAT, fit_config, environment=FitEnvironment(store=store, process_group=process_group)
+        )
         mine = folder / f"{name}-{process_group.rank}-of-{process_group.size}"
         save_file(dict(found.state_dict()), mine.with_suffix(".safetensors"))
         mine.with_suffix(".json").write_text(json.dumps(provenance.training["curve"]))
@@ -204,14 +205,14 @@ def test_fewer_rows_than_processes_and_padded_batches_are_refused() -> None:
     process_group = ProcessGroup(rank=0, size=9)
     for fit_config in (FITS["loss"], replace(FITS["control"], dev_rows=8, batch_size=9)):
         with pytest.raises(InputError, match=r"(batch_size|dev rows): 8, but 9 processes"):
-            fit(tiny(), corpus(), WHAT, fit_config, process_group=process_group)
+            fit(tiny(), corpus(), WHAT, fit_config, environment=FitEnvironment(process_group=process_group))
     with pytest.raises(InputError, match="legacy_padding: one process"):
         fit(
             tiny(),
             corpus(),
             WHAT,
             replace(FITS["loss"], legacy_padding=True),
-            process_group=ProcessGroup(rank=0, size=2),
+            environment=FitEnvironment(process_group=ProcessGroup(rank=0, size=2)),
         )
 
 

@@ -67,7 +67,7 @@ def test_values_of_another_result_are_refused(tmp_path: Path) -> None:
     for number, rows in enumerate(others):
         other = write_run(tmp_path / str(number), rows)
         (folder / "values.safetensors").write_bytes((other / "values.safetensors").read_bytes())
-        with pytest.raises(InputError, match=r"it is not of the metrics\.json beside it"):
+        with pytest.raises(InputError, match=r"it does not belong to the metrics\.json next to it"):
             read_run(folder)
 
 

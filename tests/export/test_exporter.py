@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import lmsteer
-from lmsteer.cli.configuration import CONF, entry_point
+from lmsteer.cli.app import CONF, entry_point
 from lmsteer.commands.convert import convert
 from lmsteer.commands.export import export
 from lmsteer.errors import InputError

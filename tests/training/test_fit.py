@@ -17,11 +17,11 @@ from lmsteer.models.cross_entropy import nll
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
 from lmsteer.steering.steer import Steer
-from lmsteer.training.fit import FitConfig, SteerConfig, fit
+from lmsteer.training.fit import FitConfig, FitEnvironment, SteerConfig, fit
 from lmsteer.training.module import SteerModule
 
-SETTINGS = FitConfig(steps=20, batch_size=4, dev_every=6)
-WHAT = SteerConfig(name="tone", rank=4, epsilon=0.05)
+FIT_CONFIG = FitConfig(steps=20, batch_size=4, dev_every=6)
+STEER_CONFIG = SteerConfig(name="tone", rank=4, epsilon=0.05)
 
 
 def corpus(*, dev: bool = True) -> Corpus:
@@ -34,22 +34,22 @@ def corpus(*, dev: bool = True) -> Corpus:
 
 
 def test_a_fitted_steer_tells_the_two_kinds_of_text_apart(tiny_model: LanguageModel) -> None:
-    steer, _ = fit(tiny_model, corpus(), WHAT, FitConfig(steps=60, batch_size=8))
+    steer, _ = fit(tiny_model, corpus(), STEER_CONFIG, FitConfig(steps=60, batch_size=8))
     data = SteerDataModule(corpus(), FeatureExtractor(tiny_model), dimensions=2)
-    task = SteerModule(steer, tiny_model.head)
+    module = SteerModule(steer, tiny_model.head)
     right = data.batch(corpus().dev)
     wrong = Batch(right.hidden_ND, right.targets_N, right.strength_NK * torch.tensor([-1.0, 1.0]))
-    blank = SteerModule(Steer(32, dimensions=["tone", "dummy"], rank=4), tiny_model.head)
-    assert task.nats(right).mean() < task.nats(wrong).mean()
-    assert task.nats(right).mean() < blank.nats(right).mean()
+    untrained = SteerModule(Steer(32, dimensions=["tone", "dummy"], rank=4), tiny_model.head)
+    assert module.nll(right).mean() < module.nll(wrong).mean()
+    assert module.nll(right).mean() < untrained.nll(right).mean()
 
 
 def test_same_seed_same_weights_other_seed_other_weights(tiny_model: LanguageModel) -> None:
     torch.manual_seed(1)
-    first, _ = fit(tiny_model, corpus(), WHAT, SETTINGS, seed=3)
+    first, _ = fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG, seed=3)
     torch.manual_seed(2)
-    second, _ = fit(tiny_model, corpus(), WHAT, SETTINGS, seed=3)
-    third, _ = fit(tiny_model, corpus(), WHAT, SETTINGS, seed=4)
+    second, _ = fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG, seed=3)
+    third, _ = fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG, seed=4)
     assert torch.equal(first.p1, second.p1)
     assert not torch.equal(first.p1, third.p1)
 
@@ -59,19 +59,21 @@ def test_same_seed_same_weights_other_seed_other_weights(tiny_model: LanguageMod
 def test_a_resumed_fit_equals_an_unbroken_one(
     tmp_path: Path, tiny_model: LanguageModel, killed_at: int, dev: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unbroken, provenance = fit(tiny_model, corpus(dev=dev), WHAT, SETTINGS)
+    unbroken, provenance = fit(tiny_model, corpus(dev=dev), STEER_CONFIG, FIT_CONFIG)
     original = SteerModule.training_step
 
-    def die(task: SteerModule, *args: Any) -> Any:
-        if task.global_step == killed_at:
+    def die(module: SteerModule, *args: Any) -> Any:
+        if module.global_step == killed_at:
             raise RuntimeError("killed")
-        return original(task, *args)
+        return original(module, *args)
 
     monkeypatch.setattr(SteerModule, "training_step", die)
     with pytest.raises(RuntimeError, match="killed"):
-        fit(tiny_model, corpus(dev=dev), WHAT, SETTINGS, folder=tmp_path)
+        fit(tiny_model, corpus(dev=dev), STEER_CONFIG, FIT_CONFIG, environment=FitEnvironment(folder=tmp_path))
     monkeypatch.setattr(SteerModule, "training_step", original)
-    resumed, resumed_origin = fit(tiny_model, corpus(dev=dev), WHAT, SETTINGS, folder=tmp_path)
+    resumed, resumed_origin = fit(
+        tiny_model, corpus(dev=dev), STEER_CONFIG, FIT_CONFIG, environment=FitEnvironment(folder=tmp_path)
+    )
     assert torch.equal(resumed.p1, unbroken.p1)
     assert torch.equal(resumed.p2, unbroken.p2)  # type: ignore[arg-type]
     assert resumed_origin == provenance
@@ -80,18 +82,18 @@ def test_a_resumed_fit_equals_an_unbroken_one(
 def test_the_best_steer_by_dev_loss_is_kept(tiny_model: LanguageModel) -> None:
     foreign = Corpus("toy", corpus().train, tuple(Row(f"Q{n} = [{n}, {n}]; X?", 1.0) for n in range(20)))
     settings = {"batch_size": 4, "dev_every": 3, "lr": 0.1}
-    wild, provenance = fit(tiny_model, foreign, WHAT, FitConfig(steps=30, **settings))
+    wild, provenance = fit(tiny_model, foreign, STEER_CONFIG, FitConfig(steps=30, **settings))
     dev = provenance.training["curve"]["dev"]
     best_step = min(dev, key=lambda entry: entry[1])[0]
     assert best_step < 30, "the case needs a fit that gets worse"
-    short, _ = fit(tiny_model, foreign, WHAT, FitConfig(steps=best_step, **settings))
+    short, _ = fit(tiny_model, foreign, STEER_CONFIG, FitConfig(steps=best_step, **settings))
     assert torch.equal(wild.p1, short.p1)
 
 
 def test_without_a_stop_the_last_steer_is_taken_whatever_dev_says(tiny_model: LanguageModel) -> None:
-    settings = replace(SETTINGS, stop="none", lr=0.1)
-    with_dev, _ = fit(tiny_model, corpus(), WHAT, settings)
-    without, _ = fit(tiny_model, corpus(dev=False), WHAT, replace(settings, stop="loss"))
+    settings = replace(FIT_CONFIG, stop="none", lr=0.1)
+    with_dev, _ = fit(tiny_model, corpus(), STEER_CONFIG, settings)
+    without, _ = fit(tiny_model, corpus(dev=False), STEER_CONFIG, replace(settings, stop="loss"))
     assert torch.equal(with_dev.p1, without.p1)
 
 
@@ -100,12 +102,12 @@ def test_the_steer_of_the_best_control_is_kept(tiny_model: LanguageModel) -> Non
     mixed = tuple(Row(f"number {n}", float(2 * torch.randint(2, (1,), generator=noise) - 1)) for n in range(30))
     unlike = Corpus("toy", corpus().train, (*corpus().dev, *mixed, Row("I", 1.0), Row("no label here", 0.0)))
     settings = FitConfig(steps=24, batch_size=4, dev_every=3, stop="control", lr=0.05)
-    chosen, provenance = fit(tiny_model, unlike, WHAT, settings)
+    chosen, provenance = fit(tiny_model, unlike, STEER_CONFIG, settings)
     looks = provenance.training["curve"]["control"]
     best_step, best = max(looks, key=lambda look: look[1])
     assert len(looks) == 8
     assert len({control for _, control in looks}) > 1
-    last, _ = fit(tiny_model, unlike, WHAT, replace(settings, steps=int(best_step), stop="none"))
+    last, _ = fit(tiny_model, unlike, STEER_CONFIG, replace(settings, steps=int(best_step), stop="none"))
     assert torch.equal(chosen.p1, last.p1)
     evidence = {
         row: [tiny_nats(tiny_model, chosen, row.text, v) for v in (-1.0, 1.0)]
@@ -128,25 +130,25 @@ def test_control_needs_dev_rows_of_both_signs(tiny_model: LanguageModel, factor:
     dev = tuple(replace(row, label=factor * row.label) for row in corpus().dev if row.label > 0)
     one_sided = Corpus("toy", corpus().train, dev)
     with pytest.raises(InputError, match=r"fit\.stop=control: dev rows with labels above 0 and below 0"):
-        fit(tiny_model, one_sided, WHAT, replace(SETTINGS, stop="control"))
+        fit(tiny_model, one_sided, STEER_CONFIG, replace(FIT_CONFIG, stop="control"))
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(tiny_model: LanguageModel) -> None:
     with pytest.raises(InputError, match=r"loss is (nan|inf) at step \d+: try a lower fit.lr"):
-        fit(tiny_model, corpus(), WHAT, FitConfig(steps=30, batch_size=4, lr=1e30))
+        fit(tiny_model, corpus(), STEER_CONFIG, FitConfig(steps=30, batch_size=4, lr=1e30))
 
 
 def test_a_dev_loss_that_is_not_finite_stops_with_advice(tiny_model: LanguageModel) -> None:
     with pytest.raises(InputError, match=r"dev loss is (nan|inf) at step 1: try a lower fit.lr"):
-        fit(tiny_model, corpus(), WHAT, FitConfig(steps=1, batch_size=4, lr=1e37))
+        fit(tiny_model, corpus(), STEER_CONFIG, FitConfig(steps=1, batch_size=4, lr=1e37))
 
 
 def test_weights_that_are_not_finite_are_not_saved(tiny_model: LanguageModel) -> None:
-    task = SteerModule(Steer(32, dimensions=["tone"], rank=4), tiny_model.head)
-    assert task.chosen() is task.steer
-    task.steer.p1.data[0, 0, 0] = torch.nan
+    module = SteerModule(Steer(32, dimensions=["tone"], rank=4), tiny_model.head)
+    assert module.best_steer() is module.steer
+    module.steer.p1.data[0, 0, 0] = torch.nan
     with pytest.raises(InputError, match=r"weights are not finite: try a lower fit.lr"):
-        task.chosen()
+        module.best_steer()
 
 
 def test_the_loss_is_per_token_of_the_text_and_padding_never_counts(tiny_model: LanguageModel) -> None:
@@ -157,7 +159,7 @@ def test_the_loss_is_per_token_of_the_text_and_padding_never_counts(tiny_model: 
     ]
     steer = Steer(32, dimensions=["tone", "dummy"], rank=4, epsilon=0.1, init_std=0.5)
     batch = SteerDataModule(Corpus("x", tuple(rows)), FeatureExtractor(tiny_model), dimensions=2).batch(rows)
-    ours = SteerModule(steer, tiny_model.head).nats(batch)
+    ours = SteerModule(steer, tiny_model.head).nll(batch)
     expected = []
     for row in rows:
         ids = tiny_model.tokenizer(row.text, return_tensors="pt")["input_ids"]
@@ -187,7 +189,7 @@ def test_batches_are_a_function_of_seed_and_step_and_use_every_row_equally() -> 
 
 
 def test_the_origin_says_what_made_the_steer(tiny_model: LanguageModel) -> None:
-    _, provenance = fit(tiny_model, corpus(), WHAT, SETTINGS, seed=3)
+    _, provenance = fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG, seed=3)
     assert provenance.fingerprint == tiny_model.head.fingerprint()
     sizes = {"train_rows": 60, "dev_rows": 20, "removed": {}}
     assert provenance.corpus == {"name": "toy", "digest": corpus().digest(), "source": corpus().digest(), **sizes}
@@ -198,9 +200,9 @@ def test_the_origin_says_what_made_the_steer(tiny_model: LanguageModel) -> None:
 
 def test_a_fit_on_fewer_rows_is_one_on_a_subset_of_the_corpus_and_says_so(tiny_model: LanguageModel) -> None:
     counted = replace(corpus(), removed={"duplicates": 3, "overlaps": 1})
-    few, provenance = fit(tiny_model, counted, WHAT, replace(SETTINGS, rows=10), seed=3)
+    few, provenance = fit(tiny_model, counted, STEER_CONFIG, replace(FIT_CONFIG, rows=10), seed=3)
     subset = counted.subset(10, seed=3)
-    expected, _ = fit(tiny_model, subset, WHAT, SETTINGS, seed=3)
+    expected, _ = fit(tiny_model, subset, STEER_CONFIG, FIT_CONFIG, seed=3)
     assert torch.equal(few.p1, expected.p1)
     sizes = {"train_rows": 10, "dev_rows": 20, "removed": {"duplicates": 3, "overlaps": 1}}
     assert provenance.corpus == {"name": "toy", "digest": subset.digest(), "source": corpus().digest(), **sizes}
@@ -209,13 +211,13 @@ def test_a_fit_on_fewer_rows_is_one_on_a_subset_of_the_corpus_and_says_so(tiny_m
 
 @pytest.mark.parametrize("rows", [60, 1000])
 def test_more_rows_than_there_are_means_all_of_them(tiny_model: LanguageModel, rows: int) -> None:
-    every, _ = fit(tiny_model, corpus(), WHAT, SETTINGS)
-    same, _ = fit(tiny_model, corpus(), WHAT, replace(SETTINGS, rows=rows))
+    every, _ = fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG)
+    same, _ = fit(tiny_model, corpus(), STEER_CONFIG, replace(FIT_CONFIG, rows=rows))
     assert torch.equal(every.p1, same.p1)
 
 
 def test_a_checkpoint_holds_no_language_model(tmp_path: Path, tiny_model: LanguageModel) -> None:
-    fit(tiny_model, corpus(), WHAT, SETTINGS, folder=tmp_path)
+    fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG, environment=FitEnvironment(folder=tmp_path))
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
     assert set(state) == {"steer.p1", "steer.p2", "best.p1", "best.p2", "best_loss"}
 
@@ -244,13 +246,13 @@ def test_an_impossible_regularization_is_refused(value: float) -> None:
 
 
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path, tiny_model: LanguageModel) -> None:
-    fit(tiny_model, corpus(), WHAT, SETTINGS, folder=tmp_path)
+    fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG, environment=FitEnvironment(folder=tmp_path))
     checkpoint = tmp_path / "last.ckpt"
     whole = checkpoint.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
         checkpoint.write_bytes(damaged)
         with pytest.raises(InputError, match=r"last\.ckpt: damaged checkpoint"):
-            fit(tiny_model, corpus(), WHAT, SETTINGS, folder=tmp_path)
+            fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG, environment=FitEnvironment(folder=tmp_path))
 
 
 @pytest.mark.parametrize("part", ["train", "dev"])
@@ -258,9 +260,9 @@ def test_texts_too_short_to_learn_from_are_refused(tiny_model: LanguageModel, pa
     short = (Row("I", 1.0), Row("a", -1.0))
     parts = {"train": corpus().train, "dev": corpus().dev} | {part: short}
     with pytest.raises(InputError, match="no text is longer than one token"):
-        fit(tiny_model, Corpus("short", **parts), WHAT, SETTINGS)
+        fit(tiny_model, Corpus("short", **parts), STEER_CONFIG, FIT_CONFIG)
 
 
 def test_a_corpus_without_rows_is_refused(tiny_model: LanguageModel) -> None:
     with pytest.raises(InputError, match="corpus empty has no rows to train on"):
-        fit(tiny_model, Corpus("empty", ()), WHAT, SETTINGS)
+        fit(tiny_model, Corpus("empty", ()), STEER_CONFIG, FIT_CONFIG)

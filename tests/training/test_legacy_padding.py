@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lmsteer.data.corpus import Corpus
-from lmsteer.data.datamodule import AHEAD, SteerDataModule
+from lmsteer.data.datamodule import PREFETCH_BATCHES, SteerDataModule
 from lmsteer.data.feature_store import FeatureStoreConfig
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.errors import InputError
@@ -15,7 +15,7 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
 from lmsteer.steering.steer import Steer
-from lmsteer.training.fit import FitConfig, SteerConfig, fit
+from lmsteer.training.fit import FitConfig, FitEnvironment, SteerConfig, fit
 from lmsteer.training.module import SteerModule
 
 ROWS = (
@@ -25,7 +25,7 @@ ROWS = (
     Row("people who learn to live with what they have lost, far too long, far too often", -1.0),
 )
 CORPUS = Corpus("toy", ROWS * 4, dev=ROWS[:2])
-WHAT = SteerConfig(name="tone", rank=4, epsilon=0.05)
+STEER_CONFIG = SteerConfig(name="tone", rank=4, epsilon=0.05)
 PADDED = FitConfig(steps=6, batch_size=3, dev_every=3, legacy_padding=True)
 
 
@@ -60,12 +60,12 @@ def test_so_it_is_for_every_architecture(model: LanguageModel, steer: Steer) -> 
 
 def check(model: LanguageModel, steer: Steer, *, max_length: int) -> None:
     legacy = data(model, max_length=max_length)
-    task = SteerModule(steer, model.head)
-    losses = torch.stack([task.nats(batch).mean() for batch in legacy.train_batches(range(4))])
+    module = SteerModule(steer, model.head)
+    losses = torch.stack([module.nll(batch).mean() for batch in legacy.train_batches(range(4))])
     expected = [reference_loss(model, steer, legacy.rows(t), max_length) for t in range(4)]
     torch.testing.assert_close(losses, torch.tensor(expected), rtol=1e-4, atol=1e-4)
     without = data(model, legacy=False, max_length=max_length).train_batches(range(4))
-    ours = torch.stack([task.nats(batch).mean() for batch in without])
+    ours = torch.stack([module.nll(batch).mean() for batch in without])
     assert ((losses - ours).abs() > 1e-3).all()
 
 
@@ -80,10 +80,16 @@ def test_without_padding_there_is_no_difference(tiny_model: LanguageModel) -> No
 def test_a_fit_with_the_switch_learns_from_padding_and_is_judged_without(
     tiny_model: LanguageModel, tmp_path: Path
 ) -> None:
-    steer, provenance = fit(tiny_model, CORPUS, WHAT, PADDED, store=FeatureStoreConfig(where=str(tmp_path / "store")))
-    first = reference_loss(tiny_model, WHAT.build(32, 0), data(tiny_model).rows(0))
+    steer, provenance = fit(
+        tiny_model,
+        CORPUS,
+        STEER_CONFIG,
+        PADDED,
+        environment=FitEnvironment(store=FeatureStoreConfig(where=str(tmp_path / "store"))),
+    )
+    first = reference_loss(tiny_model, STEER_CONFIG.build(32, 0), data(tiny_model).rows(0))
     assert provenance.training["curve"]["train"][0][1] == pytest.approx(first, rel=1e-4)
-    dev = SteerModule(steer, tiny_model.head).nats(data(tiny_model).batch(CORPUS.dev)).mean().item()
+    dev = SteerModule(steer, tiny_model.head).nll(data(tiny_model).batch(CORPUS.dev)).mean().item()
     assert min(loss for _, loss in provenance.training["curve"]["dev"]) == pytest.approx(dev, rel=1e-4)
     assert provenance.training["legacy_padding"] is True
     assert not list(tmp_path.rglob("*.safetensors"))
@@ -92,25 +98,25 @@ def test_a_fit_with_the_switch_learns_from_padding_and_is_judged_without(
 def test_a_resumed_fit_equals_an_unbroken_one(
     tmp_path: Path, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unbroken, provenance = fit(tiny_model, CORPUS, WHAT, PADDED)
+    unbroken, provenance = fit(tiny_model, CORPUS, STEER_CONFIG, PADDED)
     original = SteerModule.training_step
 
-    def die(task: SteerModule, *args: Any) -> Any:
-        if task.global_step == 4:
+    def die(module: SteerModule, *args: Any) -> Any:
+        if module.global_step == 4:
             raise RuntimeError("killed")
-        return original(task, *args)
+        return original(module, *args)
 
     monkeypatch.setattr(SteerModule, "training_step", die)
     with pytest.raises(RuntimeError, match="killed"):
-        fit(tiny_model, CORPUS, WHAT, PADDED, folder=tmp_path)
+        fit(tiny_model, CORPUS, STEER_CONFIG, PADDED, environment=FitEnvironment(folder=tmp_path))
     monkeypatch.setattr(SteerModule, "training_step", original)
-    resumed, resumed_origin = fit(tiny_model, CORPUS, WHAT, PADDED, folder=tmp_path)
+    resumed, resumed_origin = fit(tiny_model, CORPUS, STEER_CONFIG, PADDED, environment=FitEnvironment(folder=tmp_path))
     assert torch.equal(resumed.p1, unbroken.p1)
     assert resumed_origin == provenance
 
 
 def test_a_padded_batch_does_not_depend_on_the_batches_beside_it(tiny_model: LanguageModel) -> None:
-    legacy = data(tiny_model, steps=AHEAD)
+    legacy = data(tiny_model, steps=PREFETCH_BATCHES)
     together = legacy.train_batches(range(5))[3]
     alone = legacy.train_batches([3])[0]
     assert all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))

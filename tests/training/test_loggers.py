@@ -18,8 +18,8 @@ from lmsteer.records import Row
 from lmsteer.reporting.tracking import final_values, track
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance, save_steer
-from lmsteer.training.fit import FitConfig, SteerConfig, fit
-from lmsteer.training.loggers import csv_logger, no_logger, wandb_logger
+from lmsteer.training.fit import FitConfig, FitEnvironment, SteerConfig, fit
+from lmsteer.training.loggers import RunLabels, csv_logger, no_logger, wandb_logger
 
 CONFIG: dict[str, Any] = {
     "seed": 3,
@@ -74,22 +74,25 @@ def fitted(logger: Any = None) -> tuple[Steer, Provenance]:
         corpus,
         SteerConfig(name="tone", rank=2),
         FitConfig(steps=4, batch_size=4, dev_every=2),
-        logger=logger,
+        environment=FitEnvironment(logger=logger),
     )
 
 
 def test_without_a_key_a_run_is_offline_asks_nothing_and_says_in_one_line_how_to_sync(
-    run_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    run_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "lmsteer")
     monkeypatch.setattr("builtins.input", None)
     monkeypatch.setattr("getpass.getpass", None)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     with wandb_logger(run_folder, CONFIG):
         pass
     (run,) = offline_runs(run_folder)
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert err == f"W&B: logged offline; upload with: wandb sync {run}\n"
+    assert capfd.readouterr() == ("", "")
+    assert caplog.messages == [f"W&B: logged offline; upload with: wandb sync {run}"]
 
 
 def test_the_config_is_logged_once_as_given(run_folder: Path) -> None:
@@ -113,10 +116,10 @@ def test_the_training_curve_and_the_final_values_are_in_the_history(run_folder: 
 
 
 def test_a_run_is_finished_also_when_something_fails_inside(run_folder: Path) -> None:
-    with pytest.raises(RuntimeError, match="broken"), wandb_logger(run_folder, CONFIG, identity="first"):
+    with pytest.raises(RuntimeError, match="broken"), wandb_logger(run_folder, CONFIG, RunLabels("first")):
         raise RuntimeError("broken")
     assert wandb.run is None
-    with wandb_logger(run_folder, CONFIG, identity="second"):
+    with wandb_logger(run_folder, CONFIG, RunLabels("second")):
         pass
     assert sorted(code for run in offline_runs(run_folder) for code in exit_codes(run)) == [0, 1]
 
@@ -152,12 +155,12 @@ def test_a_run_goes_on_under_the_id_of_its_settings_sweep_and_folder_wherever_th
     def id_of(folder: Path, **options: Any) -> object:
         return opened_as(folder, monkeypatch, **options)["id"]
 
-    first = id_of(tmp_path / "a/seed-0", identity="rank: 4", sweep="grid")
-    assert id_of(tmp_path / "moved/seed-0", identity="rank: 4", sweep="grid") == first
+    first = id_of(tmp_path / "a/seed-0", labels=RunLabels("rank: 4", "grid"))
+    assert id_of(tmp_path / "moved/seed-0", labels=RunLabels("rank: 4", "grid")) == first
     others = [
-        id_of(tmp_path / "a/seed-1", identity="rank: 4", sweep="grid"),
-        id_of(tmp_path / "a/seed-0", identity="rank: 8", sweep="grid"),
-        id_of(tmp_path / "a/seed-0", identity="rank: 4", sweep="other"),
+        id_of(tmp_path / "a/seed-1", labels=RunLabels("rank: 4", "grid")),
+        id_of(tmp_path / "a/seed-0", labels=RunLabels("rank: 8", "grid")),
+        id_of(tmp_path / "a/seed-0", labels=RunLabels("rank: 4", "other")),
         id_of(tmp_path / "a/seed-0"),
         id_of(tmp_path / "b/seed-0"),
     ]
@@ -169,12 +172,12 @@ def test_a_job_has_its_folders_name_in_the_sweeps_group_and_a_single_run_that_of
     run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tags = ("gpt2-large", "detox", "x" * 80, "detox")
-    alone = opened_as(run_folder, monkeypatch, tags=tags)
+    alone = opened_as(run_folder, monkeypatch, labels=RunLabels(tags=tags))
     assert (alone["group"], alone["name"]) == (None, " ".join(tags))
     assert alone["tags"] == ["gpt2-large", "detox", "x" * 64]
-    job = opened_as(run_folder, monkeypatch, tags=tags, sweep="seeds")
+    job = opened_as(run_folder, monkeypatch, labels=RunLabels(sweep="seeds", tags=tags))
     assert (job["group"], job["name"]) == ("seeds", "run")
-    assert opened_as(run_folder, monkeypatch, sweep="seeds", name="mine")["name"] == "mine"
+    assert opened_as(run_folder, monkeypatch, labels=RunLabels(sweep="seeds"), name="mine")["name"] == "mine"
 
 
 def test_a_key_appears_in_no_file(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,7 +341,8 @@ def test_none_logs_nothing(run_folder: Path) -> None:
 def test_every_config_names_a_logger_that_opens_with_folder_and_config(
     name: str, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lmsteer.cli.configuration import CONF, build
+    from lmsteer.cli.app import CONF
+    from lmsteer.cli.configuration import build
 
     monkeypatch.setenv("WANDB_MODE", "disabled")
     node = yaml.safe_load((Path(CONF) / "logger" / f"{name}.yaml").read_text())

@@ -1,4 +1,4 @@
-"""Find the strengths of a steer that reach a budget, and note them in its file.
+"""Find the strengths of a steer that reach a budget, and write them to its file.
 
 python -m src.calibrate steer_file=RUN/steer.safetensors protocol.perplexity=2
 """
@@ -8,9 +8,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.configuration import Words, build, entry_point, record, resolved
+from lmsteer.cli.app import entry_point
+from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
 from lmsteer.errors import InputError
-from lmsteer.evaluation.calibration import calibrations, with_calibrations
+from lmsteer.evaluation.calibration import calibrate as find_calibrations
+from lmsteer.evaluation.calibration import with_calibrations
 from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.generation.plain_texts import PlainTexts
@@ -23,13 +25,13 @@ KEYS = {
     *("stack", "run_dir", "device", "dtype", "model", "steer", "data", "protocol", "decoding"),
     *("steer_file", "scores"),
 }
-KINDS: dict[str, Any] = {"steer_file": Words}
+TYPES: dict[str, Any] = {"steer_file": NonEmpty}
 
 
 def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
-    """Write the steer file anew and print the strengths."""
-    config = resolved(cfg, KEYS, KINDS)
-    run, path = Run(Path(config["run_dir"]), record(config, rewritten=True)), Path(config["steer_file"])
+    """Add the strengths to the steer file and print them."""
+    config = check_config(cfg, KEYS, TYPES)
+    run, path = Run(Path(config["run_dir"]), run_identity(config, rewrites_input=True)), Path(config["steer_file"])
     scores = score_cache(config["scores"])
     if not config.get("protocol"):
         raise InputError("protocol=none: nothing to calibrate on; choose a protocol with prompts")
@@ -48,13 +50,13 @@ def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
     plain = stages.plain_stage(
         run, plan.calibration_generators, PlainTexts(scores.folder / "plain" if scores else None)
     )
-    found = calibrations(plan, stages.texts_of(plain), steer)
-    save_steer(path, steer, with_calibrations(provenance, found))
-    for entry in found:
+    entries = find_calibrations(plan, stages.read_texts(plain), steer)
+    save_steer(path, steer, with_calibrations(provenance, entries))
+    for entry in entries:
         if entry["strength"] is not None:
             print(f"{entry['budget']}: {entry['dimension']} {entry['strength']:+g} reaches {entry['reached']:.4g}")
-    print(f"noted in {path}")
-    return found
+    print(f"written to {path}")
+    return entries
 
 
 main = entry_point("calibrate")(calibrate)

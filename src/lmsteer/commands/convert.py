@@ -8,20 +8,21 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.configuration import Words, build, entry_point, record, resolved
+from lmsteer.cli.app import entry_point
+from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
 from lmsteer.export.reference_checkpoint import read_reference
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer_file import save_steer
 
 KEYS = {"stack", "run_dir", "device", "dtype", "model", "checkpoint", "names", "epsilon"}
-KINDS: dict[str, Any] = {"checkpoint": Words, "names": list[Words] | None, "epsilon": float | None}
+TYPES: dict[str, Any] = {"checkpoint": NonEmpty, "names": list[NonEmpty] | None, "epsilon": float | None}
 
 
 def convert(cfg: DictConfig) -> Path:
     """Write ``steer.safetensors`` in the run folder, and say what it was made of."""
-    config = resolved(cfg, KEYS, KINDS)
-    run = Run(Path(config["run_dir"]), record(config))
+    config = check_config(cfg, KEYS, TYPES)
+    run = Run(Path(config["run_dir"]), run_identity(config))
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     checkpoint, path = Path(config["checkpoint"]), run.path(stages.STEER)
     steer, provenance = read_reference(checkpoint, model, names=config["names"], epsilon=config["epsilon"])

@@ -1,4 +1,4 @@
-"""Score a file of generations: ours, or a plain DExperts or LM-Steer one.
+"""Score a file of generations of this package, DExperts or the reference implementation of LM-Steer.
 
 python -m src.evaluate generations=RUN/generations.jsonl protocol=sentiment-offline
 """
@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from lmsteer.cli.configuration import build, entry_point, record, resolved
+from lmsteer.cli.app import entry_point
+from lmsteer.cli.configuration import build, check_config, run_identity
 from lmsteer.errors import InputError
 from lmsteer.evaluation.evaluator import GenerationMetadata
 from lmsteer.evaluation.protocol import Protocol
@@ -29,8 +30,8 @@ KEYS = {
 
 def evaluate(cfg: DictConfig) -> Result:
     """Write ``metrics.json`` and ``report.html`` in the run folder and print the table."""
-    config = resolved(cfg, KEYS)
-    run, path = Run(Path(config["run_dir"]), record(config)), Path(config["generations"])
+    config = check_config(cfg, KEYS)
+    run, path = Run(Path(config["run_dir"]), run_identity(config)), Path(config["generations"])
     scores = score_cache(config["scores"])
     read_generations(path)
     if not config.get("protocol"):
@@ -46,17 +47,17 @@ def evaluate(cfg: DictConfig) -> Result:
 
 
 def metadata_of(path: Path, config: dict[str, Any]) -> GenerationMetadata:
-    """Who wrote the generations: as told, else as the steer and configuration beside the file say, else unknown."""
-    beside = _read_config(path.with_name(CONFIG))
-    model, protocol = (beside[key] if isinstance(beside.get(key), dict) else {} for key in ("model", "protocol"))
-    seed, decoding = beside.get("seed"), beside.get("decoding")
+    """Describe the origin of the generations by options, else by the steer and configuration next to the file."""
+    stored = _read_config(path.with_name(CONFIG))
+    model, protocol = (stored[key] if isinstance(stored.get(key), dict) else {} for key in ("model", "protocol"))
+    seed, decoding = stored.get("seed"), stored.get("decoding")
     name = model.get("name") or model.get("id") or str(model.get("_target_", "unknown")).rpartition(".")[2]
     settings = {}
     if path.with_name(stages.STEER).is_file():
         steer, provenance = load_steer(path.with_name(stages.STEER))
         name, settings = provenance.model, stages.settings_of(steer, provenance)
-    if not protocol:  # texts of src.generate, whose seed is that of the noise
-        protocol, seed = {"seed": seed, "batch_size": beside.get("batch_size")}, None
+    if not protocol:  # texts of `generate`, whose seed is the noise seed
+        protocol, seed = {"seed": seed, "batch_size": stored.get("batch_size")}, None
     return GenerationMetadata(
         model=config["writer"] or str(name),
         seed=seed if isinstance(seed, int) else None,
@@ -69,12 +70,12 @@ def metadata_of(path: Path, config: dict[str, Any]) -> GenerationMetadata:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """The configuration of a run; empty where the file is missing or somebody else's."""
+    """Read the configuration of a run; a missing file or one of another program counts as empty."""
     try:
-        found = OmegaConf.to_container(OmegaConf.load(path))
+        config = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, ValueError, YAMLError, OmegaConfBaseException):
         return {}
-    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
+    return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
 
 
 main = entry_point("evaluate")(evaluate)

@@ -8,7 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.configuration import Words, build, entry_point, resolved
+from lmsteer.cli.app import entry_point
+from lmsteer.cli.configuration import NonEmpty, build, check_config
 from lmsteer.commands.generate import named_strength
 from lmsteer.errors import InputError
 from lmsteer.export.exporter import Export, Form
@@ -17,12 +18,12 @@ KEYS = {
     *("stack", "run_dir", "device", "dtype", "model", "steer_file", "strength"),
     *("out", "form", "base_model", "license"),
 }
-KINDS: dict[str, Any] = {"out": Words, "form": Form, "base_model": Words | None, "license": Words | None}
+TYPES: dict[str, Any] = {"out": NonEmpty, "form": Form, "base_model": NonEmpty | None, "license": NonEmpty | None}
 
 
 def export(cfg: DictConfig) -> Path:
     """Write the folder and say where it is."""
-    config = resolved(cfg, KEYS, KINDS)
+    config = check_config(cfg, KEYS, TYPES)
     folder, form = Path(config["run_dir"]), config["form"]
     if form == "factors" and config["strength"] is not None:
         raise InputError(f"strength={config['strength']}: form=factors keeps every strength; leave strength out")

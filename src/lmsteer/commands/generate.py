@@ -9,9 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.configuration import build, entry_point, record, resolved
+from lmsteer.cli.app import entry_point
+from lmsteer.cli.configuration import build, check_config, run_identity
 from lmsteer.cli.launch import launch
-from lmsteer.data.prompts.prompt_sets import PromptSet
+from lmsteer.data.prompts.selection import PromptSet
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.generation.generation_files import expected_generations, read_generation_file
@@ -31,13 +32,13 @@ KEYS = {
 
 def generate(cfg: DictConfig) -> list[Generation] | None:
     """Write ``generations.jsonl`` in the run folder and print a few of them."""
-    found: list[Generation] | None = launch(job, resolved(cfg, KEYS))
+    found: list[Generation] | None = launch(job, check_config(cfg, KEYS))
     return found
 
 
 def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> list[Generation]:
     """The same in one of the processes that do it."""
-    run = Run(Path(config["run_dir"]), record(config), process_group)
+    run = Run(Path(config["run_dir"]), run_identity(config), process_group)
     prompts: PromptSet = build(config["prompts"])()
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     steer = load_steer(Path(config["steer_file"]), model)[0] if config["steer_file"] is not None else None

@@ -8,7 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.configuration import build, entry_point, record, resolved, shared
+from lmsteer.cli.app import entry_point
+from lmsteer.cli.configuration import build, build_once, check_config, run_identity
 from lmsteer.cli.launch import launch
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.feature_store import FeatureStoreConfig
@@ -25,8 +26,8 @@ from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import ScoreCache, score_cache
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance
-from lmsteer.training.fit import FitConfig, SteerConfig
-from lmsteer.training.loggers import no_logger
+from lmsteer.training.fit import FitConfig, FitEnvironment, FitJob, SteerConfig
+from lmsteer.training.loggers import RunLabels, no_logger
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol", "decoding", "logger", "fit"),
@@ -35,14 +36,14 @@ KEYS = {
 
 
 def train(cfg: DictConfig) -> Result | None:
-    """Do the whole job of one run folder; ``protocol=none`` only fits."""
-    found: Result | None = launch(job, resolved(cfg, KEYS))
-    return found
+    """Fit, calibrate, generate, evaluate and report in one run folder; ``protocol=none`` only fits."""
+    result: Result | None = launch(job, check_config(cfg, KEYS))
+    return result
 
 
 def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Result | None:
-    """The same in one of the processes that do it; the result is the first one's."""
-    run, seed = Run(Path(config["run_dir"]), record(config), process_group), config["seed"]
+    """Do the work of ``train`` in one of its processes; rank zero returns the result."""
+    run, seed = Run(Path(config["run_dir"]), run_identity(config), process_group), config["seed"]
     if run.is_complete(stages.REPORT if config.get("protocol") else stages.STEER):
         return stages.show_finished(run, table=not sweep)
     scores = score_cache(config["scores"])
@@ -51,9 +52,9 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
     store = FeatureStoreConfig(where=config["store"], gib=config["store_gib"], store_all=bool(sweep))
     protocol: Protocol | None = build(config["protocol"]) if config.get("protocol") else None
     corpus: Corpus = build(config["data"])
-    model: LanguageModel = shared(config["model"], device=config["device"], dtype=config["dtype"])
-    blank = steer_config.build(model.width, seed)  # an impossible rank is refused before the folder is taken
-    plan = Plan(model, blank.dimensions, protocol, build(config["decoding"])) if protocol else None
+    model: LanguageModel = build_once(config["model"], device=config["device"], dtype=config["dtype"])
+    untrained = steer_config.build(model.width, seed)  # refuses an impossible rank before the folder is locked
+    plan = Plan(model, untrained.dimensions, protocol, build(config["decoding"])) if protocol else None
     corpus = corpus.without(plan.reserved if plan else frozenset())
     kept = scores.folder / "plain" if scores else None
     done = [stage for stage, file in (("fit", stages.STEER), ("generate", stages.GENERATIONS)) if run.is_complete(file)]
@@ -67,36 +68,34 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
         }
         resources.before_training(run.folder, model, corpus, steer_config, fit_config, plan, **size)
     run.begin()
-    opened, tags = (
-        build(config["logger"]) if process_group.is_rank_zero else no_logger,
-        (model.name, steer_config.name, corpus.name),
-    )
-    with opened(run.folder, config, identity=run.config, sweep=sweep, tags=tags) as logger:
-        steer, provenance = stages.fit_stage(
-            run, model, corpus, steer_config, fit_config, seed=seed, store=store, logger=logger
-        )
-        provenance, found = measure(run, plan, steer, provenance, config, scores) if plan else (provenance, None)
-        track(logger, run.path(stages.STEER), provenance, found, step=fit_config.steps)
-    if found is None:
+    open_logger = build(config["logger"]) if process_group.is_rank_zero else no_logger
+    labels = RunLabels(run.config, sweep, (model.name, steer_config.name, corpus.name))
+    with open_logger(run.folder, config, labels) as logger:
+        environment = FitEnvironment(store=store, logger=logger)
+        fitted = stages.fit_stage(run, FitJob(model, corpus, steer_config, fit_config, seed, environment))
+        provenance, measured = measure(run, plan, fitted, config, scores) if plan else (fitted[1], None)
+        track(logger, run.path(stages.STEER), provenance, measured, step=fit_config.steps)
+    if measured is None:
         print(f"steer: {run.path(stages.STEER)}")
         return None
-    stages.report_stage(Run(run.folder, run.config), found.generations, found.result, provenance)
-    return found.result
+    stages.report_stage(Run(run.folder, run.config), measured.generations, measured.result, provenance)
+    return measured.result
 
 
 def measure(
-    run: Run, plan: Plan, steer: Steer, provenance: Provenance, config: dict[str, Any], scores: ScoreCache | None
+    run: Run, plan: Plan, fitted: tuple[Steer, Provenance], config: dict[str, Any], scores: ScoreCache | None
 ) -> tuple[Provenance, Measured | None]:
-    """Calibrate and generate together, then score in the first process, which alone has something to return."""
+    """Calibrate and generate in all processes, then score in rank zero; the others return no measurements."""
+    steer, provenance = fitted
     plain = stages.plain_stage(run, plan.generators, PlainTexts(scores.folder / "plain" if scores else None))
     provenance = stages.calibrate_stage(run, plan, plain, steer, provenance)
     generations = stages.generate_stage(run, plan, plain, steer, provenance)
-    alone = Run(run.folder, run.config, run.process_group.destroy())
+    rank_zero_run = Run(run.folder, run.config, run.process_group.destroy())
     if not run.process_group.is_rank_zero:
         return provenance, None
     metadata = plan.metadata(config["seed"], stages.settings_of(steer, provenance), config["decoding"])
     result = stages.evaluate_stage(
-        alone, generations, plan.protocol, lambda: plan.perplexity_model, metadata, scores=scores
+        rank_zero_run, generations, plan.protocol, lambda: plan.perplexity_model, metadata, scores=scores
     )
     return provenance, Measured(result, generations)
 

@@ -1,4 +1,4 @@
-"""A corpus as a LightningDataModule: packed hidden states, targets and strengths.
+"""Serve a corpus as a LightningDataModule: packed hidden states, targets and strengths.
 
 Shapes: N packed tokens, D width, K dimensions.
 """
@@ -22,35 +22,35 @@ from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.records import Row
 
-AHEAD = 25
-"""Training batches whose hidden states are computed together: among more texts there are more of like length."""
+PREFETCH_BATCHES = 25
+"""Training batches whose hidden states are computed together; more texts give batches of more similar lengths."""
 
 
 class Batch(NamedTuple):
-    """What the task sees: never a token of padding, never the language model."""
+    """A training or dev batch of packed tokens, without padding."""
 
     hidden_ND: Tensor
     targets_N: Tensor
     strength_NK: Tensor
     lengths_B: Tensor | None = None
-    """Tokens of each text, which stand one behind the other."""
+    """Number of tokens of each text; texts are concatenated."""
 
 
 class SteerDataModule(pl.LightningDataModule):
     """Batches of a labelled corpus for fitting a steer.
 
-    The label of a row is its strength on the first dimension; every further dimension (the dummy) is on at 1.
+    The label of a row is its strength on the first dimension; the strength of further dimensions (the dummy) is 1.
     The data module owns the language model, through ``extract``.
 
     Args:
-        extract: Computes hidden states, or reads them: a ``FeatureStore`` is filled with ``stored`` before training.
+        extract: Computes or reads hidden states; a ``FeatureStore`` is filled with ``stored`` before training.
         dimensions: Number K of the steer's dimensions.
-        steps: Batches of a run.
-        dev_rows: At most so many dev rows are used; the first ones.
-        store_all: Put in the store every row that the run sees, not only those it sees more than once.
-        by_batch: Computes the hidden states of one training batch alone, where they depend on the texts beside them;
-            None: ``extract`` computes those of many batches together.
-        world: The processes that fit together: each gets its share of the rows of every batch.
+        steps: Number of training batches.
+        dev_rows: Maximum number of dev rows; the first rows are used.
+        store_all: Store every row of the run, not only rows that occur more than once.
+        by_batch: Computes the hidden states of one training batch, if they depend on its other texts. None: ``extract``
+            computes the hidden states of several batches together.
+        process_group: Processes that fit together; each gets a shard of the rows of every batch.
 
     Raises:
         InputError: If the corpus has no training rows or a number is below 1, or there are fewer rows than processes.
@@ -93,63 +93,63 @@ class SteerDataModule(pl.LightningDataModule):
         self._dev_batches: list[Batch] | None = None
 
     def prepare_data(self) -> None:
-        """Fill the store; other processes that need it wait meanwhile."""
+        """Fill the store, in one process; the others wait."""
         if isinstance(self.extract, FeatureStore):
             self.extract.add(self.stored())
 
     def stored(self) -> list[str]:
-        """Texts whose hidden states are put in the store."""
-        seen = Counter(row.text for t in range(self.steps) for row in self.rows(t))
-        again = [row.text for row in self.dev]  # looked at many times
-        return [*again, *(text for text, times in seen.items() if self.store_all or times > 1)]
+        """Return the texts whose hidden states are stored."""
+        counts = Counter(row.text for t in range(self.steps) for row in self.rows(t))
+        dev_texts = [row.text for row in self.dev]  # read at every validation
+        return [*dev_texts, *(text for text, count in counts.items() if self.store_all or count > 1)]
 
     def setup(self, stage: str) -> None:
-        """Take up what the process that filled the store has written."""
+        """Read the index of the store that another process has filled."""
         if isinstance(self.extract, FeatureStore):
             self.extract.shards.refresh()
 
     def rows(self, t: int) -> list[Row]:
-        """The rows of training batch ``t``."""
+        """Return the rows of training batch ``t``."""
         train = self.corpus.train
-        picked = batch_rows(t, rows=len(train), batch_size=self.batch_size, seed=self.seed)
-        return [train[index] for index in picked]
+        indices = batch_rows(t, rows=len(train), batch_size=self.batch_size, seed=self.seed)
+        return [train[index] for index in indices]
 
     def batch(self, rows: Sequence[Row]) -> Batch:
-        """Packed features of rows, with each token's strengths."""
+        """Compute the batch of some rows."""
         return self.batches([rows])[0]
 
-    def batches(self, parts: Sequence[Sequence[Row]]) -> list[Batch]:
-        """Several batches, whose hidden states are computed together."""
-        return self._split(self.extract([row.text for part in parts for row in part]), parts)
+    def batches(self, row_lists: Sequence[Sequence[Row]]) -> list[Batch]:
+        """Compute several batches, with their hidden states in one call."""
+        return self._split(self.extract([row.text for rows in row_lists for row in rows]), row_lists)
 
     def train_batches(self, steps: Iterable[int]) -> list[Batch]:
-        """This process' share of the training batches of some steps."""
-        parts = [self.process_group.shard(self.rows(t)) for t in steps]
+        """Compute this process' shard of the training batches of some steps."""
+        row_lists = [self.process_group.shard(self.rows(t)) for t in steps]
         if self.by_batch is None:
-            return self.batches(parts)
-        return [self._split(self.by_batch([row.text for row in part]), [part])[0] for part in parts]
+            return self.batches(row_lists)
+        return [self._split(self.by_batch([row.text for row in rows]), [rows])[0] for rows in row_lists]
 
-    def _split(self, features: Features, parts: Sequence[Sequence[Row]]) -> list[Batch]:
-        rows = [row for part in parts for row in part]
+    def _split(self, features: Features, row_lists: Sequence[Sequence[Row]]) -> list[Batch]:
+        rows = [row for row_list in row_lists for row in row_list]
         strength_BK = torch.ones(len(rows), self.dimensions, device=features.lengths.device)
         strength_BK[:, 0] = torch.tensor([row.label for row in rows], device=features.lengths.device)
         strength_NK = strength_BK.repeat_interleave(features.lengths, dim=0)
-        lengths = features.lengths.split([len(part) for part in parts])
-        tokens = [int(own_B.sum()) for own_B in lengths]
+        lengths = features.lengths.split([len(rows) for rows in row_lists])
+        tokens = [int(lengths_B.sum()) for lengths_B in lengths]
         columns = (features.hidden_ND, features.targets_N, strength_NK)
         return [Batch(*split) for split in zip(*(column.split(tokens) for column in columns), lengths, strict=True)]
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches t, t + 1, … from the trainer's global step on."""
+        """Return training batches from the trainer's global step on."""
         start = self.trainer.global_step if self.trainer is not None else 0
         return DataLoader(_TrainBatches(self, start), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """This process' dev rows in fixed order; their features are computed once."""
+        """Return this process' dev batches in fixed order; their features are computed once."""
         if self._dev_batches is None:
-            own = self.process_group.shard(self.dev)
-            starts = range(0, len(own), self.batch_size)
-            self._dev_batches = self.batches([own[start : start + self.batch_size] for start in starts])
+            shard = self.process_group.shard(self.dev)
+            starts = range(0, len(shard), self.batch_size)
+            self._dev_batches = self.batches([shard[start : start + self.batch_size] for start in starts])
         return DataLoader(self._dev_batches, batch_size=None)  # type: ignore[arg-type]
 
 
@@ -158,7 +158,7 @@ class _TrainBatches(IterableDataset[Batch]):
         self.data, self.start = data, start
 
     def __iter__(self) -> Iterator[Batch]:
-        first = self.start - self.start % AHEAD  # a resumed fit computes together what an unbroken one does
-        for t in range(first, self.data.steps, AHEAD):
-            batches = self.data.train_batches(range(t, min(t + AHEAD, self.data.steps)))
+        first = self.start - self.start % PREFETCH_BATCHES  # a resumed fit computes the same batches together
+        for t in range(first, self.data.steps, PREFETCH_BATCHES):
+            batches = self.data.train_batches(range(t, min(t + PREFETCH_BATCHES, self.data.steps)))
             yield from batches[max(0, self.start - t) :]

@@ -1,13 +1,15 @@
-"""The strength that reaches a budget, so that steers compare at equal cost.
+"""Calibrate strengths to budgets, so that steers are compared at equal cost.
 
 Shapes: N packed tokens, D width, K dimensions.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any
 
 from lmsteer.distributed.process_group import ProcessGroup
@@ -22,17 +24,18 @@ from lmsteer.scoring.perplexity import continuation_states
 from lmsteer.steering.kl import divergence
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance
-from lmsteer.steering.strength_search import Measure, Unreachable, calibrate
+from lmsteer.steering.strength_search import Unreachable, find_strength
 
-TOKENS = 2048
-"""Tokens on which a divergence is measured, at most: spread evenly over the continuations."""
+logger = logging.getLogger(__name__)
+MAX_TOKENS = 2048
+"""Maximum number of tokens on which a divergence is measured, spread evenly over the continuations."""
 
 
 class DivergenceMeter:
-    """Mean KL(steered || plain) per token on the plain model's own continuations, in nats.
+    """The mean KL(steered || plain) per token on the plain model's continuations, in nats.
 
     Raises:
-        InputError: If there are no continuations, or one has no tokens.
+        InputError: If there are no continuations, or a continuation has no tokens.
     """
 
     def __init__(self, model: LanguageModel, plain: Sequence[Generation]) -> None:
@@ -41,10 +44,10 @@ class DivergenceMeter:
         pairs = [(generation.prompt.text, text) for generation in plain for text in generation.texts]
         states_ND = continuation_states(model, [prompt for prompt, _ in pairs], [text for _, text in pairs])
         self.model = model
-        self.states_ND = states_ND[:: max(1, math.ceil(len(states_ND) / TOKENS))]
+        self.states_ND = states_ND[:: max(1, math.ceil(len(states_ND) / MAX_TOKENS))]
 
     def __call__(self, steer: Steer, strength: dict[str, float]) -> float:
-        """Nats per token at a strength."""
+        """Return the nats per token at strengths by name."""
         nats_N = divergence(self.model.head, steer, steer.strengths(strength), self.states_ND)
         value = nats_N.double().mean().item() if nats_N.device.type != "mps" else nats_N.mean().item()
         if not math.isfinite(value):
@@ -52,97 +55,141 @@ class DivergenceMeter:
         return value
 
 
-def calibrations(
-    plan: Plan, plain: Sequence[Generation], steer: Steer, process_group: ProcessGroup | None = None
-) -> list[dict[str, Any]]:
-    """Strengths that reach the budgets of a protocol, in each of its directions, with what they were measured on.
-
-    A budget that is out of reach has the strength None, and a line is printed that says why.
+class StrengthCost:
+    """The cost of a strength of the plan's dimension, in the units of a budget, the same in all processes.
 
     Args:
-        plain: What the plain model wrote for the prompts of the plan.
-        world: The processes that look for the same strengths, all of which call this; None: one.
+        generators: Generators of the calibration prompts.
+        plain: The plain model's texts for these prompts.
     """
-    protocol, start = plan.protocol, max(abs(value) for value in plan.protocol.strengths)
+
+    plain_cost: float
+    """Cost of the plain model."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        generators: Sequence[Generator],
+        plain: Sequence[Generation],
+        steer: Steer,
+        group: ProcessGroup,
+    ) -> None:
+        self.plan, self.generators, self.plain, self.steer, self.process_group = plan, generators, plain, steer, group
+
+    def __call__(self, strength: float) -> float:
+        """Return the cost of a strength."""
+        return self.process_group.broadcast(self.measure({self.plan.dimension: strength} | self.plan.fixed_strengths))
+
+    def at_zero(self) -> float:
+        """Return the cost of strength 0, at which fixed strengths such as the dummy's remain."""
+        return self(0.0) if self.plan.fixed_strengths else self.plain_cost
+
+    def measure(self, strengths: dict[str, float]) -> float:
+        """Measure the cost of strengths by name, in this process."""
+        raise NotImplementedError
+
+
+class DivergenceCost(StrengthCost):
+    """Nats per token between the steered and the plain model."""
+
+    plain_cost = 0.0
+
+    @cached_property
+    def _meter(self) -> DivergenceMeter:
+        return DivergenceMeter(self.plan.model, self.plain)
+
+    def measure(self, strengths: dict[str, float]) -> float:
+        """Measure the divergence on the plain model's texts."""
+        return self._meter(self.steer, strengths)
+
+
+class PerplexityCost(StrengthCost):
+    """Mean perplexity of steered texts, as a multiple of the plain model's."""
+
+    plain_cost = 1.0
+
+    @cached_property
+    def _plain_perplexity(self) -> float:
+        return self._perplexity(self.plain)
+
+    def measure(self, strengths: dict[str, float]) -> float:
+        """Generate texts and measure the ratio of perplexities."""
+        plain = self._plain_perplexity
+        texts = [
+            generation
+            for generator in self.generators
+            for batch in self.process_group.gather_in_order(
+                list(generator.run([strengths], self.steer, self.process_group))
+            )
+            for generation in batch
+        ]
+        return self._perplexity(texts) / plain
+
+    def _perplexity(self, texts: Sequence[Generation]) -> float:
+        limit = self.plan.protocol.legacy_perplexity_limit
+        ((nll, tokens),) = generation_nll(self.plan.perplexity_model, [list(texts)], None)
+        value = perplexity(nll, tokens, limit=limit).nanmean().item()
+        if not math.isfinite(value):
+            raise InputError(f"protocol.legacy_perplexity_limit={limit}: no sample is below it")
+        return value
+
+
+COSTS: dict[str, type[StrengthCost]] = {"kl": DivergenceCost, "perplexity": PerplexityCost}
+"""Cost by kind of budget."""
+
+
+def calibrate(
+    plan: Plan, plain: Sequence[Generation], steer: Steer, process_group: ProcessGroup | None = None
+) -> list[dict[str, Any]]:
+    """Find the strengths that reach the protocol's budgets in each of its directions.
+
+    Args:
+        plain: The plain model's texts for the prompts of the plan.
+        process_group: Processes that search together; all of them call this. None: this process alone.
+
+    Returns:
+        An entry for each direction and budget, with the data that it was measured on. The strength is None where the
+        budget cannot be reached; the reason is logged.
+    """
     process_group = process_group or ProcessGroup()
-    found = []
-    for direction in protocol.directions():
-        calibration_generators = list(plan.calibration_generators_for(direction))
-        known = {
-            (generator.prompts_name, prompt.id) for generator in calibration_generators for prompt in generator.prompts
+    return [
+        entry for direction in plan.protocol.directions()
+        for entry in _calibrate_direction(plan, plain, steer, direction, process_group)
+    ]  # fmt: skip
+
+
+def _calibrate_direction(
+    plan: Plan, plain: Sequence[Generation], steer: Steer, direction: int, process_group: ProcessGroup
+) -> Iterator[dict[str, Any]]:
+    protocol = plan.protocol
+    start = max(abs(value) for value in protocol.strengths)
+    generators = list(plan.calibration_generators_for(direction))
+    prompts = {(generator.prompts_name, prompt.id) for generator in generators for prompt in generator.prompts}
+    texts = [generation for generation in plain if (generation.prompts, generation.prompt.id) in prompts]
+    for budget in protocol.budgets():
+        cost = COSTS[budget.kind](plan, generators, texts, steer, process_group)
+        entry: dict[str, Any] = {
+            "budget": budget.label,
+            "direction": direction,
+            **plan.identity(),
+            "prompts": {generator.prompts_name: len(generator.prompts) for generator in generators},
+            "samples": protocol.samples,
+            "perplexity_model": plan.perplexity_model.name if budget.kind == "perplexity" else None,
         }
-        texts = [g for g in plain if (g.prompts, g.prompt.id) in known]
-        for budget in protocol.budgets():
-            costs = _divergences if budget.kind == "kl" else _ratios
-            measure, at_zero = costs(plan, calibration_generators, texts, steer, process_group)
-            entry: dict[str, Any] = {
-                "budget": budget.label,
-                "direction": direction,
-                **plan.identity(),
-                "prompts": {generator.prompts_name: len(generator.prompts) for generator in calibration_generators},
-                "samples": protocol.samples,
-                "perplexity_model": plan.perplexity_model.name if budget.kind == "perplexity" else None,
-            }
-            try:
-                reached = asdict(calibrate(measure, budget, direction=direction, start=start, at_zero=at_zero))
-            except Unreachable as error:
-                print(f"{error}; it gets no row")
-                reached = {"strength": None, "unreachable": str(error)}
-            found.append(entry | reached)
-    return found
+        try:
+            point = asdict(find_strength(cost, budget, direction=direction, start=start, at_zero=cost.at_zero()))
+        except Unreachable as error:
+            logger.info("%s; it gets no row", error)
+            point = {"strength": None, "unreachable": str(error)}
+        yield entry | point
 
 
-def with_calibrations(provenance: Provenance, found: Sequence[dict[str, Any]]) -> Provenance:
-    """The origin with calibrations added; those of the same protocol, budget, dimension and direction give way."""
+def with_calibrations(provenance: Provenance, entries: Sequence[dict[str, Any]]) -> Provenance:
+    """Add calibrations; they replace those of the same protocol, budget, dimension and direction."""
 
     def key(entry: dict[str, Any]) -> tuple[object, ...]:
         return tuple(entry[name] for name in ("protocol", "budget", "dimension", "direction"))
 
-    kept = [entry for entry in provenance.calibration if key(entry) not in {key(entry) for entry in found}]
-    return replace(provenance, calibration=[*kept, *found])
-
-
-def _divergences(
-    plan: Plan,
-    calibration_generators: Sequence[Generator],
-    texts: Sequence[Generation],
-    steer: Steer,
-    process_group: ProcessGroup,
-) -> tuple[Measure, float]:
-    meter = DivergenceMeter(plan.model, texts)
-
-    def measure(strength: float) -> float:
-        return process_group.broadcast(meter(steer, {plan.dimension: strength} | plan.fixed_strengths))
-
-    return measure, measure(0.0) if plan.fixed_strengths else 0.0
-
-
-def _ratios(
-    plan: Plan,
-    calibration_generators: Sequence[Generator],
-    texts: Sequence[Generation],
-    steer: Steer,
-    process_group: ProcessGroup,
-) -> tuple[Measure, float]:
-    limit = plan.protocol.legacy_perplexity_limit
-    plain = _perplexity(plan.perplexity_model, texts, limit)
-
-    def measure(strength: float) -> float:
-        named = {plan.dimension: strength} | plan.fixed_strengths
-        batches = [
-            process_group.gather_in_order(list(generator.run([named], steer, process_group)))
-            for generator in calibration_generators
-        ]
-        written = [generation for some in batches for batch in some for generation in batch]
-        return process_group.broadcast(_perplexity(plan.perplexity_model, written, limit) / plain)
-
-    return measure, measure(0.0) if plan.fixed_strengths else 1.0
-
-
-def _perplexity(perplexity_model: LanguageModel, texts: Sequence[Generation], limit: float | None) -> float:
-    """Mean perplexity, as it is reported."""
-    ((nats, tokens),) = generation_nll(perplexity_model, [list(texts)], None)
-    value = perplexity(nats, tokens, limit=limit).nanmean().item()
-    if not math.isfinite(value):
-        raise InputError(f"protocol.legacy_perplexity_limit={limit}: no sample is below it")
-    return value
+    replaced = {key(entry) for entry in entries}
+    remaining = [entry for entry in provenance.calibration if key(entry) not in replaced]
+    return replace(provenance, calibration=[*remaining, *entries])

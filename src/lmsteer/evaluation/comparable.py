@@ -1,4 +1,4 @@
-"""Finished runs as their folders hold them, and whether they may stand in one table."""
+"""Read finished runs and check whether they can share a table."""
 
 from __future__ import annotations
 
@@ -10,41 +10,44 @@ import numpy as np
 from pydantic import JsonValue
 
 from lmsteer.errors import InputError
-from lmsteer.evaluation.metric_names import Metric
 from lmsteer.evaluation.prompt_values import PromptValues, read_values
 from lmsteer.evaluation.results import Result, read_result
-from lmsteer.metrics.classes import CorpusPerplexity, PromptMetric
-from lmsteer.metrics.intervals import Statistic
 from lmsteer.metrics.paired_test import Sample
 
 METRICS, VALUES = "metrics.json", "values.safetensors"
-DECIDING = ("metric", "samples", "scorers", "perplexity_model_revision", "perplexity_limit")
-"""What two protocols must have in common, beside the prompts of the sets that both have."""
-UNKNOWN = ("decoding", "batch_size", "noise_seed")
-"""The same, but null where texts come from elsewhere: unknown, which nothing contradicts."""
+COMPARED = {
+    "prompts": False,
+    "metric": False,
+    "samples": False,
+    "scorers": False,
+    "perplexity_model_revision": False,
+    "perplexity_limit": False,
+    "decoding": True,
+    "batch_size": True,
+    "noise_seed": True,
+}
+"""Entries of a protocol that must agree in one table, each with whether null is unknown and agrees with any value.
+
+Of the prompts, those of the sets that both protocols have must agree.
+"""
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run: its result, and for each row of it the values of single prompts."""
+    """A finished run: its result, and the values for each prompt of each row."""
 
     folder: Path
     result: Result
     values: list[PromptValues]
 
     def sample(self, row: int, metric: str) -> Sample:
-        """What a row measured for each prompt."""
-        measured = self.values[row].values[metric].numpy()
-        return Sample(self.values[row].prompts, tuple(measured.reshape(len(measured), -1).T.astype(np.float64)))
-
-
-def statistic_of(metric: Metric) -> Statistic:
-    """How a metric comes from its values of single prompts."""
-    return CorpusPerplexity.statistic if metric.base == "perplexity_corpus" else PromptMetric.statistic
+        """Return the values of a metric for each prompt of a row."""
+        values = self.values[row].values[metric].numpy()
+        return Sample(self.values[row].prompts, tuple(values.reshape(len(values), -1).T.astype(np.float64)))
 
 
 def find_runs(folders: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Finished runs, and unfinished ones beside them; each folder is a run, or one whose subfolders are.
+    """Find finished runs, and unfinished runs next to them; each folder is a run or holds runs.
 
     Raises:
         InputError: If a folder is missing, or holds no finished run.
@@ -57,13 +60,13 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[Path], list[Path]]:
         if _is_finished(folder):
             finished[folder] = None
             continue
-        inside = _subfolders(folder)
-        found = [run for run in inside if _is_finished(run)]
-        if not found:
+        subfolders = _subfolders(folder)
+        runs = [run for run in subfolders if _is_finished(run)]
+        if not runs:
             raise InputError(f"{folder}: no {METRICS} there or in its subfolders; a finished run is expected")
-        finished.update(dict.fromkeys(found))
-        # A folder of runs, as of an earlier table's rescored files, is no run itself.
-        unfinished += [run for run in inside if run not in found and not any(map(_is_finished, _subfolders(run)))]
+        finished.update(dict.fromkeys(runs))
+        # A folder of runs, such as the rescored files of an earlier table, is not a run itself.
+        unfinished += [run for run in subfolders if run not in runs and not any(map(_is_finished, _subfolders(run)))]
     return list(finished), unfinished
 
 
@@ -82,39 +85,44 @@ def read_run(folder: Path) -> FinishedRun:
         InputError: If a file is missing or damaged, or the two do not belong together.
     """
     result, values = read_result(folder / METRICS), read_values(folder / VALUES)
-    same = len(values) == len(result.rows) and all(
-        row.metrics.keys() == own.values.keys() and all(len(v) == len(own.prompts) for v in own.values.values())
-        for row, own in zip(result.rows, values, strict=True)
+    is_consistent = len(values) == len(result.rows) and all(
+        row.metrics.keys() == prompts.values.keys()
+        and all(len(v) == len(prompts.prompts) for v in prompts.values.values())
+        for row, prompts in zip(result.rows, values, strict=True)
     )
-    if not same:
-        raise InputError(f"{folder / VALUES}: it is not of the {METRICS} beside it; evaluate the run again")
+    if not is_consistent:
+        raise InputError(f"{folder / VALUES}: it does not belong to the {METRICS} next to it; evaluate the run again")
     return FinishedRun(folder, result, values)
 
 
 def refuse_mixed(runs: Sequence[FinishedRun]) -> None:
-    """Refuse runs that were not measured in the same way.
+    """Refuse runs that were not measured by the same protocol.
 
     Raises:
-        InputError: Names the first two such runs and what differs.
+        InputError: If two runs differ; names the first two and the differing entries.
     """
     for number, run in enumerate(runs):
-        for other in runs[:number]:
-            if differing := differences(other.result.protocol, run.result.protocol):
+        for earlier in runs[:number]:
+            if differing := differences(earlier.result.protocol, run.result.protocol):
                 raise InputError(
-                    f"{other.folder} and {run.folder} were measured by different protocols: {', '.join(differing)}; "
+                    f"{earlier.folder} and {run.folder} were measured by different protocols: {', '.join(differing)}; "
                     "make a table of each"
                 )
 
 
 def differences(first: dict[str, JsonValue], second: dict[str, JsonValue]) -> list[str]:
-    """What of two protocols forbids a common table."""
-    found = [key for key in DECIDING if first.get(key) != second.get(key)]
-    found += [key for key in UNKNOWN if None not in (first.get(key), second.get(key)) and first[key] != second[key]]
-    one, two = (_prompt_sets(protocol) for protocol in (first, second))
-    shared = one.keys() & two.keys()
+    """List the entries of two protocols that forbid a common table."""
+
+    def differ(key: str, nullable: bool) -> bool:
+        pair = first.get(key), second.get(key)
+        return pair[0] != pair[1] and not (nullable and None in pair)
+
+    keys = [key for key, nullable in COMPARED.items() if key != "prompts" and differ(key, nullable)]
+    first_sets, second_sets = _prompt_sets(first), _prompt_sets(second)
+    shared = first_sets.keys() & second_sets.keys()
     if not shared:
-        found.append(f"prompts ({', '.join(one) or 'none'}; {', '.join(two) or 'none'})")
-    return found + [f"prompts {name}" for name in sorted(shared) if one[name] != two[name]]
+        keys.append(f"prompts ({', '.join(first_sets) or 'none'}; {', '.join(second_sets) or 'none'})")
+    return keys + [f"prompts {name}" for name in sorted(shared) if first_sets[name] != second_sets[name]]
 
 
 def _prompt_sets(protocol: dict[str, JsonValue]) -> dict[str, JsonValue]:

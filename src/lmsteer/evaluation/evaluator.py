@@ -1,4 +1,4 @@
-"""From generations to metrics: group by strength, score, perplexity_model, and put an interval to every value."""
+"""Evaluate generations: score them, measure perplexity and diversity, and compute an interval for every value."""
 
 from __future__ import annotations
 
@@ -12,19 +12,12 @@ import torch
 from torch import Tensor
 
 from lmsteer.errors import InputError
-from lmsteer.evaluation.comparable import DECIDING, UNKNOWN
+from lmsteer.evaluation.comparable import COMPARED
+from lmsteer.evaluation.metric_names import METRICS, attribute_metrics
 from lmsteer.evaluation.prompt_values import PromptValues
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.evaluation.results import Result, ResultRow, Value
-from lmsteer.metrics.classes import (
-    CorpusPerplexity,
-    DistinctNgrams,
-    ExceedanceProbability,
-    ExpectedMaximumScore,
-    MeanPerplexity,
-    PromptMetric,
-    ShareAbove,
-)
+from lmsteer.metrics.classes import PromptMetric
 from lmsteer.metrics.intervals import Interval
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Generation
@@ -33,27 +26,24 @@ from lmsteer.scoring.perplexity import continuation_nll
 from lmsteer.scoring.scorer import Scorer
 
 Group = list[Generation]
-Measured = dict[str, tuple[PromptMetric, str | None]]
+RowMetrics = dict[str, tuple[PromptMetric, str | None]]
 """Metrics of one row by name, each with its scorer."""
-
-MUST_AGREE = ("prompts", *DECIDING, *UNKNOWN)
-"""What two results must have in common to stand in one table; what is not known (null) is not compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationMetadata:
-    """Who wrote the generations, and how.
+    """The origin of generations: model, training and decoding.
 
     Attributes:
         model: Name of the language model.
-        seed: Seed of the training, if known.
-        plain: Method named in rows without a strength.
-        settings: Those of the training, less the seed.
-        decoding: How the next token was chosen; None where it is not known.
-        batch_size: Sequences decoded at once; None where it is not known.
-        noise_seed: Seed of the sampling noise; None where it is not known.
-        dtype: Precision of the model.
-        duplicates: Prompts that were left out since they came twice, by prompt set.
+        seed: Seed of the training. None: unknown.
+        plain: Method of rows without a strength.
+        settings: Settings of the training, without the seed.
+        decoding: Configuration of the decoding. None: unknown.
+        batch_size: Sequences decoded together. None: unknown.
+        noise_seed: Seed of the sampling noise. None: unknown.
+        dtype: Data type of the model.
+        duplicates: Number of repeated prompts left out, by prompt set.
     """
 
     model: str
@@ -75,43 +65,46 @@ def evaluate(
     *,
     scores: ScoreCache | None = None,
 ) -> tuple[Result, list[PromptValues]]:
-    """Measure every strength in ``generations``; ``perplexity_model`` is the model whose perplexity is reported.
+    """Measure the generations at each strength.
 
     Args:
-        scores: Where scores are kept for later calls; None: nowhere.
+        perplexity_model: Model that computes the perplexity.
+        scores: Cache of scores. None: do not store scores.
 
     Returns:
-        The result, and for each of its rows the values of single prompts.
+        The result, and the values for each prompt of each of its rows.
 
     Raises:
         InputError: If a text cannot be scored, or prompts of one strength have different numbers of samples.
     """
-    groups = _grouped(generations)
-    measured: list[Measured] = [{} for _ in groups]
+    groups = _group(generations)
+    row_metrics: list[RowMetrics] = [{} for _ in groups]
     for number, scorer in enumerate(protocol.scorers.values()):
         suffix = f"@{scorer.name}" if number else ""
-        for metrics, values in zip(measured, _scores(scorer, protocol.metric, groups, scores), strict=True):
+        for metrics, values in zip(row_metrics, _scores(scorer, protocol.metric, groups, scores), strict=True):
             metrics.update(_attribute(protocol.metric, values, scorer.name, suffix))
     limit, rows = protocol.legacy_perplexity_limit, list[ResultRow]()
-    for metrics, group, (nats, tokens) in zip(
-        measured, groups, generation_nll(perplexity_model, groups, scores), strict=True
+    for metrics, group, (nll, tokens) in zip(
+        row_metrics, groups, generation_nll(perplexity_model, groups, scores), strict=True
     ):
         try:
-            metrics.update(_fluency(group, nats, tokens, perplexity_model.name, limit))
+            metrics.update(_fluency(group, nll, tokens, perplexity_model.name, limit))
             rows.append(_row(group, metrics, metadata))
         except ValueError as error:
             raise InputError(f"generations at strength {group[0].strength or 'plain'}: {error}") from error
-    single = [
+    values_of_prompts = [
         PromptValues(
             tuple(generation.prompt.text for generation in group),
             {name: metric.per_prompt() for name, (metric, _) in metrics.items()},
         )
-        for group, metrics in zip(groups, measured, strict=True)
+        for group, metrics in zip(groups, row_metrics, strict=True)
     ]
-    return Result(protocol=_described(groups, protocol, perplexity_model, metadata), rows=rows), single
+    return Result(
+        protocol=_describe_protocol(groups, protocol, perplexity_model, metadata), rows=rows
+    ), values_of_prompts
 
 
-def _row(group: Group, metrics: Measured, metadata: GenerationMetadata) -> ResultRow:
+def _row(group: Group, metrics: RowMetrics, metadata: GenerationMetadata) -> ResultRow:
     first = group[0]
     return ResultRow(
         model=metadata.model,
@@ -125,12 +118,12 @@ def _row(group: Group, metrics: Measured, metadata: GenerationMetadata) -> Resul
     )
 
 
-def _described(
+def _describe_protocol(
     groups: Sequence[Group], protocol: Protocol, perplexity_model: LanguageModel, metadata: GenerationMetadata
 ) -> dict[str, Any]:
-    """What the figures were made with, and a digest of what must agree for two results to stand in one table."""
+    """Describe how the result was measured, with a digest of the entries that must agree in one table."""
     sets = {group[0].prompts: group for group in groups}
-    described = {
+    description = {
         "name": protocol.name,
         "metric": protocol.metric,
         "prompts": {name: {"n": len(group), "digest": _prompts_digest(group)} for name, group in sets.items()},
@@ -147,20 +140,20 @@ def _described(
         "perplexity_model_is_unsteered": protocol.perplexity_model is None and perplexity_model.name == metadata.model,
         "perplexity_limit": protocol.legacy_perplexity_limit,
     }
-    agreed = json.dumps({key: described[key] for key in MUST_AGREE}, sort_keys=True)
-    return described | {"digest": hashlib.sha256(agreed.encode()).hexdigest()[:12]}
+    compared = json.dumps({key: description[key] for key in COMPARED}, sort_keys=True)
+    return description | {"digest": hashlib.sha256(compared.encode()).hexdigest()[:12]}
 
 
 def _prompts_digest(group: Group) -> str:
-    """Of the texts, whatever their order."""
+    """Return a digest of the prompts' texts, independent of their order."""
     texts = sorted(generation.prompt.text for generation in group)
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
 
 
-def _grouped(generations: Sequence[Generation]) -> list[Group]:
-    """Generations by prompt set, budget and strength, in order of first appearance.
+def _group(generations: Sequence[Generation]) -> list[Group]:
+    """Group generations by prompt set, budget and strength, in order of first appearance.
 
-    The groups of a prompt set must have the same prompts: where a file was cut, the last one lacks some.
+    All groups of a prompt set must have the same prompts; the last group of a truncated file lacks some.
     """
     groups: dict[tuple[Any, ...], Group] = {}
     for generation in generations:
@@ -173,71 +166,70 @@ def _grouped(generations: Sequence[Generation]) -> list[Group]:
         )
     first: dict[str, Group] = {}
     for group in groups.values():
-        other = first.setdefault(group[0].prompts, group)
-        if sorted(g.prompt.text for g in group) != sorted(g.prompt.text for g in other):
+        reference = first.setdefault(group[0].prompts, group)
+        if sorted(g.prompt.text for g in group) != sorted(g.prompt.text for g in reference):
             raise InputError(
-                f"generations at strength {group[0].strength or 'plain'}: {len(group)} prompts, not the {len(other)} "
-                f"that {other[0].strength or 'plain'} has; is the file whole?"
+                f"generations at strength {group[0].strength or 'plain'}: {len(group)} prompts, not the "
+                f"{len(reference)} that {reference[0].strength or 'plain'} has; is the file truncated?"
             )
     return list(groups.values())
 
 
 def _split(values: Tensor, groups: Sequence[Group]) -> list[Tensor]:
-    """Flat values of all groups as one tensor (prompts, samples) a group."""
+    """Split flat values of all groups into a tensor (prompts, samples) for each group."""
     sizes = [len(group) * len(group[0].texts) for group in groups]
-    parts = values.split(sizes)
-    return [part.reshape(len(group), -1) for part, group in zip(parts, groups, strict=True)]
+    return [v.reshape(len(group), -1) for v, group in zip(values.split(sizes), groups, strict=True)]
 
 
 def _scores(scorer: Scorer, metric: str, groups: Sequence[Group], store: ScoreCache | None) -> list[Tensor]:
-    """Toxicity is that of the continuation; any other attribute that of prompt and continuation."""
-    prefixed = metric != "toxicity"
-    texts = [g.prompt.text * prefixed + text for group in groups for g in group for text in g.texts]
+    """Score continuations for toxicity, and prompts with their continuations for any other attribute."""
+    with_prompt = metric != "toxicity"
+    texts = [g.prompt.text * with_prompt + text for group in groups for g in group for text in g.texts]
     return _split(store.scores(scorer, texts) if store else scorer(texts), groups)
 
 
 def generation_nll(
     perplexity_model: LanguageModel, groups: Sequence[Group], store: ScoreCache | None
 ) -> list[tuple[Tensor, Tensor]]:
-    """Nats and tokens a group; what the generations tell about this very perplexity_model is not measured again."""
-    every = [(g, index) for group in groups for g in group for index in range(len(g.texts))]
-    name = perplexity_model.fingerprint() if any(g.perplexity_model for g, _ in every) else ""
-    told = [g.likelihoods[index] if g.perplexity_model == name and g.likelihoods else None for g, index in every]
-    missing = [(g.prompt.text, g.texts[index]) for (g, index), known in zip(every, told, strict=True) if known is None]
+    """Return nll (nats) and number of tokens, each (prompts, samples), of every group.
+
+    Likelihoods that the generations hold from this perplexity model are not computed again.
+    """
+    samples = [(g, index) for group in groups for g in group for index in range(len(g.texts))]
+    name = perplexity_model.fingerprint() if any(g.perplexity_model for g, _ in samples) else ""
+    stored = [g.likelihoods[index] if g.perplexity_model == name and g.likelihoods else None for g, index in samples]
+    missing = [g for g, likelihood in zip(samples, stored, strict=True) if likelihood is None]
     measure = store.nats if store else continuation_nll
-    found = measure(perplexity_model, [prompt for prompt, _ in missing], [text for _, text in missing])
-    known = torch.tensor([likelihood is not None for likelihood in told])
-    nats = torch.tensor([likelihood.nll if likelihood else 0.0 for likelihood in told])
-    tokens = torch.tensor([likelihood.tokens if likelihood else 0 for likelihood in told])
-    nats[~known], tokens[~known] = found
-    return list(zip(_split(nats, groups), _split(tokens, groups), strict=True))
-
-
-def _attribute(metric: str, scores: Tensor, scorer: str, suffix: str) -> Measured:
-    kinds: dict[str, PromptMetric] = (
-        {"expected_maximum_toxicity": ExpectedMaximumScore(), "toxicity_probability": ExceedanceProbability()}
-        if metric == "toxicity"
-        else {metric: ShareAbove()}
+    is_stored = torch.tensor([likelihood is not None for likelihood in stored])
+    nll = torch.tensor([likelihood.nll if likelihood else 0.0 for likelihood in stored])
+    tokens = torch.tensor([likelihood.tokens if likelihood else 0 for likelihood in stored])
+    nll[~is_stored], tokens[~is_stored] = measure(
+        perplexity_model, [g.prompt.text for g, _ in missing], [g.texts[index] for g, index in missing]
     )
-    for kind in kinds.values():
-        kind.update(scores)
-    return {name + suffix: (kind, scorer) for name, kind in kinds.items()}
+    return list(zip(_split(nll, groups), _split(tokens, groups), strict=True))
 
 
-def _fluency(group: Group, nats: Tensor, tokens: Tensor, perplexity_model: str, limit: float | None) -> Measured:
-    if limit is not None and not ((nats / tokens).exp() < limit).any():
+def _attribute(metric: str, scores: Tensor, scorer: str, suffix: str) -> RowMetrics:
+    metrics = {facts.name + suffix: facts.build() for facts in attribute_metrics(metric)}
+    for accumulator in metrics.values():
+        accumulator.update(scores)
+    return {name: (accumulator, scorer) for name, accumulator in metrics.items()}
+
+
+def _fluency(group: Group, nll: Tensor, tokens: Tensor, perplexity_model: str, limit: float | None) -> RowMetrics:
+    if limit is not None and not ((nll / tokens).exp() < limit).any():
         raise ValueError(f"no sample's perplexity is below protocol.legacy_perplexity_limit={limit}")
-    measured: Measured = {
-        "perplexity": (MeanPerplexity(limit), perplexity_model),
-        "perplexity_corpus": (CorpusPerplexity(), perplexity_model),
-    }
-    for metric, _ in measured.values():
-        metric.update(nats, tokens)
-    for n in (1, 2, 3):
-        distinct = DistinctNgrams(n)
-        distinct.update([generation.texts for generation in group])
-        measured[f"dist_{n}"] = (distinct, None)
-    return measured
+    metrics: RowMetrics = {}
+    for facts in METRICS.values():
+        if facts.group == "attribute":
+            continue
+        accumulator = facts.build(limit) if facts.takes_limit else facts.build()
+        if facts.group == "fluency":
+            accumulator.update(nll, tokens)
+        else:
+            accumulator.update([generation.texts for generation in group])
+        metrics[facts.name] = accumulator, perplexity_model if facts.group == "fluency" else None
+    return metrics
 
 
 def _value(interval: Interval, scorer: str | None) -> Value:

@@ -1,21 +1,96 @@
-"""What a metric's name in ``metrics.json`` stands for."""
+"""Declare the metrics of ``metrics.json``: headings, ranges, directions and how values are computed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
 
-POSITIVITY = {"positivity": "positivity ↑"}
-TOXICITY = {"expected_maximum_toxicity": "expected max toxicity ↓", "toxicity_probability": "toxicity probability ↓"}
-FLUENCY = {"perplexity": "perplexity ↓", "perplexity_corpus": "corpus perplexity ↓"}
-DIVERSITY = {"dist_1": "dist-1", "dist_2": "dist-2", "dist_3": "dist-3"}
-KNOWN = POSITIVITY | TOXICITY | FLUENCY | DIVERSITY
+from lmsteer.metrics.classes import (
+    CorpusPerplexity,
+    DistinctNgrams,
+    ExceedanceProbability,
+    ExpectedMaximumScore,
+    MeanPerplexity,
+    PromptMetric,
+    ShareAbove,
+)
+from lmsteer.metrics.intervals import Statistic
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricFacts:
+    """The facts of one metric. To add a metric, add an entry to ``METRICS``.
+
+    Attributes:
+        name: Name in ``metrics.json``.
+        words: Name in a sentence.
+        group: What it measures. The input of ``build().update`` is scores (attribute), nll and tokens (fluency), or
+            texts (diversity).
+        build: Makes the metric, which accumulates values of prompts.
+        higher_is_better: Direction in which the metric improves. None: neither.
+        is_fraction: Whether values lie in [0, 1] rather than [1, inf).
+        attribute: The protocol's ``metric`` that includes this one; empty for other groups.
+        takes_limit: Whether ``build`` takes the protocol's limit on perplexities.
+    """
+
+    name: str
+    words: str
+    group: Literal["attribute", "fluency", "diversity"]
+    build: Callable[..., PromptMetric]
+    higher_is_better: bool | None = None
+    is_fraction: bool = True
+    attribute: str = ""
+    takes_limit: bool = False
+
+    @property
+    def heading(self) -> str:
+        """Name in the head of a column, with an arrow in the direction of improvement."""
+        return self.words + {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
+
+
+METRICS = {
+    facts.name: facts
+    for facts in (
+        MetricFacts(
+            name="positivity", words="positivity", group="attribute", attribute="positivity", build=ShareAbove,
+            higher_is_better=True,
+        ),
+        MetricFacts(
+            name="expected_maximum_toxicity", words="expected max toxicity", group="attribute", attribute="toxicity",
+            build=ExpectedMaximumScore, higher_is_better=False,
+        ),
+        MetricFacts(
+            name="toxicity_probability", words="toxicity probability", group="attribute", attribute="toxicity",
+            build=ExceedanceProbability, higher_is_better=False,
+        ),
+        MetricFacts(
+            name="perplexity", words="perplexity", group="fluency", build=MeanPerplexity, higher_is_better=False,
+            is_fraction=False, takes_limit=True,
+        ),
+        MetricFacts(
+            name="perplexity_corpus", words="corpus perplexity", group="fluency", build=CorpusPerplexity,
+            higher_is_better=False, is_fraction=False,
+        ),
+        *(
+            MetricFacts(name=f"dist_{n}", words=f"dist-{n}", group="diversity", build=partial(DistinctNgrams, n))
+            for n in (1, 2, 3)
+        ),
+    )
+}  # fmt: skip
+"""Facts by name, in the order of columns."""
 
 
 @dataclass(frozen=True)
 class Metric:
     """A metric by its name: ``positivity``, or ``positivity@NAME`` for a further scorer.
 
-    A name that is in none of the tables above is an attribute: a fraction, without a direction.
+    A name that ``METRICS`` lacks is an attribute: a share of texts, without a direction.
+
+    Example:
+        >>> Metric("positivity@word list").heading
+        'positivity ↑ (word list)'
     """
 
     name: str
@@ -27,39 +102,58 @@ class Metric:
 
     @property
     def scorer(self) -> str:
-        """The further scorer; empty for the first one."""
+        """The further scorer; empty for the first scorer."""
         return self.name.partition("@")[2]
 
     @property
+    def facts(self) -> MetricFacts:
+        """The declared facts, or those of an undeclared attribute."""
+        name = self.base
+        return METRICS.get(name) or MetricFacts(
+            name=name, words=name.replace("_", " "), group="attribute", attribute=name, build=ShareAbove
+        )
+
+    @property
     def is_attribute(self) -> bool:
-        """Whether it measures what the steer is for, rather than fluency or diversity."""
-        return self.base not in FLUENCY and self.base not in DIVERSITY
+        """Whether it measures the steered attribute, rather than fluency or diversity."""
+        return self.facts.group == "attribute"
 
     @property
     def is_toxicity(self) -> bool:
         """Whether it measures toxicity, so that texts may offend."""
-        return self.base in TOXICITY
+        return self.facts.attribute == "toxicity"
 
     @property
     def is_fraction(self) -> bool:
         """Whether values lie in [0, 1]."""
-        return self.base not in FLUENCY
+        return self.facts.is_fraction
 
     @property
     def words(self) -> str:
-        """The name to be read in a sentence, without direction and scorer."""
-        return KNOWN.get(self.base, self.base.replace("_", " ")).rstrip(" ↑↓")
+        """The name in a sentence, without direction and scorer."""
+        return self.facts.words
 
     @property
     def heading(self) -> str:
-        """The name to be read over a column; an arrow points to where the metric improves."""
-        words = KNOWN.get(self.base, self.base.replace("_", " "))
-        return f"{words} ({self.scorer})" if self.scorer else words
+        """The name in the head of a column; an arrow points in the direction of improvement."""
+        return f"{self.facts.heading} ({self.scorer})" if self.scorer else self.facts.heading
+
+    @property
+    def statistic(self) -> Statistic:
+        """The function that computes the metric from its values for each prompt."""
+        return self.facts.build().statistic
 
     @property
     def rank(self) -> tuple[int, str, int, str]:
-        """A sorting key: attributes, fluency, diversity; within an attribute all first scorers, then further ones."""
-        order = list(KNOWN)
+        """A sorting key: attributes by scorer, the first scorer first; then fluency and diversity."""
+        order = list(METRICS)
         if self.is_attribute:
             return (0, self.scorer, order.index(self.base) if self.base in order else -1, self.base)
         return (1, "", order.index(self.base), self.name)
+
+
+def attribute_metrics(attribute: str) -> list[MetricFacts]:
+    """Return the metrics that a protocol's ``metric`` includes."""
+    return [facts for facts in METRICS.values() if facts.attribute == attribute] or [
+        replace(Metric(attribute).facts, build=ShareAbove)
+    ]

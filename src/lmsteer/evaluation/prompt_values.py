@@ -1,4 +1,4 @@
-"""The values of single prompts behind ``metrics.json``: what intervals and paired tests are made of."""
+"""Read and write the values for each prompt, from which intervals and paired tests are computed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ KEY = "lmsteer"
 
 @dataclass(frozen=True)
 class PromptValues:
-    """What one row of a result measured for each prompt.
+    """The values of one row of a result for each prompt.
 
     Attributes:
-        prompts: Texts of the prompts, in the order of the values; distinct.
-        values: By name of the metric: (prompts,), or (prompts, columns) where a statistic has several, float64.
+        prompts: Distinct texts of the prompts, in the order of the values.
+        values: Values by name of the metric, float64: (prompts,), or (prompts, columns) for a statistic of columns.
     """
 
     prompts: tuple[str, ...]
@@ -31,30 +31,30 @@ class PromptValues:
 
 
 def write_values(path: Path, rows: Sequence[PromptValues]) -> None:
-    """Write the values of all rows of a result, in its order; the same values give the same bytes."""
+    """Write the values of all rows of a result, in its order, deterministically."""
     tensors = {f"{i}/{name}": v.contiguous() for i, row in enumerate(rows) for name, v in row.values.items()}
     sets = list(dict.fromkeys(row.prompts for row in rows))
-    known = {"prompts": sets, "rows": [sets.index(row.prompts) for row in rows]}
-    data = save(tensors, metadata={KEY: json.dumps(known, ensure_ascii=False)})
+    index = {"prompts": sets, "rows": [sets.index(row.prompts) for row in rows]}
+    data = save(tensors, metadata={KEY: json.dumps(index, ensure_ascii=False)})
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 
 
 def read_values(path: Path) -> list[PromptValues]:
-    """Read what ``write_values`` wrote.
+    """Read the values of all rows of a result.
 
     Raises:
         InputError: If the file is missing or damaged.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            known = json.loads((file.metadata() or {})[KEY])
+            index = json.loads((file.metadata() or {})[KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        sets = [tuple(prompts) for prompts in known["prompts"]]
-        rows = [PromptValues(sets[place], {}) for place in known["rows"]]
+        sets = [tuple(prompts) for prompts in index["prompts"]]
+        rows = [PromptValues(sets[number], {}) for number in index["rows"]]
         for key, tensor in tensors.items():
-            number, _, name = key.partition("/")
-            rows[int(number)].values[name] = tensor
+            row, _, name = key.partition("/")
+            rows[int(row)].values[name] = tensor
     except (OSError, SafetensorError, KeyError, IndexError, ValueError, TypeError) as error:
         raise InputError(f"{path}: missing or damaged; evaluate the run again") from error
     return rows

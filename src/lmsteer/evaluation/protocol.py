@@ -1,4 +1,4 @@
-"""A protocol: what is generated at which strengths, and what scores it."""
+"""Define protocols: prompts, strengths, samples, scorers and the perplexity model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lmsteer.data.prompts.prompt_sets import PromptSet
+from lmsteer.data.prompts.selection import PromptSet
 from lmsteer.errors import InputError
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.models.language_model import LanguageModel
@@ -20,25 +20,24 @@ Direction = Literal["positive", "negative"]
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """One table: prompts, strengths, samples, scorers and perplexity_model. Prompts and perplexity_model are loaded when asked for.
+    """The protocol of one evaluation. Prompts and the perplexity model are loaded when they are used.
 
     Attributes:
         metric: "toxicity" (expected maximum and probability, on continuations), or the name of a share such as
             "positivity" (share of samples with a score above 0.5, on prompt + continuation).
-        prompts: Prompt sets; the keys are for people, the sets have names of their own.
-        strengths: Strengths of the steer's first dimension; the plain model is always measured too.
-        one_way: Keys of prompt sets that are steered in one direction only, such as negative prompts to positive.
-        kl: Nats per token between steered and plain model to which a further row is calibrated in each direction of
-            ``strengths``; a list: a row for each of its values; None: no such row.
-        perplexity: The same for multiples of the plain model's perplexity.
-        calibration_prompts: Prompts of each set on which strengths are calibrated, at most.
-        dummy: Strength of the dummy dimension in the steered rows, for steers that have one; 0 is off, the paper leaves
-            it on at 1.
-        seed: Fixes the sampling noise, whatever the seed of the training: rows differ by their steers alone.
-        scorers: By name. The first gives the metric its plain name, further ones have theirs in it.
-        perplexity_model: The model whose perplexity is reported; None: the unsteered model itself.
-        legacy_perplexity_limit: Samples above it are left out of the mean perplexity, as the reference leaves out those
-            above 1e4; for measuring the effect of that.
+        prompts: Loaders of prompt sets, by key.
+        strengths: Strengths of the steer's first dimension; the plain model is always measured.
+        one_way: Direction of prompt sets that are steered in one direction only, by key.
+        kl: Divergences, in nats per token, to which further rows are calibrated in each direction of ``strengths``.
+            None: no such rows.
+        perplexity: Multiples of the plain model's perplexity to which further rows are calibrated. None: no such rows.
+        calibration_prompts: Maximum number of prompts of each set on which strengths are calibrated.
+        dummy: Strength of the dummy dimension in steered rows; the paper uses 1. 0: off.
+        seed: Seed of the sampling noise, independent of the training seed, so that rows differ only by their steers.
+        scorers: Scorers by key. The metrics of the second and later scorers end in ``@NAME``.
+        perplexity_model: Loader of the model that computes the perplexity. None: the unsteered model.
+        legacy_perplexity_limit: Perplexity above which a sample is left out of the mean, to measure the effect of the
+            reference implementation's limit of 1e4.
 
     Raises:
         InputError: If there are no strengths or samples, a strength is 0, repeated or not finite, a budget out of range
@@ -98,23 +97,23 @@ class Protocol:
                 )
 
     def budgets(self) -> list[Budget]:
-        """What strengths are calibrated to."""
+        """Return the budgets to which strengths are calibrated."""
         return [*_budgets("kl", self.kl), *_budgets("perplexity", self.perplexity)]
 
     def is_steered(self, key: str, strength: float) -> bool:
-        """Whether a prompt set is steered in the direction of a strength."""
+        """Return whether a prompt set is steered in the direction of a strength."""
         return self.one_way.get(key) in (None, "positive" if strength > 0 else "negative")
 
     def directions(self) -> list[int]:
-        """Signs of the strengths, -1 before 1."""
+        """Return the signs of the strengths, -1 before 1."""
         return sorted({1 if value > 0 else -1 for value in self.strengths})
 
     def perplexity_model_for(self, model: LanguageModel) -> LanguageModel:
-        """The model whose perplexity is reported, where ``model`` is the unsteered one."""
+        """Return the model that computes the perplexity; ``model`` is the unsteered model."""
         return self.perplexity_model() if self.perplexity_model else model
 
     def reserved(self) -> frozenset[str]:
-        """Keys of texts that scorers were fitted on, so that no steer is."""
+        """Return keys of the texts that scorers were fitted on, on which no steer may be trained."""
         return frozenset[str]().union(*(scorer.reserved for scorer in self.scorers.values()))
 
     def prompt_sets(self) -> dict[str, PromptSet]:
@@ -126,15 +125,15 @@ class Protocol:
         if not self.prompts:
             raise InputError(f"protocol {self.name}: no prompts; set protocol.prompts")
         sets = {key: load() for key, load in self.prompts.items()}
-        names = [found.name for found in sets.values()]
+        names = [prompts.name for prompts in sets.values()]
         if len(set(names)) != len(names):
             raise InputError(f"protocol {self.name}: prompt sets have the names {names}; distinct ones expected")
         return sets
 
 
 def _budgets(kind: Literal["kl", "perplexity"], values: float | Sequence[float] | None) -> list[Budget]:
-    given = [] if values is None else list(values) if isinstance(values, Sequence) else [values]
-    found = [Budget(kind, value) for value in given]
-    if len({budget.label for budget in found}) != len(found):
-        raise InputError(f"protocol.{kind}={given}: distinct numbers expected")
-    return found
+    numbers = [] if values is None else list(values) if isinstance(values, Sequence) else [values]
+    budgets = [Budget(kind, value) for value in numbers]
+    if len({budget.label for budget in budgets}) != len(budgets):
+        raise InputError(f"protocol.{kind}={numbers}: distinct numbers expected")
+    return budgets

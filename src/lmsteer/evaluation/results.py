@@ -1,4 +1,4 @@
-"""``metrics.json``: its schema, reading and writing."""
+"""Define, read and write ``metrics.json``."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class _Record(BaseModel):
 
 
 class Value(_Record):
-    """A measured value with the limits of its 95 % interval; ``n`` prompts stand behind it.
+    """A measured value with the limits of its 95 % interval over ``n`` prompts.
 
-    Limits are None where there is no interval (``n`` = 1). ``scorer`` names what judged the texts, None if nothing did.
+    Limits are None without an interval (``n`` = 1). ``scorer`` names the scorer or perplexity model, if there is one.
     """
 
     value: float
@@ -54,11 +54,11 @@ class Value(_Record):
 
 
 class ResultRow(_Record):
-    """What one strength did to one model on one prompt set.
+    """The metrics of one model at one strength on one prompt set.
 
-    ``strength`` maps dimensions to values; that of the plain model is empty. ``budget`` names what it was calibrated
-    to, empty where it was given. ``method`` is ``plain``, ``lm-steer``, or whatever else wrote the texts; ``settings``
-    are those of its training, less the seed. Metrics are fractions in [0, 1], perplexities in [1, inf).
+    ``strength`` maps dimensions to values; it is empty for the plain model. ``budget`` is the budget that the strength
+    was calibrated to, or empty. ``method`` is ``plain``, ``lm-steer`` or the name of another method; ``settings`` are
+    those of the training, without the seed. Metrics are fractions in [0, 1], perplexities in [1, inf).
     """
 
     model: str
@@ -73,9 +73,9 @@ class ResultRow(_Record):
     @field_validator("metrics")
     @classmethod
     def _in_range(cls, metrics: dict[str, Value]) -> dict[str, Value]:
-        for name, measured in metrics.items():
+        for name, measurement in metrics.items():
             low, high = (0.0, 1.0) if Metric(name).is_fraction else (1.0, float("inf"))
-            for number in (measured.value, measured.low, measured.high):
+            for number in (measurement.value, measurement.low, measurement.high):
                 if number is not None and not low - ROUNDING <= number <= high + ROUNDING:
                     raise ValueError(f"{name} is {number}; a value in [{low:g}, {high:g}] is expected")
         return metrics
@@ -88,18 +88,18 @@ class ResultRow(_Record):
 
     @property
     def is_plain(self) -> bool:
-        """Whether this is the plain model, against which effects are quoted."""
+        """Whether this is the plain model, the reference of effects."""
         return self.method == "plain"
 
     @property
     def label(self) -> str:
-        """What a row or column of a table is called: its strength, or the method where there is none."""
+        """The name of the row in tables: its strength, or its method without one."""
         label = strength_label(self.strength) or self.method
         return f"{label} ({self.budget})" if self.budget else label
 
 
 class Result(_Record):
-    """The whole of ``metrics.json``: how the figures were made, and one row per strength."""
+    """The content of ``metrics.json``: the protocol, and one row for each strength and prompt set."""
 
     protocol: dict[str, JsonValue]
     rows: list[ResultRow] = Field(min_length=1)
@@ -123,12 +123,12 @@ class Result(_Record):
 
     @property
     def metrics(self) -> list[Metric]:
-        """Every metric that some row has, in the order of columns: a metric's first scorer before further ones."""
+        """The metrics of all rows in the order of columns; the first scorer comes before further scorers."""
         return sorted({Metric(name) for row in self.rows for name in row.metrics}, key=lambda m: m.rank)
 
 
 def strength_label(strength: Mapping[str, float]) -> str:
-    """A strength to be read, ``sentiment +5, dummy +1``, in four digits; empty for an empty one."""
+    """Format a strength with four digits, such as ``sentiment +5, dummy +1``; an empty strength gives ""."""
     return ", ".join(f"{name} {value:+.4g}" if value else f"{name} 0" for name, value in strength.items())
 
 
@@ -156,6 +156,6 @@ def read_result(path: Path) -> Result:
 
 
 def write_result(path: Path, result: Result) -> None:
-    """Write ``metrics.json``; the same result gives the same bytes."""
+    """Write ``metrics.json`` deterministically."""
     content = {"schema": 1, **result.model_dump(mode="json")}
     atomic_write_lines(path, [json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)])

@@ -23,8 +23,6 @@ from lmsteer.steering.steer_file import Provenance
 TAGS = ("lm-steer", "steering", "controlled-text-generation")
 DEFAULT_MEANINGS = {DUMMY: "the style of the corpus itself: it was always on while the steer was fitted"}
 CORPUS = ("name", "train_rows", "dev_rows", "digest")
-OMITTED = ("curve", "solver_result", "unused_options")
-"""Entries of the training that are too long for a card, or were not used."""
 
 
 @dataclass(frozen=True)
@@ -152,11 +150,10 @@ def _front_matter(base: Base, folded: Folded | None, license: str) -> str:
 
 def _facts(steer: Steer, provenance: Provenance, digest: str) -> dict[str, str]:
     """List how the steer was made, by name; unknown facts are left out."""
-    training = {name: value for name, value in provenance.training.items() if name not in OMITTED}
     facts = {
         "corpus": {name: provenance.corpus[name] for name in CORPUS if name in provenance.corpus},
         "rank, ε": f"{steer.rank}, {steer.epsilon:g}",
-        "training": training | _losses(provenance),
+        "training": provenance.settings() | _losses(provenance),
         "seed": provenance.seed,
         "derived": provenance.derivation,
         "calibrated strengths": [

@@ -27,7 +27,7 @@ from lmsteer.one_pass.permutation_test import check_permutations, count_signific
 from lmsteer.steering.budget import Budget
 from lmsteer.steering.kl import divergence
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.strength_search import calibrate
+from lmsteer.steering.strength_search import find_strength
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ def set_unit(steer: Steer, head: Head, hidden_ND: Tensor) -> tuple[Steer, dict[s
         strengths = [torch.tensor([sign * strength]) for sign in (1.0, -1.0)]
         return sum(float(divergence(head, start, v_K, hidden_ND).cpu().double().mean()) for v_K in strengths) / 2
 
-    reached = calibrate(mean_kl, Budget("kl", UNIT_KL), direction=1, start=UNIT_STRENGTH, at_zero=0.0)
+    reached = find_strength(mean_kl, Budget("kl", UNIT_KL), direction=1, start=UNIT_STRENGTH, at_zero=0.0)
     steer = start.scaled(0, reached.strength / UNIT_STRENGTH)
     if not math.isfinite(reached.reached) or not all(weights.isfinite().all() for weights in steer.parameters()):
         raise InputError(f"steer of {steer.dimensions[0]}: {OUT_OF_RANGE}")

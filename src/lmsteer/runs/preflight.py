@@ -10,7 +10,6 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.datamodule import SteerDataModule
@@ -24,7 +23,7 @@ from lmsteer.models.device_map import is_spread
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.memory import CacheSize, free_memory, in_gib
 from lmsteer.runs.probe import batch_seconds, fit_seconds
-from lmsteer.training.fit import FitConfig, SteerConfig, training_data
+from lmsteer.training.fit import FitConfig, FitEnvironment, FitJob, SteerConfig
 
 Load = Sequence[tuple[Generator, int]]
 """Prompts, and how often they are continued."""
@@ -83,8 +82,8 @@ def before_training(
         raise InputError(f"train rows: {len(rows.train)}, but {processes} processes; one for each is needed")
     if "fit" not in done and steer_config.solver == "paper":
         steer = steer_config.build(model.width, seed)
-        options: dict[str, Any] = {"store": store, "process_group": ProcessGroup(size=processes)}
-        data = training_data(model, rows, fit_config, dimensions=len(steer.dimensions), seed=seed, **options)
+        environment = FitEnvironment(store=store, process_group=ProcessGroup(size=processes))
+        data = FitJob(model, corpus, steer_config, fit_config, seed, environment).data_module()
         disk = store_bytes(data)
         if fit_config.steps >= LONG_FIT:
             extract = FeatureExtractor(model, max_length=fit_config.max_length)

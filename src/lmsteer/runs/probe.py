@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lmsteer.data.datamodule import AHEAD, SteerDataModule
+from lmsteer.data.datamodule import PREFETCH_BATCHES, SteerDataModule
 from lmsteer.data.feature_store import FeatureStore
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.generation.generator import Generator
@@ -40,7 +40,9 @@ def fit_seconds(data: SteerDataModule, extract: FeatureExtractor, steer: Steer, 
     seen: list[str] = [row.text for t in range(data.steps) for row in data.rows(t)] + [row.text for row in data.dev]
     texts = len(data.extract.missing(seen)) if isinstance(data.extract, FeatureStore) else len(seen)
     looks = data.steps // dev_every * len(data.dev) / data.batch_size
-    together = rows if data.by_batch else [row.text for t in range(min(AHEAD, data.steps)) for row in data.rows(t)]
+    together = (
+        rows if data.by_batch else [row.text for t in range(min(PREFETCH_BATCHES, data.steps)) for row in data.rows(t)]
+    )
     share = padded(extract, together) / len(together) / padded(extract, rows)
     return texts * share * extraction + (data.steps + looks / 2) * step  # a look has no gradient
 

@@ -1,6 +1,6 @@
-"""A run folder: one configuration, its results, and what of them is finished.
+"""Own a run folder: one configuration, its results and its finished stages.
 
-A stage is finished when its file stands under its final name: files are written under a temporary one and renamed.
+A stage is finished if its file exists: files are written under a temporary name and renamed.
 """
 
 from __future__ import annotations
@@ -25,20 +25,19 @@ LOCK = ".lock"
 class Run:
     """A folder for one configuration (its resolved YAML text).
 
-    A new or empty folder is taken; one with the same configuration goes on where it stopped. Nothing is written before
-    ``begin``, from which on other commands are kept out. Of several processes the first writes, and the others see what
-    it sees.
+    The folder must be new, empty, or hold the same configuration, whose run then resumes. Nothing is written before
+    ``begin``, which also locks the folder against other commands. Rank zero writes and broadcasts the state of files.
 
     Args:
-        world: The processes that do this run; all of them call its methods.
+        process_group: Processes of this run; all of them call its methods.
 
     Raises:
-        InputError: If the folder holds anything else; it is left untouched.
+        InputError: If the folder holds anything else; it is not changed.
     """
 
     def __init__(self, folder: Path, config: str, process_group: ProcessGroup | None = None) -> None:
         self.folder, self.config, self.process_group = folder, config, process_group or ProcessGroup()
-        # One for all runs of this process in this folder; it is released with the last of them.
+        # Shared by all runs of this process in this folder; released with the last of them.
         self._lock = FileLock(folder / LOCK, is_singleton=True, thread_local=False)
         if self.process_group.is_rank_zero:
             self._check()
@@ -48,29 +47,30 @@ class Run:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"run folder {folder}: a file has that name; choose another hydra.run.dir")
         if self.path(CONFIG).is_file():
-            held = self.path(CONFIG).read_text(encoding="utf-8", errors="replace")
-            if not _same(held, config):
+            stored = self.path(CONFIG).read_text(encoding="utf-8", errors="replace")
+            if not _is_same(stored, config):
+                difference = _first_difference(stored, config)
                 raise InputError(
-                    f"run folder {folder}: holds a run with another configuration ({_difference(held, config)}); "
+                    f"run folder {folder}: holds a run with another configuration ({difference}); "
                     "choose another hydra.run.dir"
                 )
-            self.config = held  # with the digests of files that are gone
+            self.config = stored  # it also has the digests of files that no longer exist
             return
-        found = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
-        if foreign := [name for name in found if name not in (CONFIG + ".tmp", LOCK)]:
+        names = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+        if foreign := [name for name in names if name not in (CONFIG + ".tmp", LOCK)]:
             raise InputError(f"run folder {folder}: holds {foreign[0]} but no {CONFIG}; choose another hydra.run.dir")
 
     def begin(self) -> None:
-        """Take the folder: from now on it belongs to this configuration.
+        """Lock the folder and write the configuration.
 
         Raises:
-            InputError: If it cannot be written to, or another command is at work there.
+            InputError: If the folder cannot be written to, or another command has locked it.
         """
         if self.process_group.is_rank_zero:
-            self._take()
+            self._lock_folder()
         self.process_group.barrier()
 
-    def _take(self) -> None:
+    def _lock_folder(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not self._lock.is_locked:
@@ -86,50 +86,50 @@ class Run:
             raise InputError(f"run folder {self.folder}: {reason}; choose another hydra.run.dir") from error
 
     def path(self, name: str) -> Path:
-        """Path of a file of this run."""
+        """Return the path of a file of this run."""
         return self.folder / name
 
     def is_complete(self, name: str) -> bool:
-        """Whether the stage that writes ``name`` is finished."""
+        """Return whether the stage that writes ``name`` is finished."""
         return self.process_group.broadcast(is_complete(self.path(name)))
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Add the wall-clock seconds of a stage to ``timing.json``; an interrupted part of it is not counted."""
+        """Add the wall-clock seconds of a stage to ``timing.json``, without those before an interruption."""
         start = time.perf_counter()
         yield
         if not self.process_group.is_rank_zero:
             return
         path = self.path("timing.json")
-        timing = _timing(path)
+        timing = _read_timing(path)
         timing[stage] = round(time.perf_counter() - start, 3)
         atomic_write_lines(path, [json.dumps(timing, indent=1)])
 
 
-def _same(held: str, asked: str) -> bool:
-    """Whether two configurations agree; files that are no longer there, and so have no digest, may have been any."""
-    (options, inputs), (own_options, own_inputs) = map(_parts, (held, asked))
-    return options == own_options and inputs | own_inputs == inputs
+def _is_same(stored: str, config: str) -> bool:
+    """Return whether two configurations agree; an input file that is missing now has no digest and always agrees."""
+    (stored_options, stored_inputs), (options, inputs) = map(_split_inputs, (stored, config))
+    return stored_options == options and stored_inputs | inputs == stored_inputs
 
 
-def _parts(config: str) -> tuple[str, dict[str, str]]:
-    """Options, and by option the digests of files, which stand at the end."""
+def _split_inputs(config: str) -> tuple[str, dict[str, str]]:
+    """Split a configuration into its options and the digests of input files, by option, at its end."""
     options, _, inputs = config.rstrip("\n").partition("\ninputs:\n")
     return options, dict(line.strip().split(": ", 1) for line in inputs.splitlines() if ": " in line)
 
 
-def _difference(held: str, asked: str) -> str:
-    """Where two configurations part first."""
-    for one, other in zip_longest(held.splitlines(), asked.splitlines(), fillvalue="nothing"):
-        if one != other:
-            return f"{one.strip()} there, {other.strip()} here"
+def _first_difference(stored: str, config: str) -> str:
+    """Describe the first line in which two configurations differ."""
+    for stored_line, line in zip_longest(stored.splitlines(), config.splitlines(), fillvalue="nothing"):
+        if stored_line != line:
+            return f"{stored_line.strip()} there, {line.strip()} here"
     return "spaces"
 
 
-def _timing(path: Path) -> dict[str, float]:
-    """Seconds by stage; none where the file is missing or damaged, as no result hangs on it."""
+def _read_timing(path: Path) -> dict[str, float]:
+    """Read seconds by stage; a missing or damaged file counts as empty, as no result depends on it."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        timing = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return timing if isinstance(timing, dict) else {}

@@ -1,21 +1,17 @@
-"""The stages of a run. Each is skipped when its file is there, and goes on where an interrupted one stopped.
+"""Run the stages of a run; each is skipped if its file exists and resumes if it was interrupted.
 
-All up to the generations are done by all processes of the run together; what is read of them is the first one's.
+All processes of the run fit, calibrate and generate together; rank zero evaluates and reports.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import Logger
-
-from lmsteer.data.corpus import Corpus
-from lmsteer.data.feature_store import FeatureStoreConfig
-from lmsteer.evaluation.calibration import calibrations, with_calibrations
+from lmsteer.evaluation.calibration import calibrate, with_calibrations
 from lmsteer.evaluation.evaluator import GenerationMetadata, evaluate
 from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.prompt_values import write_values
@@ -33,59 +29,38 @@ from lmsteer.scoring.cache import ScoreCache
 from lmsteer.steering.steer import DUMMY, Steer
 from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
-from lmsteer.training.fit import FitConfig, SteerConfig, fit
+from lmsteer.training.fit import FitJob
 
 STEER, GENERATIONS, METRICS, REPORT = "steer.safetensors", "generations.jsonl", "metrics.json", "report.html"
 VALUES = "values.safetensors"
-UNTOLD = ("curve", "rows", "unused_options", "solver_result")
-"""Entries of a steer's training that do not tell rows of a table apart."""
 
 
-def fit_stage(
-    run: Run,
-    model: LanguageModel,
-    corpus: Corpus,
-    steer_config: SteerConfig,
-    fit_config: FitConfig,
-    *,
-    seed: int,
-    store: FeatureStoreConfig,
-    logger: Logger | None,
-) -> tuple[Steer, Provenance]:
-    """Fit the steer and save it; its checkpoints are deleted when it is saved."""
+def fit_stage(run: Run, job: FitJob) -> tuple[Steer, Provenance]:
+    """Fit and save the steer, then delete its checkpoints."""
     checkpoints = run.path("checkpoints")
     if not run.is_complete(STEER):
+        environment = replace(job.environment, folder=checkpoints, process_group=run.process_group)
         with run.timed("fit"):
-            steer, provenance = fit(
-                model,
-                corpus,
-                steer_config,
-                fit_config,
-                seed=seed,
-                folder=checkpoints,
-                logger=logger,
-                store=store,
-                process_group=run.process_group,
-            )
+            steer, provenance = replace(job, environment=environment).run()
         if run.process_group.is_rank_zero:
             save_steer(run.path(STEER), steer, provenance)
         run.process_group.barrier()
     if run.process_group.is_rank_zero:
         shutil.rmtree(checkpoints, ignore_errors=True)
-    return load_steer(run.path(STEER), model)
+    return load_steer(run.path(STEER), job.model)
 
 
-def plain_stage(run: Run, generators: Mapping[str, Generator], kept: PlainTexts) -> dict[str, Path]:
-    """Write what the plain model makes of each prompt set, or take it where it is kept; the paths, by key.
+def plain_stage(run: Run, generators: Mapping[str, Generator], plain_texts: PlainTexts) -> dict[str, Path]:
+    """Generate the plain model's texts, or read them from the cache; return a path by key of the prompt set.
 
-    They go into the generations of the run, and are deleted then.
+    ``generate_stage`` copies these files into the generations of the run and deletes them.
     """
     paths = {key: run.path(f"plain.{number}.jsonl") for number, key in enumerate(generators)}
     if not run.is_complete(GENERATIONS):
         with run.timed("plain"):
             for key, path in paths.items():
                 if not run.is_complete(path.name):
-                    kept.write(generators[key], path, run.process_group)
+                    plain_texts.write(generators[key], path, run.process_group)
                 run.process_group.barrier()
                 read_generation_file(
                     path, expected_generations(generators[key].prompts, [({}, "")]), samples=generators[key].samples
@@ -94,45 +69,47 @@ def plain_stage(run: Run, generators: Mapping[str, Generator], kept: PlainTexts)
 
 
 def calibrate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, provenance: Provenance) -> Provenance:
-    """Find the strengths that reach the protocol's budgets and put them into the steer file."""
-    expected_generations = len(plan.protocol.budgets()) * len(plan.protocol.directions())
-    if run.is_complete(GENERATIONS) or len(plan.calibrated(provenance.calibration)) == expected_generations:
+    """Find the strengths that reach the protocol's budgets and write them to the steer file."""
+    n_strengths = len(plan.protocol.budgets()) * len(plan.protocol.directions())
+    if run.is_complete(GENERATIONS) or len(plan.calibrated(provenance.calibration)) == n_strengths:
         return provenance
     with run.timed("calibrate"):
-        provenance = with_calibrations(provenance, calibrations(plan, texts_of(plain), steer, run.process_group))
+        provenance = with_calibrations(provenance, calibrate(plan, read_texts(plain), steer, run.process_group))
     if run.process_group.is_rank_zero:
         save_steer(run.path(STEER), steer, provenance)
     return provenance
 
 
-def texts_of(paths: dict[str, Path]) -> list[Generation]:
-    """The generations of several files."""
+def read_texts(paths: dict[str, Path]) -> list[Generation]:
+    """Read the generations of several files."""
     return [generation for path in paths.values() for generation in read_generations(path)]
 
 
 def generate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, provenance: Provenance) -> Path:
-    """Write the generations of every prompt set: the plain model's, then those at each strength; return their path."""
-    path, parts = run.path(GENERATIONS), [run.path(f"steered.{number}.jsonl") for number in range(len(plan.sets))]
-    both = [part for pair in zip(plain.values(), parts, strict=True) for part in pair]
+    """Write the generations of every prompt set, the plain model's before those at each strength; return the path."""
+    path, steered = run.path(GENERATIONS), [run.path(f"steered.{number}.jsonl") for number in range(len(plan.sets))]
+    files = [file for pair in zip(plain.values(), steered, strict=True) for file in pair]
     if not run.is_complete(GENERATIONS):
         with run.timed("generate"):
-            for part, (key, generator) in zip(parts, plan.generators.items(), strict=True):
+            for file, (key, generator) in zip(steered, plan.generators.items(), strict=True):
                 settings = plan.settings(key, provenance.calibration)
-                if settings and not run.is_complete(part.name):
-                    strengths, budgets = [own for own, _ in settings], [name for _, name in settings]
-                    generator.write(part, strengths, steer, budgets, run.process_group)
+                if settings and not run.is_complete(file.name):
+                    strengths, budgets = map(list, zip(*settings, strict=True))
+                    generator.write(file, strengths, steer, budgets, run.process_group)
                 if settings:
                     read_generation_file(
-                        part, expected_generations(generator.prompts, settings), samples=generator.samples
+                        file, expected_generations(generator.prompts, settings), samples=generator.samples
                     )
         if run.process_group.is_rank_zero:
-            there = [part for part in both if part.is_file()]
-            atomic_write_lines(path, (generation.to_json() for part in there for generation in read_generations(part)))
-        run.process_group.barrier()  # the others may still be reading the parts
+            existing = [file for file in files if file.is_file()]
+            atomic_write_lines(
+                path, (generation.to_json() for file in existing for generation in read_generations(file))
+            )
+        run.process_group.barrier()  # other processes may still be reading the files
     if run.process_group.is_rank_zero:
         read_generation_file(path, plan.expected_generations(provenance.calibration), samples=plan.protocol.samples)
-        for part in both:
-            part.unlink(missing_ok=True)
+        for file in files:
+            file.unlink(missing_ok=True)
     return path
 
 
@@ -145,7 +122,7 @@ def evaluate_stage(
     *,
     scores: ScoreCache | None = None,
 ) -> Result:
-    """Score the generations; write the metrics and the values of single prompts behind them."""
+    """Score the generations; write the metrics and their values for each prompt."""
     if not run.is_complete(METRICS):
         with run.timed("evaluate"):
             result, values = evaluate(
@@ -157,50 +134,48 @@ def evaluate_stage(
 
 
 def settings_of(steer: Steer, provenance: Provenance) -> dict[str, Any]:
-    """How a steer was trained, less the seed: what tells the rows of a table apart."""
-    # Options of the solver that was not used count as equal, but for the steps, of which there were none.
+    """Return how a steer was trained, without the seed: the settings by which tables distinguish rows."""
+    # Unused options count as equal to the other solver's, except for the steps: the one-pass solver takes none.
     training = {name: value for name, value in provenance.training.get("unused_options", {}).items() if name != "steps"}
-    training |= {name: value for name, value in provenance.training.items() if name not in UNTOLD}
+    training |= {name: value for name, value in provenance.settings().items() if name != "rows"}
     corpus = {"corpus": provenance.corpus.get("name"), "texts": str(provenance.corpus.get("source", ""))[:12]}
     corpus["train_rows"] = provenance.corpus.get("train_rows")
     return {"rank": steer.rank, "epsilon": steer.epsilon, "dummy": DUMMY in steer.dimensions, **training, **corpus}
 
 
 def report_stage(run: Run, generations: Path, result: Result, provenance: Provenance | None) -> None:
-    """Write the report page, print the table, say where everything is."""
+    """Write the report page, print the table and the path of the report."""
     if not run.is_complete(REPORT):
         title = f"LM-Steer: {result.protocol['name']} on {result.rows[0].model}"
         curve = provenance.training.get("curve") if provenance else None
         page = report(result, read_generations(generations), curve=curve, title=title, facts=_facts(provenance))
         atomic_write_lines(run.path(REPORT), page.rstrip("\n").split("\n"))
-    _show(run, result)
+    _print_result(run, result)
 
 
 def show_finished(run: Run, *, table: bool) -> Result | None:
-    """Say that all of a run was done before, with its table if that is asked for; its result, if it has one."""
+    """Report that a run is finished already, with its table if ``table``; return its result, if it has one."""
     print(f"finished already: {run.folder}", flush=True)
     if not run.is_complete(METRICS):
         return None
     result = read_result(run.path(METRICS))
     if table:
-        _show(run, result)
+        _print_result(run, result)
     return result
 
 
-def _show(run: Run, result: Result) -> None:
+def _print_result(run: Run, result: Result) -> None:
     print(f"\n{result_text(result)}\n\nreport: {run.path(REPORT)}")
 
 
 def _facts(provenance: Provenance | None) -> dict[str, str]:
-    """What the report says about the steer."""
+    """Return the facts about the steer that the report lists."""
     if provenance is None:
         return {}
-    training = {
-        name: value
-        for name, value in provenance.training.items()
-        if name not in ("curve", "unused_options", "solver_result")
-    }
-    training |= _spectrum(provenance.training["solver_result"]) if "solver_result" in provenance.training else {}
+    training = provenance.settings()
+    training |= (
+        _summarize_solver(provenance.training["solver_result"]) if "solver_result" in provenance.training else {}
+    )
     calibration = {
         f"{entry['budget']}, {'+' if entry['direction'] > 0 else '-'}": (
             "out of reach" if entry["strength"] is None else f"{entry['strength']:+g}"
@@ -208,15 +183,15 @@ def _facts(provenance: Provenance | None) -> dict[str, str]:
         for entry in provenance.calibration
     }
     fields = asdict(provenance) | {"training": training, "calibration": calibration}
-    return {f"steer: {name}": _words(value) for name, value in fields.items() if value not in ({}, "")}
+    return {f"steer: {name}": _format_fact(value) for name, value in fields.items() if value not in ({}, "")}
 
 
-def _spectrum(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What a one-pass solver found, in a few numbers."""
-    null = {name: found["null"][name] for name in ("above", "threshold") if name in found["null"]}
-    largest = {"largest": found["spectrum"][0]} if found["rank"] else {}
-    return {"directions": found["rank"], **largest, **null, "unit": found["unit"]}
+def _summarize_solver(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Summarize the result of the one-pass solver in a few numbers."""
+    null = {name: result["null"][name] for name in ("above", "threshold") if name in result["null"]}
+    largest = {"largest": result["spectrum"][0]} if result["rank"] else {}
+    return {"directions": result["rank"], **largest, **null, "unit": result["unit"]}
 
 
-def _words(value: object) -> str:
+def _format_fact(value: object) -> str:
     return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)

@@ -20,6 +20,8 @@ from lmsteer.storage.atomic_files import atomic_write
 FORMAT, OLD_FORMATS = 3, (1, 2)
 """Of the names of tensors and metadata; older formats are read through ``old_files``."""
 KEY = "lmsteer"
+NOT_SETTINGS = ("curve", "unused_options", "solver_result")
+"""Entries of ``Provenance.training`` that are not options of the fit."""
 REMEDY = "delete it, and the command that made it makes it again"
 
 
@@ -47,6 +49,10 @@ class Provenance:
     training: dict[str, Any] = field(default_factory=dict)
     calibration: list[dict[str, Any]] = field(default_factory=list)
     derivation: dict[str, Any] = field(default_factory=dict)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the training entries that are options, without curves, results and options that were not used."""
+        return {name: value for name, value in self.training.items() if name not in NOT_SETTINGS}
 
 
 def save_steer(path: Path, steer: Steer, provenance: Provenance) -> None:

@@ -1,10 +1,11 @@
-"""Fit a steer: corpus, language model and settings in; the best steer and its origin out."""
+"""Fit a steer on a labeled corpus, by gradient descent or in one pass."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,20 +30,21 @@ VERSIONS_OF = ("lmsteer", "torch", "transformers", "pytorch-lightning")
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """How a steer is fitted; the defaults are the paper's, but for the number of steps.
+    """Options of the training loop; the defaults are the paper's, except for the number of steps.
 
     Attributes:
-        steps: Optimizer steps.
+        steps: Number of optimizer steps.
         batch_size: Texts per step.
-        lr: Adam's learning rate.
-        max_length: Tokens of a text that are used.
-        dev_every: Steps between two looks at the dev loss, each of which also saves a checkpoint.
-        dev_rows: Dev texts used, at most.
-        rows: Train texts used, at most: a balanced choice by seed and text, part of that of a larger number. None: all.
-        stop: By what the best steer is chosen at these looks: the "loss", the "control" (see ``SteerModule.control``), or
-            "none", which takes the last one.
-        legacy_padding: Count the padding of a training batch in its loss, as the reference implementation does. For
-            measuring what that does; hidden states are not stored then, and the dev loss stays without padding.
+        lr: Learning rate of Adam.
+        max_length: Maximum number of tokens used from a text.
+        dev_every: Steps between two validations, each of which also saves a checkpoint.
+        dev_rows: Maximum number of dev texts.
+        rows: Maximum number of training texts, chosen by seed and text and balanced by label; the choice for a smaller
+            number is a subset of that for a larger one. None: use all.
+        stop: Criterion for the best steer: the dev "loss", the "control" (see ``SteerModule.control``), or "none" for
+            the last steer.
+        legacy_padding: Count the padding of a training batch in its loss, as the reference implementation does, to
+            measure its effect. Hidden states are then not stored; the dev loss never counts padding.
     """
 
     steps: int = 100
@@ -69,23 +71,23 @@ class FitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SteerConfig:
-    """What is fitted: one attribute, and beside it the dummy.
+    """The steer to fit: one attribute, with or without the dummy dimension.
 
     Attributes:
         name: Name of the attribute's dimension; a label of +1 is its strength +1.
-        meaning: What positive strength means, for people.
-        rank: Columns of P1 and P2, or "full".
+        meaning: Description of positive strength, for people.
+        rank: Number of columns of P1 and P2, or "full".
         init_std: Standard deviation of the initial weights.
-        dummy: Whether an always-on dimension takes up the corpus' own style (paper, section 3).
+        dummy: Whether to add an always-on dimension that absorbs the corpus' own style (paper, section 3).
         regularization: Weight of the sum of squared parameters in the loss.
-        solver: "paper": gradient descent on the loss. "one_pass": one natural-gradient step, from sums over the
-            corpus (docs/one_pass.md), without initial weights, dummy or regularization. Its rank is ``rank`` at most:
-            as many directions as stand above the null.
-        form: "matrix": what the paper learns. "add": a constant vector, added to the hidden state whatever the context.
-            "both": their sum. The dummy has the same form.
-        damping: Of the one-pass solver: share of the mean eigenvalue that is added to both covariances.
-        context_damping: Of the one-pass solver: the same for the covariance of contexts alone; None: as ``damping``.
-        permutations: Of the one-pass solver: permutations of the labels that make the null; 0: no null.
+        solver: "paper": gradient descent on the loss. "one_pass": one natural-gradient step computed from sums over
+            the corpus (docs/one_pass.md); it ignores initial weights, dummy and regularization, and keeps at most
+            ``rank`` directions, those above the null distribution.
+        form: "matrix": the paper's steer. "add": a constant vector added to the hidden state. "both": their sum. The
+            dummy has the same form.
+        damping: One-pass solver only: share of the mean eigenvalue added to both covariances.
+        context_damping: One-pass solver only: the same for the covariance of contexts. None: use ``damping``.
+        permutations: One-pass solver only: label permutations of the null distribution. 0: no null distribution.
     """
 
     name: str
@@ -104,10 +106,10 @@ class SteerConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.regularization < math.inf:
             raise InputError(f"steer.regularization={self.regularization}: 0 or a number above it expected")
-        self.one_pass()  # impossible values are refused, whichever solver is chosen
+        self.one_pass()  # refuses impossible values, whichever solver is chosen
 
     def one_pass(self) -> OnePassConfig:
-        """The part that is for the one-pass solver."""
+        """Return the options of the one-pass solver."""
         return OnePassConfig(
             rank=self.rank,
             epsilon=self.epsilon,
@@ -118,12 +120,12 @@ class SteerConfig:
         )
 
     def build(self, width: int, seed: int) -> Steer:
-        """A fresh steer for hidden states of size ``width``, the attribute's dimension first.
+        """Initialize a steer for hidden states of size ``width``; the attribute is its first dimension.
 
         Raises:
-            InputError: If the rank is not in [1, width] or "full"; for a constant alone it does not count.
+            InputError: If the rank is not in [1, width] or "full"; ``form="add"`` ignores the rank.
         """
-        if self.rank == 0 and self.form != "add":  # a file may hold a constant alone; asked for here it is a slip
+        if self.rank == 0 and self.form != "add":  # a file may hold a constant alone; here it is a mistake
             raise InputError(f"steer.rank=0: an integer in [1, {width}] or 'full' expected")
         dimensions = (self.name, DUMMY) if self.dummy and self.solver == "paper" else (self.name,)
         return Steer(
@@ -137,6 +139,91 @@ class SteerConfig:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class FitEnvironment:
+    """The stores, logger and processes that a fit uses; none of them changes its result.
+
+    Attributes:
+        store: Feature store of hidden states for later steps and runs.
+        folder: Folder of checkpoints; a fit resumes from the last one there. None: write no checkpoints.
+        logger: Lightning logger of the training curve. None: do not log.
+        process_group: Processes that fit together; all of them call ``fit``.
+    """
+
+    store: FeatureStoreConfig = field(default_factory=lambda: FeatureStoreConfig(where="off"))
+    folder: Path | None = None
+    logger: Logger | None = None
+    process_group: ProcessGroup = field(default_factory=ProcessGroup)
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """Everything that one fit needs: model, data, options and environment.
+
+    Attributes:
+        corpus: Labeled corpus, before ``fit_config.rows`` is applied.
+        seed: Seed of the initial weights, the choice of rows, the permutations and, with the step, the batches.
+    """
+
+    model: LanguageModel
+    corpus: Corpus
+    steer_config: SteerConfig
+    fit_config: FitConfig = field(default_factory=FitConfig)
+    seed: int = 0
+    environment: FitEnvironment = field(default_factory=FitEnvironment)
+
+    @cached_property
+    def rows(self) -> Corpus:
+        """The corpus with at most ``fit_config.rows`` training rows."""
+        limit = self.fit_config.rows
+        return self.corpus if limit is None else self.corpus.subset(limit, self.seed)
+
+    def build_steer(self) -> Steer:
+        """Initialize the steer."""
+        return self.steer_config.build(self.model.width, self.seed)
+
+    def data_module(self) -> SteerDataModule:
+        """Build the batches of the gradient solver."""
+        fit_config, store = self.fit_config, self.environment.store
+        extract = FeatureExtractor(self.model, max_length=fit_config.max_length)
+        return SteerDataModule(
+            self.rows,
+            extract if fit_config.legacy_padding else store.wrap(extract),
+            dimensions=len(self.build_steer().dimensions),
+            batch_size=fit_config.batch_size,
+            steps=fit_config.steps,
+            dev_rows=fit_config.dev_rows,
+            seed=self.seed,
+            store_all=store.everything,
+            by_batch=extract.padded if fit_config.legacy_padding else None,
+            process_group=self.environment.process_group,
+        )
+
+    def run(self) -> tuple[Steer, Provenance]:
+        """Fit the steer; see ``fit``."""
+        steer_config, corpus = self.steer_config, self.rows
+        steer, training = _fit_one_pass(self) if steer_config.solver == "one_pass" else _fit_by_gradient(self)
+        if steer_config.form != "matrix":  # files older than this option lack it, so the default is not written
+            training["form"] = steer_config.form
+        provenance = Provenance(
+            model=self.model.name,
+            fingerprint=self.model.head.fingerprint(),
+            meaning={steer_config.name: steer_config.meaning},
+            corpus={
+                "name": corpus.name,
+                "digest": corpus.digest(),
+                "source": self.corpus.digest(),
+                "train_rows": len(corpus.train),
+                "dev_rows": len(corpus.dev[: self.fit_config.dev_rows]),
+                "removed": dict(corpus.removed),
+            },
+            seed=self.seed,
+            versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
+            training=training,
+        )
+        return steer, provenance
+
+
 def fit(
     model: LanguageModel,
     corpus: Corpus,
@@ -144,75 +231,48 @@ def fit(
     fit_config: FitConfig | None = None,
     *,
     seed: int = 0,
-    folder: Path | None = None,
-    logger: Logger | None = None,
-    store: FeatureStoreConfig | None = None,
-    process_group: ProcessGroup | None = None,
+    environment: FitEnvironment | None = None,
 ) -> tuple[Steer, Provenance]:
-    """Fit a steer on a corpus and return it with its origin: by the paper's recipe the best on dev, or in one pass.
+    """Fit a steer on a labeled corpus and return it with its provenance.
 
     Args:
-        seed: Fixes the initial weights, with the step the batches, which rows are used if not all, and permutations.
-        store: Where hidden states are kept for later steps and runs; None: nowhere.
-        folder: Where checkpoints go; a fit that was stopped there goes on from the last one. None: no checkpoints.
-        world: The processes that fit together, all of which call this; None: one.
+        fit_config: Options of the training loop. None: the defaults.
+        seed: Seed of the initial weights, the batches, the choice of rows and the permutations.
+        environment: Stores, logger and processes. None: store nothing, do not log, use this process alone.
+
+    Raises:
+        InputError: If options are impossible, the corpus has no rows to train on, or the loss is not finite.
+
+    Example:
+        >>> rows = [Row("a fine film", 1), Row("a dull film", -1)] * 8  # doctest: +SKIP
+        >>> steer, provenance = fit(model, Corpus("mine", rows), SteerConfig(name="tone"))  # doctest: +SKIP
     """
-    fit_config, store, process_group = (
-        fit_config or FitConfig(),
-        store or FeatureStoreConfig(where="off"),
-        process_group or ProcessGroup(),
+    job = FitJob(
+        model, corpus, steer_config, fit_config or FitConfig(), seed=seed, environment=environment or FitEnvironment()
     )
-    steer = steer_config.build(model.width, seed)
-    source = corpus.digest()  # which texts the rows are a choice of, whatever the seed
-    corpus = corpus if fit_config.rows is None else corpus.subset(fit_config.rows, seed)
-    if steer_config.solver == "one_pass":
-        found, training = _solved(model, corpus, steer_config, fit_config, seed, store, process_group)
-    else:
-        found, training = _learned(
-            model, corpus, steer, steer_config, fit_config, seed, store, folder, logger, process_group
-        )
-    if steer_config.form != "matrix":  # the rows of a table that was made before there were forms name none
-        training["form"] = steer_config.form
-    sizes = {"train_rows": len(corpus.train), "dev_rows": len(corpus.dev[: fit_config.dev_rows])}
-    removed = dict(corpus.removed)
-    provenance = Provenance(
-        model=model.name,
-        fingerprint=model.head.fingerprint(),
-        meaning={steer_config.name: steer_config.meaning},
-        corpus={"name": corpus.name, "digest": corpus.digest(), "source": source, **sizes, "removed": removed},
-        seed=seed,
-        versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
-        training=training,
-    )
-    return found, provenance
+    return job.run()
 
 
-def _solved(
-    model: LanguageModel,
-    corpus: Corpus,
-    steer_config: SteerConfig,
-    fit_config: FitConfig,
-    seed: int,
-    store: FeatureStoreConfig,
-    process_group: ProcessGroup,
-) -> tuple[Steer, dict[str, Any]]:
-    """By the one-pass solver; options of the other one are noted as unused."""
+def _fit_one_pass(job: FitJob) -> tuple[Steer, dict[str, Any]]:
+    """Fit with the one-pass solver; record options that only the gradient solver reads as unused."""
+    corpus, steer_config, fit_config = job.rows, job.steer_config, job.fit_config
+    job.build_steer()  # refuses an impossible rank
     if not corpus.train:
         raise InputError(f"corpus {corpus.name} has no rows to learn from; at least one is needed")
     dev = corpus.dev[: fit_config.dev_rows] or corpus.train[: fit_config.dev_rows]
     steer, result = solve(
-        model,
+        job.model,
         [row.text for row in corpus.train],
         torch.tensor([row.label for row in corpus.train]),
         steer_config.name,
         steer_config.one_pass(),
         unit_texts=[row.text for row in dev],
         max_length=fit_config.max_length,
-        seed=seed,
-        store=store,
-        process_group=process_group,
+        seed=job.seed,
+        store=job.environment.store,
+        process_group=job.environment.process_group,
     )
-    used = {"max_length": fit_config.max_length, "dev_rows": fit_config.dev_rows, "rows": fit_config.rows}
+    used = {name: getattr(fit_config, name) for name in ("max_length", "dev_rows", "rows")}
     options = {
         name: getattr(steer_config, name) for name in ("solver", "rank", "damping", "context_damping", "permutations")
     }
@@ -221,68 +281,24 @@ def _solved(
     return steer, {**used, **options, "unused_options": unused, "solver_result": result}
 
 
-def _learned(
-    model: LanguageModel,
-    corpus: Corpus,
-    steer: Steer,
-    steer_config: SteerConfig,
-    fit_config: FitConfig,
-    seed: int,
-    store: FeatureStoreConfig,
-    folder: Path | None,
-    logger: Logger | None,
-    process_group: ProcessGroup,
-) -> tuple[Steer, dict[str, Any]]:
-    """By the paper's recipe."""
-    data = training_data(
-        model, corpus, fit_config, dimensions=len(steer.dimensions), seed=seed, store=store, process_group=process_group
-    )
-    task = SteerModule(
-        steer,
-        model.head,
+def _fit_by_gradient(job: FitJob) -> tuple[Steer, dict[str, Any]]:
+    """Fit by gradient descent (paper, section 3)."""
+    steer_config, fit_config, environment = job.steer_config, job.fit_config, job.environment
+    module = SteerModule(
+        job.build_steer(),
+        job.model.head,
         lr=fit_config.lr,
         regularization=steer_config.regularization,
         stop=fit_config.stop,
-        process_group=process_group,
+        process_group=environment.process_group,
     )
     train(
-        task,
-        data,
-        steps=fit_config.steps,
+        module,
+        job.data_module(),
         dev_every=fit_config.dev_every,
-        device=model.device,
-        folder=folder,
-        logger=logger,
+        device=job.model.device,
+        folder=environment.folder,
+        logger=environment.logger,
     )
-    options = {
-        "regularization": steer_config.regularization,
-        "init_std": steer_config.init_std,
-        "solver": steer_config.solver,
-    }
-    return task.chosen(), {**asdict(fit_config), **options, "curve": task.curve}
-
-
-def training_data(
-    model: LanguageModel,
-    corpus: Corpus,
-    fit_config: FitConfig,
-    *,
-    dimensions: int,
-    seed: int,
-    store: FeatureStoreConfig,
-    process_group: ProcessGroup | None = None,
-) -> SteerDataModule:
-    """The batches from which the paper's recipe learns a steer of so many dimensions."""
-    extract = FeatureExtractor(model, max_length=fit_config.max_length)
-    return SteerDataModule(
-        corpus,
-        extract if fit_config.legacy_padding else store.wrap(extract),
-        dimensions=dimensions,
-        batch_size=fit_config.batch_size,
-        steps=fit_config.steps,
-        dev_rows=fit_config.dev_rows,
-        seed=seed,
-        store_all=store.everything,
-        by_batch=extract.padded if fit_config.legacy_padding else None,
-        process_group=process_group,
-    )
+    options = {name: getattr(steer_config, name) for name in ("regularization", "init_std", "solver")}
+    return module.best_steer(), {**asdict(fit_config), **options, "curve": module.curve}

@@ -1,16 +1,13 @@
-"""Experiment loggers as context managers: opened with the configuration, always finished.
-
-Each takes the run's folder, its configuration, and what tells it from other runs: its ``identity``, the name of the
-``sweep`` that it belongs to (empty: none), and ``tags``.
-"""
+"""Open experiment loggers as context managers that always finish their run."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any, Literal
@@ -29,54 +26,65 @@ MODES: dict[str, Mode] = {
     "run": "online",
     "dryrun": "offline",
 }
-"""Values of ``WANDB_MODE`` and what they mean; the last two are W&B's older names."""
+"""Mode by value of ``WANDB_MODE``; the last two are W&B's older names."""
 
-TAG = 64
-"""Characters of a tag, at most."""
+TAG_CHARACTERS = 64
+"""Maximum length of a tag in W&B."""
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunLabels:
+    """The labels of a run in an experiment tracker.
+
+    Attributes:
+        identity: Text that identifies the run, such as its configuration. Empty: the path of its folder.
+        sweep: Name of the sweep that the run belongs to. Empty: none.
+        tags: Tags of the run.
+    """
+
+    identity: str = ""
+    sweep: str = ""
+    tags: tuple[str, ...] = ()
+
+
+NO_LABELS = RunLabels()
 
 
 @contextmanager
-def no_logger(
-    folder: Path, config: dict[str, Any], *, identity: str = "", sweep: str = "", tags: Sequence[str] = ()
-) -> Iterator[None]:
+def no_logger(folder: Path, config: dict[str, Any], labels: RunLabels = NO_LABELS) -> Iterator[None]:
     """Log nothing."""
     yield None
 
 
 @contextmanager
-def csv_logger(
-    folder: Path, config: dict[str, Any], *, identity: str = "", sweep: str = "", tags: Sequence[str] = ()
-) -> Iterator[Logger]:
-    """Training curve and final values as ``csv/version_N/metrics.csv`` in the run folder, N counting the sessions."""
-    logger = CSVLogger(str(folder), name="csv")
+def csv_logger(folder: Path, config: dict[str, Any], labels: RunLabels = NO_LABELS) -> Iterator[Logger]:
+    """Log the training curve and final values to ``csv/version_N/metrics.csv``; N counts the sessions."""
+    csv = CSVLogger(str(folder), name="csv")
     try:
-        yield logger
+        yield csv
     finally:
-        logger.save()
+        csv.save()
 
 
 @contextmanager
 def wandb_logger(
     folder: Path,
     config: dict[str, Any],
+    labels: RunLabels = NO_LABELS,
     *,
-    identity: str = "",
-    sweep: str = "",
-    tags: Sequence[str] = (),
     project: str = "lmsteer",
     entity: str | None = None,
     name: str | None = None,
 ) -> Iterator[Logger]:
-    """A Weights & Biases run: online where a key is configured, else offline; never a prompt that blocks.
+    """Open a Weights & Biases run: online if a key is configured, else offline, without asking for a key.
 
-    ``WANDB_MODE`` decides if it is set. Config is logged once; the run is finished whatever happens inside.
+    ``WANDB_MODE``, if set, decides instead. The run is finished on every exit.
 
     Args:
-        identity: What makes the run this one, such as the configuration in its folder; the same with the same sweep and
-            name of the folder is the same W&B run, which goes on.
-        sweep: Group of the run.
-        tags: Cut to the 64 characters that W&B takes.
-        name: None: that of the folder in a sweep, which tells the settings; else the tags.
+        labels: A run with the same identity, sweep and folder name resumes the same W&B run. The sweep is the group
+            of the run; tags are cut to the 64 characters that W&B accepts.
+        name: Name of the run. None: the folder's name in a sweep, else the tags.
 
     Raises:
         InputError: If ``WANDB_MODE`` is unknown, or W&B refuses the run or cannot be reached.
@@ -90,11 +98,13 @@ def wandb_logger(
         run = wandb.init(
             project=project,
             entity=entity,
-            id=hashlib.sha256(f"{identity or folder.resolve()}\n{sweep}/{folder.name}".encode()).hexdigest()[:16],
+            id=hashlib.sha256(
+                f"{labels.identity or folder.resolve()}\n{labels.sweep}/{folder.name}".encode()
+            ).hexdigest()[:16],
             resume="allow",
-            group=sweep or None,
-            name=name or (folder.name if sweep else " ".join(tags) or folder.name),
-            tags=list(dict.fromkeys(tag[:TAG] for tag in tags)),
+            group=labels.sweep or None,
+            name=name or (folder.name if labels.sweep else " ".join(labels.tags) or folder.name),
+            tags=list(dict.fromkeys(tag[:TAG_CHARACTERS] for tag in labels.tags)),
             dir=str(folder),
             config=config,
             mode=mode,
@@ -110,29 +120,29 @@ def wandb_logger(
         yield WandbLogger(experiment=run)
         failed = False
     finally:
-        place = Path(run.dir).parent
+        offline_folder = Path(run.dir).parent
         run.finish(exit_code=int(failed))
         if mode == "offline":
-            print(f"W&B: logged offline; upload with: wandb sync {place}", file=sys.stderr)
+            logger.info("W&B: logged offline; upload with: wandb sync %s", offline_folder)
 
 
 def _mode() -> Mode:
-    told = os.environ.get("WANDB_MODE")
-    if told and told not in MODES:
-        raise InputError(f"WANDB_MODE={told}: allowed are {', '.join(MODES)}")
-    mode = MODES[told or "online"]
-    # Online without a key, W&B would ask for one.
+    value = os.environ.get("WANDB_MODE")
+    if value and value not in MODES:
+        raise InputError(f"WANDB_MODE={value}: allowed are {', '.join(MODES)}")
+    mode = MODES[value or "online"]
+    # W&B online asks for a key if there is none.
     return mode if mode == "disabled" or has_key() else "offline"
 
 
 def has_key() -> bool:
-    """Whether W&B would find a key for its server, without asking for one."""
+    """Return whether W&B finds a key for its server without asking for one."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").netloc
-    named = os.environ.get("NETRC")
+    netrc_file = os.environ.get("NETRC")
     try:
-        entry = netrc(Path(named).expanduser() if named else None).authenticators(host)
+        entry = netrc(Path(netrc_file).expanduser() if netrc_file else None).authenticators(host)
     except (OSError, NetrcParseError):
         return False
     return entry is not None and bool(entry[2])

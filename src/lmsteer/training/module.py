@@ -1,4 +1,4 @@
-"""Training of a steer as a LightningModule over hidden states; it never sees the language model.
+"""Train a steer as a LightningModule over hidden states, without the language model.
 
 Shapes: N packed tokens, D width, K dimensions.
 """
@@ -19,34 +19,34 @@ from lmsteer.data.datamodule import Batch
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.metrics.auc import auc
-from lmsteer.models.cross_entropy import nll
+from lmsteer.models import cross_entropy
 from lmsteer.models.head import Head
 from lmsteer.steering.steer import Steer
 
-NOTHING = "no text is longer than one token, so there is nothing to predict; give longer texts"
+NO_TARGETS = "no text is longer than one token, so there is nothing to predict; give longer texts"
 
 Curve = dict[str, list[list[float]]]
 Stop = Literal["loss", "control", "none"]
 
 
 class SteerModule(pl.LightningModule):
-    """Fit a steer by the language model's own loss on labelled text (paper, section 3).
+    """Fit a steer by the language modeling loss on labeled text (paper, section 3).
 
-    Loss is nats per token over the whole batch, of all processes; padding does not exist here. The best steer on dev is
-    kept in ``best`` and, like the curve, travels with the checkpoint.
+    The loss is in nats per token over the batch of all processes, without padding. Checkpoints hold the best steer on
+    dev (``best``) and the curve.
 
     Args:
-        lr: Adam's learning rate.
+        lr: Learning rate of Adam.
         regularization: Weight of the sum of squared parameters.
-        stop: By what it is the best: the dev "loss", or the "control"; "none": the last one is taken.
-        world: The processes that fit together, each on a share of every batch.
+        stop: Criterion for the best steer: the dev "loss" or the "control"; "none" selects the last steer.
+        process_group: Processes that fit together, each on a shard of every batch.
 
     Raises:
         InputError: From ``training_step``, when the loss is not finite.
     """
 
     best_loss: Tensor
-    """The dev loss of the best, or 1 less its control."""
+    """Best dev score so far, lower is better: loss, or 1 - AUC for ``stop="control"``."""
 
     def __init__(
         self,
@@ -70,20 +70,20 @@ class SteerModule(pl.LightningModule):
         self.lr, self.regularization, self.stop = lr, regularization, stop
         self.process_group = process_group or ProcessGroup()
         self.curve: Curve = {"train": [], "dev": []}
-        self._dev_sums: list[tuple[float, int]] = []
-        self._judged: list[tuple[float, float]] = []
+        self._dev_totals: list[tuple[float, int]] = []
+        self._dev_evidence: list[tuple[float, float]] = []
         self._clock = time.perf_counter()
 
-    def nats(self, batch: Batch) -> Tensor:
-        """Cross-entropy (N,) in nats of every target in the batch."""
-        return nll(self._head[0], self.steer(batch.hidden_ND, batch.strength_NK), batch.targets_N)
+    def nll(self, batch: Batch) -> Tensor:
+        """Return the negative log-likelihood (N,) of every target of the batch, in nats."""
+        return cross_entropy.nll(self._head[0], self.steer(batch.hidden_ND, batch.strength_NK), batch.targets_N)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean nats per token of one batch, plus the regularization: a share whose mean over processes is the loss."""
-        nats_N = self.nats(batch)
-        total, tokens = self.process_group.all_reduce_sum(nats_N.detach().sum().item(), len(nats_N))
+        """Return this process' loss, whose mean over processes is nats per token plus the regularization."""
+        nll_N = self.nll(batch)
+        total, tokens = self.process_group.all_reduce_sum(nll_N.detach().sum().item(), len(nll_N))
         if not tokens:
-            raise InputError(f"step {self.global_step}: {NOTHING}, or take a larger fit.batch_size")
+            raise InputError(f"step {self.global_step}: {NO_TARGETS}, or take a larger fit.batch_size")
         if not math.isfinite(total):
             raise InputError(
                 f"training loss is {total / tokens} at step {self.global_step}: try a lower fit.lr (now {self.lr}) "
@@ -94,76 +94,75 @@ class SteerModule(pl.LightningModule):
         self.log("train/loss", total / tokens, prog_bar=True)
         self.log("tokens/s", tokens / (now - self._clock), prog_bar=True)
         self._clock = now
-        loss = nats_N.sum() * (self.process_group.size / tokens)  # processes' gradients are averaged
+        loss = nll_N.sum() * (self.process_group.size / tokens)  # DDP averages the gradients of the processes
         if self.regularization:
             loss = loss + self.regularization * sum(p.square().sum() for p in self.steer.parameters())
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add one dev batch to the sums."""
+        """Add one dev batch to the totals."""
         if not len(batch.targets_N):
             return
-        nats = self.nats(batch)
-        self._dev_sums.append((nats.cpu().double().sum().item(), len(nats)))  # on the CPU: mps has no float64
+        nll_N = self.nll(batch).cpu()  # mps has no float64
+        self._dev_totals.append((nll_N.double().sum().item(), len(nll_N)))
         if self.stop == "control":
-            self._judged += self._evidence(batch)
+            self._dev_evidence += self._label_evidence(batch)
 
-    def _evidence(self, batch: Batch) -> list[tuple[float, float]]:
-        """Evidence for a positive label and the label itself, of every text that has tokens."""
+    def _label_evidence(self, batch: Batch) -> list[tuple[float, float]]:
+        """Return the evidence for a positive label and the label, for every text that has tokens."""
         assert batch.lengths_B is not None
         lengths = batch.lengths_B[batch.lengths_B > 0].tolist()
         ends = batch.strength_NK.clone(), batch.strength_NK.clone()
         ends[0][:, 0], ends[1][:, 0] = 1.0, -1.0
-        up_N, down_N = (self.nats(batch._replace(strength_NK=strength_NK)) for strength_NK in ends)
-        parts = zip((down_N - up_N).split(lengths), batch.strength_NK[:, 0].split(lengths), strict=True)
-        return [(evidence.mean().item(), labels[0].item()) for evidence, labels in parts]
+        up_N, down_N = (self.nll(batch._replace(strength_NK=strength_NK)) for strength_NK in ends)
+        per_text = zip((down_N - up_N).split(lengths), batch.strength_NK[:, 0].split(lengths), strict=True)
+        return [(evidence.mean().item(), labels[0].item()) for evidence, labels in per_text]
 
     def control(self) -> float:
-        """AUC of the steer as a classifier of the dev texts seen since the last look, those with label 0 left out.
+        """Compute the AUC of the steer as a classifier of the dev texts of this validation, of all processes.
 
-        Texts that other processes have seen count too.
-
-        Evidence for a positive label is how much likelier a text's tokens are at strength 1 than at -1, on average.
+        The evidence for a positive label is the mean log-likelihood ratio of a text's tokens at strength 1 and -1.
+        Texts with label 0 are left out.
 
         Raises:
             InputError: If the labels are not of both signs.
         """
-        judged = [pair for part in self.process_group.all_gather(self._judged) for pair in part]
-        if {label > 0 for _, label in judged if label} != {True, False}:
+        evidence = [pair for shard in self.process_group.all_gather(self._dev_evidence) for pair in shard]
+        if {label > 0 for _, label in evidence if label} != {True, False}:
             raise InputError("fit.stop=control: dev rows with labels above 0 and below 0 are needed")
-        scores, labels = (np.array(column) for column in zip(*((e, y) for e, y in judged if y), strict=True))
+        scores, labels = (np.array(column) for column in zip(*((e, y) for e, y in evidence if y), strict=True))
         return float(auc(scores, (labels > 0).astype(float), axis=-1))
 
     def on_validation_epoch_end(self) -> None:
-        """Keep the steer if it is the best so far."""
+        """Log the dev scores and copy the steer if it is the best so far."""
         total, tokens = self.process_group.all_reduce_sum(
-            *(sum(column) for column in zip((0.0, 0), *self._dev_sums, strict=True))
+            *(sum(column) for column in zip((0.0, 0), *self._dev_totals, strict=True))
         )
         if not tokens:
-            raise InputError(f"dev rows: {NOTHING}")
+            raise InputError(f"dev rows: {NO_TARGETS}")
         loss = total / tokens
-        self._dev_sums.clear()
+        self._dev_totals.clear()
         self._clock = time.perf_counter()
         self.curve["dev"].append([self.global_step, loss])
         self.log("dev/loss", loss, prog_bar=True)
         if not math.isfinite(loss):
             raise InputError(f"dev loss is {loss} at step {self.global_step}: try a lower fit.lr (now {self.lr})")
-        worth = loss
+        score = loss
         if self.stop == "control":
             control = self.control()
-            self._judged.clear()
+            self._dev_evidence.clear()
             self.curve.setdefault("control", []).append([self.global_step, control])
             self.log("dev/control", control, prog_bar=True)
-            worth = 1 - control
-        if worth < self.best_loss:
-            self.best_loss.fill_(worth)
+            score = 1 - control
+        if score < self.best_loss:
+            self.best_loss.fill_(score)
             self.best.load_state_dict(self.steer.state_dict())
 
-    def chosen(self) -> Steer:
-        """The steer to save: the best on dev, or the last one if there was no dev set or it did not count.
+    def best_steer(self) -> Steer:
+        """Return the best steer on dev, or the last one without dev rows or with ``stop="none"``.
 
         Raises:
-            InputError: If its weights are not finite, as the very last step may make them.
+            InputError: If its weights are not finite, which the last step can cause.
         """
         steer = self.best if torch.isfinite(self.best_loss) and self.stop != "none" else self.steer
         if not all(parameter.isfinite().all() for parameter in steer.parameters()):
@@ -171,13 +170,13 @@ class SteerModule(pl.LightningModule):
         return steer
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam over the steer alone."""
+        """Return Adam over the parameters of the steer."""
         return torch.optim.Adam(self.steer.parameters(), lr=self.lr)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the curve beside the weights."""
+        """Add the curve to the checkpoint."""
         checkpoint["curve"] = self.curve
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the curve back."""
+        """Restore the curve."""
         self.curve = checkpoint["curve"]

@@ -1,4 +1,4 @@
-"""Lightning's trainer for a steer: its checkpoint, its processes, and no more of its output than is needed."""
+"""Configure and run the Lightning trainer of a steer: checkpoints, processes and quiet output."""
 
 from __future__ import annotations
 
@@ -23,50 +23,49 @@ from lmsteer.training.module import SteerModule
 
 
 def train(
-    task: SteerModule,
+    module: SteerModule,
     data: SteerDataModule,
     *,
-    steps: int,
     dev_every: int,
     device: torch.device,
     folder: Path | None,
     logger: Logger | None,
 ) -> None:
-    """Train for so many optimizer steps, in all processes of the task's world.
+    """Train for ``data.steps`` optimizer steps, in all processes of the module's process group.
 
     Args:
-        dev_every: Steps between two looks at the dev rows, each of which also saves a checkpoint.
-        folder: Where the checkpoint goes, from which a broken-off training goes on; None: nowhere.
+        dev_every: Steps between two validations, each of which also saves a checkpoint.
+        folder: Folder of the checkpoint, from which an interrupted training resumes. None: write no checkpoint.
 
     Raises:
-        InputError: If the checkpoint that is there is damaged.
+        InputError: If the checkpoint in ``folder`` is damaged.
     """
     checkpoint = None if folder is None else folder / "last.ckpt"
     callbacks: list[pl.Callback] = [TQDMProgressBar(refresh_rate=1)]
     if checkpoint is not None:
-        # Saved after the dev loss is known, so that a resumed fit has it; without dev rows every so many steps.
-        every = None if data.dev else dev_every
         callbacks.append(
             ModelCheckpoint(
                 checkpoint.parent,
                 filename=checkpoint.stem,
-                every_n_train_steps=every,
+                # With dev rows, saved after validation, so that a resumed fit knows the dev loss.
+                every_n_train_steps=None if data.dev else dev_every,
                 save_on_train_epoch_end=False,
                 enable_version_counter=False,
             )
         )
     quiet_lightning()
-    several = task.process_group.size > 1
+    group = module.process_group
+    is_distributed = group.size > 1
     trainer = pl.Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
-        devices=task.process_group.local_size if several else [device.index] if device.index else 1,
-        num_nodes=task.process_group.nodes,
-        strategy="ddp" if several else "auto",
-        plugins=TorchElasticEnvironment() if several else None,  # reads what ProcessGroup.join sets
+        devices=group.local_size if is_distributed else [device.index] if device.index else 1,
+        num_nodes=group.nodes,
+        strategy="ddp" if is_distributed else "auto",
+        plugins=TorchElasticEnvironment() if is_distributed else None,  # reads what ProcessGroup.join sets
         use_distributed_sampler=False,
-        max_steps=steps,
+        max_steps=data.steps,
         limit_val_batches=1.0 if data.dev else 0,
-        val_check_interval=min(dev_every, steps),
+        val_check_interval=min(dev_every, data.steps),
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         logger=logger or False,
@@ -76,22 +75,22 @@ def train(
         enable_model_summary=False,
         default_root_dir=str(folder) if folder else None,
     )
-    trainer.strategy.checkpoint_io = WholeCheckpoints()
+    trainer.strategy.checkpoint_io = AtomicCheckpoints()
     resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
     if resume is not None:
         _check_readable(resume)
-    trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
+    trainer.fit(module, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
 
 
-class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are whole or absent.
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoint files that are complete or absent.
 
-    Lightning's own are written to the system's temporary folder first, which is often on another disk: then they are
-    copied from there, and a process that is killed meanwhile leaves half of one.
+    Lightning writes to the system's temporary folder and copies the file if that is on another disk; a process killed
+    during the copy leaves a truncated checkpoint.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint beside its place, then rename it."""
+        """Write a checkpoint to a temporary file in its folder, then rename it."""
         data = io.BytesIO()
         torch.save(checkpoint, data)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +106,7 @@ def _check_readable(checkpoint: Path) -> None:
 
 
 def quiet_lightning() -> None:
-    """Keep Lightning's notices on hardware, workers and other products out of the run's output."""
+    """Silence Lightning's notices on hardware, workers and other products."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")

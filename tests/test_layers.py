@@ -25,8 +25,8 @@ HYDRA = {"hydra", "omegaconf"}
 LIGHTNING = {"pytorch_lightning", "lightning_fabric"}
 # Third-party packages, and the only packages of the library that import them.
 ONLY_IN = {
-    **dict.fromkeys(HYDRA, {"cli", "commands"}),
-    **dict.fromkeys(LIGHTNING, {"data", "training", "runs", "reporting"}),
+    **{name: {"cli", "commands"} for name in HYDRA},
+    **{name: {"data", "training", "runs", "reporting"} for name in LIGHTNING},
     "wandb": {"training", "reporting"},
     "matplotlib": {"reporting", "commands"},
     "jinja2": {"reporting", "export"},

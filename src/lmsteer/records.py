@@ -43,8 +43,8 @@ class Generation:
 
     ``texts`` are the continuations alone, leading space kept. ``strength`` maps dimension names to values; the
     plain model has an empty one. ``prompts`` is the name of the prompt set. ``likelihoods``, if any, are those of the
-    texts under the model whose fingerprint is ``perplexity_model``; None where one is not known. ``budget`` names what the
-    strength was calibrated to, and is empty where it was given.
+    texts under the model whose fingerprint is ``perplexity_model``; None where one is not known. ``budget`` names what
+    the strength was calibrated to, and is empty where it was given.
     """
 
     prompt: Prompt

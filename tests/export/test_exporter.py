@@ -122,7 +122,7 @@ def test_the_card_has_what_was_measured_beside_the_steer(steer_file: Path, tmp_p
     write_result(steer_file.with_name("metrics.json"), Result(protocol={"name": "mine"}, rows=rows))
     out = f"run_dir={tmp_path / 'out'}"
     card = (exported(f"steer_file={steer_file}", "strength=3", out) / "README.md").read_text()
-    assert r".62 \[.50, .75\]" in card
+    assert ".62 [.50, .75]" in card
     assert "The row sentiment +3 was measured at the strength of this checkpoint." in card
     rows[0].metrics.clear()
     write_result(steer_file.with_name("metrics.json"), Result(protocol={"name": "mine"}, rows=rows))

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from lmsteer.errors import InputError
-from lmsteer.models import load as models
 from lmsteer.models import random_models
 from lmsteer.models.random_models import gpt2_shaped, tiny
 

@@ -177,7 +177,7 @@ def test_a_checkpoint_keeps_it_where_the_head_has_a_bias_and_is_refused_elsewher
         export.checkpoint(tmp_path / "out", {"tone": 2.0})
     assert [path.name for path in tmp_path.iterdir()] == ["s.safetensors"]
     export.factors(tmp_path / "out")
-    assert "*c* + ε Σ *v* (*W* *c* + *b*)." in (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "*h* + ε Σ *v* (*h* *W* + *b*)." in (tmp_path / "out/README.md").read_text(encoding="utf-8")
 
 
 def test_what_has_no_directions_is_not_read(tiny_model: LanguageModel) -> None:

@@ -92,7 +92,8 @@ def test_without_a_key_a_run_is_offline_asks_nothing_and_says_in_one_line_how_to
         pass
     (run,) = offline_runs(run_folder)
     assert capfd.readouterr() == ("", "")
-    assert caplog.messages == [f"W&B: logged offline; upload with: wandb sync {run}"]
+    messages = [record.message for record in caplog.records if record.name.startswith("lmsteer")]
+    assert messages == [f"W&B: logged offline; upload with: wandb sync {run}"]
 
 
 def test_the_config_is_logged_once_as_given(run_folder: Path) -> None:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from lmsteer import old_files
 from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import build, check_config, run_identity
 from lmsteer.errors import InputError
@@ -72,7 +73,7 @@ def metadata_of(path: Path, config: dict[str, Any]) -> GenerationMetadata:
 def _read_config(path: Path) -> dict[str, Any]:
     """Read the configuration of a run; a missing file or one of another program counts as empty."""
     try:
-        config = OmegaConf.to_container(OmegaConf.load(path))
+        config = OmegaConf.to_container(OmegaConf.create(old_files.config(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, YAMLError, OmegaConfBaseException):
         return {}
     return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}

@@ -63,5 +63,6 @@ def _byte_alphabet() -> dict[str, bytes]:
 
 
 def is_uncased(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Return whether the tokenizer writes all text in lower case."""
     normalizer = json.dumps(json.loads(tokenizer.backend_tokenizer.to_str())["normalizer"])
     return '"Lowercase"' in normalizer or '"lowercase": true' in normalizer

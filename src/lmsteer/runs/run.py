@@ -14,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lmsteer import old_files
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.storage.atomic_files import atomic_write_lines, is_complete
@@ -47,7 +48,7 @@ class Run:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"run folder {folder}: a file has that name; choose another hydra.run.dir")
         if self.path(CONFIG).is_file():
-            stored = self.path(CONFIG).read_text(encoding="utf-8", errors="replace")
+            stored = old_files.config(self.path(CONFIG).read_text(encoding="utf-8", errors="replace"))
             if not _is_same(stored, config):
                 difference = _first_difference(stored, config)
                 raise InputError(

@@ -32,8 +32,8 @@ class Examples:
         positive = sum(row.label > 0 for row in rows)
         if len(rows) < FEWEST or positive in (0, len(rows)):
             raise InputError(
-                f"scorer {scorer}: corpus {corpus.name} has {len(rows)} scorer_split rows with |label| >= {WEAK}, {positive} "
-                f"positive; at least {FEWEST} expected, some of each sign"
+                f"scorer {scorer}: corpus {corpus.name} has {len(rows)} scorer_split rows with |label| >= {WEAK}, "
+                f"{positive} positive; at least {FEWEST} expected, some of each sign"
             )
         return cls(rows)
 

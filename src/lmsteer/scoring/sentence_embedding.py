@@ -47,8 +47,8 @@ class EmbeddingScorer:
         batch_size: Texts per forward pass; texts of like length share one.
 
     Raises:
-        InputError: If fewer than 50 scorer_split rows have a clear label, all have the same sign, or the embedded stack has
-            not been fetched.
+        InputError: If fewer than 50 rows of the scorer split have a clear label, all have the same sign, or the
+            embedded stack has not been fetched.
     """
 
     def __init__(self, *, corpus: Corpus, name: str = "minilm", device: Device = "cpu", batch_size: int = 64) -> None:

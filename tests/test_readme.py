@@ -58,3 +58,11 @@ def test_the_library_example_runs(
     exec(code, {})
     assert "I think that" in capsys.readouterr().out
     assert (tmp_path / "mood.safetensors").exists()
+
+
+def test_every_promise_of_the_architecture_names_a_test_that_exists() -> None:
+    architecture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", architecture)
+    assert len(named) >= 10
+    for path, test in named:
+        assert f"\ndef {test}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path}::{test}"

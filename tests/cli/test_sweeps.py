@@ -27,7 +27,9 @@ from lmsteer.commands.train import train
 from lmsteer.evaluation.results import read_result
 from lmsteer.models.random_models import tiny
 from lmsteer.reporting.tracking import final_values
+from lmsteer.runs.run import Run
 from lmsteer.steering.steer_file import load_steer
+from lmsteer.training.fit import FitJob
 
 ROOT = Path(__file__).parents[2]
 GRID = ["steer.rank=4,16", "steer.epsilon=1e-3,1e-2", "seed=0,1"]
@@ -263,8 +265,8 @@ def test_failed_jobs_are_named_at_the_end_and_the_others_are_finished_and_in_tab
 def test_an_error_of_ours_is_shown_in_full_and_does_not_stop_the_others(
     corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*args: object, seed: int, **options: object) -> None:
-        if seed == 0:
+    def broken(run: Run, job: FitJob) -> None:
+        if job.seed == 0:
             raise ZeroDivisionError("by nothing")
         raise KeyboardInterrupt  # reached: the first job's error did not stop the sweep
 

@@ -161,7 +161,7 @@ def test_an_experiment_is_a_sweep_over_seeds_that_ends_in_tables_and_is_not_done
     before = [path.stat().st_mtime_ns for path in files]
     again = run("train", *options, "logger=csv")
     assert [path.stat().st_mtime_ns for path in files] == before
-    assert done.stdout.count("costs") > 0 == again.stdout.count("costs")
+    assert done.stderr.count("costs") > 0 == again.stderr.count("costs")
 
 
 def test_calibrate_notes_the_strength_in_the_steer_file(finished_run: Path, corpus_file: Path, tmp_path: Path) -> None:

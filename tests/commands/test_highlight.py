@@ -94,7 +94,7 @@ def test_a_threshold_is_chosen_on_other_rows(run, tmp_path: Path) -> None:  # ty
     assert sum((one.score > threshold) == (one.label > 0) for one in own if one.label) >= 2
     (one,) = read_highlights(folder / "highlight.jsonl")
     assert one.is_positive == (one.score > threshold)
-    with pytest.raises(SystemExit, match=r"texts.jsonl, line 1: the text of .*texts.jsonl, line 1; a threshold"):
+    with pytest.raises(SystemExit, match=r"texts.jsonl, line 1: same text as .*texts.jsonl, line 1; the threshold"):
         run(f"file={texts}", f"dev={texts}", f"hydra.run.dir={tmp_path / 'none'}")
 
 

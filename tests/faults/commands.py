@@ -18,7 +18,13 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[2]
-LOADED = ["src.train", "src.generate", "src.evaluate", "lmsteer.scoring.tfidf", "tests.faults.faulty"]
+LOADED = [
+    "lmsteer.commands.train",
+    "lmsteer.commands.generate",
+    "lmsteer.commands.evaluate",
+    "lmsteer.scoring.tfidf",
+    "tests.faults.faulty",
+]
 Fault = Callable[[], None]
 """What is done in the process before the command starts; it can be pickled."""
 
@@ -100,7 +106,7 @@ def _run(command: str, options: list[str], log: Path, fault: Fault | None) -> No
     os.dup2(out, 1)
     os.dup2(out, 2)
     sys.argv = [command, *options]
-    module = importlib.import_module(f"src.{command}")
+    module = importlib.import_module(f"lmsteer.commands.{command}")
     status = 0
     if fault is not None:
         fault()

@@ -1,6 +1,7 @@
 """Promises of the configuration: it matches the objects it builds, and fails when it is composed, not hours later."""
 
 import importlib
+import os
 import re
 import sys
 from pathlib import Path
@@ -156,7 +157,6 @@ def test_the_record_names_everything_but_the_folder() -> None:
 
 def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *overrides: str) -> str:
     """What a command without anything to do prints, and ends with, on a bad command line."""
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # put back afterwards
     monkeypatch.setattr(sys, "argv", ["train", "model=tiny", *overrides])
     with pytest.raises(SystemExit) as caught:
         entry_point("train")(lambda cfg: check_config(cfg, ENTRIES["train"]))()
@@ -211,10 +211,11 @@ def test_faults_of_the_program_keep_their_traceback(monkeypatch: pytest.MonkeyPa
     def broken(cfg: DictConfig) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
     monkeypatch.setattr(sys, "argv", ["train", "model=tiny", f"hydra.run.dir={tmp_path / 'out'}"])
+    before = dict(os.environ)
     with pytest.raises(ZeroDivisionError):
         entry_point("train")(broken)()
+    assert dict(os.environ) == before
 
 
 @pytest.mark.parametrize(

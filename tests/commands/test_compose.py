@@ -107,7 +107,6 @@ def test_generate_takes_the_composed_file_and_a_strength_of_each(
 def test_bad_input_gets_one_clear_line_and_leaves_nothing(
     overrides: list[str], message: str, files: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # put back afterwards
     given = [o.replace("FILES", files).replace("FOREIGN", str(tmp_path / "foreign.safetensors")) for o in overrides]
     monkeypatch.setattr(sys, "argv", ["compose", *given, f"hydra.run.dir={tmp_path / 'out'}"])
     with pytest.raises(SystemExit) as caught:

@@ -38,7 +38,6 @@ def run(steer_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # t
     """Call the command with overrides, in a folder of its own."""
 
     def call(*overrides: str) -> Path:
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # put back afterwards
         folder = next((item.partition("=")[2] for item in overrides if item.startswith("hydra.run.dir=")), None)
         own = [] if folder else [f"hydra.run.dir={tmp_path / 'out'}"]
         monkeypatch.setattr(sys, "argv", ["highlight", "model=tiny", f"steer_file={steer_file}", *overrides, *own])

@@ -121,7 +121,6 @@ def test_corpus_and_dimension_follow_attribute_and_model() -> None:
 def test_wrong_values_end_in_one_line_and_leave_nothing(
     overrides: list[str], message: str, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # put back afterwards
     places = {"OTHER": str(files["other.safetensors"]), "HAPPY": str(files["happy.tsv"])}
     named = [item.replace("OTHER", places["OTHER"]).replace("HAPPY", places["HAPPY"]) for item in overrides]
     monkeypatch.setattr(sys, "argv", ["interpret", *options(files, *named), f"hydra.run.dir={tmp_path / 'out'}"])

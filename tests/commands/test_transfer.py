@@ -164,7 +164,6 @@ def test_the_report_and_the_picture_tell_every_kind(is_complete: Path) -> None:
 
 
 def one_line(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -> str:
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # put back afterwards
     monkeypatch.setattr(sys, "argv", ["transfer", "model=tiny", *overrides, f"hydra.run.dir={folder}"])
     with pytest.raises(SystemExit) as caught:
         entry_point("transfer")(move)()

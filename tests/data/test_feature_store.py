@@ -1,6 +1,8 @@
 """Promises of the feature store."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,6 +131,9 @@ def test_a_store_that_would_grow_too_large_is_refused_before_the_work(
         FeatureStore(extract, tmp_path, limit=1e-6).add(TEXTS)
     FeatureStore(extract, tmp_path, limit=1e-6, strict=False).add(TEXTS)
     assert "continuing without storing" in caplog.text
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
+    with pytest.raises(InputError, match=r"0\.00 are free on the disk of .*: data\.store=FOLDER on another, or off"):
+        FeatureStore(extract, tmp_path).add(TEXTS)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 

@@ -26,7 +26,7 @@ from lmsteer.models.random_models import tiny
 from lmsteer.records import Prompt, Row
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer import Steer
-from lmsteer.training.fit import FitConfig, FitEnvironment, SteerConfig, fit
+from lmsteer.training.fit import FitConfig, FitEnvironment, FitJob, SteerConfig, fit
 
 WHAT = SteerConfig(name="tone", rank=4, epsilon=0.05, regularization=1e-3)
 FITS = {
@@ -34,7 +34,7 @@ FITS = {
     "control": FitConfig(steps=20, batch_size=3, dev_every=5, dev_rows=19, stop="control"),
     "stored": FitConfig(steps=20, batch_size=8, dev_every=5, dev_rows=20),
 }
-STRENGTHS = [{}, {"tone": -3.0}, {"tone": 3.0, "dummy": 1.0}]
+SETTINGS: list[tuple[dict[str, float], str]] = [({}, ""), ({"tone": -3.0}, ""), ({"tone": 3.0, "dummy": 1.0}, "")]
 TEXTS = ["The film is", "This is not the worst thing that", "I would", "people who learn to live with what they", "and"]
 
 
@@ -97,10 +97,8 @@ def everything(config: dict[str, Any], sweep: str, process_group: ProcessGroup) 
     run = Run(folder / "run", "seed: 0\n", process_group)
     run.begin()
     for size in (6, 15):  # nine batches, and one of each strength
-        generator(size).write(
-            folder / f"{size}-{process_group.size}.jsonl", STRENGTHS, steer(), process_group=process_group
-        )
-    generator(15).write(folder / f"one-{process_group.size}.jsonl", STRENGTHS[2:], steer(), process_group=process_group)
+        generator(size).write(folder / f"{size}-{process_group.size}.jsonl", SETTINGS, steer(), process_group)
+    generator(15).write(folder / f"one-{process_group.size}.jsonl", SETTINGS[2:], steer(), process_group)
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -150,42 +148,39 @@ def test_generations_of_several_processes_are_those_of_one(folder: tuple[Path, i
     place, size = folder
     for name in ("6", "15", "one"):
         assert (place / f"{name}-{size}.jsonl").read_bytes() == (place / f"{name}-1.jsonl").read_bytes()
-    assert not list(place.glob("*.part"))
+    assert not list(place.glob("*.batches"))
 
 
 def interrupted(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> None:
-    """Die in the middle: the first after two of its batches, the other after one and half a line."""
+    """Write generations; ``die`` stops rank zero after two batches and the others after one."""
     torch.set_num_threads(1)
-    path = Path(config["folder"]) / "cut.jsonl"
     writing = generator()
     original, written = writing.batch, []
 
-    def batch(*given: Any) -> Any:
-        if config["die"] and len(written) == 2 - process_group.rank:
-            part = path.with_name(f"{path.name}.{process_group.rank}-of-{process_group.size}.part")
-            part.write_bytes(part.read_bytes() + b'{"id": "ha')
+    def batch(*arguments: Any) -> Any:
+        if config["die"] and len(written) == (2 if process_group.is_rank_zero else 1):
             raise InputError(f"died after {len(written)}")
-        written.append(given)
-        return original(*given)
+        written.append(arguments)
+        return original(*arguments)
 
     writing.batch = batch  # type: ignore[method-assign]
-    writing.write(path, STRENGTHS, steer(), process_group=process_group)
+    writing.write(Path(config["folder"]) / "cut.jsonl", SETTINGS, steer(), process_group)
     (Path(config["folder"]) / f"batches-{process_group.rank}").write_text(str(len(written)))
 
 
-def test_generation_of_several_processes_goes_on_where_each_stopped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [2, 3])
+def test_generation_resumes_with_any_number_of_processes(tmp_path: Path, processes: int) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    generator().write(tmp_path / "whole.jsonl", STRENGTHS, steer())
+    generator().write(tmp_path / "whole.jsonl", SETTINGS, steer())
     torch.set_num_threads(threads)
     with pytest.raises(InputError, match="died after"):
         launch(interrupted, settings(2) | {"folder": str(tmp_path), "die": True})
-    (tmp_path / "cut.jsonl.0-of-3.part").write_text("of another number of processes\n")
-    launch(interrupted, settings(2) | {"folder": str(tmp_path), "die": False})
+    launch(interrupted, settings(processes) | {"folder": str(tmp_path), "die": False})
     assert (tmp_path / "cut.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
-    batches = sum(int((tmp_path / f"batches-{rank}").read_text()) for rank in range(2))
-    assert batches < 9, "some were there"
-    assert not list(tmp_path.glob("*.part"))
+    batches = sum(int((tmp_path / f"batches-{rank}").read_text()) for rank in range(processes))
+    assert batches < 9, "finished batches are not generated again"
+    assert not list(tmp_path.glob("*.batches"))
 
 
 def test_numbers_of_processes() -> None:
@@ -206,6 +201,11 @@ def test_fewer_rows_than_processes_and_padded_batches_are_refused() -> None:
     for fit_config in (FITS["loss"], replace(FITS["control"], dev_rows=8, batch_size=9)):
         with pytest.raises(InputError, match=r"(batch_size|dev rows): 8, but 9 processes"):
             fit(tiny(), corpus(), WHAT, fit_config, environment=FitEnvironment(process_group=process_group))
+    one_pass = replace(WHAT, solver="one_pass")
+    many = FitEnvironment(process_group=ProcessGroup(rank=0, size=999))
+    for steer_config, message in ((WHAT, "batch_size: 8, but 999"), (one_pass, r"train rows: \d+, but 999")):
+        with pytest.raises(InputError, match=message):
+            FitJob(tiny(), corpus(), steer_config, FITS["loss"], environment=many).check()
     with pytest.raises(InputError, match="legacy_padding: one process"):
         fit(
             tiny(),

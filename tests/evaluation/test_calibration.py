@@ -202,7 +202,7 @@ def test_plain_texts_are_generated_once_and_are_those_of_the_generator(
         return Generator(tiny_model, PROMPTS, decoding=Nucleus(max_new_tokens=3), likelihoods=True, **how)
 
     kept = PlainTexts(tmp_path / "kept")
-    generator().write(tmp_path / "own.jsonl", [{}])
+    generator().write(tmp_path / "own.jsonl", [({}, "")])
     kept.write(generator(), tmp_path / "first.jsonl")
     assert (tmp_path / "first.jsonl").read_bytes() == (tmp_path / "own.jsonl").read_bytes()
     kept.write(generator(seed=1), tmp_path / "other.jsonl")

@@ -150,7 +150,6 @@ def test_the_evidence_of_a_steer_is_the_derivative_of_the_mean_log_likelihood(
 
 
 def test_a_study_without_a_null_is_refused(options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
     arguments = [*options, "steer.permutations=0", f"hydra.run.dir={tmp_path / 'out'}"]
     monkeypatch.setattr(sys, "argv", ["one_pass", *arguments])
     with pytest.raises(SystemExit, match=r"steer\.permutations=0"):

@@ -133,7 +133,6 @@ def test_a_finished_run_is_not_measured_again(run: Path, sentences: None) -> Non
 def test_wrong_values_end_in_one_line_and_leave_nothing(
     overrides: list[str], message: str, sentences: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # put back afterwards
     names = {override.split("=")[0] for override in overrides}
     others = [
         item for item in SMALL if item.split("=")[0] not in names and not (item[:5] == "work." and "work" in names)

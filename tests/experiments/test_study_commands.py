@@ -99,7 +99,6 @@ def test_wrong_values_end_in_one_line_and_leave_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # put back afterwards
     monkeypatch.setattr(highlighting, "snippets", lambda: Corpus("snippets", ()))
     for stem, path in files.items():
         overrides, message = [option.replace(stem, path) for option in overrides], message.replace(stem, path)

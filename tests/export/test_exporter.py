@@ -83,11 +83,9 @@ def test_the_command_takes_the_folder_by_either_name(
     steer_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
     given = ["model=tiny", "device=cpu", f"steer_file={steer_file}", "form=factors", f"{option}={tmp_path / 'out'}"]
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # put back afterwards
     monkeypatch.setattr(sys, "argv", ["export", *given])
     entry_point("export")(export)()
     assert set(content(tmp_path / "out")) == {"README.md", "config.yaml", "steer.safetensors"}
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
     monkeypatch.setattr(sys, "argv", ["export", *given, "form=checkpoint"])
     with pytest.raises(SystemExit, match=r"^Error: a checkpoint needs a strength other than 0[^\n]*$"):
         entry_point("export")(export)()

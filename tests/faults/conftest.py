@@ -14,7 +14,7 @@ from lmsteer.storage.shards import KEY_BYTES, KEYS
 
 RESULTS = ("config.yaml", "steer.safetensors", "generations.jsonl", "metrics.json", "values.safetensors", "report.html")
 """Files of a run that are functions of its configuration alone."""
-LEFT = (".tmp", ".part", ".ckpt")
+LEFT = (".tmp", ".batches", ".ckpt")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,7 +18,7 @@ KINDS = {
     "last.ckpt.tmp": "last.ckpt",
     "timing.json.tmp": "timing.json",
     "steer.safetensors.tmp": "steer.safetensors",
-    ".jsonl.part": ".jsonl.part",
+    "000000.jsonl.tmp": ".batches/000000.jsonl",
     ".jsonl.tmp": ".jsonl",
     "plain.0.jsonl.tmp": "plain.0.jsonl",
     "steered.0.jsonl.tmp": "steered.0.jsonl",
@@ -38,7 +38,7 @@ def test_these_are_all_files_that_a_run_writes(options: list[str], tmp_path: Pat
     )
     assert done.status == 0, done.said
     written = set(names.read_text().splitlines())
-    assert [name for name in written if not name.endswith((*KINDS, ".jsonl.part.tmp"))] == []
+    assert [name for name in written if not name.endswith(tuple(KINDS))] == []
     assert [kind for kind in KINDS if not any(name.endswith(kind) for name in written)] == []
 
 

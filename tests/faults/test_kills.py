@@ -35,7 +35,7 @@ def digest(folder: Path) -> str:
 def torn(state: Path, noise: random.Random) -> Iterator[str]:
     """Cut off the end of files that a process may have been killed over; their names."""
     for path in sorted(state.rglob("*")):
-        if path.suffix in (".tmp", ".part") and path.stat().st_size:
+        if path.suffix == ".tmp" and path.stat().st_size:
             content = path.read_bytes()
             path.write_bytes(content[: noise.randrange(len(content))])
             yield path.name
@@ -112,7 +112,7 @@ def test_three_commands_each_killed_twice_end_with_the_same_files(options: list[
                 "fit",
                 "fit/checkpoints",
             ),
-            "generate": ([*model, *asked, f"steer_file={steer}"], "texts", "texts/*.part"),
+            "generate": ([*model, *asked, f"steer_file={steer}"], "texts", "texts/*.batches/*.jsonl"),
             "evaluate": ([*model, *common, f"generations={texts}", f"scores={folder}/scores"], "found", "scores"),
         }
         for command, (own, place, after) in jobs.items():

@@ -11,7 +11,7 @@ from tests.faults.faulty import StopsAt
 PATTERNS = {
     "hidden states": "store/*/*.safetensors.tmp",
     "scores": "scores/*/*.safetensors.tmp",
-    "plain texts": "scores/plain/*.part",
+    "plain texts": "scores/plain/*.batches/*.jsonl",
 }
 """Files that stand only while a process holds the lock of a store."""
 

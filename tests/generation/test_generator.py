@@ -17,10 +17,12 @@ from lmsteer.models.random_models import tiny
 from lmsteer.records import Prompt, read_generations
 from lmsteer.scoring.perplexity import continuation_nll
 from lmsteer.steering.steer import Steer
+from lmsteer.storage.atomic_files import batch_folder
 
 TEXTS = ["The film is", "This is not the worst thing that", "I would", "people who learn to live with what they", "and"]
 PROMPTS = [Prompt(f"id-{number}", text) for number, text in enumerate(TEXTS)]
-STRENGTHS = [{}, {"sentiment": -3.0}, {"sentiment": 3.0, "dummy": 1.0}]
+STRENGTHS: list[dict[str, float]] = [{}, {"sentiment": -3.0}, {"sentiment": 3.0, "dummy": 1.0}]
+SETTINGS = [(strength, "") for strength in STRENGTHS]
 
 
 def generator(model: LanguageModel, **options: object) -> Generator:
@@ -95,20 +97,20 @@ def test_decoding_leaves_the_models_attention_as_it_was(tiny_model: LanguageMode
     assert tiny_model.lm.config._attn_implementation == before == "sdpa"
 
 
-def test_likelihoods_told_are_those_of_the_unsteered_model_reading_the_text(
+def test_likelihoods_are_those_of_the_unsteered_model_reading_the_text(
     tmp_path: Path, model: LanguageModel, steer: Steer
 ) -> None:
-    generator(model, likelihoods=True, samples=30).write(tmp_path / "g.jsonl", STRENGTHS, steer)
+    generator(model, likelihoods=True, samples=30).write(tmp_path / "g.jsonl", SETTINGS, steer)
     written = read_generations(tmp_path / "g.jsonl")
     assert {g.perplexity_model for g in written} == {model.fingerprint()}
-    told = [(g.prompt.text, *pair) for g in written for pair in zip(g.texts, g.likelihoods, strict=True) if pair[1]]
-    assert len(told) > 5, "the case needs texts that are read as they were written"
-    nats, tokens = continuation_nll(model, [prompt for prompt, _, _ in told], [text for _, text, _ in told])
-    torch.testing.assert_close(torch.tensor([known.nll for *_, known in told]), nats, rtol=1e-4, atol=1e-3)
-    assert [known.tokens for *_, known in told] == tokens.tolist()
+    known = [(g.prompt.text, *pair) for g in written for pair in zip(g.texts, g.likelihoods, strict=True) if pair[1]]
+    assert len(known) > 5, "the case needs texts that are read as they were written"
+    nats, tokens = continuation_nll(model, [prompt for prompt, _, _ in known], [text for _, text, _ in known])
+    torch.testing.assert_close(torch.tensor([likelihood.nll for *_, likelihood in known]), nats, rtol=1e-4, atol=1e-3)
+    assert [likelihood.tokens for *_, likelihood in known] == tokens.tolist()
 
 
-def test_noise_follows_the_prompt_and_seed_not_the_place(tiny_model: LanguageModel) -> None:
+def test_noise_follows_the_prompt_and_seed_not_the_order(tiny_model: LanguageModel) -> None:
     one = {g.prompt.id: g.texts for batch in generator(tiny_model).run([{}]) for g in batch}
     backwards = Generator(tiny_model, PROMPTS[::-1], decoding=Nucleus(max_new_tokens=6), samples=3, batch_size=3)
     other = {g.prompt.id: g.texts for batch in backwards.run([{}]) for g in batch}
@@ -121,7 +123,7 @@ def test_noise_follows_the_prompt_and_seed_not_the_place(tiny_model: LanguageMod
 def test_the_file_is_in_the_given_order_and_in_dexperts_format(
     tmp_path: Path, tiny_model: LanguageModel, steer: Steer
 ) -> None:
-    generator(tiny_model).write(tmp_path / "g.jsonl", STRENGTHS, steer)
+    generator(tiny_model).write(tmp_path / "g.jsonl", SETTINGS, steer)
     lines = [json.loads(line) for line in (tmp_path / "g.jsonl").read_text().splitlines()]
     assert [(line["id"], line["strength"]) for line in lines] == [(p.id, s) for s in STRENGTHS for p in PROMPTS]
     assert all(set(line) == {"id", "prompts", "prompt", "strength", "generations"} for line in lines)
@@ -132,39 +134,32 @@ def test_the_file_is_in_the_given_order_and_in_dexperts_format(
 
 
 @pytest.mark.parametrize("stop", [0, 1, 4, 8])
-def test_an_interrupted_run_ends_with_the_same_file(
+def test_an_interrupted_run_resumes_and_ends_with_the_same_file(
     tmp_path: Path, tiny_model: LanguageModel, steer: Steer, stop: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    generator(tiny_model).write(tmp_path / "whole.jsonl", STRENGTHS, steer)
-    broken, original = generator(tiny_model), Generator.batch
+    generator(tiny_model).write(tmp_path / "whole.jsonl", SETTINGS, steer)
+    calls, original = 0, Generator.batch
 
-    def fail(self: Generator, *args: object) -> object:
-        if fail.calls == stop:  # type: ignore[attr-defined]
+    def counted(self: Generator, *args: object) -> object:
+        nonlocal calls
+        if calls == stop:
             raise KeyboardInterrupt
-        fail.calls += 1  # type: ignore[attr-defined]
+        calls += 1
         return original(self, *args)  # type: ignore[arg-type]
 
-    fail.calls = 0  # type: ignore[attr-defined]
-    monkeypatch.setattr(Generator, "batch", fail)
+    monkeypatch.setattr(Generator, "batch", counted)
     with pytest.raises(KeyboardInterrupt):
-        broken.write(tmp_path / "broken.jsonl", STRENGTHS, steer)
-    monkeypatch.setattr(Generator, "batch", original)
+        generator(tiny_model).write(tmp_path / "broken.jsonl", SETTINGS, steer)
     assert not (tmp_path / "broken.jsonl").exists()
-    part = tmp_path / "broken.jsonl.part"
-    part.write_bytes(part.read_bytes()[:-7])  # a kill in the middle of a line
-    generator(tiny_model).write(tmp_path / "broken.jsonl", STRENGTHS, steer)
+    files = sorted(batch_folder(tmp_path / "broken.jsonl").glob("*"))
+    assert len(files) == stop
+    for file in files[:1]:
+        file.write_bytes(file.read_bytes()[:-7])  # damaged since: generated again
+    calls, stop = 0, 999
+    generator(tiny_model).write(tmp_path / "broken.jsonl", SETTINGS, steer)
+    assert calls == 9 - len(files[1:])
     assert (tmp_path / "broken.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
-    assert not part.exists()
-
-
-def test_finished_batches_are_not_written_again(
-    tmp_path: Path, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = generator(tiny_model)
-    (tmp_path / "g.jsonl.part").write_text("".join(g.to_json() + "\n" for batch in made.run([{}]) for g in batch))
-    monkeypatch.setattr(Generator, "batch", None)
-    made.write(tmp_path / "g.jsonl", [{}])
-    assert len(read_generations(tmp_path / "g.jsonl")) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.jsonl", "whole.jsonl"]
 
 
 def test_the_continuation_stands_behind_the_prompt_with_its_space(tiny_model: LanguageModel) -> None:
@@ -211,7 +206,7 @@ def test_a_strength_without_a_steer_is_refused_before_anything_is_written(
     tmp_path: Path, tiny_model: LanguageModel, steer: Steer
 ) -> None:
     with pytest.raises(InputError, match="there is no steer"):
-        generator(tiny_model).write(tmp_path / "g.jsonl", [{"sentiment": 5.0}])
+        generator(tiny_model).write(tmp_path / "g.jsonl", [({"sentiment": 5.0}, "")])
     with pytest.raises(InputError, match="dimensions are sentiment, dummy"):
-        generator(tiny_model).write(tmp_path / "g.jsonl", [{"joy": 5.0}], steer)
+        generator(tiny_model).write(tmp_path / "g.jsonl", [({"joy": 5.0}, "")], steer)
     assert list(tmp_path.iterdir()) == []

@@ -119,7 +119,7 @@ def assert_same_run(folder: Path, expected: Path) -> None:
         assert (folder / name).is_file(), f"{name} is missing in {folder}"
     for name in RESULTS:
         assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
-    assert not [path.name for path in folder.iterdir() if path.suffix in (".part", ".tmp")]
+    assert not [path.name for path in folder.iterdir() if path.suffix in (".batches", ".tmp")]
     assert not (folder / "checkpoints").exists()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from lmsteer.cli.folders import register_resolvers
 from lmsteer.cli.signals import terminable
-from lmsteer.errors import InputError
+from lmsteer.errors import InputError, explain_out_of_memory
 
 CONF = str(Path(__file__).resolve().parents[3] / "conf")
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -47,7 +48,8 @@ def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
             started = True
             try:
                 configure_logging(pop_verbosity(cfg))
-                function(cfg)
+                with explain_out_of_memory():
+                    function(cfg)
             except EXPECTED_ERRORS as error:
                 if in_multirun():
                     raise
@@ -55,9 +57,8 @@ def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
 
         def main() -> None:
             full_error = os.environ.get(FULL_ERROR)
-            os.environ[FULL_ERROR] = "1"  # Hydra passes errors on, which it would otherwise print over many lines
             try:
-                with terminable():
+                with terminable(), full_hydra_errors():
                     run()
                 if refusal is not None:
                     raise refusal
@@ -71,6 +72,20 @@ def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
         return main
 
     return decorate
+
+
+@contextmanager
+def full_hydra_errors() -> Iterator[None]:
+    """Make Hydra raise its errors instead of printing them over many lines."""
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[FULL_ERROR]
+        else:
+            os.environ[FULL_ERROR] = before
 
 
 def pop_verbosity(cfg: DictConfig) -> str:

@@ -22,7 +22,7 @@ from lmsteer.cli.app import EXPECTED_ERRORS, configure_logging, one_line, sweep_
 from lmsteer.cli.configuration import build
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.distributed.trainer_config import TrainerConfig
-from lmsteer.errors import InputError
+from lmsteer.errors import InputError, explain_out_of_memory
 from lmsteer.models.language_model import resolve_device
 
 Job = Callable[[dict[str, Any], str, ProcessGroup], Any]
@@ -96,7 +96,7 @@ class _Task:
         """Join the other processes, run the job and leave; only rank zero prints."""
         process_group.init(self.address, gpus=self.on_gpu)
         configure_logging(self.verbosity if process_group.is_rank_zero else "ERROR")
-        with contextlib.nullcontext() if process_group.is_rank_zero else _no_stdout():
+        with contextlib.nullcontext() if process_group.is_rank_zero else _no_stdout(), explain_out_of_memory():
             result = self.job(self.config, self.sweep, process_group)
         process_group.destroy()
         return result

@@ -18,7 +18,6 @@ from lmsteer.errors import InputError
 from lmsteer.generation.generation_files import expected_generations, read_generation_file
 from lmsteer.generation.generator import Generator, strength_vector
 from lmsteer.records import Generation
-from lmsteer.runs import preflight as resources
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer import Steer
@@ -54,12 +53,10 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> list
         prompts_name=prompts.name,
     )
     path = run.path(stages.GENERATIONS)
-    if not run.is_complete(stages.GENERATIONS) and process_group.is_rank_zero:
-        resources.before_generation(run.folder, generator, steered=steer is not None, processes=process_group.size)
     run.begin()
     if not run.is_complete(stages.GENERATIONS):
         with run.timed("generate"):
-            generator.write(path, [strength], steer, process_group=process_group)
+            generator.write(path, [(strength, "")], steer, process_group)
     generations = read_generation_file(
         path, expected_generations(prompts.prompts, [(strength, "")]), samples=config["samples"]
     )

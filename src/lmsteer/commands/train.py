@@ -20,7 +20,6 @@ from lmsteer.evaluation.results import Result
 from lmsteer.generation.plain_texts import PlainTexts
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.reporting.tracking import Measured, track
-from lmsteer.runs import preflight as resources
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import ScoreCache, score_cache
@@ -53,26 +52,18 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
     protocol: Protocol | None = build(config["protocol"]) if config.get("protocol") else None
     corpus: Corpus = build(config["data"])
     model: LanguageModel = build_once(config["model"], device=config["device"], dtype=config["dtype"])
-    untrained = steer_config.build(model.width, seed)  # refuses an impossible rank before the folder is locked
-    plan = Plan(model, untrained.dimensions, protocol, build(config["decoding"])) if protocol else None
+    dimensions = steer_config.build(model.width, seed).dimensions
+    plan = Plan(model, dimensions, protocol, build(config["decoding"])) if protocol else None
     corpus = corpus.without(plan.reserved if plan else frozenset())
-    kept = scores.folder / "plain" if scores else None
-    done = [stage for stage, file in (("fit", stages.STEER), ("generate", stages.GENERATIONS)) if run.is_complete(file)]
-    if process_group.is_rank_zero:
-        size: dict[str, Any] = {
-            "seed": seed,
-            "store": store,
-            "plain": kept,
-            "done": done,
-            "processes": process_group.size,
-        }
-        resources.before_training(run.folder, model, corpus, steer_config, fit_config, plan, **size)
+    environment = FitEnvironment(store=store, process_group=process_group)
+    fit_job = FitJob(model, corpus, steer_config, fit_config, seed, environment)
+    if not run.is_complete(stages.STEER):
+        fit_job.check()
     run.begin()
     open_logger = build(config["logger"]) if process_group.is_rank_zero else no_logger
     labels = RunLabels(run.config, sweep, (model.name, steer_config.name, corpus.name))
     with open_logger(run.folder, config, labels) as logger:
-        environment = FitEnvironment(store=store, logger=logger)
-        fitted = stages.fit_stage(run, FitJob(model, corpus, steer_config, fit_config, seed, environment))
+        fitted = stages.fit_stage(run, fit_job, logger)
         provenance, measured = measure(run, plan, fitted, config, scores) if plan else (fitted[1], None)
         track(logger, run.path(stages.STEER), provenance, measured, step=fit_config.steps)
     if measured is None:

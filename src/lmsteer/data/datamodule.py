@@ -95,10 +95,9 @@ class SteerDataModule(pl.LightningDataModule):
     def prepare_data(self) -> None:
         """Fill the store, in one process; the others wait."""
         if isinstance(self.extract, FeatureStore):
-            self.extract.add(self.stored())
+            self.extract.add(self._texts_to_store())
 
-    def stored(self) -> list[str]:
-        """Return the texts whose hidden states are stored."""
+    def _texts_to_store(self) -> list[str]:
         counts = Counter(row.text for t in range(self.steps) for row in self.rows(t))
         dev_texts = [row.text for row in self.dev]  # read at every validation
         return [*dev_texts, *(text for text, count in counts.items() if self.store_all or count > 1)]

@@ -103,7 +103,7 @@ class FeatureStore:
         if all(key_of(text) in self.shards for text in texts):
             return
         with self.shards.locked(waiting=f"another process is filling {self.shards.folder}; waiting for it"):
-            missing = self.missing(texts)
+            missing = sorted({text for text in texts if key_of(text) not in self.shards})
             if not missing:  # stored by another process meanwhile
                 return
             encoded = self.extract.encode(missing)
@@ -111,15 +111,6 @@ class FeatureStore:
                 return
             atomic_write_lines(self.shards.folder / "origin.json", [json.dumps(self.provenance)])
             self._fill(missing, encoded)
-
-    def missing(self, texts: Sequence[str]) -> list[str]:
-        """Return the texts that are not stored, each once."""
-        return sorted({text for text in texts if key_of(text) not in self.shards})
-
-    def bytes_of(self, tokens: int) -> int:
-        """Return the size in bytes of the hidden states and targets of a number of tokens."""
-        weight = self.extract.model.head.weight
-        return tokens * (weight.shape[1] * weight.element_size() + 4)
 
     def _fill(self, texts: list[str], encoded: list[list[int]]) -> None:
         """Store whole groups, shortest texts first: after an interruption the remaining groups are the same."""
@@ -162,7 +153,8 @@ class FeatureStore:
         return list(zip(features.hidden_ND.split(sizes), features.targets_N.split(sizes), strict=True))
 
     def _has_room(self, tokens: int) -> bool:
-        needed = self.bytes_of(tokens)
+        weight = self.extract.model.head.weight
+        needed = tokens * (weight.shape[1] * weight.element_size() + 4)  # hidden states and targets
         size = sum(path.stat().st_size for path in self.folder.rglob("*.safetensors"))
         free = shutil.disk_usage(self.folder).free
         if size + needed <= self.limit * GIB and needed <= free:

@@ -18,15 +18,15 @@ from tqdm.auto import tqdm
 
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
+from lmsteer.generation.batch_files import BatchFiles
 from lmsteer.generation.decoding import Decoding, Readout, decode, encode
-from lmsteer.generation.generation_files import sound_lines
+from lmsteer.generation.generation_files import expected_generations
 from lmsteer.generation.noise import sample_key
 from lmsteer.generation.sampling import Nucleus
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.records import Generation, Likelihood, Prompt, read_generations
+from lmsteer.records import Generation, Likelihood, Prompt
 from lmsteer.steering.fold import SteeredHead, fold
 from lmsteer.steering.steer import Steer
-from lmsteer.storage.atomic_files import appending, atomic_write, atomic_write_lines
 
 Strength = Mapping[str, float]
 
@@ -73,16 +73,12 @@ class Generator:
         size = max(1, batch_size // samples)
         self.batches = [order[start : start + size] for start in range(0, len(order), size)]
 
-    def lengths(self) -> list[int]:
-        """Tokens of each prompt."""
-        return [len(ids) for ids in self._ids]
-
     def identity(self) -> str:
-        """What the plain model's texts depend on: model, prompts, decoding, batches, noise, and this package's code."""
+        """Return a digest of all that the plain model's texts depend on: model, prompts, options, and this package."""
         prompts = [(prompt.id, prompt.text) for prompt in self.prompts]
-        how = [self.samples, self.seed, len(self.batches[0]), self.prompts_name, self.likelihoods]
-        parts = json.dumps([self.model.fingerprint(), repr(self.decoding), how, prompts, _code()])
-        return hashlib.sha256(parts.encode()).hexdigest()[:24]
+        options = [self.samples, self.seed, len(self.batches[0]), self.prompts_name, self.likelihoods]
+        inputs = json.dumps([self.model.fingerprint(), repr(self.decoding), options, prompts, _code()])
+        return hashlib.sha256(inputs.encode()).hexdigest()[:24]
 
     def batch(self, readout: Readout, strengths: Sequence[Strength], batch: Sequence[int]) -> list[Generation]:
         """Generations of the prompts whose indices are in ``batch``; ``strengths`` are those of ``readout``."""
@@ -132,45 +128,42 @@ class Generator:
     def run(
         self, strengths: Sequence[Strength], steer: Steer | None = None, process_group: ProcessGroup | None = None
     ) -> Iterator[list[Generation]]:
-        """Batches of generations, strength by strength, with a progress bar.
+        """Yield batches of generations, strength by strength, with a progress bar.
 
         Args:
-            world: The processes that generate together; each gets its share of the batches.
+            process_group: Processes that generate together; each yields its shard of the batches. None: one process.
 
         Raises:
             InputError: If a strength names a dimension that the steer does not have.
         """
-        settings = [(strength, strength_vector(strength, steer)) for strength in strengths]
-        yield from self._run(settings, steer, skip=0, process_group=process_group or ProcessGroup())
+        process_group = process_group or ProcessGroup()
+        plan = process_group.shard(self._plan(len(strengths)))
+        yield from self._run(plan, strengths, steer, show=process_group.is_rank_zero)
+
+    def _plan(self, strengths: int) -> list[tuple[int, list[int]]]:
+        """List the index of the strength and the indices of the prompts of each batch, in order of generation."""
+        return [(number, batch) for number in range(strengths) for batch in self.batches]
 
     def _run(
         self,
-        settings: Sequence[tuple[Strength, Tensor | None]],
+        plan: Sequence[tuple[int, list[int]]],
+        strengths: Sequence[Strength],
         steer: Steer | None,
-        skip: int,
-        process_group: ProcessGroup,
+        *,
+        show: bool,
+        done: int = 0,
     ) -> Iterator[list[Generation]]:
-        own = process_group.shard(self._places(len(settings)))
-        bar = tqdm(
-            total=len(own),
-            initial=skip,
-            desc="generate",
-            unit="batch",
-            leave=len(own) > 1,
-            disable=not process_group.is_rank_zero,
-        )
+        vectors = [strength_vector(strength, steer) for strength in strengths]
+        total = done + len(plan)
+        bar = tqdm(total=total, initial=done, desc="generate", unit="batch", leave=total > 1, disable=not show)
         with bar as progress:
-            for number, places in itertools.groupby(own[skip:], key=lambda place: place[0]):
-                strength, vector = settings[number]
+            for number, batches in itertools.groupby(plan, key=lambda item: item[0]):
+                strength, vector = strengths[number], vectors[number]
                 folds = steer is not None and vector is not None
                 head = fold(self.model.head, steer, vector) if folds else self.model.head  # type: ignore[arg-type]
-                for _, batch in places:
+                for _, batch in batches:
                     yield self.batch(head, [strength] * len(batch), batch)
                     progress.update()
-
-    def _places(self, strengths: int) -> list[tuple[int, list[int]]]:
-        """Number of the strength and batch of prompts, in the order in which they are generated."""
-        return [(number, batch) for number in range(strengths) for batch in self.batches]
 
     def run_rows(self, strengths: Sequence[Strength], steer: Steer) -> Iterator[list[Generation]]:
         """Batches of generations, each prompt at a strength of its own, with a progress bar.
@@ -189,54 +182,34 @@ class Generator:
     def write(
         self,
         path: Path,
-        strengths: Sequence[Strength],
+        settings: Sequence[tuple[Strength, str]],
         steer: Steer | None = None,
-        budgets: Sequence[str] = (),
         process_group: ProcessGroup | None = None,
     ) -> None:
-        """Write ``path`` (JSONL, in the order strength, prompt), going on where an interrupted run stopped.
-
-        Finished batches wait in a file beside it that ends in ``.part``, one for each process. What another number of
-        processes left there is written anew.
+        """Write generations to ``path`` (JSONL, in the order strength, prompt); resume an interrupted call.
 
         Args:
-            budgets: What each strength was calibrated to; none: they were all given.
-            world: The processes that generate together, all of which call this; None: one.
+            settings: Strengths, each with the name of the budget that it was calibrated to; "" if it was given.
+            process_group: Processes that generate together, all of which call this; None: one.
+
+        Raises:
+            InputError: If a strength names a dimension that the steer does not have.
         """
         process_group = process_group or ProcessGroup()
-        settings = [(strength, strength_vector(strength, steer)) for strength in strengths]
-        part = _part(path, process_group.rank, process_group.size)
-        skip = self._keep_whole_batches(part, process_group.shard(self._places(len(settings))))
-        with appending(part) as file:
-            for batch in self._run(settings, steer, skip, process_group):
-                file.write("".join(generation.to_json() + "\n" for generation in batch).encode())
-                file.flush()
+        strengths, plan, files = [strength for strength, _ in settings], self._plan(len(settings)), BatchFiles(path)
+        for strength in strengths:
+            strength_vector(strength, steer)  # refuses unknown dimensions before anything is written
+        expected = [expected_generations([self.prompts[i] for i in batch], [settings[n]]) for n, batch in plan]
+        shard = process_group.shard(range(len(plan)))
+        missing = [i for i in shard if not files.holds(i, expected[i], self.samples)]
+        show, done = process_group.is_rank_zero, len(shard) - len(missing)
+        run = self._run([plan[i] for i in missing], strengths, steer, show=show, done=done)
+        for i, generations in zip(missing, run, strict=True):
+            files.write(i, [replace(generation, budget=settings[plan[i][0]][1]) for generation in generations])
         process_group.barrier()
         if process_group.is_rank_zero:
-            self._merge(path, process_group.size, budgets or [""] * len(strengths))
+            files.merge([[(number, index) for index in batch] for number, batch in plan])
         process_group.barrier()
-
-    def _merge(self, path: Path, processes: int, budgets: Sequence[str]) -> None:
-        """Write ``path`` of the parts of all processes."""
-        places, found = self._places(len(budgets)), []
-        busy = min(processes, len(places))
-        parts = [iter(read_generations(_part(path, rank, processes))) for rank in range(busy)]
-        for turn, (number, batch) in enumerate(places):
-            found += [((number, index), next(parts[turn % processes])) for index in batch]
-        found.sort(key=lambda pair: pair[0])
-        atomic_write_lines(path, (replace(g, budget=budgets[number]).to_json() for (number, _), g in found))
-        for part in path.parent.glob(f"{path.name}.*part"):
-            part.unlink()
-
-    def _keep_whole_batches(self, part: Path, places: Sequence[tuple[int, list[int]]]) -> int:
-        """Cut an interrupted file after its last whole batch; return how many batches it holds."""
-        lines = sound_lines(part, (self.prompts[index] for _, batch in places for index in batch))
-        batches, kept = 0, 0
-        while batches < len(places) and kept + (size := len(places[batches][1])) <= len(lines):
-            batches, kept = batches + 1, kept + size
-        with atomic_write(part) as temporary:
-            temporary.write_bytes(b"".join(line + b"\n" for line in lines[:kept]))
-        return batches
 
 
 def generate(
@@ -284,12 +257,6 @@ def strength_vector(strength: Strength, steer: Steer | None) -> Tensor | None:
     if any(strength.values()):
         raise InputError(f"strength {dict(strength)}: there is no steer; name one with steer_file=FILE")
     return None
-
-
-def _part(path: Path, rank: int, processes: int) -> Path:
-    """Where the finished batches of a process wait."""
-    place = f".{rank}-of-{processes}" if processes > 1 else ""
-    return path.with_name(f"{path.name}{place}.part")
 
 
 @cache

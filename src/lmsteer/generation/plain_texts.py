@@ -36,14 +36,14 @@ class PlainTexts:
         """
         process_group = process_group or ProcessGroup()
         if self.folder is None:
-            generator.write(path, [{}], process_group=process_group)
+            generator.write(path, [({}, "")], process_group=process_group)
             return
         kept = self.folder / f"{generator.identity()}.jsonl"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(kept.with_suffix(".lock")) if process_group.is_rank_zero else nullcontext():
                 if not process_group.broadcast(is_complete(kept)):
-                    generator.write(kept, [{}], process_group=process_group)
+                    generator.write(kept, [({}, "")], process_group=process_group)
             if not process_group.is_rank_zero:
                 return
             read_generation_file(kept, expected_generations(generator.prompts, [({}, "")]), samples=generator.samples)

@@ -35,11 +35,11 @@ STEER, GENERATIONS, METRICS, REPORT = "steer.safetensors", "generations.jsonl", 
 VALUES = "values.safetensors"
 
 
-def fit_stage(run: Run, job: FitJob) -> tuple[Steer, Provenance]:
+def fit_stage(run: Run, job: FitJob, logger: Any = None) -> tuple[Steer, Provenance]:
     """Fit and save the steer, then delete its checkpoints."""
     checkpoints = run.path("checkpoints")
     if not run.is_complete(STEER):
-        environment = replace(job.environment, folder=checkpoints, process_group=run.process_group)
+        environment = replace(job.environment, folder=checkpoints, logger=logger)
         with run.timed("fit"):
             steer, provenance = replace(job, environment=environment).run()
         if run.process_group.is_rank_zero:
@@ -94,8 +94,7 @@ def generate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, p
             for file, (key, generator) in zip(steered, plan.generators.items(), strict=True):
                 settings = plan.settings(key, provenance.calibration)
                 if settings and not run.is_complete(file.name):
-                    strengths, budgets = map(list, zip(*settings, strict=True))
-                    generator.write(file, strengths, steer, budgets, run.process_group)
+                    generator.write(file, settings, steer, run.process_group)
                 if settings:
                     read_generation_file(
                         file, expected_generations(generator.prompts, settings), samples=generator.samples

@@ -1,31 +1,34 @@
-"""Files that are whole or absent under their name, whatever becomes of the process or the disk."""
+"""Write files atomically: complete or absent under their name, even if the process is killed or the disk is full."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from glob import escape
 from pathlib import Path
-from typing import BinaryIO
 
 from lmsteer.errors import InputError
 
 
+def batch_folder(path: Path) -> Path:
+    """Return the folder in which the finished batches of ``path`` are collected until it is complete."""
+    return path.with_name(f"{path.name}.batches")
+
+
 def is_complete(path: Path) -> bool:
-    """Whether ``path`` is there, and thus whole; parts of it that a killed process left are removed then."""
-    there = path.is_file()
-    if there:
-        for left in path.parent.glob(f"{escape(path.name)}.*part"):
-            left.unlink(missing_ok=True)
-    return there
+    """Return whether ``path`` exists, and is complete; remove batches that a killed process left behind then."""
+    exists = path.is_file()
+    if exists:
+        shutil.rmtree(batch_folder(path), ignore_errors=True)
+    return exists
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; what is written there takes the place of ``path`` at the end.
+    """Yield a temporary name next to ``path``, which is renamed to ``path`` at the end.
 
     Raises:
-        InputError: If it cannot be written, as where the disk is full; names the file, of which nothing is left.
+        InputError: If it cannot be written, for instance on a full disk; nothing of the file is left then.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -37,20 +40,6 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise _unwritten(path, error) from error
 
 
-@contextmanager
-def appending(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file to add bytes to.
-
-    Raises:
-        InputError: If it cannot be written to, as where the disk is full; names the file. What it holds stays.
-    """
-    try:
-        with path.open("ab") as file:
-            yield file
-    except OSError as error:
-        raise _unwritten(path, error) from error
-
-
 def _unwritten(path: Path, error: OSError) -> InputError:
     reason = error.strerror or type(error).__name__
     return InputError(
@@ -59,6 +48,6 @@ def _unwritten(path: Path, error: OSError) -> InputError:
 
 
 def atomic_write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write lines to a temporary name beside ``path``, then rename: the file is whole or absent."""
+    """Write lines to ``path`` atomically."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(line + "\n" for line in lines)

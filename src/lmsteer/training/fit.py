@@ -199,6 +199,18 @@ class FitJob:
             process_group=self.environment.process_group,
         )
 
+    def check(self) -> None:
+        """Refuse a fit that cannot begin, before anything is written.
+
+        Raises:
+            InputError: If the rank does not suit the model, or there are fewer rows than processes.
+        """
+        self.build_steer()
+        if self.steer_config.solver == "paper":
+            self.data_module()
+        elif (rows := len(self.rows.train)) < (size := self.environment.process_group.size):
+            raise InputError(f"train rows: {rows}, but {size} processes; one for each is needed")
+
     def run(self) -> tuple[Steer, Provenance]:
         """Fit the steer; see ``fit``."""
         steer_config, corpus = self.steer_config, self.rows

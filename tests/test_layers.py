@@ -13,6 +13,7 @@ LAYERS = (
     ("records", "embedded"),
     ("models",),
     ("data", "steering"),
+    ("reference",),
     ("scoring", "generation", "transfer"),
     ("analysis", "evaluation", "one_pass"),
     ("training",),

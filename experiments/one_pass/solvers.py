@@ -119,7 +119,7 @@ def _format_change(before: ComparisonRow, after: ComparisonRow, metric: Metric) 
 
 def aimed_share(metric: Metric, value: float, direction: int) -> float:
     """Convert a share to the share that comes out as aimed at: 1 is best in either direction."""
-    return 1 - value if (direction < 0) is not metric.is_toxicity else value
+    return 1 - value if (direction < 0) is (metric.facts.higher_is_better is not False) else value
 
 
 def rank_solvers(comparison: Comparison) -> pd.DataFrame:

@@ -22,11 +22,11 @@ from lmsteer.errors import InputError
 from lmsteer.models.load import load_model
 from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
+from lmsteer.reference.descent_map import descent_map
 from lmsteer.reporting.text import number
 from lmsteer.reporting.transfer_report import maps_figure, markdown
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
-from lmsteer.transfer.linear_maps import legacy_map
 from lmsteer.transfer.shared_vocabulary import shared_tokens
 from lmsteer.transfer.unlabelled_texts import unlabelled
 
@@ -243,6 +243,6 @@ def test_the_papers_transfer_is_used_at_a_tenth_of_the_strength(
     model = load_model(str(target), device="cpu", dtype="float32")
     made = ran(tmp_path / "run", steer_file, target, texts, "kind=legacy", "beside=[]")
     ours, theirs = shared_tokens(tiny(), model)
-    h = legacy_map(model.head.weight[theirs], tiny().head.weight[ours]).T
+    h = descent_map(model.head.weight[theirs], tiny().head.weight[ours]).T
     w = load_steer(steer_file)[0].matrix(0).T.detach().double()
     torch.testing.assert_close(made.matrix(0).T.detach().double(), 0.1 * h.T @ w @ h, rtol=1e-3, atol=1e-6)

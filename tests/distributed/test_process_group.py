@@ -227,7 +227,7 @@ def test_a_whole_run_of_two_processes_generates_and_measures_what_one_does(tmp_p
     def train(*overrides: str) -> str:
         done = subprocess.run([*command, *overrides], capture_output=True, text=True, env=ENVIRONMENT, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
+        return done.stdout + done.stderr
 
     said = train("trainer=ddp", "trainer.devices=2", f"hydra.run.dir={two}")
     assert said.count("report: ") == 1, "one process prints"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lmsteer.errors import InputError
-from lmsteer.transfer.linear_maps import centered, explained, legacy_map, procrustes, ridge
+from lmsteer.transfer.linear_maps import centered, explained, procrustes, ridge
 
 RANDOM = torch.Generator().manual_seed(0)
 X = torch.randn(200, 6, generator=RANDOM, dtype=torch.float64)
@@ -77,26 +77,6 @@ def test_no_other_turn_is_nearer_than_that_of_procrustes() -> None:
     others = [scale * torch.linalg.qr(noise(6, 6))[0] for _ in range(50)]
     assert min(error(other) for other in others) > error(found)
     assert min(error(found * factor) for factor in (0.9, 1.1)) > error(found)
-
-
-def test_the_legacy_map_takes_the_first_words_alone_and_has_rows_of_length_1() -> None:
-    x, y = noise(4100, 3), noise(4100, 2)
-    found = legacy_map(x, y, seed=3)
-    changed = torch.cat([y[:4000], 100 + y[4000:]])
-    assert torch.equal(found, legacy_map(x, changed, seed=3))
-    torch.testing.assert_close(found.norm(dim=1), torch.ones(3, dtype=found.dtype))
-
-
-def test_the_legacy_map_is_where_descent_through_autograd_comes_to() -> None:
-    x, y = noise(60, 3).float(), noise(60, 2).float()
-    plain = torch.randn(3, 2, generator=torch.Generator().manual_seed(5)).requires_grad_()
-    optimizer = torch.optim.Adam([plain], lr=1e-2)
-    for _ in range(1000):
-        optimizer.zero_grad()
-        (x @ plain - y).pow(2).mean().backward()
-        optimizer.step()
-    naive = plain.detach() / plain.detach().norm(dim=1)[:, None]
-    torch.testing.assert_close(legacy_map(x, y, seed=5).float(), naive, rtol=1e-3, atol=1e-3)
 
 
 def test_explained_is_1_for_the_true_map_0_for_none_and_a_hand_count_between() -> None:

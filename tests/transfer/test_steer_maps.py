@@ -9,9 +9,9 @@ from torch import Tensor
 
 from lmsteer.errors import InputError
 from lmsteer.models.head import Head
+from lmsteer.reference.descent_map import descent_map
 from lmsteer.steering.steer import Steer
 from lmsteer.transfer.effect_agreement import agreement, mean_probabilities
-from lmsteer.transfer.linear_maps import legacy_map
 from lmsteer.transfer.steer_maps import (
     KINDS,
     Anchors,
@@ -99,7 +99,7 @@ def test_one_map_for_both_sides_is_the_papers_form(kind: str) -> None:
 def test_the_seed_is_that_of_the_papers_descent() -> None:
     anchors, places = pair(WIDTH)
     maps = fit_maps("legacy", anchors, places, seed=3)
-    assert torch.equal(maps.output_ED, legacy_map(anchors.target_SE, anchors.source_SD, seed=3))
+    assert torch.equal(maps.output_ED, descent_map(anchors.target_SE, anchors.source_SD, seed=3))
     assert not torch.equal(maps.output_ED, fit_maps("legacy", anchors, places, seed=4).output_ED)
 
 

@@ -105,11 +105,9 @@ def configure_logging(verbosity: str) -> None:
     """Send the messages of this library to standard error, from a level upwards."""
     logger = logging.getLogger("lmsteer")
     logger.setLevel(verbosity.upper())
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-        logger.propagate = False
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers, logger.propagate = [handler], False
 
 
 def one_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
-from lmsteer.export.reference_checkpoint import read_reference
+from lmsteer.reference.reference_checkpoint import read_reference
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer_file import save_steer

@@ -44,6 +44,7 @@ def evaluate(cfg: DictConfig) -> Result:
         run, path, protocol, lambda: protocol.perplexity_model_for(model), metadata_of(path, config), scores=scores
     )
     stages.report_stage(run, path, result, None)
+    print(stages.summary(run, result))
     return result
 
 

@@ -44,7 +44,10 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
     """Do the work of ``train`` in one of its processes; rank zero returns the result."""
     run, seed = Run(Path(config["run_dir"]), run_identity(config), process_group), config["seed"]
     if run.is_complete(stages.REPORT if config.get("protocol") else stages.STEER):
-        return stages.show_finished(run, table=not sweep)
+        result = stages.finished_result(run)
+        if result and not sweep:
+            print(stages.summary(run, result))
+        return result
     scores = score_cache(config["scores"])
     steer_config: SteerConfig = build(config["steer"])
     fit_config: FitConfig = build(config["fit"])
@@ -70,6 +73,7 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
         print(f"steer: {run.path(stages.STEER)}")
         return None
     stages.report_stage(Run(run.folder, run.config), measured.generations, measured.result, provenance)
+    print(stages.summary(run, measured.result))
     return measured.result
 
 

@@ -68,27 +68,6 @@ class FeatureExtractor:
             states.update(zip(group, self.states([encoded[index] for index in group]), strict=True))
         return Features.pack([states[index] for index in range(len(texts))])
 
-    def padded(self, texts: Sequence[str]) -> Features:
-        """Compute the features of one padded batch whose padding counts as text, as in the reference implementation.
-
-        End-of-sequence tokens after each text fill the batch up to its longest text. They are masked as keys, but are
-        targets like any other token, so that all texts have the same length. This is for measuring the effect.
-
-        Raises:
-            InputError: If the tokenizer has no end-of-sequence token.
-        """
-        end = self.model.tokenizer.eos_token_id
-        if end is None:
-            raise InputError(f"fit.legacy_padding: the tokenizer of {self.model.name} has no end-of-sequence token")
-        encoded = self.encode(texts)
-        ids_BT = torch.full((len(encoded), max(1, *map(len, encoded))), end)
-        mask_BT = torch.zeros_like(ids_BT)
-        for row, ids in enumerate(encoded):
-            ids_BT[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
-            mask_BT[row, : max(1, len(ids))] = 1
-        states_BTD = self.model.hidden(ids_BT.to(self.model.device), mask_BT.to(self.model.device))
-        return Features.pack(list(zip(states_BTD[:, :-1], ids_BT[:, 1:].to(self.model.device), strict=True)))
-
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokenize texts."""
         ids: list[list[int]] = self.model.tokenizer(list(texts), truncation=True, max_length=self.max_length)[

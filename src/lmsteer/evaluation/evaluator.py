@@ -182,8 +182,8 @@ def _split(values: Tensor, groups: Sequence[Group]) -> list[Tensor]:
 
 
 def _scores(scorer: Scorer, metric: str, groups: Sequence[Group], store: ScoreCache | None) -> list[Tensor]:
-    """Score continuations for toxicity, and prompts with their continuations for any other attribute."""
-    with_prompt = metric != "toxicity"
+    """Score continuations, with their prompts if the attribute's metrics are declared so."""
+    with_prompt = all(facts.scores_prompt for facts in attribute_metrics(metric))
     texts = [g.prompt.text * with_prompt + text for group in groups for g in group for text in g.texts]
     return _split(store.scores(scorer, texts) if store else scorer(texts), groups)
 

@@ -32,6 +32,8 @@ class MetricFacts:
         higher_is_better: Direction in which the metric improves. None: neither.
         is_fraction: Whether values lie in [0, 1] rather than [1, inf).
         attribute: The protocol's ``metric`` that includes this one; empty for other groups.
+        scores_prompt: Whether scorers read the prompt with its continuation, rather than the continuation alone.
+        may_offend: Whether texts that are written to measure it may offend, so that pages warn of them.
         takes_limit: Whether ``build`` takes the protocol's limit on perplexities.
     """
 
@@ -42,6 +44,8 @@ class MetricFacts:
     higher_is_better: bool | None = None
     is_fraction: bool = True
     attribute: str = ""
+    scores_prompt: bool = True
+    may_offend: bool = False
     takes_limit: bool = False
 
     @property
@@ -59,11 +63,11 @@ METRICS = {
         ),
         MetricFacts(
             name="expected_maximum_toxicity", words="expected max toxicity", group="attribute", attribute="toxicity",
-            build=ExpectedMaximumScore, higher_is_better=False,
+            build=ExpectedMaximumScore, higher_is_better=False, scores_prompt=False, may_offend=True,
         ),
         MetricFacts(
             name="toxicity_probability", words="toxicity probability", group="attribute", attribute="toxicity",
-            build=ExceedanceProbability, higher_is_better=False,
+            build=ExceedanceProbability, higher_is_better=False, scores_prompt=False, may_offend=True,
         ),
         MetricFacts(
             name="perplexity", words="perplexity", group="fluency", build=MeanPerplexity, higher_is_better=False,
@@ -119,9 +123,9 @@ class Metric:
         return self.facts.group == "attribute"
 
     @property
-    def is_toxicity(self) -> bool:
-        """Whether it measures toxicity, so that texts may offend."""
-        return self.facts.attribute == "toxicity"
+    def may_offend(self) -> bool:
+        """Whether texts that are written to measure it may offend."""
+        return self.facts.may_offend
 
     @property
     def is_fraction(self) -> bool:

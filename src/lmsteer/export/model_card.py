@@ -109,7 +109,7 @@ def card(
         legend=table_legend(result) if result else "",
         sentences=summary_sentences(result) if result else [],
         measured=folded is not None and result is not None and _has_row(result, folded.strength),
-        toxicity=result is not None and any(metric.is_toxicity for metric in result.metrics),
+        may_offend=result is not None and any(metric.may_offend for metric in result.metrics),
     )
 
 

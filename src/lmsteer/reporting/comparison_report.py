@@ -40,7 +40,7 @@ def comparison_report(
     return render_page(
         "comparison.html",
         title=title,
-        is_toxic=any(metric.is_toxicity for run in runs for metric in run.result.metrics),
+        may_offend=any(metric.may_offend for run in runs for metric in run.result.metrics),
         unfinished=[folder.name for folder in unfinished],
         blocks=blocks,
         pareto=[Picture.of(picture, PARETO_CAPTION, PARETO_CAPTION)] if picture else [],

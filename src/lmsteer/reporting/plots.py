@@ -212,7 +212,7 @@ def _set_axes(axes: Axes, panel: Panel, points: pd.DataFrame) -> None:
         if panel.log_y:
             set_log(axes, "y", float(np.nanmin(limits)), float(np.nanmax(limits)))
         else:
-            axes.set_ylim(panel.y_limits or (0, 1.05 * float(np.nanmax(limits))))
+            axes.set_ylim(panel.y_limits or (0, 1.05 * float(np.nanmax(limits)) or 1))
 
 
 def _widen(low: float, high: float, *, log: bool) -> tuple[float, float]:

@@ -56,7 +56,7 @@ def report(
     return render_page(
         "run.html",
         title=title,
-        is_toxic=protocol.get("metric") == "toxicity" or any(metric.is_toxicity for metric in result.metrics),
+        may_offend=any(metric.may_offend for metric in result.metrics),
         sentences=summary_sentences(result),
         headings=headings,
         rows=rows,

@@ -5,6 +5,7 @@ All processes of the run fit, calibrate and generate together; rank zero evaluat
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -31,6 +32,7 @@ from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
 from lmsteer.training.fit import FitJob
 
+logger = logging.getLogger(__name__)
 STEER, GENERATIONS, METRICS, REPORT = "steer.safetensors", "generations.jsonl", "metrics.json", "report.html"
 VALUES = "values.safetensors"
 
@@ -143,28 +145,23 @@ def settings_of(steer: Steer, provenance: Provenance) -> dict[str, Any]:
 
 
 def report_stage(run: Run, generations: Path, result: Result, provenance: Provenance | None) -> None:
-    """Write the report page, print the table and the path of the report."""
+    """Write the report page."""
     if not run.is_complete(REPORT):
         title = f"LM-Steer: {result.protocol['name']} on {result.rows[0].model}"
         curve = provenance.training.get("curve") if provenance else None
         page = report(result, read_generations(generations), curve=curve, title=title, facts=_facts(provenance))
         atomic_write_lines(run.path(REPORT), page.rstrip("\n").split("\n"))
-    _print_result(run, result)
 
 
-def show_finished(run: Run, *, table: bool) -> Result | None:
-    """Report that a run is finished already, with its table if ``table``; return its result, if it has one."""
-    print(f"finished already: {run.folder}", flush=True)
-    if not run.is_complete(METRICS):
-        return None
-    result = read_result(run.path(METRICS))
-    if table:
-        _print_result(run, result)
-    return result
+def finished_result(run: Run) -> Result | None:
+    """Return the result of a finished run; None if it was not evaluated."""
+    logger.info("finished already: %s", run.folder)
+    return read_result(run.path(METRICS)) if run.is_complete(METRICS) else None
 
 
-def _print_result(run: Run, result: Result) -> None:
-    print(f"\n{result_text(result)}\n\nreport: {run.path(REPORT)}")
+def summary(run: Run, result: Result) -> str:
+    """Format the table of a run and the path of its report for printing."""
+    return f"\n{result_text(result)}\n\nreport: {run.path(REPORT)}"
 
 
 def _facts(provenance: Provenance | None) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from torch import Tensor
 from lmsteer.errors import InputError
 from lmsteer.storage.atomic_files import atomic_write
 
+logger = logging.getLogger(__name__)
 KEY_BYTES = 16
 KEYS = "keys"
 
@@ -77,16 +79,16 @@ class Shards:
 
     @contextmanager
     def locked(self, *, waiting: str = "") -> Iterator[None]:
-        """Be the only process that appends; what others appended before is taken up first.
+        """Be the only process that appends, after reading what others appended.
 
         Args:
-            waiting: Line to print if another process has to be waited for.
+            waiting: Message to log while another process holds the lock.
         """
         lock = FileLock(self.folder / "lock")
         try:
             lock.acquire(timeout=0.5)
         except Timeout:
-            print(waiting or f"waiting for another process that writes to {self.folder}", flush=True)
+            logger.info("%s", waiting or f"waiting for another process that writes to {self.folder}")
             lock.acquire()
         try:
             for left in self.folder.glob("*.tmp"):  # by a process that was killed

@@ -20,6 +20,7 @@ from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.one_pass.solver import Form, OnePassConfig, solve
+from lmsteer.reference.padded_batches import PaddedExtractor
 from lmsteer.steering.steer import DUMMY, Steer
 from lmsteer.steering.steer_file import Provenance
 from lmsteer.training.module import SteerModule, Stop
@@ -195,7 +196,7 @@ class FitJob:
             dev_rows=fit_config.dev_rows,
             seed=self.seed,
             store_all=store.everything,
-            by_batch=extract.padded if fit_config.legacy_padding else None,
+            by_batch=PaddedExtractor(extract) if fit_config.legacy_padding else None,
             process_group=self.environment.process_group,
         )
 

@@ -1,4 +1,4 @@
-"""Linear maps from the vectors of one model to those of another, in closed form and by the paper's descent.
+"""Fit linear maps from the vectors of one model to those of another, in closed form.
 
 Shapes: N pairs of vectors, D width of the source, E width of the target. A map (E, D) acts on row vectors of the
 target: ``y ≈ x T``.
@@ -12,9 +12,6 @@ from torch import Tensor
 from lmsteer.errors import InputError
 
 DAMPING = 1e-3
-LEGACY_WORDS = 4000
-LEGACY_STEPS = 1000
-LEGACY_LR = 1e-2
 
 
 def ridge(x_NE: Tensor, y_ND: Tensor, weight_N: Tensor | None = None, *, damping: float = DAMPING) -> Tensor:
@@ -48,26 +45,6 @@ def procrustes(x_NE: Tensor, y_ND: Tensor, weight_N: Tensor) -> Tensor:
     turn_ED = left @ right
     scaled_ED: Tensor = turn_ED * (sizes.sum() / ((x @ turn_ED.to(x.dtype)).square() * weight_N1).sum())
     return scaled_ED
-
-
-def legacy_map(x_NE: Tensor, y_ND: Tensor, *, seed: int = 0) -> Tensor:
-    """The map (E, D) of the reference implementation: descent on the first 4000 words, rows set to length 1.
-
-    From normal noise Adam takes 1000 steps at 1e-2 on the mean squared error; "first" is by the target's token ids,
-    where the reference has the order of a hash table.
-    """
-    x, y = (vectors[:LEGACY_WORDS].detach().cpu().float() for vectors in (x_NE, y_ND))
-    noise = torch.Generator().manual_seed(seed)
-    map_ED = torch.randn(x.shape[1], y.shape[1], generator=noise, requires_grad=True)
-    optimizer = torch.optim.Adam([map_ED], lr=LEGACY_LR)
-    # The gradient is linear in the map, so the words themselves are gone through once.
-    moments_EE, mixed_ED = x.T @ x, x.T @ y
-    for _ in range(LEGACY_STEPS):
-        map_ED.grad = (2 / y.numel()) * (moments_EE @ map_ED.detach() - mixed_ED)
-        optimizer.step()
-    found = map_ED.detach().double()
-    unit_ED: Tensor = found / found.norm(dim=1, keepdim=True)
-    return unit_ED
 
 
 def centered(x_ND: Tensor, weight_N: Tensor) -> Tensor:

@@ -18,13 +18,12 @@ from torch import Tensor
 
 from lmsteer.errors import InputError
 from lmsteer.models.head import Head
+from lmsteer.reference.descent_map import descent_map
 from lmsteer.steering.steer import Factors, Steer
-from lmsteer.transfer.linear_maps import DAMPING, centered, explained, legacy_map, procrustes, ridge
+from lmsteer.transfer.linear_maps import DAMPING, centered, explained, procrustes, ridge
 
 Kind = Literal["states", "ridge", "procrustes", "legacy"]
 KINDS: tuple[Kind, ...] = ("states", "procrustes", "ridge", "legacy")
-LEGACY_STRENGTH = 0.1
-"""Share of the strength at which the paper uses a transferred steer; ``legacy`` has it in the matrix."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def fit_maps(kind: Kind, anchors: Anchors, places: Places, *, damping: float = D
     """
     x_SE, y_SD, weight_S = anchors.target_SE, anchors.source_SD, anchors.weight_S
     if kind == "legacy":
-        map_ED = legacy_map(x_SE, y_SD, seed=seed)
+        map_ED = descent_map(x_SE, y_SD, seed=seed)
         return Maps(map_ED, map_ED)
     # A softmax sees differences between words alone, so that the mean need not be met.
     x_SE, y_SD = centered(x_SE, weight_S), centered(y_SD, weight_S)

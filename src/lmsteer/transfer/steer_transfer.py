@@ -13,6 +13,7 @@ import torch
 from lmsteer.errors import InputError
 from lmsteer.models.head import Head
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.reference.descent_map import STRENGTH_SCALE
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance
 from lmsteer.transfer.aligned_states import read_places
@@ -20,7 +21,6 @@ from lmsteer.transfer.effect_agreement import agreement, mean_probabilities
 from lmsteer.transfer.linear_maps import DAMPING
 from lmsteer.transfer.shared_vocabulary import shared_tokens
 from lmsteer.transfer.steer_maps import (
-    LEGACY_STRENGTH,
     Anchors,
     Kind,
     Places,
@@ -134,4 +134,4 @@ def measured(pair: Pair, steer: Steer, kind: Kind, *, damping: float = DAMPING, 
 
 def _scale(pair: Pair, kind: Kind) -> float:
     """What an effect is multiplied by: one head may scale its logits, and the paper takes less of the strength."""
-    return pair.source.head.scale / pair.target.head.scale * (LEGACY_STRENGTH if kind == "legacy" else 1.0)
+    return pair.source.head.scale / pair.target.head.scale * (STRENGTH_SCALE if kind == "legacy" else 1.0)

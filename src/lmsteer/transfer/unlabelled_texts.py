@@ -1,4 +1,4 @@
-"""Texts without labels, for what compares language models."""
+"""Read texts without labels, on which language models are compared."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from lmsteer.errors import InputError
 
 
 def unlabelled(corpus: Corpus | None, path: Path | None, *, n: int) -> tuple[str, list[str]]:
-    """Name and texts: the lines of a file, else the training texts of a corpus, whose labels are not looked at.
+    """Return a name and texts: the lines of a file, or the training texts of a corpus without their labels.
 
     Args:
-        n: How many at most, spread evenly over all.
+        n: Maximum number of texts, spread evenly over all.
 
     Raises:
         InputError: If the file cannot be read, or there is nothing to read.
     """
     if path is not None:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8").split("\n")  # splitlines() would split at U+2028 and others
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"texts={path}: cannot be read as UTF-8 text ({error})") from error
-        name, found = path.name, [line.strip() for line in lines]
+        name, texts = path.name, [line.strip() for line in lines]
     elif corpus is not None:
-        name, found = corpus.name, [row.text for row in corpus.train]
+        name, texts = corpus.name, [row.text for row in corpus.train]
     else:
         raise InputError("texts: a file or a corpus expected")
-    distinct = list(dict.fromkeys(text for text in found if text))
-    return name, [distinct[place * len(distinct) // n] for place in range(n)] if len(distinct) > n else distinct
+    distinct = list(dict.fromkeys(text for text in texts if text))
+    return name, [distinct[index * len(distinct) // n] for index in range(n)] if len(distinct) > n else distinct

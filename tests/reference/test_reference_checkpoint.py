@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from lmsteer.errors import InputError
-from lmsteer.export.reference_checkpoint import read_reference
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
+from lmsteer.reference.reference_checkpoint import read_reference
 from lmsteer.steering.steer_file import load_steer, save_steer
 
 IDS = torch.tensor([[5, 17, 3, 260, 99], [7, 7, 301, 12, 1]])

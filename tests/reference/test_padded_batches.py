@@ -14,6 +14,7 @@ from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
+from lmsteer.reference.padded_batches import PaddedExtractor
 from lmsteer.steering.steer import Steer
 from lmsteer.training.fit import FitConfig, FitEnvironment, SteerConfig, fit
 from lmsteer.training.module import SteerModule
@@ -43,7 +44,7 @@ def reference_loss(model: LanguageModel, steer: Steer, rows: list[Row], max_leng
 
 def data(model: LanguageModel, *, legacy: bool = True, max_length: int = 256, **options: Any) -> SteerDataModule:
     extract = FeatureExtractor(model, max_length=max_length)
-    by_batch = extract.padded if legacy else None
+    by_batch = PaddedExtractor(extract) if legacy else None
     return SteerDataModule(CORPUS, extract, dimensions=2, batch_size=3, by_batch=by_batch, **options)
 
 
@@ -71,7 +72,7 @@ def check(model: LanguageModel, steer: Steer, *, max_length: int) -> None:
 
 def test_without_padding_there_is_no_difference(tiny_model: LanguageModel) -> None:
     extract = FeatureExtractor(tiny_model)
-    padded, plain = extract.padded([ROWS[1].text] * 2), extract([ROWS[1].text] * 2)
+    padded, plain = PaddedExtractor(extract)([ROWS[1].text] * 2), extract([ROWS[1].text] * 2)
     assert torch.equal(padded.targets_N, plain.targets_N)
     assert torch.equal(padded.lengths, plain.lengths)
     torch.testing.assert_close(padded.hidden_ND, plain.hidden_ND, rtol=1e-4, atol=1e-4)
@@ -126,4 +127,4 @@ def test_a_tokenizer_without_an_end_of_sequence_token_is_refused() -> None:
     model = tiny()
     model.tokenizer.eos_token = None
     with pytest.raises(InputError, match=r"fit\.legacy_padding: the tokenizer of .* has no end-of-sequence token"):
-        FeatureExtractor(model).padded(["a text"])
+        PaddedExtractor(FeatureExtractor(model))

@@ -30,7 +30,7 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Generation, read_generations
 from lmsteer.runs import stages
 from lmsteer.scoring.cache import ScoreCache, score_cache
-from lmsteer.steering.composition import added, compose_files
+from lmsteer.steering.composition import add_factors, compose_files
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer
 
@@ -95,7 +95,7 @@ def study_steer(pair: Steer) -> Steer:
     if pair.bias is not None:
         raise InputError("steer_files: a steer with a bias; matrices alone expected")
     factors = {name: pair.factors(k) for k, name in enumerate(pair.dimensions)}
-    both = added(list(factors.values()))
+    both = add_factors(list(factors.values()))
     factors_added = pair.p1.detach().sum(0), pair.p2.detach().sum(0)
     return Steer.from_factors(factors | {BOTH: both, FACTORS_ADDED: factors_added}, epsilon=pair.epsilon)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiments.study import mean_interval
-from lmsteer.analysis.token_evidence import Reading, readings
+from lmsteer.analysis.token_evidence import TextLogProbs, text_log_probs
 from lmsteer.data.prompts.prompt_sets import CLEAR_LABEL
 from lmsteer.metrics.auc import auc
 from lmsteer.metrics.intervals import Array, bootstrap_interval
@@ -58,7 +58,7 @@ class Variant:
         words += ["per token"] * self.per_token + ["without first token"] * (not self.first_token)
         return ", ".join([*words, f"dummy {'on' if self.dummy else 'off'}"])
 
-    def scores(self, texts: Sequence[Reading], strengths: Sequence[float]) -> Array:
+    def scores(self, texts: Sequence[TextLogProbs], strengths: Sequence[float]) -> Array:
         """Score texts (N,) that were read at ``strengths``; above 0 where positive strengths make the text likelier."""
         skipped = 0 if self.first_token else 1
         loglik_NS = np.stack([text.log_p_ST[:, skipped:].double().sum(1).numpy() for text in texts])
@@ -89,7 +89,7 @@ def score_rows(model: LanguageModel, steer: Steer, rows: Sequence[Row], candidat
         same_dummy = [variant for variant in candidates if variant.dummy is dummy]
         strengths = sorted({strength for variant in same_dummy for strength in variant.strengths})
         fixed = {DUMMY: 1.0} if dummy else {}
-        read = readings(model, steer, texts, [{**fixed, steer.dimensions[0]: strength} for strength in strengths])
+        read = text_log_probs(model, steer, texts, [{**fixed, steer.dimensions[0]: strength} for strength in strengths])
         scores |= {variant: variant.scores(read, strengths) for variant in same_dummy}
     return [scores[variant] for variant in candidates]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.study import mean_interval, score_texts
-from lmsteer.analysis.token_evidence import Offsets, Reading, readings
+from lmsteer.analysis.token_evidence import Offsets, TextLogProbs, text_log_probs
 from lmsteer.metrics.intervals import Array
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.scoring.cache import ScoreCache
@@ -42,7 +42,7 @@ def choose_tokens(
     return {"most evidence": [order[:count]], "random": random, "least evidence": [order[-count:]]}
 
 
-def shorten_texts(texts: Sequence[str], token_evidence: Sequence[Reading], draws: int, seed: int) -> Shortened:
+def shorten_texts(texts: Sequence[str], token_evidence: Sequence[TextLogProbs], draws: int, seed: int) -> Shortened:
     """Delete each share of tokens in each order; evidence counts for the side of its whole text."""
     noise = np.random.default_rng(seed)
     shortened: Shortened = {f"{share:g}": {order: [] for order in ORDERS} for share in SHARES}
@@ -72,7 +72,7 @@ def measure_deletions(
     Falls are means over texts with 95 % bootstrap intervals; differences from random deletions are paired by text.
     """
     name = steer.dimensions[0]
-    pairs = zip(texts, readings(model, steer, texts, [{name: strength}, {name: -strength}]), strict=True)
+    pairs = zip(texts, text_log_probs(model, steer, texts, [{name: strength}, {name: -strength}]), strict=True)
     long_enough = [(text, reading) for text, reading in pairs if len(reading.ids) >= FEWEST_TOKENS]
     texts, token_evidence = [text for text, _ in long_enough], [reading for _, reading in long_enough]
     side_N = np.array([_side(reading) for reading in token_evidence])
@@ -98,7 +98,7 @@ def measure_deletions(
     return result
 
 
-def _side(reading: Reading) -> float:
+def _side(reading: TextLogProbs) -> float:
     """Return 1 where the evidence of a text is positive in sum, else -1."""
     return 1.0 if reading.evidence(0, 1).sum() > 0 else -1.0
 

@@ -56,9 +56,9 @@ def _run_row(interpretation: Interpretation) -> list[str]:
         f"{facts['corpus']}, {facts['part']}",
         f"{facts['plus']} + {facts['minus']}",
         number(interpretation.effective_rank, 1),
-        interval(interpretation.kept[-1].auc),
-        interval(interpretation.kept[0].auc),
-        interval(interpretation.alike),
+        interval(interpretation.cumulative_auc[-1].auc),
+        interval(interpretation.cumulative_auc[0].auc),
+        interval(interpretation.as_constant),
         f"{number(chance.low[-1])} to {number(chance.high[-1])}" if chance else MISSING,
     ]
 

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 
 from lmsteer.analysis import direction_evidence as reading_module
-from lmsteer.analysis.direction_evidence import Judged, read
-from lmsteer.analysis.interpretation import interpret, unseen
+from lmsteer.analysis.direction_evidence import LabeledEvidence, sum_over_tokens
+from lmsteer.analysis.interpretation import heldout_rows, interpret
 from lmsteer.analysis.interpretation_file import Interpretation
-from lmsteer.analysis.top_tokens import EXCERPT, Description, Shown
+from lmsteer.analysis.top_tokens import EXCERPT, DirectionTokens, DisplayConfig
 from lmsteer.analysis.words import whole_words
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.features import FeatureExtractor
@@ -26,7 +26,7 @@ ROWS = [
       texts, label in ((GOOD, 0.7), (BAD, -0.4)) for text in texts),
     Row("The night of the storm.", 0.0),
 ]  # fmt: skip
-SHOWN = Shown(directions=3, words=4, contexts=3, draws=2)
+SHOWN = DisplayConfig(directions=3, words=4, contexts=3, draws=2)
 
 
 @pytest.fixture
@@ -89,8 +89,12 @@ def test_aucs_and_shares_are_those_of_the_derivatives_text_by_text(
     assert found.separation == pytest.approx(float(gaps.sum()), rel=1e-3)
     assert found.evidence == pytest.approx((gaps / gaps.sum()).tolist(), abs=1e-3)
     assert sum(found.evidence) == pytest.approx(1)
-    assert [one.k for one in found.kept] == [1, 2, 4]
-    assert [one.auc.value for one in found.kept] == [found.cumulative[0], found.cumulative[1], found.cumulative[3]]
+    assert [one.k for one in found.cumulative_auc] == [1, 2, 4]
+    assert [one.auc.value for one in found.cumulative_auc] == [
+        found.cumulative[0],
+        found.cumulative[1],
+        found.cumulative[3],
+    ]
     assert (found.facts["plus"], found.facts["minus"]) == (15, 15)
 
 
@@ -118,35 +122,37 @@ def test_alike_is_the_auc_with_each_activation_replaced_by_their_mean(
     parts, features = planted.directions(0), FeatureExtractor(tiny_model)([row.text for row in ROWS])
     mean_R = parts.activations(features.hidden_ND).mean(0)
     embeddings, probabilities = tiny_model.head.weight, tiny_model.head(features.hidden_ND).softmax(-1)
-    pull_ND = embeddings[features.targets_N] - probabilities @ embeddings
-    evidence_NR = mean_R * parts.sizes_R.float() * (pull_ND @ parts.output_DR.float())
+    gradient_ND = embeddings[features.targets_N] - probabilities @ embeddings
+    evidence_NR = mean_R * parts.sizes_R.float() * (gradient_ND @ parts.output_DR.float())
     by_text = [part.sum(0) for part in evidence_NR.split(features.lengths.tolist())][:-1]  # the last has label 0
     above = [row.label > 0 for row in ROWS[:-1]]
-    assert found.alike.value == pytest.approx(roc_auc_score(above, [float(part.sum()) for part in by_text]), abs=0.01)
+    assert found.as_constant.value == pytest.approx(
+        roc_auc_score(above, [float(part.sum()) for part in by_text]), abs=0.01
+    )
     for one in found.directions:
         alone = [float(part[one.number - 1]) for part in by_text]
-        assert one.alike == pytest.approx(roc_auc_score(above, alone), abs=0.01)
+        assert one.as_constant == pytest.approx(roc_auc_score(above, alone), abs=0.01)
 
 
 def test_chance_is_what_random_matrices_of_the_same_singular_values_reach(
     found: Interpretation, tiny_model: LanguageModel, planted: Steer
 ) -> None:
     draws = [randomized(planted.directions(0), seed) for seed in range(2)]
-    reading = read(FeatureExtractor(tiny_model), [row.text for row in ROWS], draws)
-    curves = [Judged(one, [row.label for row in ROWS]).together for one in reading.evidence_BR]
+    reading = sum_over_tokens(FeatureExtractor(tiny_model), [row.text for row in ROWS], draws)
+    curves = [LabeledEvidence(one, [row.label for row in ROWS]).cumulative_aucs for one in reading.evidence_BR]
     assert found.chance is not None
     assert found.chance.low == pytest.approx(list(map(min, *curves)), abs=0.01)
     assert found.chance.high == pytest.approx(list(map(max, *curves)), abs=0.01)
-    assert interpret(tiny_model, planted, "tone", ROWS, Shown(draws=0)).chance is None
+    assert interpret(tiny_model, planted, "tone", ROWS, DisplayConfig(draws=0)).chance is None
 
 
 def test_how_many_texts_are_read_at_once_changes_nothing(
     tiny_model: LanguageModel, planted: Steer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts, sets = ["I", *(row.text for row in ROWS)], [planted.directions(0)]
-    whole = read(FeatureExtractor(tiny_model), texts, sets)
-    monkeypatch.setattr(reading_module, "AT_ONCE", 7)
-    parts = read(FeatureExtractor(tiny_model), texts, sets)
+    whole = sum_over_tokens(FeatureExtractor(tiny_model), texts, sets)
+    monkeypatch.setattr(reading_module, "TEXTS_PER_CHUNK", 7)
+    parts = sum_over_tokens(FeatureExtractor(tiny_model), texts, sets)
     torch.testing.assert_close(parts.evidence_BR, whole.evidence_BR, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(parts.mean_D, whole.mean_D)
     assert parts.targets_N.equal(whole.targets_N)
@@ -168,8 +174,8 @@ def test_a_context_is_shown_once_and_a_text_once_and_long_ones_are_cut(
     long = "I would like to know where you were on the night of the storm and why nobody came to help us then"
     texts = [long, "The film is warm.", "The film is dull.", "The film is long."]
     found, extract = planted.directions(0), FeatureExtractor(tiny_model)
-    shown = Shown(contexts=10)
-    ends = Description(extract, found, read(extract, texts, [found]), texts, shown).contexts(0)
+    shown = DisplayConfig(contexts=10)
+    ends = DirectionTokens(extract, found, sum_over_tokens(extract, texts, [found]), texts, shown).contexts(0)
     for end, reverse in ((ends.plus, True), (ends.minus, False)):
         assert len({excerpt.text for excerpt in end}) == len(end) <= len(texts)
         assert [excerpt.value for excerpt in end] == sorted((excerpt.value for excerpt in end), reverse=reverse)
@@ -178,14 +184,16 @@ def test_a_context_is_shown_once_and_a_text_once_and_long_ones_are_cut(
 
 
 def test_all_tokens_can_be_shown(tiny_model: LanguageModel, planted: Steer) -> None:
-    shown = Shown(vocabulary="all", words=400)
+    shown = DisplayConfig(vocabulary="all", words=400)
     names = {word.word for word in interpret(tiny_model, planted, "tone", ROWS, shown).overall.plus}
     assert {"␣warm", "w", "."} <= names
-    words = {word.word for word in interpret(tiny_model, planted, "tone", ROWS, Shown(words=400)).overall.plus}
+    words = {word.word for word in interpret(tiny_model, planted, "tone", ROWS, DisplayConfig(words=400)).overall.plus}
     assert "warm" in words
     assert "night" in words
     assert "help" not in words, "it is in none of the texts"
-    more = interpret(tiny_model, planted, "tone", ROWS, Shown(words=400), more=["They came to help"])
+    more = interpret(
+        tiny_model, planted, "tone", ROWS, DisplayConfig(words=400), vocabulary_texts=["They came to help"]
+    )
     assert "help" in {word.word for word in more.overall.plus}
 
 
@@ -193,7 +201,7 @@ def test_all_tokens_can_be_shown(tiny_model: LanguageModel, planted: Steer) -> N
     ("rows", "dimension", "message"),
     [
         (ROWS, "mood", "dimension=mood: the steer's dimensions are tone, dummy"),
-        (ROWS[:5], "tone", "5 rows with a label above 0, 0 below; some of each are needed"),
+        (ROWS[:5], "tone", "5 rows with a label above 0, 0 below; both are needed"),
         ([], "tone", "0 rows with a label above 0, 0 below"),
         ([Row("I", 1.0), Row("I", -1.0)], "tone", "2 texts: none has two tokens"),
     ],
@@ -204,18 +212,18 @@ def test_what_cannot_be_read_is_refused(
     with pytest.raises(InputError, match=message):
         interpret(tiny_model, planted, dimension, rows, SHOWN)
     with pytest.raises(InputError, match="words=0: an integer of 1 or more"):
-        Shown(words=0)
+        DisplayConfig(words=0)
 
 
 def test_the_rows_are_of_a_part_that_no_steer_is_trained_on() -> None:
     train, dev, test = (tuple(Row(f"{part} {n}", n % 2 - 0.5) for n in range(20)) for part in ("train", "dev", "test"))
-    assert unseen(Corpus("c", train, dev, test), None, None, 0) == ("test", test)
-    assert unseen(Corpus("c", train, dev), None, None, 0) == ("dev", dev)
-    assert unseen(Corpus("c", train, dev, test), "dev", 100, 0) == ("dev", dev)
-    _, some = unseen(Corpus("c", train, dev, test), None, 6, 0)
+    assert heldout_rows(Corpus("c", train, dev, test), None, None, 0) == ("test", test)
+    assert heldout_rows(Corpus("c", train, dev), None, None, 0) == ("dev", dev)
+    assert heldout_rows(Corpus("c", train, dev, test), "dev", 100, 0) == ("dev", dev)
+    _, some = heldout_rows(Corpus("c", train, dev, test), None, 6, 0)
     assert sorted(row.label for row in some) == [-0.5] * 3 + [0.5] * 3
     assert set(some) < set(test)
-    with pytest.raises(InputError, match="part=test: corpus c has no such rows; its dev part has 20"):
-        unseen(Corpus("c", train, dev), "test", None, 0)
-    with pytest.raises(InputError, match="part=dev: corpus c has no such rows; its test part has 0"):
-        unseen(Corpus("c", train), None, None, 0)
+    with pytest.raises(InputError, match="part=test: corpus c has no such rows; its dev split has 20"):
+        heldout_rows(Corpus("c", train, dev), "test", None, 0)
+    with pytest.raises(InputError, match="part=dev: corpus c has no such rows; its test split has 0"):
+        heldout_rows(Corpus("c", train), None, None, 0)

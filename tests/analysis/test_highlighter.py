@@ -10,10 +10,10 @@ from lmsteer.analysis.highlighter import (
     HighlightConfig,
     Highlighter,
     agreement,
+    fit_threshold,
     read_highlights,
-    threshold_of,
 )
-from lmsteer.analysis.token_evidence import readings
+from lmsteer.analysis.token_evidence import text_log_probs
 from lmsteer.data.readers.text_file import Text
 from lmsteer.errors import InputError
 from lmsteer.metrics.posterior import posterior
@@ -75,9 +75,9 @@ def test_other_dimensions_stand_at_their_fixed_strength(tiny_model: LanguageMode
     settings = HighlightConfig(dimension="dummy", fixed={"sentiment": 2.0}, grid=(1.0, -1.0, 0.0))
     (one,) = Highlighter(tiny_model, steer, settings)(TEXTS[:1])
     strengths = [{"sentiment": 2.0, "dummy": value} for value in (-1.0, 0.0, 1.0)]
-    (reading,) = readings(tiny_model, steer, [TEXTS[0].text], strengths)
+    (reading,) = text_log_probs(tiny_model, steer, [TEXTS[0].text], strengths)
     assert one.grid == [-1, 0, 1]
-    assert one.log_likelihood == pytest.approx(reading.nats_S.tolist(), abs=1e-4)
+    assert one.log_likelihood == pytest.approx(reading.log_p_S.tolist(), abs=1e-4)
 
 
 @pytest.mark.parametrize("decision", ["ratio", "rate", "mean"])
@@ -117,12 +117,12 @@ def test_without_labels_of_both_signs_something_is_missing() -> None:
     assert one_sign is not None
     assert one_sign["accuracy"]["value"] == 0.5
     assert one_sign["auc"] is None
-    with pytest.raises(InputError, match="dev: 2 of 2 labelled texts are positive; some of each sign expected"):
-        threshold_of(labelled([1.0, -2.0], [0.3, 0.4]))
+    with pytest.raises(InputError, match="dev: 2 of 2 labeled texts are positive; both signs expected"):
+        fit_threshold(labelled([1.0, -2.0], [0.3, 0.4]))
 
 
 def test_a_threshold_parts_the_labels_and_leaves_neutral_ones_out() -> None:
-    assert threshold_of(labelled([1.0, 2.0, 4.0, 3.9, 8.0], [-1.0, -0.5, 0.5, 0.0, None])) == 3
+    assert fit_threshold(labelled([1.0, 2.0, 4.0, 3.9, 8.0], [-1.0, -0.5, 0.5, 0.0, None])) == 3
 
 
 def test_lines_are_read_as_they_were_written_and_damaged_ones_refused(tmp_path: Path, found: list[Highlight]) -> None:

@@ -43,15 +43,15 @@ def test_spans_are_those_of_a_search_through_all_choices(scale: int) -> None:
     for _ in range(400):
         values = [noise.randint(-scale, scale) for _ in range(noise.randint(0, 9))]
         most, longest = noise.randint(1, 3), noise.randint(1, 5)
-        assert places(best_spans([float(value) for value in values], most=most, longest=longest)) == by_brute_force(
-            values, most, longest
-        ), (values, most, longest)
+        assert places(
+            best_spans([float(value) for value in values], max_spans=most, max_items=longest)
+        ) == by_brute_force(values, most, longest), (values, most, longest)
 
 
 def test_totals_are_the_sums_of_disjoint_spans_within_the_limits() -> None:
     noise = random.Random(0)
     values = [noise.gauss(0, 1) for _ in range(300)]
-    spans = best_spans(values, most=7, longest=12)
+    spans = best_spans(values, max_spans=7, max_items=12)
     assert len(spans) == 7
     assert all(0 < span.end - span.start <= 12 for span in spans)
     assert all(before.end <= behind.start for before, behind in itertools.pairwise(spans))
@@ -61,7 +61,10 @@ def test_totals_are_the_sums_of_disjoint_spans_within_the_limits() -> None:
 def test_more_or_longer_spans_never_hold_less() -> None:
     noise = random.Random(1)
     values = [noise.gauss(0, 1) for _ in range(60)]
-    held = [[sum(s.total for s in best_spans(values, most=n, longest=m)) for m in (1, 2, 5, 60)] for n in (1, 2, 5, 60)]
+    held = [
+        [sum(s.total for s in best_spans(values, max_spans=n, max_items=m)) for m in (1, 2, 5, 60)]
+        for n in (1, 2, 5, 60)
+    ]
     assert all(a <= b for row in held for a, b in itertools.pairwise(row))
     assert all(a <= b for row in zip(*held, strict=True) for a, b in itertools.pairwise(row))
     assert held[-1][-1] == pytest.approx(sum(value for value in values if value > 0))
@@ -73,18 +76,18 @@ def test_where_nothing_is_gained_there_is_no_span(values: list[float]) -> None:
 
 
 def test_a_long_stretch_is_covered_by_spans_that_touch() -> None:
-    assert places(best_spans([1.0] * 7, most=2, longest=4)) == ((0, 3), (3, 7))
-    assert places(best_spans([1.0] * 7, most=1, longest=4)) == ((0, 4),)
-    assert places(best_spans([1.0] * 3, most=4, longest=4)) == ((0, 3),)
+    assert places(best_spans([1.0] * 7, max_spans=2, max_items=4)) == ((0, 3), (3, 7))
+    assert places(best_spans([1.0] * 7, max_spans=1, max_items=4)) == ((0, 4),)
+    assert places(best_spans([1.0] * 3, max_spans=4, max_items=4)) == ((0, 3),)
 
 
 def test_sums_that_are_equal_but_for_rounding_are_told_apart() -> None:
     assert 0.1 + 0.7 == 0.7999999999999999  # as floats add; the numbers themselves add up to more
-    assert places(best_spans([0.1, 0.7, -9.0, 0.7999999999999999], most=1, longest=2)) == ((0, 2),)
-    assert places(best_spans([1e16, 1.0, -1.0, -1e16, 2.0], most=2, longest=5)) == ((0, 2), (4, 5))
+    assert places(best_spans([0.1, 0.7, -9.0, 0.7999999999999999], max_spans=1, max_items=2)) == ((0, 2),)
+    assert places(best_spans([1e16, 1.0, -1.0, -1e16, 2.0], max_spans=2, max_items=5)) == ((0, 2), (4, 5))
 
 
 @pytest.mark.parametrize(("name", "most", "longest"), [("spans=0", 0, 5), ("span_tokens=0", 3, 0), ("spans=-1", -1, 5)])
 def test_limits_below_one_are_refused(name: str, most: int, longest: int) -> None:
     with pytest.raises(InputError, match=f"{name}: an integer of 1 or more expected"):
-        best_spans([1.0], most=most, longest=longest)
+        best_spans([1.0], max_spans=most, max_items=longest)

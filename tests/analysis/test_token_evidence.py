@@ -8,7 +8,7 @@ import torch
 from tokenizers import processors
 from torch import Tensor
 
-from lmsteer.analysis.token_evidence import covering, readings
+from lmsteer.analysis.token_evidence import covering, text_log_probs
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
@@ -39,7 +39,7 @@ def naive(model: LanguageModel, steer: Steer, text: str, strength: dict[str, flo
 
 
 def test_log_probabilities_are_those_of_the_steered_model(model: LanguageModel, steer: Steer) -> None:
-    found = readings(model, steer, TEXTS, STRENGTHS)
+    found = text_log_probs(model, steer, TEXTS, STRENGTHS)
     for text, reading in zip(TEXTS, found, strict=True):
         expected = torch.stack([naive(model, steer, text, strength) for strength in STRENGTHS])
         torch.testing.assert_close(reading.log_p_ST, expected, rtol=1e-4, atol=1e-4)
@@ -49,17 +49,17 @@ def test_log_probabilities_are_those_of_the_steered_model(model: LanguageModel, 
 
 
 def test_evidence_adds_up_to_the_difference_of_the_log_likelihoods(model: LanguageModel, steer: Steer) -> None:
-    for reading in readings(model, steer, TEXTS, STRENGTHS):
-        nats_S = reading.nats_S
-        assert reading.evidence(0, 1).sum().item() == pytest.approx((nats_S[0] - nats_S[1]).item(), abs=1e-5)
+    for reading in text_log_probs(model, steer, TEXTS, STRENGTHS):
+        log_p_S = reading.log_p_S
+        assert reading.evidence(0, 1).sum().item() == pytest.approx((log_p_S[0] - log_p_S[1]).item(), abs=1e-5)
         assert torch.equal(reading.evidence(1, 1), torch.zeros(len(reading.ids), dtype=torch.float64))
 
 
 def test_without_strength_the_likelihood_is_the_plain_models(tiny_model: LanguageModel, steer: Steer) -> None:
     nats_N, tokens_N = continuation_nll(tiny_model, [""] * len(TEXTS), TEXTS)
-    found = readings(tiny_model, steer, TEXTS, [{}])
+    found = text_log_probs(tiny_model, steer, TEXTS, [{}])
     assert [len(reading.ids) for reading in found] == tokens_N.tolist()
-    torch.testing.assert_close(torch.stack([-reading.nats_S[0] for reading in found]).float(), nats_N)
+    torch.testing.assert_close(torch.stack([-reading.log_p_S[0] for reading in found]).float(), nats_N)
 
 
 def test_the_body_runs_once_whatever_the_number_of_strengths(
@@ -73,15 +73,15 @@ def test_the_body_runs_once_whatever_the_number_of_strengths(
     counts = []
     for strengths in (STRENGTHS[:1], STRENGTHS * 4):
         passes.clear()
-        readings(tiny_model, steer, TEXTS, strengths)
+        text_log_probs(tiny_model, steer, TEXTS, strengths)
         counts.append(len(passes))
     assert counts[0] == counts[1] > 0
 
 
 def test_a_text_is_read_alike_in_any_company(tiny_model: LanguageModel, steer: Steer) -> None:
-    together = readings(tiny_model, steer, TEXTS, STRENGTHS)
+    together = text_log_probs(tiny_model, steer, TEXTS, STRENGTHS)
     for text, reading in zip(TEXTS, together, strict=True):
-        (alone,) = readings(tiny_model, steer, [text], STRENGTHS)
+        (alone,) = text_log_probs(tiny_model, steer, [text], STRENGTHS)
         assert (alone.ids, alone.offsets) == (reading.ids, reading.offsets)
         torch.testing.assert_close(alone.log_p_ST, reading.log_p_ST, rtol=1e-4, atol=1e-4)
 
@@ -90,7 +90,7 @@ def test_a_text_is_read_alike_in_any_company(tiny_model: LanguageModel, steer: S
 def test_offsets_cover_the_text(steer: Steer, trim: bool) -> None:
     model = tiny()
     model.tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=trim)
-    for text, reading in zip(TEXTS, readings(model, steer, TEXTS, [{}]), strict=True):
+    for text, reading in zip(TEXTS, text_log_probs(model, steer, TEXTS, [{}]), strict=True):
         offsets = reading.offsets
         assert len(offsets) == len(reading.ids)
         assert (offsets[0][0], offsets[-1][1]) == (0, len(text))
@@ -108,12 +108,14 @@ def test_white_space_goes_with_the_token_behind_it_and_characters_are_shared() -
 
 def test_wrong_strengths_and_texts_are_refused(tiny_model: LanguageModel, steer: Steer) -> None:
     with pytest.raises(InputError, match="strength mood=1"):
-        readings(tiny_model, steer, TEXTS, [{"mood": 1.0}])
+        text_log_probs(tiny_model, steer, TEXTS, [{"mood": 1.0}])
     with pytest.raises(InputError, match=r"reviews\.txt, line 2: text '\?\?.* has 129 tokens; .* at most 128"):
-        readings(tiny_model, steer, ["?", "?" * 128], [{}], places=["reviews.txt, line 1", "reviews.txt, line 2"])
+        text_log_probs(
+            tiny_model, steer, ["?", "?" * 128], [{}], locations=["reviews.txt, line 1", "reviews.txt, line 2"]
+        )
     with pytest.raises(InputError, match=r"strength sentiment \+1e\+38, dummy \+0: .* overflow"):
-        readings(tiny_model, steer, TEXTS, [{"sentiment": 1e38}])
+        text_log_probs(tiny_model, steer, TEXTS, [{"sentiment": 1e38}])
 
 
 def test_no_texts_give_no_readings(tiny_model: LanguageModel, steer: Steer) -> None:
-    assert readings(tiny_model, steer, [], STRENGTHS) == []
+    assert text_log_probs(tiny_model, steer, [], STRENGTHS) == []

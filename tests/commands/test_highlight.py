@@ -138,7 +138,7 @@ def test_a_finished_folder_is_not_done_again_and_serves_one_configuration_and_co
         (["model.seed=1"], "one", "Error: .*steer.safetensors: fitted for model tiny-0 .*, not for tiny-1"),
         (["steer_file=none.safetensors"], "one", "Error: none.safetensors: no such steer file"),
         (["file=nowhere.txt"], "one", "Error: cannot read nowhere.txt"),
-        (["dev=DEV"], "one", "Error: dev: 1 of 1 labelled texts are positive"),
+        (["dev=DEV"], "one", "Error: dev: 1 of 1 labeled texts are positive"),
     ],
 )
 def test_wrong_input_ends_in_one_line_and_leaves_nothing(  # type: ignore[no-untyped-def]

@@ -77,7 +77,7 @@ def test_another_run_on_the_folder_reads_nothing(
     ran: tuple[Path, Interpretation], files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, found = ran
-    monkeypatch.setattr(command, "interpreted", None)
+    monkeypatch.setattr(command, "compute", None)
     assert interpret(composed(*options(files), f"run_dir={folder}")) == found
     with pytest.raises(InputError, match="another configuration"):
         interpret(composed(*options(files, "words=4"), f"run_dir={folder}"))
@@ -110,7 +110,7 @@ def test_corpus_and_dimension_follow_attribute_and_model() -> None:
         (["steer_file=null"], "steer_file=None"),
         (["dimension=mood"], "dimension=mood: the steer's dimensions are tone, dummy"),
         (["steer=detox", "steer.name=detox"], "dimension=detox: the steer's dimensions are tone, dummy"),
-        (["data.path=HAPPY"], "rows with a label above 0, 0 below; some of each are needed"),
+        (["data.path=HAPPY"], "rows with a label above 0, 0 below; both are needed"),
         (["data.path=none.tsv"], "data.path: none.tsv does not exist"),
         (["rows=1"], "rows=1: Input should be greater than or equal to 2"),
         (["part=train"], "part='train': Input should be 'test' or 'dev'"),

@@ -25,7 +25,7 @@ from experiments.highlighting.classifier import (
 from experiments.highlighting.deletions import choose_tokens, delete_tokens, measure_deletions, shorten_texts
 from experiments.highlighting.report import deletion_figure, highlighting_tables
 from experiments.highlighting.run import highlighting, sort_by_hash
-from lmsteer.analysis.token_evidence import Reading, readings
+from lmsteer.analysis.token_evidence import TextLogProbs, text_log_probs
 from lmsteer.data.corpus import Corpus
 from lmsteer.metrics.posterior import mean_strength, posterior
 from lmsteer.models.language_model import LanguageModel
@@ -40,7 +40,7 @@ def test_scores_are_those_of_the_readings(tiny_model: LanguageModel, steer: Stee
     scores = dict(zip(candidates, score_rows(tiny_model, steer, ROWS, candidates), strict=True))
     for dummy in (False, True):
         named = [{"sentiment": strength, "dummy": float(dummy)} for strength in GRID]
-        for row, reading in enumerate(readings(tiny_model, steer, [row.text for row in ROWS], named)):
+        for row, reading in enumerate(text_log_probs(tiny_model, steer, [row.text for row in ROWS], named)):
             for first in (True, False):
                 log_p = reading.log_p_ST.double()[:, 0 if first else 1 :]
                 loglik, tokens = log_p.sum(1), max(log_p.shape[1], 1)
@@ -114,14 +114,14 @@ def test_as_many_tokens_are_chosen_in_every_order() -> None:
     assert {token for drawn in choices["random"] for token in drawn.tolist()} == set(range(6))
 
 
-def word_reading(text: str) -> Reading:
+def word_reading(text: str) -> TextLogProbs:
     """Evidence +1 for every "good", -1 for every "bad", as if the model read words."""
     words = text.split(" ")
     ends = [len(" ".join(words[: number + 1])) for number in range(len(words))]
     starts = [0, *ends[:-1]]
     evidence = [{"good": 1.0, "bad": -1.0}.get(word, 0.0) for word in words]
     log_p = torch.tensor([evidence, [0.0] * len(words)])
-    return Reading(tuple(range(len(words))), tuple(zip(starts, ends, strict=True)), log_p)
+    return TextLogProbs(tuple(range(len(words))), tuple(zip(starts, ends, strict=True)), log_p)
 
 
 class CountingScorer:
@@ -145,7 +145,9 @@ def test_evidence_is_turned_to_the_side_of_the_text() -> None:
 def test_a_scorer_of_the_same_words_falls_most_where_evidence_is_deleted_and_the_picture_draws_it(
     tiny_model: LanguageModel, steer: Steer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deletions, "readings", lambda model, steer, texts, strengths: list(map(word_reading, texts)))
+    monkeypatch.setattr(
+        deletions, "text_log_probs", lambda model, steer, texts, strengths: list(map(word_reading, texts))
+    )
     noise = random.Random(0)
     texts = [" ".join(noise.choice(["good", "bad", "the"]) for _ in range(20)) for _ in range(30)] + ["good"]
     results = measure_deletions(tiny_model, steer, texts, [CountingScorer()], None, strength=5.0, draws=4, seed=0)

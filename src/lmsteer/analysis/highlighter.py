@@ -1,4 +1,4 @@
-"""What a steer makes of texts: which tokens speak for its attribute, and which strength suits each text.
+"""Highlight the tokens of texts that a steer makes likelier, and estimate the strength of each text.
 
 Shapes: T tokens of a text, S strengths.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lmsteer.analysis.spans import best_spans
-from lmsteer.analysis.token_evidence import Reading, readings
+from lmsteer.analysis.token_evidence import TextLogProbs, text_log_probs
 from lmsteer.data.readers.text_file import Text
 from lmsteer.errors import InputError
 from lmsteer.metrics.auc import auc
@@ -30,18 +30,18 @@ DIGITS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class HighlightConfig:
-    """How texts are read.
+    """Choose the strengths, the spans and the score of highlighting.
 
     Attributes:
-        dimension: Of the steer; None: its first.
-        fixed: Strengths of its other dimensions; those that are not named are 0.
-        strength: Evidence of a token is its log-probability at this strength,
-        against: less that at this one; None: minus ``strength``.
-        spans: Spans that are marked in a text, at most, in either direction.
-        span_tokens: Tokens of a span, at most.
-        grid: Strengths at which the likelihood of a text is told, two or more.
-        decision: Which score is held against the threshold: the log-likelihood ratio of the two strengths, the same per
-            token (rate), or the mean of the posterior over the grid.
+        dimension: Dimension of the steer; None: its first.
+        fixed: Strengths of its other dimensions; 0 where a name is missing.
+        strength: The evidence of a token is its log-probability at this strength,
+        against: minus that at this one; None: minus ``strength``.
+        spans: Maximum number of marked spans of a text, in either direction.
+        span_tokens: Maximum number of tokens of a span.
+        grid: Strengths at which the likelihood of a text is computed, two or more.
+        decision: The score that is compared with the threshold: the log-likelihood ratio of the two strengths, the same
+            per token (rate), or the mean of the posterior over the grid.
     """
 
     dimension: str | None = None
@@ -75,7 +75,7 @@ class _Record(BaseModel):
 
 
 class MarkedSpan(_Record):
-    """The tokens from ``start`` to before ``end``, what they say, and their evidence together."""
+    """The tokens ``start`` to ``end`` (exclusive), their text, and their total evidence."""
 
     start: int
     end: int
@@ -88,8 +88,8 @@ class Highlight(_Record):
 
     ``offsets`` are characters (from, to) of each token, ``evidence`` nats of each for the attribute; ``positive`` spans
     hold most of the evidence for it, ``negative`` ones most of that against it. ``log_likelihood`` and ``posterior``
-    belong to the strengths of ``grid``. The ``score`` is the ratio, the rate or the mean; above the threshold the text
-    counts as having the attribute (``is_positive``).
+    belong to the strengths of ``grid``. The ``score`` is the ratio, the rate or the mean; a text with a score above the
+    threshold has the attribute (``is_positive``).
     """
 
     text: str
@@ -110,7 +110,7 @@ class Highlight(_Record):
 
 
 class Highlighter:
-    """Reads texts with one dimension of a steer.
+    """Highlight texts by one dimension of a steer.
 
     Raises:
         InputError: If the steer does not have the dimension, or one of those whose strength is fixed.
@@ -125,113 +125,113 @@ class Highlighter:
             raise InputError(f"fixed: {self.dimension} is the dimension whose strength varies; others expected")
         self.grid = sorted(map(float, settings.grid))
         pair = float(settings.strength), float(settings.other)
-        self._strengths = list(dict.fromkeys([*self.grid, *pair]))  # none is read twice
+        self._strengths = list(dict.fromkeys([*self.grid, *pair]))  # each strength once
         self._pair = tuple(map(self._strengths.index, pair))
         for strength in self._strengths:
             steer.strengths(self._named(strength))
 
     def __call__(self, texts: Sequence[Text], *, threshold: float = 0.0) -> list[Highlight]:
-        """Highlights in the order of the texts.
+        """Return highlights in the order of the texts.
 
         Raises:
             InputError: If a text is beyond the model's context; names file and line.
         """
-        found = readings(
+        log_probs = text_log_probs(
             self.model,
             self.steer,
             [text.text for text in texts],
             [self._named(strength) for strength in self._strengths],
-            places=[text.where for text in texts],
+            locations=[text.where for text in texts],
         )
-        return [self._highlight(*pair, threshold) for pair in zip(texts, found, strict=True)]
+        return [self._highlight(*pair, threshold) for pair in zip(texts, log_probs, strict=True)]
 
     def summary(self, threshold: float) -> dict[str, Any]:
-        """What the scores mean."""
-        own = self.settings
+        """Return the settings by which the scores are read."""
+        settings = self.settings
         return {
             "dimension": self.dimension,
-            "fixed": dict(own.fixed),
-            "strength": own.strength,
-            "against": own.other,
-            "decision": own.decision,
+            "fixed": dict(settings.fixed),
+            "strength": settings.strength,
+            "against": settings.other,
+            "decision": settings.decision,
             "threshold": threshold,
         }
 
     def _named(self, strength: float) -> dict[str, float]:
         return {**self.settings.fixed, self.dimension: strength}
 
-    def _highlight(self, text: Text, reading: Reading, threshold: float) -> Highlight:
-        nats_S = reading.nats_S[: len(self.grid)].tolist()
-        evidence_T = reading.evidence(*self._pair)
-        shares_S = posterior(nats_S)
+    def _highlight(self, text: Text, log_probs: TextLogProbs, threshold: float) -> Highlight:
+        log_p_S = log_probs.log_p_S[: len(self.grid)].tolist()
+        evidence_T = log_probs.evidence(*self._pair)
+        shares_S = posterior(log_p_S)
         scores = {"ratio": evidence_T.sum().item(), "mean": mean_strength(self.grid, shares_S)}
-        scores["rate"] = scores["ratio"] / len(reading.ids)
+        scores["rate"] = scores["ratio"] / len(log_probs.ids)
         score = round(scores[self.settings.decision], DIGITS)
         values = evidence_T.tolist()
         return Highlight(
             text=text.text,
             label=text.label,
-            tokens=[text.text[start:end] for start, end in reading.offsets],
-            offsets=list(reading.offsets),
+            tokens=[text.text[start:end] for start, end in log_probs.offsets],
+            offsets=list(log_probs.offsets),
             evidence=[round(value, DIGITS) for value in values],
-            positive=self._spans(values, 1, text.text, reading),
-            negative=self._spans(values, -1, text.text, reading),
+            positive=self._spans(values, 1, text.text, log_probs),
+            negative=self._spans(values, -1, text.text, log_probs),
             grid=self.grid,
-            log_likelihood=[round(value, DIGITS) for value in nats_S],
+            log_likelihood=[round(value, DIGITS) for value in log_p_S],
             posterior=[round(share, DIGITS) for share in shares_S],
-            best_strength=round(best_strength(self.grid, nats_S), DIGITS),
+            best_strength=round(best_strength(self.grid, log_p_S), DIGITS),
             mean_strength=round(scores["mean"], DIGITS),
             ratio=round(scores["ratio"], DIGITS),
             score=score,
             is_positive=score > threshold,
         )
 
-    def _spans(self, evidence_T: Sequence[float], sign: int, text: str, reading: Reading) -> list[MarkedSpan]:
-        most, longest = self.settings.spans, self.settings.span_tokens
+    def _spans(self, evidence_T: Sequence[float], sign: int, text: str, log_probs: TextLogProbs) -> list[MarkedSpan]:
+        settings, signed = self.settings, [sign * value for value in evidence_T]
         return [
             MarkedSpan(
                 start=span.start,
                 end=span.end,
-                text=text[reading.offsets[span.start][0] : reading.offsets[span.end - 1][1]],
+                text=text[log_probs.offsets[span.start][0] : log_probs.offsets[span.end - 1][1]],
                 total=round(sign * span.total, DIGITS),
             )
-            for span in best_spans([sign * value for value in evidence_T], most=most, longest=longest)
+            for span in best_spans(signed, max_spans=settings.spans, max_items=settings.span_tokens)
         ]
 
 
-def clear_ones(highlights: Sequence[Highlight]) -> list[Highlight]:
-    """Those with a label that is not 0: its sign tells the kind of the text."""
+def labeled(highlights: Sequence[Highlight]) -> list[Highlight]:
+    """Return the highlights with a label other than 0, whose sign is the class of the text."""
     return [highlight for highlight in highlights if highlight.label]
 
 
-def threshold_of(highlights: Sequence[Highlight]) -> float:
-    """The threshold that suits their labels best.
+def fit_threshold(highlights: Sequence[Highlight]) -> float:
+    """Choose the threshold that agrees best with the labels.
 
     Raises:
-        InputError: If they are not labelled, some of each sign.
+        InputError: If there are not labels of both signs.
     """
-    clear = clear_ones(highlights)
-    kinds = [highlight.label > 0 for highlight in clear if highlight.label]
+    with_label = labeled(highlights)
+    kinds = [highlight.label > 0 for highlight in with_label if highlight.label]
     if len(set(kinds)) < 2:
-        raise InputError(f"dev: {sum(kinds)} of {len(kinds)} labelled texts are positive; some of each sign expected")
-    return best_threshold([highlight.score for highlight in clear], kinds)
+        raise InputError(f"dev: {sum(kinds)} of {len(kinds)} labeled texts are positive; both signs expected")
+    return best_threshold([highlight.score for highlight in with_label], kinds)
 
 
 def agreement(highlights: Sequence[Highlight], *, seed: int = 0) -> dict[str, Any] | None:
-    """How often the decision agrees with the sign of the label, and AUC of the score, with 95 % bootstrap intervals.
+    """Return the accuracy of the decision and the AUC of the score, with 95 % bootstrap intervals.
 
-    Texts without a label, or with the label 0, do not count; None where none is left. Where all labels have one sign
-    there is no AUC.
+    Texts without a label, or with the label 0, do not count; None if none remains. Without labels of both signs there
+    is no AUC.
     """
-    clear = clear_ones(highlights)
-    if not clear:
+    with_label = labeled(highlights)
+    if not with_label:
         return None
-    kinds = np.array([highlight.label > 0 for highlight in clear if highlight.label])
-    right = np.array([highlight.is_positive for highlight in clear]) == kinds
-    scores = np.array([highlight.score for highlight in clear])
+    kinds = np.array([highlight.label > 0 for highlight in with_label if highlight.label])
+    right = np.array([highlight.is_positive for highlight in with_label]) == kinds
+    scores = np.array([highlight.score for highlight in with_label])
     both = bool(kinds.any() and not kinds.all())
     return {
-        "texts": len(clear),
+        "texts": len(with_label),
         "positive": int(kinds.sum()),
         "accuracy": asdict(bootstrap_interval([right.astype(float)], _mean, seed=seed)),
         "auc": asdict(bootstrap_interval([scores, kinds.astype(float)], auc, seed=seed)) if both else None,
@@ -244,15 +244,15 @@ def read_highlights(path: Path) -> list[Highlight]:
     Raises:
         InputError: If a line is not a highlight; names file and line.
     """
-    found = []
+    highlights = []
     # Not splitlines(): JSON strings may hold other characters that end lines.
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if line:
             try:
-                found.append(Highlight.model_validate_json(line))
+                highlights.append(Highlight.model_validate_json(line))
             except ValidationError as error:
                 raise InputError(f"{path}, line {number}: not a highlight ({error.errors()[0]['msg']})") from error
-    return found
+    return highlights
 
 
 def _mean(*columns: Array, axis: int) -> Array:

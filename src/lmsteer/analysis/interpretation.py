@@ -1,4 +1,4 @@
-"""Read a steer: which directions it has, what they say of words and contexts, and which carry the attribute."""
+"""Interpret a steer: its singular directions, their words and contexts, and which of them carry the attribute."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from pydantic import JsonValue
 
-from lmsteer.analysis.direction_evidence import Judged, read
-from lmsteer.analysis.interpretation_file import Chance, Direction, Interpretation, Kept
-from lmsteer.analysis.top_tokens import Description, Shown
+from lmsteer.analysis.direction_evidence import LabeledEvidence, sum_over_tokens
+from lmsteer.analysis.interpretation_file import Chance, CumulativeAuc, Direction, Interpretation
+from lmsteer.analysis.top_tokens import DirectionTokens, DisplayConfig
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.errors import InputError
@@ -29,109 +29,116 @@ def interpret(
     steer: Steer,
     dimension: str,
     rows: Sequence[Row],
-    shown: Shown | None = None,
+    shown: DisplayConfig | None = None,
     *,
-    more: Sequence[str] = (),
+    vocabulary_texts: Sequence[str] = (),
     facts: Mapping[str, JsonValue] | None = None,
     seed: int = 0,
 ) -> Interpretation:
-    """Take a dimension of a steer apart and read labelled texts with it.
+    """Decompose a dimension of a steer and measure its directions on labeled texts.
 
-    The signs of a direction's two vectors are arbitrary, but for their product. They are chosen such that its mean
-    activation is positive: plus words are those that a positive strength raises in the mean context.
+    Only the product of the signs of a direction's two vectors is determined. They are chosen such that its mean
+    activation is positive: a positive strength raises its plus words in the mean context.
 
     Args:
-        rows: Texts that the steer has not seen. Those with label 0 count for words and contexts, but not as evidence.
-        more: Further texts, whose words may be shown.
-        facts: What else is to be said of the steer and the texts.
-        seed: Of the random matrices, and of the bootstrap over texts.
+        rows: Texts that the steer was not trained on. Those with label 0 give words and contexts, but no evidence.
+        shown: Numbers of directions, words, contexts and random matrices.
+        vocabulary_texts: Further texts whose words may be shown.
+        facts: Further facts about the steer and the texts.
+        seed: Seed of the random matrices, and of the bootstrap over texts.
 
     Raises:
         InputError: If the steer has no such dimension, it is zero or has a constant part, no text has two tokens, or
             the labels are not of both signs.
     """
-    shown, texts, labels = shown or Shown(), [row.text for row in rows], [row.label for row in rows]
+    shown, texts, labels = shown or DisplayConfig(), [row.text for row in rows], [row.label for row in rows]
     if dimension not in steer.dimensions:
         raise InputError(f"dimension={dimension}: the steer's dimensions are {', '.join(steer.dimensions)}")
     if steer.bias is not None:
         raise InputError("the steer has a constant part, which has no directions; one of form=matrix can be read")
-    found = steer.directions(steer.dimensions.index(dimension))
-    Judged(torch.zeros(len(rows), 1), labels)  # refuses the labels before the long work
-    draws = [randomized(found, seed + draw) for draw in range(shown.draws)]
+    directions = steer.directions(steer.dimensions.index(dimension))
+    LabeledEvidence(torch.zeros(len(rows), 1), labels)  # refuses the labels before the long work
+    draws = [randomized(directions, seed + draw) for draw in range(shown.draws)]
     extract = FeatureExtractor(model)
-    reading = read(extract, texts, [found, *draws])
-    signs_R = torch.where(reading.activation_NR.mean(0) < 0, -1.0, 1.0)
-    found, reading = found.turned(signs_R.double()), reading.turned(signs_R)
-    judged = [Judged(one, labels, seed=seed) for one in (reading.alike(found), *reading.evidence_BR)]
-    description = Description(extract, found, reading, texts, shown, more)
-    return _joined(description, judged, {"dimension": dimension, **(facts or {})})
+    sums = sum_over_tokens(extract, texts, [directions, *draws])
+    signs_R = torch.where(sums.activation_NR.mean(0) < 0, -1.0, 1.0)
+    directions, sums = directions.turned(signs_R.double()), sums.turned(signs_R)
+    by_text = (sums.constant_evidence(directions), *sums.evidence_BR)
+    evidence = [LabeledEvidence(evidence_BR, labels, seed=seed) for evidence_BR in by_text]
+    tokens = DirectionTokens(extract, directions, sums, texts, shown, vocabulary_texts)
+    return _summarize(tokens, evidence, {"dimension": dimension, **(facts or {})})
 
 
-def _joined(description: Description, judged: Sequence[Judged], facts: Mapping[str, JsonValue]) -> Interpretation:
-    """Everything, of what was judged: the steer as a constant, itself, and random matrices."""
-    found, reading, (alike, own, *others) = description.found, description.reading, judged
-    rank, plus = len(found.sizes_R), int(own.plus_B.sum())
-    counts = {"rank": rank, "plus": plus, "minus": len(own.plus_B) - plus, "tokens": len(reading.targets_N)}
-    several = range(min(description.shown.directions, rank))
+def _summarize(
+    tokens: DirectionTokens, evidence: Sequence[LabeledEvidence], facts: Mapping[str, JsonValue]
+) -> Interpretation:
+    """Collect all values; ``evidence`` is that of the steer as a constant, of the steer, and of random matrices."""
+    directions, (constant, steer, *random) = tokens.directions, evidence
+    rank, plus = len(directions.sizes_R), int(steer.plus_B.sum())
+    counts = {"rank": rank, "plus": plus, "minus": len(steer.plus_B) - plus, "tokens": len(tokens.sums.targets_N)}
     return Interpretation(
         facts={**facts, **counts},
-        effective_rank=effective_rank(found.energy_R),
-        participation_ratio=participation_ratio(found.energy_R),
-        holding=directions_holding(found.energy_R, HELD),
-        sizes=found.sizes_R.tolist(),
-        energy=found.energy_R.tolist(),
-        separation=float(own.separation.sum()),
-        evidence=own.shares.tolist(),
-        auc=own.alone.tolist(),
-        cumulative=own.together.tolist(),
-        kept=[Kept(k=k, auc=own.interval(slice(k))) for k in _doubling(rank)],
-        alike=alike.interval(slice(None)),
-        chance=_chance(others),
-        overall=description.overall(),
-        directions=[_direction(i, description, own, alike) for i in several],
+        effective_rank=effective_rank(directions.energy_R),
+        participation_ratio=participation_ratio(directions.energy_R),
+        holding=directions_holding(directions.energy_R, HELD),
+        sizes=directions.sizes_R.tolist(),
+        energy=directions.energy_R.tolist(),
+        separation=float(steer.separation.sum()),
+        evidence=steer.shares.tolist(),
+        auc=steer.aucs.tolist(),
+        cumulative=steer.cumulative_aucs.tolist(),
+        cumulative_auc=[CumulativeAuc(k=k, auc=steer.interval(slice(k))) for k in _powers_of_two(rank)],
+        as_constant=constant.interval(slice(None)),
+        chance=_chance(random),
+        overall=tokens.overall(),
+        directions=[_direction(i, tokens, steer, constant) for i in range(min(tokens.shown.directions, rank))],
     )
 
 
-def _direction(i: int, description: Description, judged: Judged, alike: Judged) -> Direction:
-    activation_N = description.reading.activation_NR[:, i]
+def _direction(i: int, tokens: DirectionTokens, steer: LabeledEvidence, constant: LabeledEvidence) -> Direction:
+    activation_N = tokens.sums.activation_NR[:, i]
     return Direction(
         number=i + 1,
-        size=float(description.found.sizes_R[i]),
-        energy=float(description.found.energy_R[i]),
-        evidence=float(judged.shares[i]),
-        auc=judged.interval(i),
-        alike=float(alike.alone[i]),
+        size=float(tokens.directions.sizes_R[i]),
+        energy=float(tokens.directions.energy_R[i]),
+        evidence=float(steer.shares[i]),
+        auc=steer.interval(i),
+        as_constant=float(constant.aucs[i]),
         activation=float(activation_N.mean()),
         acting=float((activation_N > 0).float().mean()),
-        change=description.change(i),
-        output=description.output(i),
-        context=description.context(i),
-        contexts=description.contexts(i),
+        change=tokens.change(i),
+        output=tokens.output(i),
+        context=tokens.context(i),
+        contexts=tokens.contexts(i),
     )
 
 
-def _doubling(most: int) -> list[int]:
-    """1, 2, 4, … and ``most``."""
-    return [*(2**n for n in range(most.bit_length()) if 2**n < most), most]
+def _powers_of_two(limit: int) -> list[int]:
+    """List 1, 2, 4, … and ``limit``."""
+    return [*(2**n for n in range(limit.bit_length()) if 2**n < limit), limit]
 
 
-def _chance(others: Sequence[Judged]) -> Chance | None:
-    if not others:
+def _chance(random: Sequence[LabeledEvidence]) -> Chance | None:
+    if not random:
         return None
-    curves = np.stack([other.together for other in others])
-    return Chance(draws=len(others), low=curves.min(0).tolist(), high=curves.max(0).tolist())
+    curves = np.stack([evidence.cumulative_aucs for evidence in random])
+    return Chance(draws=len(random), low=curves.min(0).tolist(), high=curves.max(0).tolist())
 
 
-def unseen(corpus: Corpus, part: str | None, most: int | None, seed: int) -> tuple[str, tuple[Row, ...]]:
-    """Rows on which no steer is trained, and the name of their part.
+def heldout_rows(corpus: Corpus, split: str | None, limit: int | None, seed: int) -> tuple[str, tuple[Row, ...]]:
+    """Return rows on which no steer is trained, and the name of their split.
+
+    Args:
+        split: "test" or "dev"; None: "test" if the corpus has one.
+        limit: Maximum number of rows; None: all.
 
     Raises:
-        InputError: If the corpus has none.
+        InputError: If the corpus has no such rows.
     """
-    part = part or ("test" if corpus.test else "dev")
-    rows: tuple[Row, ...] = getattr(corpus, part)
+    split = split or ("test" if corpus.test else "dev")
+    rows: tuple[Row, ...] = getattr(corpus, split)
     if not rows:
-        other = "dev" if part == "test" else "test"
-        found = len(getattr(corpus, other))
-        raise InputError(f"part={part}: corpus {corpus.name} has no such rows; its {other} part has {found}")
-    return part, rows if most is None else replace(corpus, train=rows).subset(most, seed).train
+        other = "dev" if split == "test" else "test"
+        size = len(getattr(corpus, other))
+        raise InputError(f"part={split}: corpus {corpus.name} has no such rows; its {other} split has {size}")
+    return split, rows if limit is None else replace(corpus, train=rows).subset(limit, seed).train

@@ -1,4 +1,4 @@
-"""``interpretation.json``: what was read out of a steer; its schema, and the same for people."""
+"""Define and read ``interpretation.json``, the interpretation of a steer."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Word(_Record):
 
 
 class Words(_Record):
-    """Words at the two ends of a line, the outermost first."""
+    """Words at the two ends of a direction, the outermost first."""
 
     plus: list[Word]
     minus: list[Word]
 
 
 class Excerpt(_Record):
-    """The end of a context, the token that came next, and how far the context lies along a direction."""
+    """The end of a context, the token that came next, and the projection of the context on a direction."""
 
     text: str
     next: str
@@ -37,7 +37,7 @@ class Excerpt(_Record):
 
 
 class Excerpts(_Record):
-    """Contexts at the two ends of a direction, the outermost first; one of a text at most."""
+    """Contexts at the two ends of a direction, the outermost first; at most one of each text."""
 
     plus: list[Excerpt]
     minus: list[Excerpt]
@@ -47,16 +47,16 @@ class Direction(_Record):
     """One singular direction of a steer, with the sign that makes its mean activation positive.
 
     Attributes:
-        number: Place by singular value, from 1.
+        number: Rank by singular value, from 1.
         size: Singular value.
         energy: Share of W's squared Frobenius norm.
-        evidence: Share of the evidence that tells texts of either label apart; negative where it misleads.
-        auc: Chance that a text with a label above 0 has more of its evidence than one below 0.
-        alike: The same if the direction acted alike in all contexts, at its mean activation.
+        evidence: Share of the evidence that separates the labels; negative if it is against them.
+        auc: Probability that a text with a label above 0 has more of its evidence than one below 0.
+        as_constant: The same if the direction acted equally in all contexts, at its mean activation.
         activation: Mean of ``c . v`` over contexts.
         acting: Share of contexts where ``c . v`` is above 0, so that plus words are raised at positive strength.
         change: Root mean square change of a logit at strength 1, over contexts and words of the texts.
-        output: Words by ``u . e``: those that are raised, and those that are lowered, where ``c . v`` is above 0.
+        output: Words by ``u . e``: raised and lowered ones where ``c . v`` is above 0.
         context: Words by ``v . e``.
         contexts: Contexts by ``v . c``.
     """
@@ -66,7 +66,7 @@ class Direction(_Record):
     energy: float
     evidence: float
     auc: Interval
-    alike: float
+    as_constant: float
     activation: float
     acting: float
     change: float
@@ -75,7 +75,7 @@ class Direction(_Record):
     contexts: Excerpts
 
 
-class Kept(_Record):
+class CumulativeAuc(_Record):
     """AUC of the evidence of the first ``k`` directions together."""
 
     k: int
@@ -83,7 +83,7 @@ class Kept(_Record):
 
 
 class Chance(_Record):
-    """Least and largest AUC of the first 1, 2, … directions of random matrices with the same singular values."""
+    """Minimum and maximum AUC of the first 1, 2, … directions of random matrices with the same singular values."""
 
     draws: int
     low: list[float]
@@ -91,23 +91,23 @@ class Chance(_Record):
 
 
 class Interpretation(_Record):
-    """The whole of ``interpretation.json``.
+    """All values of ``interpretation.json``.
 
     Attributes:
-        facts: What was read, on what.
+        facts: Facts about the steer and the texts, by name.
         effective_rank: ``exp`` of the entropy of the energy.
         participation_ratio: ``1 / sum energy^2``.
         holding: Directions that hold 90 % of the energy.
-        sizes: Singular values, falling; all lists are in their order.
+        sizes: Singular values in descending order; all lists follow it.
         energy: Share of each direction in their squares.
-        evidence: Share of each direction in what tells the labels apart; they add up to 1.
+        evidence: Share of each direction in the separation of the labels; they sum to 1.
         separation: Difference of the mean evidence of texts above and below 0, in nats per unit of strength.
         auc: Of each direction alone.
         cumulative: Of the first 1, 2, … directions together.
-        kept: Some of these with their intervals; all directions last.
-        alike: AUC of all together if each acted alike in all contexts: the matrix as a constant vector.
+        cumulative_auc: Some of these with their intervals; all directions last.
+        as_constant: AUC of all together if each acted equally in all contexts: the matrix as a constant vector.
         overall: Words by the change of their logit at strength 1 in the mean context, all directions together.
-        directions: Those that are shown.
+        directions: The largest directions.
     """
 
     facts: dict[str, JsonValue]
@@ -120,8 +120,8 @@ class Interpretation(_Record):
     separation: float
     auc: list[float]
     cumulative: list[float]
-    kept: list[Kept] = Field(min_length=1)
-    alike: Interval
+    cumulative_auc: list[CumulativeAuc] = Field(min_length=1)
+    as_constant: Interval
     chance: Chance | None
     overall: Words
     directions: list[Direction]

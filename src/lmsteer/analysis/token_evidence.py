@@ -1,4 +1,4 @@
-"""How likely texts are at several strengths of a steer, token by token.
+"""Log-probabilities of the tokens of texts at several strengths of a steer.
 
 Shapes: N texts, M tokens of a batch, T tokens of a text, S strengths, D width, K dimensions.
 """
@@ -18,21 +18,21 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.scoring.perplexity import Encoded, encode, states_by_batch
 from lmsteer.steering.steer import Steer
 
-SHOWN_FROM = 2000
-"""Progress is shown where there are more texts than this."""
+PROGRESS_FROM = 2000
+"""Number of texts above which a progress bar is shown."""
 
 Offsets = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A text as a model reads it at S strengths.
+class TextLogProbs:
+    """The log-probabilities of a text at S strengths.
 
     Attributes:
         ids: Its T tokens.
-        offsets: Characters (from, to) of each token. Together they cover the text: white space that no token owns is
-            counted with the token behind it, or the last one. Tokens that are parts of one character share it.
-        log_p_ST: ``log p(token | all before it)`` in nats, float32 on the CPU.
+        offsets: Characters (from, to) of each token. Together they cover the text: white space outside of all tokens
+            belongs to the next one, or the last one. Tokens that are parts of one character share it.
+        log_p_ST: ``log p(token | previous tokens)`` in nats, float32 on the CPU.
     """
 
     ids: tuple[int, ...]
@@ -40,36 +40,35 @@ class Reading:
     log_p_ST: Tensor
 
     @property
-    def nats_S(self) -> Tensor:
+    def log_p_S(self) -> Tensor:
         """Log-likelihood of the text at each strength, in float64."""
         return self.log_p_ST.double().sum(-1)
 
     def evidence(self, first: int, second: int) -> Tensor:
-        """Nats (T,) by which each token is likelier at one strength than at another; places in the given strengths.
+        """Return by how many nats (T,) each token is likelier at one strength than at another, by their indices.
 
-        Above 0 a token speaks for the first. They add up to the difference of the log-likelihoods. (Han et al., 2024,
-        highlight texts by this difference.)
+        The values add up to the difference of the log-likelihoods. Han et al. (2024) highlight texts by it.
         """
         return (self.log_p_ST[first] - self.log_p_ST[second]).double()
 
 
-def readings(
+def text_log_probs(
     model: LanguageModel,
     steer: Steer,
     texts: Sequence[str],
     strengths: Sequence[Mapping[str, float]],
     *,
-    places: Sequence[str] = (),
-) -> list[Reading]:
-    """Read texts at several strengths: the model's body once, its head once for each strength.
+    locations: Sequence[str] = (),
+) -> list[TextLogProbs]:
+    """Compute log-probabilities at several strengths: the model's body once, its head once for each strength.
 
-    The body never sees the steer, so the hidden states are the same at all strengths. Before the first token stands
-    BOS (else EOS), as in ``continuation_nll``.
+    The body never sees the steer, so the hidden states are the same at all strengths. The first token follows BOS (or
+    EOS), as in ``continuation_nll``.
 
     Args:
         texts: N texts.
-        strengths: S strengths by name of dimension; dimensions that are not named are 0.
-        places: Where each text stands, for messages.
+        strengths: S strengths by name of dimension; 0 where a dimension is missing.
+        locations: Location of each text, for messages.
 
     Raises:
         InputError: If a strength is not one of the steer's dimensions, or makes likelihoods overflow; if a text has no
@@ -78,26 +77,26 @@ def readings(
     if not texts:
         return []
     vectors_SK = [steer.strengths(strength) for strength in strengths]
-    encoded = encode(model, [""] * len(texts), texts, places=places)
+    encoded = encode(model, [""] * len(texts), texts, locations=locations)
     steer = steer.to(model.device)
-    found: dict[int, Reading] = {}
-    with tqdm(total=len(texts), desc="read", unit="text", disable=len(texts) <= SHOWN_FROM, leave=False) as bar:
+    results: dict[int, TextLogProbs] = {}
+    with tqdm(total=len(texts), desc="read", unit="text", disable=len(texts) <= PROGRESS_FROM, leave=False) as bar:
         for batch, states_MD in states_by_batch(model, encoded):
-            own = [encoded[index] for index in batch]
-            log_p_SM = _log_p(model, steer, states_MD, own, vectors_SK)
-            parts = log_p_SM.split([len(text.after) for text in own], dim=1)
-            for index, text, log_p_ST in zip(batch, own, parts, strict=True):
+            batch_texts = [encoded[index] for index in batch]
+            log_p_SM = _log_p(model, steer, states_MD, batch_texts, vectors_SK)
+            parts = log_p_SM.split([len(text.after) for text in batch_texts], dim=1)
+            for index, text, log_p_ST in zip(batch, batch_texts, parts, strict=True):
                 offsets = covering(text.offsets, len(texts[index]))
-                found[index] = Reading(text.after, offsets, log_p_ST.clone())
+                results[index] = TextLogProbs(text.after, offsets, log_p_ST.clone())
             bar.update(len(batch))
-    return [found[index] for index in range(len(texts))]
+    return [results[index] for index in range(len(texts))]
 
 
 @torch.inference_mode()
 def _log_p(
     model: LanguageModel, steer: Steer, states_MD: Tensor, texts: Sequence[Encoded], vectors_SK: Sequence[Tensor]
 ) -> Tensor:
-    """Log-probabilities (S, M) of all tokens of a batch."""
+    """Compute the log-probabilities (S, M) of all tokens of a batch."""
     targets_M = torch.tensor([token for text in texts for token in text.after], device=model.device)
     rows = []
     for strength_K in vectors_SK:
@@ -113,7 +112,7 @@ def _log_p(
 
 
 def covering(offsets: Offsets, length: int) -> Offsets:
-    """Offsets that cover a text of ``length`` characters, from those of a tokenizer, which leave out white space."""
+    """Extend a tokenizer's offsets, which leave out white space, to cover a text of ``length`` characters."""
     covered: list[tuple[int, int]] = []
     reached = 0
     for start, end in offsets:

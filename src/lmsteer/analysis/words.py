@@ -1,4 +1,4 @@
-"""Which tokens of a vocabulary can be read as words."""
+"""Find the tokens of a vocabulary that are words."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from transformers import PreTrainedTokenizerBase
 from lmsteer.models.token_forms import token_forms
 
 SHORTEST = 3
-"""Letters of the shortest word that is shown."""
+"""Minimum number of letters of a word."""
 
 
 def whole_words(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[int, str]:
-    """The word that a token stands for, in lower case, for each token that is a word in ``texts``.
+    """Return the word, in lower case, of each token that is a word in ``texts``.
 
-    Such a token begins a word, is nothing but letters, at least three, and in the texts it is the whole word at least
-    as often as the first part of a longer one. (The vocabulary alone does not tell words from parts of words.)
+    Such a token begins a word, has only letters, at least three, and in the texts it is the whole word at least as
+    often as the first part of a longer one. (The vocabulary alone does not distinguish words from parts of words.)
     """
     forms = {token: form.decode("utf-8", "replace") for token, form in token_forms(tokenizer).items()}
     words = {token: form[1:] for token, form in forms.items() if form.startswith(" ") and form[1:].isalpha()}
@@ -34,7 +34,7 @@ def whole_words(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dic
 
 
 def visible_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
-    """Every token that stands for text, with spaces and control characters to be seen."""
+    """Return the text of every token, with spaces and control characters made visible."""
     return {token: _visible(form) for token, form in token_forms(tokenizer).items()}
 
 

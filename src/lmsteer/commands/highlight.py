@@ -19,8 +19,8 @@ from lmsteer.analysis.highlighter import (
     HighlightConfig,
     Highlighter,
     agreement,
+    fit_threshold,
     read_highlights,
-    threshold_of,
 )
 from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
@@ -65,7 +65,7 @@ def highlight(cfg: DictConfig) -> list[Highlight]:
     steer, provenance = load_steer(Path(config["steer_file"]), model)
     highlighter = Highlighter(model, steer, settings)
     if not run.is_complete(LINES):
-        threshold = threshold_of(highlighter(dev)) if dev else config["threshold"]
+        threshold = fit_threshold(highlighter(dev)) if dev else config["threshold"]
         found = highlighter(texts, threshold=threshold)
         summary = {**highlighter.summary(threshold), "agreement": agreement(found, seed=config["seed"])}
         run.begin()

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 from omegaconf import DictConfig
 from pydantic import Field
 
-from lmsteer.analysis.interpretation import interpret as read_with
-from lmsteer.analysis.interpretation import unseen
+from lmsteer.analysis.interpretation import heldout_rows
+from lmsteer.analysis.interpretation import interpret as interpret_steer
 from lmsteer.analysis.interpretation_file import Interpretation, read_interpretation
-from lmsteer.analysis.top_tokens import Shown
+from lmsteer.analysis.top_tokens import DisplayConfig
 from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
 from lmsteer.data.corpus import Corpus
@@ -40,7 +40,7 @@ TYPES: dict[str, Any] = {
 }
 FIGURES, REPORT, PAGE, PICTURE = (f"interpretation.{kind}" for kind in ("json", "md", "html", "png"))
 TEXTS = 20_000
-"""Texts of the corpus in which words are looked for, at most."""
+"""Maximum number of texts of the corpus whose words are shown."""
 
 
 def interpret(cfg: DictConfig) -> Interpretation:
@@ -48,32 +48,32 @@ def interpret(cfg: DictConfig) -> Interpretation:
     config = check_config(cfg, KEYS, TYPES)
     run = Run(Path(config["run_dir"]), run_identity(config))
     if not run.is_complete(FIGURES):
-        found = interpreted(config)
+        computed = compute(config)
         run.begin()
-        atomic_write_lines(run.path(FIGURES), [found.model_dump_json(indent=1)])
-    found = read_interpretation(run.path(FIGURES))
-    figure = spectrum(found)
-    atomic_write_lines(run.path(REPORT), [markdown(found)])
-    atomic_write_lines(run.path(PAGE), [html(found, figure)])
+        atomic_write_lines(run.path(FIGURES), [computed.model_dump_json(indent=1)])
+    interpretation = read_interpretation(run.path(FIGURES))
+    figure = spectrum(interpretation)
+    atomic_write_lines(run.path(REPORT), [markdown(interpretation)])
+    atomic_write_lines(run.path(PAGE), [html(interpretation, figure)])
     write_png(run.path(PICTURE), figure)
-    print(f"\n{text(found)}\n\n{run.path(PAGE)}")
-    return found
+    print(f"\n{text(interpretation)}\n\n{run.path(PAGE)}")
+    return interpretation
 
 
-def interpreted(config: dict[str, Any]) -> Interpretation:
-    """Load what the configuration names and read it."""
+def compute(config: dict[str, Any]) -> Interpretation:
+    """Load the corpus, the model and the steer, and interpret it."""
     corpus: Corpus = build(config["data"])
-    part, rows = unseen(corpus, config["part"], config["rows"], config["seed"])
+    part, rows = heldout_rows(corpus, config["part"], config["rows"], config["seed"])
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     steer, provenance = load_steer(Path(config["steer_file"]), model)
-    dimension = config["dimension"]
-    return read_with(
+    dimension, all_rows = config["dimension"], chain(corpus.train, corpus.dev, corpus.test, corpus.scorer_split)
+    return interpret_steer(
         model,
         steer,
         dimension,
         rows,
-        Shown(**{name: config[name] for name in SHOWN}),
-        more=[row.text for row in islice(chain(corpus.train, corpus.dev, corpus.test, corpus.scorer_split), TEXTS)],
+        DisplayConfig(**{name: config[name] for name in SHOWN}),
+        vocabulary_texts=[row.text for row in islice(all_rows, TEXTS)],
         facts={
             "model": model.name,
             "dimension": dimension,

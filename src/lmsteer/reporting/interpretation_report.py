@@ -69,7 +69,11 @@ def title_of(interpretation: Interpretation) -> str:
 
 def sentences(interpretation: Interpretation) -> list[str]:
     """Write the findings, no more than the figures show."""
-    facts, all_directions, first = interpretation.facts, interpretation.kept[-1].auc, interpretation.kept[0].auc
+    facts, all_directions, first = (
+        interpretation.facts,
+        interpretation.cumulative_auc[-1].auc,
+        interpretation.cumulative_auc[0].auc,
+    )
     subject = "first holds" if interpretation.holding == 1 else f"first {interpretation.holding} hold"
     shape = (
         f"The {facts['rank']} singular directions count like {interpretation.effective_rank:.1f} of equal size "
@@ -79,7 +83,7 @@ def sentences(interpretation: Interpretation) -> list[str]:
     evidence = (
         f"Their evidence separates {facts['plus']} texts with a label above 0 from {facts['minus']} below with an AUC "
         f"of {interval(all_directions)}; the first direction alone has {interval(first)}; a constant vector, all "
-        f"directions acting equally in all contexts, would have {interval(interpretation.alike)}."
+        f"directions acting equally in all contexts, would have {interval(interpretation.as_constant)}."
     )
     chance = interpretation.chance and (
         f"Random matrices of the same singular values have {number(interpretation.chance.low[-1])} to "
@@ -112,7 +116,7 @@ def _figures(interpretation: Interpretation, direction: Direction) -> list[str]:
         percent(direction.evidence),
         interval(direction.auc),
         number(interpretation.cumulative[direction.number - 1]),
-        number(direction.alike),
+        number(direction.as_constant),
         percent(direction.acting),
         f"{direction.change:.2g}",
     ]
@@ -186,7 +190,9 @@ def html(interpretation: Interpretation, picture: Figure) -> str:
 def describe_spectrum(interpretation: Interpretation) -> str:
     """Write the picture in words."""
     sizes = interpretation.sizes
-    cumulative = ", ".join(f"{number(entry.auc.value)} of the first {entry.k}" for entry in interpretation.kept)
+    cumulative = ", ".join(
+        f"{number(entry.auc.value)} of the first {entry.k}" for entry in interpretation.cumulative_auc
+    )
     return (
         f"Singular values fall from {sizes[0]:.3g} to {sizes[-1]:.3g}. AUC of directions 1, 2, …: "
         f"{', '.join(map(number, interpretation.auc[:8]))}. AUC of several together: {cumulative}."

@@ -21,7 +21,7 @@ def spectrum(interpretation: Interpretation) -> Figure:
     evidence = interpretation.evidence[:MAX_DIRECTIONS]
     points += [("evidence", "", x, share, None, None) for x, share in enumerate(evidence, 1)]
     points += [("auc", "one direction alone", x, auc, None, None) for x, auc in enumerate(alone, 1)]
-    intervals = {entry.k: entry.auc for entry in interpretation.kept}
+    intervals = {entry.k: entry.auc for entry in interpretation.cumulative_auc}
     for x, auc in enumerate(interpretation.cumulative, 1):
         limits = (intervals[x].low, intervals[x].high) if x in intervals else (None, None)
         points.append(("auc", "first directions together", x, auc, *limits))

@@ -92,12 +92,12 @@ def states_by_batch(model: LanguageModel, texts: Sequence[Encoded]) -> Iterator[
 
 
 def encode(
-    model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str], *, places: Sequence[str] = ()
+    model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str], *, locations: Sequence[str] = ()
 ) -> list[Encoded]:
     """Texts as tokens, those that count told from those before them as ``continuation_nll`` says.
 
     Args:
-        places: Where each text stands, for messages.
+        locations: Where each text stands, for messages.
 
     Raises:
         InputError: As ``continuation_nll`` does.
@@ -106,7 +106,7 @@ def encode(
     rows = model.tokenizer(whole, return_offsets_mapping=True, verbose=False)
     encoded = []
     for index, (ids, offsets) in enumerate(zip(rows["input_ids"], rows["offset_mapping"], strict=True)):
-        where = f"{places[index]}: " if places else ""
+        where = f"{locations[index]}: " if locations else ""
         # Special tokens have the offsets (0, 0) and so never count.
         counted = [place for place, (_, end) in enumerate(offsets) if end > len(prompts[index])]
         if not counted:

@@ -1,4 +1,4 @@
-"""Several steers of one model as one steer, and a steer cut to a lower rank.
+"""Compose several steers of one model into one, and truncate a steer to a lower rank.
 
 Shapes: D width, K dimensions, R rank (D for a full steer).
 """
@@ -20,77 +20,80 @@ from lmsteer.steering.steer import DUMMY, Factors, Steer, product
 from lmsteer.steering.steer_file import Provenance, load_steer
 
 SUM, NONE = "sum", "none"
-"""What may become of the dummies, beside keeping that of one attribute."""
+"""Options for the dummies; the third is the name of the attribute whose dummy is used."""
 VERSIONS_OF = ("lmsteer", "torch")
 
 
 def compose(steers: Sequence[Steer], *, names: Sequence[str] | None = None, dummy: str = SUM) -> Steer:
-    """One steer with the attributes of several, ``h + epsilon sum_k v_k h P1_k P2_k^T`` (Han et al., 2024: steers add).
+    """Compose the attributes of steers, ``h + epsilon sum_k v_k h P1_k P2_k^T`` (Han et al., 2024: steers add).
 
-    Each matrix keeps its own factors. Adding factors, ``h (sum P1_k) (sum P2_k)^T``, would bring in the products of one
-    steer's P1 with another's P2, which no one has learned. Factors are padded with zero columns to the largest rank;
-    where one steer is full, or the columns are more than D, the result is full. Its epsilon is that of the first steer;
-    another one's goes into its P1, so that every strength still means what it meant.
+    Each matrix keeps its factors. Adding factors, ``h (sum P1_k) (sum P2_k)^T``, would include the products of one
+    steer's P1 with another's P2, which were never learned. Factors are padded with zero columns to the largest rank;
+    if one steer is full, or there are more columns than D, the result is full. Its epsilon is that of the first steer;
+    the P1 of the others are rescaled, so that strengths keep their meaning.
 
     Args:
         steers: Steers of one model.
         names: New names of all attributes, in order; None: the old ones.
-        dummy: What becomes of the dummies: ``sum`` adds their matrices, ``none`` leaves them out, and the (new) name of
-            an attribute keeps the one that was learned with it.
+        dummy: ``sum`` adds the matrices of the dummies, ``none`` leaves them out, and the (new) name of an attribute
+            uses the dummy that was learned with it.
 
     Returns:
-        The attributes in order, the dummy last, if there is one; on the CPU.
+        The attributes in order, and the dummy last if there is one; on the CPU.
 
     Raises:
-        InputError: If there is no attribute, widths differ, names repeat or are not as many, or no such dummy is there.
+        InputError: If there is no attribute, widths differ, names repeat or their number is wrong, or there is no such
+            dummy.
     """
     if len({steer.width for steer in steers}) > 1:
         raise InputError(f"steers of widths {', '.join(str(steer.width) for steer in steers)}: one width expected")
     steers = [steer.with_epsilon(steers[0].epsilon) for steer in steers]
     owners = [(steer, k) for steer in steers for k in steer.attributes]
-    chosen = dict(zip(new_names([steer.dimensions[k] for steer, k in owners], names), owners, strict=True))
-    parts = {name: _on_cpu(steer.factors(k)) for name, (steer, k) in chosen.items()}
-    biases = {name: None if steer.bias is None else steer.bias[k].detach().cpu() for name, (steer, k) in chosen.items()}
+    attributes = dict(zip(new_names([steer.dimensions[k] for steer, k in owners], names), owners, strict=True))
+    factors = {name: _on_cpu(steer.factors(k)) for name, (steer, k) in attributes.items()}
+    biases = {
+        name: None if steer.bias is None else steer.bias[k].detach().cpu() for name, (steer, k) in attributes.items()
+    }
     dummies = [
         (steer, steer.dimensions.index(DUMMY))
-        for steer in _dummies(steers, {name: steer for name, (steer, _) in chosen.items()}, dummy)
+        for steer in _dummies(steers, {name: steer for name, (steer, _) in attributes.items()}, dummy)
     ]
     if dummies:
-        parts[DUMMY] = added([_on_cpu(steer.factors(k)) for steer, k in dummies])
-        of_dummies = [steer.bias[k].detach().cpu() for steer, k in dummies if steer.bias is not None]
-        biases[DUMMY] = sum(of_dummies, torch.zeros(steers[0].width))
-    some = any(steer.bias is not None for steer in steers)
-    return Steer.from_factors(parts, epsilon=steers[0].epsilon, biases=biases if some else None)
+        factors[DUMMY] = add_factors([_on_cpu(steer.factors(k)) for steer, k in dummies])
+        dummy_biases = [steer.bias[k].detach().cpu() for steer, k in dummies if steer.bias is not None]
+        biases[DUMMY] = sum(dummy_biases, torch.zeros(steers[0].width))
+    has_bias = any(steer.bias is not None for steer in steers)
+    return Steer.from_factors(factors, epsilon=steers[0].epsilon, biases=biases if has_bias else None)
 
 
-def _on_cpu(part: Factors) -> Factors:
-    p1, p2 = part
+def _on_cpu(factors: Factors) -> Factors:
+    p1, p2 = factors
     return p1.cpu(), None if p2 is None else p2.cpu()
 
 
-def new_names(found: Sequence[str], names: Sequence[str] | None) -> list[str]:
-    """The names that attributes ``found`` shall have.
+def new_names(old: Sequence[str], new: Sequence[str] | None) -> list[str]:
+    """Return the new names of attributes, or the old ones if ``new`` is None.
 
     Raises:
-        InputError: If there are none, they repeat, are empty or that of the dummy, or ``names`` are not as many.
+        InputError: If there are none, a name repeats, is empty or "dummy", or the number of new names is wrong.
     """
-    if not found:
+    if not old:
         raise InputError("nothing to compose: one or more steers with an attribute expected")
-    if names is not None and len(names) != len(found):
-        raise InputError(f"names={list(names)}: {len(found)} expected, one for each of {', '.join(found)}")
-    chosen = list(found if names is None else names)
-    if "" in chosen or DUMMY in chosen:
-        raise InputError(f"names={chosen}: an attribute's name is not empty, and not {DUMMY!r}")
-    if len(set(chosen)) < len(chosen):
-        other = [f"{name}-{chosen[: place + 1].count(name)}" for place, name in enumerate(chosen)]
+    if new is not None and len(new) != len(old):
+        raise InputError(f"names={list(new)}: {len(old)} expected, one for each of {', '.join(old)}")
+    names = list(old if new is None else new)
+    if "" in names or DUMMY in names:
+        raise InputError(f"names={names}: an attribute's name is not empty, and not {DUMMY!r}")
+    if len(set(names)) < len(names):
+        example = [f"{name}-{names[: index + 1].count(name)}" for index, name in enumerate(names)]
         raise InputError(
-            f"attributes {', '.join(chosen)}: distinct names expected; give new ones, as in names=[{','.join(other)}]"
+            f"attributes {', '.join(names)}: distinct names expected; give new ones, as in names=[{','.join(example)}]"
         )
-    return chosen
+    return names
 
 
 def _dummies(steers: Sequence[Steer], owners: Mapping[str, Steer], dummy: str) -> list[Steer]:
-    """Steers whose dummies are kept; ``owners`` are the steers that the attributes come from."""
+    """Return the steers whose dummies are used; ``owners`` maps attributes to their steers."""
     if dummy in owners:
         if DUMMY not in owners[dummy].dimensions:
             raise InputError(f"dummy={dummy}: the steer of {dummy} has no dummy; {SUM} or {NONE} expected")
@@ -100,21 +103,20 @@ def _dummies(steers: Sequence[Steer], owners: Mapping[str, Steer], dummy: str) -
     return [steer for steer in steers if dummy == SUM and DUMMY in steer.dimensions]
 
 
-def added(parts: Sequence[Factors]) -> Factors:
-    """Factors of the sum of matrices: columns side by side, ``[P1 P1'] [P2 P2']^T = P1 P2^T + P1' P2'^T``."""
-    all_p2 = [p2 for _, p2 in parts if p2 is not None]
-    if len(all_p2) < len(parts):
-        return torch.stack([product(part) for part in parts]).sum(0), None
-    return torch.cat([p1 for p1, _ in parts], dim=1), torch.cat(all_p2, dim=1)
+def add_factors(summands: Sequence[Factors]) -> Factors:
+    """Return factors of a sum of matrices, by concatenation: ``[P1 P1'] [P2 P2']^T = P1 P2^T + P1' P2'^T``."""
+    all_p2 = [p2 for _, p2 in summands if p2 is not None]
+    if len(all_p2) < len(summands):
+        return torch.stack([product(factors) for factors in summands]).sum(0), None
+    return torch.cat([p1 for p1, _ in summands], dim=1), torch.cat(all_p2, dim=1)
 
 
 def kept_energy(steer: Steer, reduced: Steer) -> dict[str, float]:
-    """Share of each matrix's squared Frobenius norm that a truncated steer holds, by dimension."""
-    before, after = (
-        [own.directions(k).sizes_R.square().sum().item() for k in range(len(steer.dimensions))]
-        for own in (steer, reduced)
-    )
-    return {name: b / a for name, a, b in zip(steer.dimensions, before, after, strict=True)}
+    """Return, by dimension, the share of the squared Frobenius norm that is left after truncation."""
+    return {
+        name: (reduced.directions(k).sizes_R.square().sum() / steer.directions(k).sizes_R.square().sum()).item()
+        for k, name in enumerate(steer.dimensions)
+    }
 
 
 def compose_files(
@@ -128,26 +130,26 @@ def compose_files(
     """Compose steer files, and truncate the result if a rank or an energy is given.
 
     Returns:
-        The steer and its origin, whose ``derivation`` says what it was made of and how, and holds the interference of
-        its dimensions. Calibrated strengths are not taken over: beside others a strength costs more.
+        The steer and its provenance, whose ``derivation`` lists the sources and options, and the interference of the
+        dimensions. Calibrations are dropped: a strength costs more when other dimensions are on.
 
     Raises:
         InputError: As ``load_steer``, ``compose`` and ``truncated``, or if the files are of different models.
     """
     loaded = [load_steer(path) for path in paths]
     _refuse_other_models(paths, [provenance for _, provenance in loaded])
-    whole = compose([steer for steer, _ in loaded], names=names, dummy=dummy)
-    reduced = None if rank is None and energy is None else whole.truncated(rank=rank, energy=energy)
-    chosen = iter([whole.dimensions[k] for k in whole.attributes])
+    composed = compose([steer for steer, _ in loaded], names=names, dummy=dummy)
+    reduced = None if rank is None and energy is None else composed.truncated(rank=rank, energy=energy)
+    attributes = iter([composed.dimensions[k] for k in composed.attributes])
     sources, meaning = [], dict[str, str]()
     for path, (steer, provenance) in zip(paths, loaded, strict=True):
-        own = {steer.dimensions[k]: next(chosen) for k in steer.attributes}
-        meaning |= {new: provenance.meaning.get(old, "") for old, new in own.items()}
-        sources.append(_source(path, steer, provenance, own))
+        renamed = {steer.dimensions[k]: next(attributes) for k in steer.attributes}
+        meaning |= {new: provenance.meaning.get(old, "") for old, new in renamed.items()}
+        sources.append(_source(path, steer, provenance, renamed))
     derivation: dict[str, Any] = {"kind": "composition", "sources": sources, "dummy": dummy}
     if reduced is not None:
-        derivation["truncation"] = {"rank": rank, "energy": energy, "kept_energy": kept_energy(whole, reduced)}
-    steer, seeds = reduced or whole, {provenance.seed for _, provenance in loaded}
+        derivation["truncation"] = {"rank": rank, "energy": energy, "kept_energy": kept_energy(composed, reduced)}
+    steer, seeds = reduced or composed, {provenance.seed for _, provenance in loaded}
     return steer, Provenance(
         model=loaded[0][1].model,
         fingerprint=loaded[0][1].fingerprint,
@@ -158,18 +160,18 @@ def compose_files(
     )
 
 
-def _refuse_other_models(paths: Sequence[Path], origins: Sequence[Provenance]) -> None:
-    for path, provenance in zip(paths, origins, strict=True):
-        if provenance.fingerprint != origins[0].fingerprint:
-            first, other = (f"{own.model} (head {own.fingerprint[:8]})" for own in (origins[0], provenance))
+def _refuse_other_models(paths: Sequence[Path], provenances: Sequence[Provenance]) -> None:
+    for path, provenance in zip(paths, provenances, strict=True):
+        if provenance.fingerprint != provenances[0].fingerprint:
+            first, other = (f"{p.model} (head {p.fingerprint[:8]})" for p in (provenances[0], provenance))
             raise InputError(
                 f"{paths[0]} was fitted for model {first}, {path} for {other}; steers of one model expected"
             )
 
 
 def _source(path: Path, steer: Steer, provenance: Provenance, names: Mapping[str, str]) -> dict[str, Any]:
-    """What is known of one file; ``names`` maps its attributes to their new names."""
-    known = {
+    """Describe one file for ``derivation``; ``names`` maps its attributes to their new names."""
+    source = {
         "digest": hashlib.sha256(path.read_bytes()).hexdigest(),
         "attributes": list(names),
         "names": list(names.values()),
@@ -179,4 +181,4 @@ def _source(path: Path, steer: Steer, provenance: Provenance, names: Mapping[str
         "corpus": provenance.corpus,
         "seed": provenance.seed,
     }
-    return known | ({"derivation": provenance.derivation} if provenance.derivation else {})
+    return source | ({"derivation": provenance.derivation} if provenance.derivation else {})

@@ -1,4 +1,4 @@
-"""Steered heads: folded at one strength, or with a strength for each row.
+"""Steered heads: folded at one strength, or with one strength per row.
 
 Shapes: B rows, D width, K dimensions, V vocabulary.
 """
@@ -14,17 +14,17 @@ from lmsteer.steering.steer import Steer
 
 @torch.no_grad()
 def fold(head: Head, steer: Steer, strength_K: Tensor) -> Head:
-    """The head whose logits on plain hidden states are those of ``head`` on steered ones.
+    """Return the head whose logits on plain hidden states are those of ``head`` on steered ones.
 
-    Each embedding row ``e`` becomes ``e + epsilon * sum_k v_k e W_k`` (paper, section 3); a constant part adds
-    ``epsilon * sum_k v_k e . b_k`` to the bias of the row. Sums are taken in float32 and stored in the head's dtype;
-    the input embeddings of a tied model stay as they are.
+    Each embedding row ``e`` becomes ``e + epsilon * sum_k v_k e W_k`` (paper, section 3); the bias of a steer adds
+    ``epsilon * sum_k v_k e . b_k`` to the bias of the row. Sums are computed in float32 and stored in the head's dtype;
+    the input embeddings of a tied model do not change.
     """
     weight = head.weight.float()
     folded = weight.clone()
     for k, value in enumerate(strength_K.tolist()):
         if value:
-            folded += steer.epsilon * value * _moved_embeddings(weight, steer, k)
+            folded += steer.epsilon * value * _steered_embeddings(weight, steer, k)
     return Head(
         folded.to(head.weight.dtype),
         bias=_bias(head, steer, strength_K),
@@ -35,7 +35,7 @@ def fold(head: Head, steer: Steer, strength_K: Tensor) -> Head:
 
 
 class SteeredHead(nn.Module):
-    """A head that steers each row at a strength of its own; where all rows have the same, ``fold`` is faster."""
+    """A head that steers each row at its own strength; if all rows have the same, ``fold`` is faster."""
 
     def __init__(self, head: Head, steer: Steer, strength_BK: Tensor) -> None:
         super().__init__()
@@ -43,14 +43,13 @@ class SteeredHead(nn.Module):
         self.strength_BK = strength_BK.to(head.weight.device)
 
     def forward(self, hidden_BD: Tensor) -> Tensor:
-        """Logits (B, V) in float32."""
+        """Return logits (B, V) in float32."""
         logits: Tensor = self.head(self.steer(hidden_BD, self.strength_BK))
         return logits
 
 
-def _moved_embeddings(weight_VD: Tensor, steer: Steer, k: int) -> Tensor:
-    """``E (P1 P2^T)^T`` through the factors, so that a low-rank steer never becomes a D x D matrix."""
-    # A steer from a file or out of the trainer is on the CPU, wherever the model is.
+def _steered_embeddings(weight_VD: Tensor, steer: Steer, k: int) -> Tensor:
+    """Compute ``E (P1 P2^T)^T`` through the factors, so that a low-rank steer never becomes a D x D matrix."""
     p1, p2 = (None if x is None else x.to(weight_VD.device) for x in steer.factors(k))
     assert p1 is not None
     return weight_VD @ p1.T if p2 is None else (weight_VD @ p2) @ p1.T

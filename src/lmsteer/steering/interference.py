@@ -1,4 +1,4 @@
-"""How far the dimensions of a steer get in each other's way.
+"""Interference: similarity of the matrices of a steer's dimensions.
 
 Shapes: D width, K dimensions, R columns of a factor.
 """
@@ -15,24 +15,24 @@ from lmsteer.steering.directions import Directions
 from lmsteer.steering.steer import Steer
 
 LEADING = 8
-"""Singular directions of a matrix that are compared, at most: of a learned steer, about so many stand above noise."""
+"""Most singular directions compared per matrix; in a learned steer about as many are above noise."""
 Square = list[list[float]]
 """One number for each pair of dimensions (K, K)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interference:
-    """How alike the matrices of a steer are, and the spaces that they read from and write to.
+    """Similarity of the matrices of a steer, and of the spaces that they read from and write to.
 
     Attributes:
         dimensions: Names of the K dimensions.
         cosine: ``<W_j, W_k> / (|W_j| |W_k|)`` (Frobenius) in [-1, 1].
-        leading: Singular directions that the overlaps take of each matrix.
+        leading: Number of singular directions of each matrix in the overlaps.
         context_overlap: Mean squared cosine of the principal angles between the leading right singular directions,
             which say in which contexts the steer acts; in [0, 1].
-        output_overlap: The same for the left ones, which say what words it raises there.
-        chance_cosine: Standard deviation of the cosine of matrices that are turned at random, 1 / D; its mean is 0.
-        chance_overlap: Mean overlap of spaces that are turned at random, leading / D.
+        output_overlap: The same for the left ones, which say which words it raises there.
+        chance_cosine: Standard deviation of the cosine of randomly rotated matrices, 1 / D; its mean is 0.
+        chance_overlap: Mean overlap of randomly rotated spaces, leading / D.
     """
 
     dimensions: list[str]
@@ -46,31 +46,31 @@ class Interference:
 
 @torch.no_grad()
 def interference(steer: Steer) -> Interference:
-    """Measure a steer, through its factors.
+    """Measure the interference between the dimensions of a steer.
 
     Raises:
         InputError: If a matrix is zero.
     """
-    found = [steer.directions(k) for k in range(len(steer.dimensions))]
-    leading = min(LEADING, *(len(one.sizes_R) for one in found))
+    matrices = [steer.directions(k) for k in range(len(steer.dimensions))]
+    leading = min(LEADING, *(len(one.sizes_R) for one in matrices))
     return Interference(
         dimensions=list(steer.dimensions),
-        cosine=[[_cosine(one, other) for other in found] for one in found],
+        cosine=[[_cosine(one, other) for other in matrices] for one in matrices],
         leading=leading,
-        context_overlap=_overlaps([one.context_DR[:, :leading] for one in found]),
-        output_overlap=_overlaps([one.output_DR[:, :leading] for one in found]),
+        context_overlap=_overlaps([one.context_DR[:, :leading] for one in matrices]),
+        output_overlap=_overlaps([one.output_DR[:, :leading] for one in matrices]),
         chance_cosine=1 / steer.width,
         chance_overlap=leading / steer.width,
     )
 
 
 def _cosine(one: Directions, other: Directions) -> float:
-    """Of ``U S V^T`` and ``U' S' V'^T``: the entries of ``(U S)^T (U' S')`` times those of ``V^T V'``, summed."""
+    """Return the cosine of ``U S V^T`` and ``U' S' V'^T``: sum of ``(U S)^T (U' S') * V^T V'`` over the norms."""
     outputs_RR = (one.output_DR * one.sizes_R).T @ (other.output_DR * other.sizes_R)
     product = (outputs_RR * (one.context_DR.T @ other.context_DR)).sum()
     return float(product / (one.sizes_R.norm() * other.sizes_R.norm()))
 
 
 def _overlaps(bases: Sequence[Tensor]) -> Square:
-    """Mean squared cosine between the spaces of orthonormal columns (D, R), for each pair."""
+    """Return the mean squared cosine between the spaces of orthonormal columns (D, R), for each pair."""
     return [[float((one.T @ other).square().sum() / one.shape[1]) for other in bases] for one in bases]

@@ -1,4 +1,4 @@
-"""How far a steered model is from the plain one, token by token.
+"""KL divergence of the steered model from the plain one, per token.
 
 Shapes: N packed tokens, D width, K dimensions, V vocabulary, C a block of the vocabulary.
 """
@@ -14,27 +14,27 @@ from lmsteer.steering.steer import Steer
 
 COLUMNS = 4096
 TOKENS = 1024
-"""Size of the blocks of logits that are held at once."""
+"""Size of a block of logits in memory."""
 
 
 @torch.inference_mode()
 def divergence(head: Head, steer: Steer, strength_K: Tensor, hidden_ND: Tensor) -> Tensor:
-    """KL(steered || plain) of the next-token distributions (N,), in nats.
+    """Return KL(steered || plain) of the next-token distributions (N,), in nats.
 
-    Both distributions are gone through block by block with running sums, as in ``nll``; tokens that
-    the tokenizer does not know have no share.
+    Both distributions are computed block by block with running sums, as in ``nll``; padded rows of the vocabulary do
+    not count.
 
     Args:
-        hidden_ND: Hidden states of the plain model, which are the steered one's too: the steer acts behind the body.
+        hidden_ND: Hidden states of the plain model; the steered model has the same, as the steer acts after the body.
     """
     steer = steer.to(hidden_ND.device)
     steered_ND = steer(hidden_ND, strength_K.to(hidden_ND.device)[None])
-    parts = zip(steered_ND.split(TOKENS), hidden_ND.split(TOKENS), strict=True)
-    return torch.cat([_divergence(head, steered, plain) for steered, plain in parts])
+    blocks = zip(steered_ND.split(TOKENS), hidden_ND.split(TOKENS), strict=True)
+    return torch.cat([_divergence(head, steered, plain) for steered, plain in blocks])
 
 
 def _divergence(head: Head, steered_ND: Tensor, plain_ND: Tensor) -> Tensor:
-    """``log Z_plain - log Z_steered + E_steered[steered logit - plain logit]``."""
+    """Return ``log Z_plain - log Z_steered + E_steered[steered logit - plain logit]``."""
     steered_ND, plain_ND = (x.to(head.weight.dtype) for x in (steered_ND, plain_ND))
     top_N = steered_ND.new_full((len(steered_ND),), -torch.inf, dtype=torch.float32)
     plain_top_N, sum_N, plain_sum_N, gain_N = top_N, *(torch.zeros_like(top_N) for _ in range(3))

@@ -1,4 +1,4 @@
-"""The steer: K low-rank matrices that shift a hidden state, each with a constant bias vector if wanted.
+"""The steer: K low-rank matrices that shift a hidden state, each with an optional bias vector.
 
 Shapes: B batch rows, T tokens, N packed tokens, D width, K dimensions, R rank (D for a full steer), V vocabulary.
 """
@@ -28,16 +28,16 @@ DUMMY = "dummy"
 Factors = tuple[Tensor, Tensor | None]
 """P1 and P2 (D, R) of one dimension, or their product ``P1 P2^T`` (D, D) and None."""
 Strength = float | Mapping[str, float] | Tensor
-"""A number for the first dimension, numbers by name of dimension, or a tensor (B, K) with one for each row."""
+"""A number for the first dimension, numbers by name of dimension, or a tensor (B, K) with a row per sequence."""
 
 
 def is_strength(value: float) -> bool:
-    """Return whether float32 holds a number."""
+    """Return whether a number is finite in float32."""
     return abs(value) <= torch.finfo(torch.float32).max
 
 
 def check_dimensions(dimensions: Sequence[str]) -> tuple[str, ...]:
-    """Return the names as a tuple; they must be non-empty and distinct."""
+    """Check that names are non-empty and distinct, and return them as a tuple."""
     names = tuple(dimensions)
     if not names or len(set(names)) != len(names) or not all(isinstance(name, str) and name for name in names):
         raise InputError(f"steer dimensions {list(names)}: one or more distinct non-empty names expected")
@@ -53,8 +53,8 @@ class Steer(nn.Module):
     Attributes:
         p1: P1 (K, D, R). A full steer holds the product ``P1 P2^T`` itself here, (K, D, D).
         p2: P2 (K, D, R); None for a full steer.
-        bias: Vectors b (K, D) that shift every hidden state alike, by ``epsilon * v_k b_k``; None for a steer without.
-            A steer of rank 0 is its bias alone.
+        bias: Vectors b (K, D) that shift every hidden state by the same ``epsilon * v_k b_k``, or None. A steer of
+            rank 0 has only its bias.
 
     Raises:
         InputError: If the rank is not in [1, width] or "full" (nor 0 with a bias), epsilon is not positive, or names
@@ -95,35 +95,35 @@ class Steer(nn.Module):
 
     @classmethod
     def from_factors(
-        cls, parts: Mapping[str, Factors], *, epsilon: float, biases: Mapping[str, Tensor | None] | None = None
+        cls, factors: Mapping[str, Factors], *, epsilon: float, biases: Mapping[str, Tensor | None] | None = None
     ) -> Steer:
-        """Build a steer of given matrices by name of dimension, on the CPU.
+        """Build a steer from factors by name of dimension, on the CPU.
 
-        Factors are padded with zero columns to the largest rank; the steer is full where one matrix is, or where there
-        are more columns than D.
+        Factors are padded with zero columns to the largest rank; the steer is full if one matrix is, or if there are
+        more columns than D.
 
         Args:
             biases: Vectors (D,); dimensions without one have 0. None: the steer has no bias.
         """
-        width, columns = next(iter(parts.values()))[0].shape[0], max(p1.shape[1] for p1, _ in parts.values())
-        low_rank = [(p1, p2) for p1, p2 in parts.values() if p2 is not None]
-        full = columns > width or len(low_rank) < len(parts)
-        factors = [[product(part) for part in parts.values()]] if full else list(zip(*low_rank, strict=True))
+        width, columns = next(iter(factors.values()))[0].shape[0], max(p1.shape[1] for p1, _ in factors.values())
+        low_rank = [(p1, p2) for p1, p2 in factors.values() if p2 is not None]
+        full = columns > width or len(low_rank) < len(factors)
+        parameters = [[product(pair) for pair in factors.values()]] if full else list(zip(*low_rank, strict=True))
         bias = biases is not None
-        steer = cls(width, dimensions=list(parts), rank="full" if full else columns, epsilon=epsilon, bias=bias)
+        steer = cls(width, dimensions=list(factors), rank="full" if full else columns, epsilon=epsilon, bias=bias)
         state = {
             name: torch.stack([F.pad(x, (0, steer.p1.shape[2] - x.shape[1])) for x in tensors])
-            for name, tensors in zip(("p1", "p2"), factors, strict=False)
+            for name, tensors in zip(("p1", "p2"), parameters, strict=False)
         }
         if biases is not None:
-            found = [biases.get(name) for name in parts]
-            state["bias"] = torch.stack([torch.zeros(width) if b_D is None else b_D for b_D in found])
+            vectors = [biases.get(name) for name in factors]
+            state["bias"] = torch.stack([torch.zeros(width) if b_D is None else b_D for b_D in vectors])
         steer.load_state_dict(state)
         return steer
 
     @property
     def width(self) -> int:
-        """Size D of the hidden states it steers."""
+        """Width D of the hidden states."""
         return self.p1.shape[1]
 
     @property
@@ -136,10 +136,10 @@ class Steer(nn.Module):
 
         Args:
             hidden: (B, D) or (B, T, D), any float dtype.
-            strength_BK: One strength per row and dimension; a first axis of 1 serves every row.
+            strength_BK: One strength per row and dimension; a first axis of size 1 is broadcast over the rows.
 
         Returns:
-            Steered hidden states, shape and dtype of ``hidden``; ``hidden`` bit for bit where all strengths are 0.
+            Steered hidden states, with the shape and dtype of ``hidden``; bitwise equal to it if all strengths are 0.
         """
         strength = strength_BK.float().reshape(strength_BK.shape[0], *[1] * (hidden.dim() - 2), strength_BK.shape[1], 1)
         code = torch.einsum("b...d,kdr->b...kr", hidden.float(), self.p1) * strength
@@ -150,19 +150,19 @@ class Steer(nn.Module):
 
     @contextlib.contextmanager
     def apply(self, model: LanguageModel | PreTrainedModel, strength: Strength) -> Iterator[PreTrainedModel]:  # type: ignore[override]
-        """Steer a model of transformers inside a ``with`` block, forward and ``generate`` included.
+        """Steer a transformers model inside a ``with`` block, including its ``generate``.
 
         The hook sits on the output embeddings, so any architecture works; on exit the model is plain again.
 
         Args:
-            strength: A number for the first dimension, ``{name: number}``, or a tensor (B, K) with a row for each
-                sequence; a first axis of 1 serves every row.
+            strength: A number for the first dimension, ``{name: number}``, or a tensor (B, K) with a row per sequence;
+                a first axis of size 1 is broadcast over the sequences.
 
         Yields:
-            The model of transformers.
+            The transformers model.
 
         Raises:
-            InputError: If the steer's width is not the model's, or a strength is not of its dimensions.
+            InputError: If the width of the steer is not that of the model, or a strength is not of its dimensions.
 
         Example:
             >>> from lmsteer.models.random_models import tiny
@@ -190,17 +190,17 @@ class Steer(nn.Module):
             hook.remove()
 
     def _rows(self, strength: Strength) -> Tensor:
-        """Strengths as a tensor (1, K), or (B, K) as given."""
+        """Return strengths as a tensor (1, K), or (B, K) if they are one already."""
         if isinstance(strength, Tensor):
             if strength.dim() != 2 or strength.shape[1] != len(self.dimensions):
-                expected = f"(rows, {len(self.dimensions)})"
-                raise InputError(f"strength of shape {tuple(strength.shape)}: a tensor {expected} expected")
+                shape = tuple(strength.shape)
+                raise InputError(f"strength of shape {shape}: a tensor (rows, {len(self.dimensions)}) expected")
             return strength
         named = strength if isinstance(strength, Mapping) else {self.dimensions[0]: strength}
         return self.strengths(named)[None]
 
     def strengths(self, strength: Mapping[str, float]) -> Tensor:
-        """Return strengths by name as a vector (K,); dimensions that are not named are 0.
+        """Return strengths by name as a vector (K,); dimensions without a strength are 0.
 
         Raises:
             InputError: If a name is not a dimension of this steer, or a value is not finite.
@@ -222,7 +222,7 @@ class Steer(nn.Module):
         return self.p1[k].detach(), None if self.p2 is None else self.p2[k].detach()
 
     def delta_logits(self, head: Head, hidden_ND: Tensor, k: int) -> Tensor:
-        """Return the change of logits (N, V) at strength 1 of dimension ``k``, before a soft-cap; float32.
+        """Return the change of the logits (N, V) at strength 1 of dimension ``k``, before a soft-cap; float32.
 
         Args:
             hidden_ND: Hidden states on the device of the head.
@@ -241,7 +241,7 @@ class Steer(nn.Module):
 
     @torch.no_grad()
     def scaled(self, k: int, factor: float) -> Steer:
-        """Return a copy whose dimension ``k`` shifts ``factor`` times as far; P1 and P2 become of one size.
+        """Return a copy whose dimension ``k`` shifts ``factor`` times as far; its P1 and P2 get the same norm.
 
         Args:
             factor: Above 0.
@@ -259,7 +259,7 @@ class Steer(nn.Module):
 
     @torch.no_grad()
     def with_epsilon(self, epsilon: float) -> Steer:
-        """Return the same steer written with another epsilon: P1 and the bias take up the difference."""
+        """Return the same steer with another epsilon; P1 and the bias are rescaled."""
         rewritten, ratio = copy.deepcopy(self), self.epsilon / epsilon
         rewritten.epsilon = epsilon
         rewritten.p1.mul_(ratio)
@@ -279,14 +279,14 @@ class Steer(nn.Module):
             raise InputError(f"dimension {self.dimensions[k]}: {error}") from None
 
     def truncated(self, *, rank: int | None = None, energy: float | None = None) -> Steer:
-        """Return the nearest steer of a lower rank, on the CPU: of each matrix the largest singular values.
+        """Return the nearest steer of a lower rank, on the CPU, with the largest singular values of each matrix.
 
         Args:
-            rank: How many are kept at most, in [1, R].
-            energy: Share of the squared Frobenius norm that every matrix keeps, in (0, 1]; as few as do that.
+            rank: Largest number of singular values per matrix, in [1, R].
+            energy: Smallest remaining share of each matrix's squared Frobenius norm, in (0, 1]; sets the rank.
 
         Returns:
-            A steer of one rank for all dimensions, the singular values shared evenly between its factors; biases stay.
+            A steer of one rank for all dimensions; each factor takes the root of the singular values. Biases stay.
 
         Raises:
             InputError: If not exactly one of the two is given, it is out of its range, or a matrix is zero.
@@ -294,20 +294,20 @@ class Steer(nn.Module):
         if (rank is None) == (energy is None):
             raise InputError(f"rank={rank}, energy={energy}: one of the two expected")
         if rank is not None and not 1 <= rank <= self.p1.shape[2]:
-            raise InputError(f"rank={rank}: an integer in [1, {self.p1.shape[2]}] expected, the rank that there is")
+            raise InputError(f"rank={rank}: an integer in [1, {self.p1.shape[2]}] expected")
         if energy is not None and not 0 < energy <= 1:
             raise InputError(f"energy={energy}: a number above 0, at most 1, expected")
         decomposed = [self.directions(k) for k in range(len(self.dimensions))]
         if energy is not None:
             rank = max(one.rank_holding(energy) for one in decomposed)
-        parts = {name: one.factors(rank) for name, one in zip(self.dimensions, decomposed, strict=True)}
+        factors = {name: one.factors(rank) for name, one in zip(self.dimensions, decomposed, strict=True)}
         biases = None
         if self.bias is not None:
             biases = dict(zip(self.dimensions, self.bias.detach().cpu(), strict=True))
-        return Steer.from_factors(parts, epsilon=self.epsilon, biases=biases)
+        return Steer.from_factors(factors, epsilon=self.epsilon, biases=biases)
 
 
-def product(part: Factors) -> Tensor:
+def product(factors: Factors) -> Tensor:
     """Return the matrix (D, D) of factors."""
-    p1, p2 = part
+    p1, p2 = factors
     return p1 if p2 is None else p1 @ p2.T

@@ -1,4 +1,4 @@
-"""The steer file: safetensors with one JSON metadata entry, byte-equal when written twice."""
+"""The steer file: safetensors with one JSON metadata entry; the same steer gives the same bytes."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from lmsteer.steering.steer import Steer
 from lmsteer.storage.atomic_files import atomic_write
 
 FORMAT, OLD_FORMATS = 3, (1, 2)
-"""Of the names of tensors and metadata; older formats are read through ``old_files``."""
+"""Version of the names of tensors and metadata; older formats are read through ``old_files``."""
 KEY = "lmsteer"
 NOT_SETTINGS = ("curve", "unused_options", "solver_result")
 """Entries of ``Provenance.training`` that are not options of the fit."""
-REMEDY = "delete it, and the command that made it makes it again"
+REMEDY = "delete it and run the command that wrote it again"
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a steer comes from.
+    """Provenance of a steer, as stored in its file.
 
     Attributes:
         model: Name or hub id of the language model.
         fingerprint: ``Head.fingerprint`` of that model.
-        meaning: What positive strength means, by dimension.
-        corpus: Name, digest and size of the corpus, and the digest of the one that its rows were chosen from.
-        versions: Versions of the packages that made it.
+        meaning: Meaning of positive strength, by dimension.
+        corpus: Name, digest and size of the corpus, and the digest of the corpus from which its rows were drawn.
+        versions: Versions of the packages that wrote it.
         training: Settings and loss curve of the fit.
-        calibration: Strengths that reach a budget, each with what it was measured on.
-        derivation: How it was made of other steers, if it was; empty for a steer that was fitted.
+        calibration: Strengths that reach a budget, each with the prompts and settings of its measurement.
+        derivation: Sources and options of a composed or transferred steer; empty for a fitted one.
     """
 
     model: str
@@ -51,12 +51,12 @@ class Provenance:
     derivation: dict[str, Any] = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
-        """Return the training entries that are options, without curves, results and options that were not used."""
+        """Return the entries of ``training`` that are options of the fit."""
         return {name: value for name, value in self.training.items() if name not in NOT_SETTINGS}
 
 
 def save_steer(path: Path, steer: Steer, provenance: Provenance) -> None:
-    """Write a steer file, under a temporary name first."""
+    """Write a steer file atomically."""
     metadata = {
         "format": FORMAT,
         "width": steer.width,
@@ -73,7 +73,7 @@ def save_steer(path: Path, steer: Steer, provenance: Provenance) -> None:
 
 
 def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, Provenance]:
-    """Read a steer file and, if ``model`` is given, refuse it where it was fitted for another.
+    """Read a steer file and, if ``model`` is given, check that it was fitted for that model.
 
     Raises:
         InputError: If the file is missing, damaged, not a steer file, of another format, or of another model.
@@ -83,8 +83,9 @@ def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, P
         if metadata["format"] in OLD_FORMATS:
             metadata, tensors = old_files.steer(metadata, tensors)
         elif metadata["format"] != FORMAT:
-            known = f"formats 1 to {FORMAT}"
-            raise InputError(f"{path}: steer file of format {metadata['format']}; this version reads {known}")
+            raise InputError(
+                f"{path}: steer file of format {metadata['format']}; this version reads formats 1 to {FORMAT}"
+            )
         provenance = Provenance(
             **{name: metadata[name] for name in Provenance.__dataclass_fields__ if name in metadata}
         )

@@ -9,6 +9,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 import pytest
 import torch
 from tests.handmade import PROTOCOL, row, value
+from tests.handmade_commands import refusal as refusal
 from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,

@@ -1,4 +1,4 @@
-"""Files that version 1 wrote: their old names, and what these are called now.
+"""Present names of what files of version 1 contain.
 
 Every reader of steer files, generations, metrics and configurations passes what it read through one of these functions,
 so that no other module knows an old name.

@@ -1,4 +1,4 @@
-"""What the stages hand to each other: labelled rows, prompts, and generations as JSONL."""
+"""Records that the stages exchange: labeled rows, prompts, and generations as JSONL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lmsteer.errors import InputError
 
 @dataclass(frozen=True)
 class Row:
-    """One labelled text; ``label`` lies in [-1, 1]."""
+    """One labeled text; ``label`` lies in [-1, 1]."""
 
     text: str
     label: float
@@ -41,10 +41,10 @@ class Likelihood:
 class Generation:
     """The continuations of one prompt at one strength.
 
-    ``texts`` are the continuations alone, leading space kept. ``strength`` maps dimension names to values; the
+    ``texts`` are the continuations alone, with their leading space. ``strength`` maps dimension names to values; the
     plain model has an empty one. ``prompts`` is the name of the prompt set. ``likelihoods``, if any, are those of the
-    texts under the model whose fingerprint is ``perplexity_model``; None where one is not known. ``budget`` names what
-    the strength was calibrated to, and is empty where it was given.
+    texts under the model whose fingerprint is ``perplexity_model``; None for unknown ones. ``budget`` is the name of
+    the budget to which the strength was calibrated, or empty.
     """
 
     prompt: Prompt
@@ -56,7 +56,7 @@ class Generation:
     budget: str = ""
 
     def to_json(self) -> str:
-        """One line of ``generations.jsonl``, readable by tools for DExperts' format."""
+        """Return one line of ``generations.jsonl``, readable by tools for DExperts' format."""
         line: dict[str, Any] = {
             "id": self.prompt.id,
             "prompts": self.prompts,
@@ -136,10 +136,10 @@ def _generation(value: dict[str, Any], number: int) -> Generation:
 def _likelihood(sample: dict[str, Any]) -> Likelihood | None:
     if sample.get("nll") is None:
         return None
-    found = Likelihood(float(sample["nll"]), sample["tokens"])
-    if not (math.isfinite(found.nll) and isinstance(found.tokens, int) and found.tokens > 0):
+    likelihood = Likelihood(float(sample["nll"]), sample["tokens"])
+    if not (math.isfinite(likelihood.nll) and isinstance(likelihood.tokens, int) and likelihood.tokens > 0):
         raise ValueError
-    return found
+    return likelihood
 
 
 def read_generations(path: Path) -> list[Generation]:

@@ -48,13 +48,6 @@ def test_log_probabilities_are_those_of_the_steered_model(model: LanguageModel, 
         torch.testing.assert_close(reading.evidence(0, 1).float(), evidence, rtol=1e-3, atol=1e-3)
 
 
-def test_evidence_adds_up_to_the_difference_of_the_log_likelihoods(model: LanguageModel, steer: Steer) -> None:
-    for reading in text_log_probs(model, steer, TEXTS, STRENGTHS):
-        log_p_S = reading.log_p_S
-        assert reading.evidence(0, 1).sum().item() == pytest.approx((log_p_S[0] - log_p_S[1]).item(), abs=1e-5)
-        assert torch.equal(reading.evidence(1, 1), torch.zeros(len(reading.ids), dtype=torch.float64))
-
-
 def test_without_strength_the_likelihood_is_the_plain_models(tiny_model: LanguageModel, steer: Steer) -> None:
     nats_N, tokens_N = continuation_nll(tiny_model, [""] * len(TEXTS), TEXTS)
     found = text_log_probs(tiny_model, steer, TEXTS, [{}])

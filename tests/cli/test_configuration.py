@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from lmsteer.cli.app import CONF, entry_point
-from lmsteer.cli.configuration import NESTED_OPTIONS, check_config, run_identity
+from lmsteer.cli.configuration import check_config, run_identity
 from lmsteer.cli.folders import folder_name
 from lmsteer.errors import InputError
 
@@ -80,15 +80,6 @@ def test_every_scorer_composes_into_a_protocol_under_its_own_name(name: str) -> 
 @pytest.mark.parametrize("entry", list(ENTRIES))
 def test_a_plain_call_of_every_command_passes_its_checks(entry: str) -> None:
     assert set(check_config(composed(entry, *NEEDED[entry]), ENTRIES[entry], TYPES[entry])) == ENTRIES[entry]
-
-
-@pytest.mark.parametrize("entry", list(ENTRIES))
-def test_top_level_keys_are_those_the_entry_point_reads(entry: str) -> None:
-    config = composed(entry, *NEEDED[entry])
-    moved = {
-        name for node, names in NESTED_OPTIONS.items() for name in names if node in config and name in config[node]
-    }
-    assert set(config) - {"verbosity"} | moved == ENTRIES[entry]
 
 
 def test_options_beside_a_target_are_checked_and_do_not_reach_it_or_what_refers_to_it() -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.tone import write_tone
 
 from lmsteer.evaluation.results import read_result
 from lmsteer.records import read_generations
@@ -46,15 +47,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.fixture(scope="module")
 def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("corpus") / "tone.tsv"
-    words = [f"{kind}{number}" for kind in ("film", "story", "night", "storm") for number in range(4)]
-    rows = [
-        f"{' '.join(words[(n * k) % 16] for k in range(1, 11))} number {n} is {tone}\t{label}"
-        for n in range(300)
-        for tone, label in (("warm and funny", 0.8), ("dull and slow", -0.8))
-    ]
-    path.write_text("text\tlabel\n" + "\n".join(rows) + "\n")
-    return path
+    return write_tone(tmp_path_factory.mktemp("corpus"), rows=300, words=10)
 
 
 @pytest.fixture(scope="module")
@@ -65,22 +58,13 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) ->
 
 
 def test_train_does_the_whole_job(finished_run: Path) -> None:
-    names = {
-        ".lock",
-        "config.yaml",
-        "steer.safetensors",
-        "generations.jsonl",
-        "metrics.json",
-        "timing.json",
-        "report.html",
-    }
-    names |= {"values.safetensors"}
-    assert {path.name for path in finished_run.iterdir()} == names
+    names = {".lock", "config.yaml", "steer.safetensors", "generations.jsonl", "metrics.json", "values.safetensors"}
+    assert {path.name for path in finished_run.iterdir()} == names | {"timing.json", "report.html"}
     result = read_result(finished_run / "metrics.json")
     assert [row.strength for row in result.rows] == [{}, {"tone": -5.0}, {"tone": 5.0}]
     assert [row.method for row in result.rows] == ["plain", "lm-steer", "lm-steer"]
-    wanted = {"tone", "perplexity", "perplexity_corpus", "dist_1", "dist_2", "dist_3"}
-    assert all(set(row.metrics) == wanted for row in result.rows)
+    metrics = {"tone", "perplexity", "perplexity_corpus", "dist_1", "dist_2", "dist_3"}
+    assert all(set(row.metrics) == metrics for row in result.rows)
     assert all(value.low <= value.value <= value.high for row in result.rows for value in row.metrics.values())
     generations = read_generations(finished_run / "generations.jsonl")
     assert len(generations) == 12
@@ -98,42 +82,6 @@ def test_a_finished_run_is_not_done_again_and_another_is_refused(finished_run: P
     assert {name: after[name] for name in before if name != "config.yaml"} == {
         name: before[name] for name in before if name != "config.yaml"
     }
-
-
-def test_a_run_logged_to_wandb_is_logged_once_and_holds_no_key(
-    corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    key = "0123456789abcdef" * 2 + "deadbeef"
-    monkeypatch.setenv("WANDB_API_KEY", key)
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    options = [*SMALL[:-1], *QUICK, f"data.path={corpus_file}", "logger=wandb", f"hydra.run.dir={tmp_path / 'run'}"]
-    done = run("train", *options)
-    (logged,) = (tmp_path / "run/wandb").glob("offline-run-*")
-    assert [line for line in done.stderr.splitlines() if "wandb sync" in line] == [
-        f"W&B: logged offline; upload with: wandb sync {logged}"
-    ]
-    assert "wandb sync" not in run("train", *options).stderr
-    assert list((tmp_path / "run/wandb").glob("offline-run-*")) == [logged]
-    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
-    assert [path for path in files if key.encode() in path.read_bytes()] == []
-
-
-def test_the_same_run_elsewhere_is_byte_equal(finished_run: Path, corpus_file: Path, tmp_path: Path) -> None:
-    run("train", *SMALL, *QUICK, f"data.path={corpus_file}", f"hydra.run.dir={tmp_path}")
-    for name in ("config.yaml", "steer.safetensors", "generations.jsonl", "metrics.json"):
-        assert (tmp_path / name).read_bytes() == (finished_run / name).read_bytes(), name
-
-
-def test_stages_that_were_lost_are_done_again_to_the_same_bytes(
-    finished_run: Path, corpus_file: Path, tmp_path: Path
-) -> None:
-    for name in ("config.yaml", "steer.safetensors"):
-        (tmp_path / name).write_bytes((finished_run / name).read_bytes())
-    lines = (finished_run / "generations.jsonl").read_bytes().splitlines(keepends=True)
-    (tmp_path / "metrics.json.tmp").write_text("{")
-    run("train", *SMALL, *QUICK, f"data.path={corpus_file}", f"hydra.run.dir={tmp_path}")
-    assert (tmp_path / "generations.jsonl").read_bytes() == b"".join(lines)
-    assert (tmp_path / "metrics.json").read_bytes() == (finished_run / "metrics.json").read_bytes()
 
 
 def test_an_experiment_is_a_sweep_over_seeds_that_ends_in_tables_and_is_not_done_twice(
@@ -195,14 +143,6 @@ def test_generate_continues_prompts_of_a_file_with_the_steer(finished_run: Path,
     assert read_generations(tmp_path / "plain/generations.jsonl")[0].strength == {}
 
 
-def test_evaluate_scores_a_file_as_train_does(finished_run: Path, corpus_file: Path, tmp_path: Path) -> None:
-    own = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone"]
-    run("evaluate", *own, f"generations={finished_run / 'generations.jsonl'}", f"hydra.run.dir={tmp_path / 'ours'}")
-    ours, theirs = read_result(tmp_path / "ours/metrics.json"), read_result(finished_run / "metrics.json")
-    assert [row.metrics for row in ours.rows] == [row.metrics for row in theirs.rows]
-    assert [(row.model, row.seed) for row in ours.rows] == [("tiny-0", 0)] * 3
-
-
 def test_evaluate_reads_a_plain_dexperts_file(corpus_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "dexperts.jsonl"
     lines = [
@@ -231,6 +171,7 @@ def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
     direct = read_result(finished_run / "metrics.json")
     for row, expected in zip(read_result(tmp_path / "first/metrics.json").rows, direct.rows, strict=True):
         values = {name: value.value for name, value in row.metrics.items()}
+        assert (row.model, row.seed) == (expected.model, expected.seed)
         assert values == pytest.approx({name: value.value for name, value in expected.metrics.items()})
 
 
@@ -241,12 +182,7 @@ def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
         ("train", ["steer.rank=0"], "steer.rank=0: an integer in [1, 32]"),
         ("train", ["data.path=missing.tsv"], "missing.tsv"),
         ("train", ["protocol.strengths=[0]"], "protocol.strengths=[0]"),
-        ("train", ["decoding.p=2"], "decoding.p=2"),
-        ("train", ["protocol.kl=0"], "protocol.kl=0: a finite number above 0"),
-        ("train", ["protocol.kl=[0.3,0.30]"], "protocol.kl=[0.3, 0.3]: distinct numbers expected"),
         ("train", ["protocol.perplexity=[2,high]"], "protocol.perplexity=[2, 'high']: Input should be a valid number"),
-        ("train", ["fit.rows=1"], "fit.rows=1: 2 rows or more"),
-        ("train", ["+protocol.one_way.x=up"], "protocol.one_way={'x': 'up'}"),
         ("calibrate", ["steer_file=missing.safetensors"], "protocol.kl and protocol.perplexity are null"),
         ("calibrate", ["steer_file=missing.safetensors", "protocol.kl=0.3"], "missing.safetensors: no such steer file"),
         ("train", ["decoding.max_new_tokens=126"], "exceeds the context of tiny-0, 128"),
@@ -256,9 +192,7 @@ def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
         ("generate", ["strength=5"], "there is no steer"),
         ("generate", ["strength=high"], "strength=high: a number"),
         ("generate", ["strength={tone:true}"], "strength={'tone': True}: a number"),
-        ("generate", ["strength=1e39"], "there is no steer"),
         ("train", ["protocol.strengths=[1e39]"], "protocol.strengths=[1e+39]: distinct finite numbers"),
-        ("train", ["data.store=[1]"], "data.store=[1]: "),
         ("train", ["data.store_gib={a:1}"], "data.store_gib={'a': 1}: "),
         ("evaluate", ["generations=missing.jsonl"], "cannot read missing.jsonl"),
         ("evaluate", ["generations=g.jsonl", "scores=/dev/null/x"], "scores=/dev/null/x: cannot be made"),
@@ -267,13 +201,8 @@ def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
 def test_bad_input_gets_one_clear_line_and_leaves_nothing(
     command: str, overrides: list[str], message: str, corpus_file: Path, tmp_path: Path
 ) -> None:
-    base = {
-        "train": [*SMALL, f"data.path={corpus_file}"],
-        "generate": ["model=tiny"],
-        "evaluate": ["model=tiny"],
-        "calibrate": ["model=tiny"],
-    }[command]
-    kept = [item for item in base if item.split("=")[0] not in {o.split("=")[0] for o in overrides}]
-    error = one_line(run(command, *kept, *overrides, f"hydra.run.dir={tmp_path / 'out'}", expect=1))
+    base = [*SMALL, f"data.path={corpus_file}"] if command == "train" else ["model=tiny"]
+    others = [item for item in base if item.split("=")[0] not in {o.split("=")[0] for o in overrides}]
+    error = one_line(run(command, *others, *overrides, f"hydra.run.dir={tmp_path / 'out'}", expect=1))
     assert message in error
     assert not list((tmp_path / "out").glob("*"))

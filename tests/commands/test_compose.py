@@ -1,15 +1,12 @@
 """Promises of the command that composes steer files, on a tiny model and random steers."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose as composed
-from hydra import initialize_config_dir
+from tests.handmade_commands import command_config, write_steer
 
 import lmsteer
-from lmsteer.cli.app import CONF, entry_point
 from lmsteer.commands.compose import compose
 from lmsteer.commands.generate import generate
 from lmsteer.models.language_model import LanguageModel
@@ -18,64 +15,59 @@ from lmsteer.reporting.interference_table import interference_table
 from lmsteer.steering.composition import compose_files
 from lmsteer.steering.interference import interference
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+from lmsteer.steering.steer_file import load_steer, save_steer
 
 
 @pytest.fixture
-def files(tmp_path: Path, tiny_model: LanguageModel) -> str:
+def files(tmp_path: Path) -> str:
     """Two files of one model as the option is written, and a third of another one beside them."""
-    for seed, (name, own) in enumerate((("joy", "joy"), ("calm", "calm"), ("foreign", "joy"))):
-        steer = Steer(32, dimensions=[own, "dummy"], rank=4, epsilon=0.1, init_std=0.5, seed=seed)
-        fingerprint = "f" * 64 if name == "foreign" else tiny_model.head.fingerprint()
-        save_steer(
-            tmp_path / f"{name}.safetensors", steer, Provenance(model=f"model of {name}", fingerprint=fingerprint)
-        )
+    for seed, (name, attribute) in enumerate((("joy", "joy"), ("calm", "calm"), ("foreign", "joy"))):
+        steer = Steer(32, dimensions=[attribute, "dummy"], rank=4, epsilon=0.1, init_std=0.5, seed=seed)
+        provenance = {"model": f"model of {name}"} | ({"fingerprint": "f" * 64} if name == "foreign" else {})
+        write_steer(tmp_path / f"{name}.safetensors", steer, **provenance)
     return f"{tmp_path / 'joy.safetensors'},{tmp_path / 'calm.safetensors'}"
-
-
-def config(command: str, *overrides: str) -> Any:
-    with initialize_config_dir(CONF, version_base="1.3"):
-        return composed(command, overrides=list(overrides))
 
 
 def test_the_file_is_what_the_library_makes_and_the_table_is_shown(
     files: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    compose(config("compose", f"run_dir={tmp_path / 'run'}", f"steer_files=[{files}]", "dummy=none", "energy=0.9"))
+    compose(
+        command_config("compose", f"run_dir={tmp_path / 'run'}", f"steer_files=[{files}]", "dummy=none", "energy=0.9")
+    )
     assert {path.name for path in (tmp_path / "run").iterdir()} == {".lock", "config.yaml", "steer.safetensors"}
     expected, provenance = compose_files([Path(file) for file in files.split(",")], dummy="none", energy=0.9)
     save_steer(tmp_path / "expected.safetensors", expected, provenance)
     path = tmp_path / "run" / "steer.safetensors"
     assert path.read_bytes() == (tmp_path / "expected.safetensors").read_bytes()
-    said = capsys.readouterr().out
-    assert interference_table(interference(load_steer(path)[0])) in said
+    printed = capsys.readouterr().out
+    assert interference_table(interference(load_steer(path)[0])) in printed
     for name, share in provenance.derivation["truncation"]["kept_energy"].items():
-        assert f"{name} {share:.4f}" in said
-    assert "'strength={joy:3,calm:3}'" in said
+        assert f"{name} {share:.4f}" in printed
+    assert "'strength={joy:3,calm:3}'" in printed
 
 
 def test_a_finished_run_is_shown_again_without_its_sources_and_another_is_refused(
     files: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [f"run_dir={tmp_path / 'run'}", f"steer_files=[{files}]"]
-    compose(config("compose", *options))
+    compose(command_config("compose", *options))
     before = capsys.readouterr().out
     for file in files.split(","):
         Path(file).unlink()
-    compose(config("compose", *options))
+    compose(command_config("compose", *options))
     assert capsys.readouterr().out == before
     with pytest.raises(lmsteer.InputError, match="another configuration"):
-        compose(config("compose", *options, "dummy=none"))
+        compose(command_config("compose", *options, "dummy=none"))
 
 
 def test_generate_takes_the_composed_file_and_a_strength_of_each(
     files: str, tmp_path: Path, tiny_model: LanguageModel
 ) -> None:
-    both = compose(config("compose", f"run_dir={tmp_path / 'run'}", f"steer_files=[{files}]"))
+    both = compose(command_config("compose", f"run_dir={tmp_path / 'run'}", f"steer_files=[{files}]"))
     (tmp_path / "prompts.jsonl").write_text('{"text": "the film is"}\n{"text": "nobody came"}\n')
     options = ["model=tiny", "decoding=greedy", "samples=1", f"prompts.path={tmp_path / 'prompts.jsonl'}"]
     options += [f"steer_file={tmp_path / 'run' / 'steer.safetensors'}", f"run_dir={tmp_path / 'texts'}"]
-    generate(config("generate", *options, "strength={joy:3,calm:-2}"))
+    generate(command_config("generate", *options, "strength={joy:3,calm:-2}"))
     written = [g.texts for g in read_generations(tmp_path / "texts" / "generations.jsonl")]
     strength = {"joy": 3.0, "calm": -2.0}
     prompts = ["the film is", "nobody came"]
@@ -92,27 +84,15 @@ def test_generate_takes_the_composed_file_and_a_strength_of_each(
         (["steer_files=[]"], "steer_files=[]: List should have at least 1 item"),
         (["steer_files=a.safetensors"], "steer_files='a.safetensors': Input should be a valid"),
         (["steer_files=[missing.safetensors]"], "missing.safetensors: no such steer file"),
-        (["steer_files=[FILES]", "names=[joy,joy]"], "attributes joy, joy: distinct names expected"),
-        (["steer_files=[FILES]", "names=5"], "names=5: Input should be a valid"),
-        (["steer_files=[FILES]", "dummy=wit"], "dummy=wit: sum, none or one of the attributes joy, calm"),
         (["steer_files=[FILES]", "dummy=null"], "dummy=None: Input should be a valid string"),
         (["steer_files=[FILES]", "rank=9"], "rank=9: an integer in [1, 8] expected"),
         (["steer_files=[FILES]", "rank=1.5"], "rank=1.5: Input should be a valid integer"),
-        (["steer_files=[FILES]", "energy=2"], "energy=2: a number above 0, at most 1"),
-        (["steer_files=[FILES]", "rank=2", "energy=0.5"], "rank=2, energy=0.5: one of the two expected"),
         (["steer_files=[FILES,FOREIGN]"], "was fitted for model model of joy"),
         (["steer_files=[FILES]", "+model=tiny"], "model: unknown option"),
     ],
 )
 def test_bad_input_gets_one_clear_line_and_leaves_nothing(
-    overrides: list[str], message: str, files: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    overrides: list[str], message: str, files: str, tmp_path: Path, refusal: Any
 ) -> None:
-    given = [o.replace("FILES", files).replace("FOREIGN", str(tmp_path / "foreign.safetensors")) for o in overrides]
-    monkeypatch.setattr(sys, "argv", ["compose", *given, f"hydra.run.dir={tmp_path / 'out'}"])
-    with pytest.raises(SystemExit) as caught:
-        entry_point("compose")(compose)()
-    said = str(caught.value)
-    assert said.startswith("Error: ")
-    assert message in said
-    assert "\n" not in said
-    assert not list((tmp_path / "out").glob("*"))
+    foreign = tmp_path / "foreign.safetensors"
+    assert message in refusal("compose", compose, *overrides, FILES=files, FOREIGN=foreign)

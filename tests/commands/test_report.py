@@ -108,22 +108,6 @@ def test_the_reference_row_can_be_chosen(sweep: Path, tmp_path: Path, capsys: py
     assert re.match(r"Error: --against gedi: no such row", refused([str(sweep), "--against", "gedi"], capsys))
 
 
-def test_runs_of_different_protocols_are_refused(
-    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    other = write_run(tmp_path / "other", [run_row(PLAIN)], scorers={"words": "2"}, samples=25)
-    message = f"{sweep / 'seed-0'} and {other} were measured by different protocols: samples, scorers; "
-    assert refused([str(sweep), str(other)], capsys).startswith(f"Error: {message}")
-
-
-def test_damaged_and_missing_runs_are_refused(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (sweep / "seed-1" / "values.safetensors").unlink()
-    assert "1/values.safetensors: missing or damaged; evaluate the run again" in refused([str(sweep)], capsys)
-    (sweep / "seed-1" / "metrics.json").write_text('{"schema": 1, "protocol"')
-    assert "1/metrics.json, the whole file: " in refused([str(sweep)], capsys)
-    assert "none: no such folder" in refused([str(tmp_path / "none")], capsys)
-
-
 def test_each_run_has_its_curves_and_its_texts_side_by_side_and_nothing_of_theirs_is_markup(
     sweep: Path, tmp_path: Path
 ) -> None:

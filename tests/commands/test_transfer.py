@@ -2,54 +2,32 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from tests.handmade_commands import command_config, write_steer
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lmsteer.cli.app import CONF, entry_point
 from lmsteer.commands.transfer import move
-from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
 from lmsteer.models.load import load_model
 from lmsteer.models.random_models import tiny
-from lmsteer.records import Row
 from lmsteer.reference.descent_map import descent_map
 from lmsteer.reporting.text import number
 from lmsteer.reporting.transfer_report import maps_figure, markdown
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
 from lmsteer.transfer.shared_vocabulary import shared_tokens
-from lmsteer.transfer.unlabelled_texts import unlabelled
 
 TEXT = "the film is a warm and funny story about people who learn to live with what they have lost then"
 WORDS = TEXT.split()
 LINES = [" ".join(WORDS[(3 * n + k * k * (1 + n // 20)) % 20] for k in range(9)) for n in range(40)]
-
-
-def saved(folder: Path, tokenizer: PreTrainedTokenizerFast, width: int) -> Path:
-    """A random model in a folder."""
-    torch.manual_seed(5)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +38,20 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.train_from_iterator(
         LINES, BpeTrainer(vocab_size=150, special_tokens=["<unk>", "<s>"], show_progress=False)
     )
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", unk_token="<unk>")
-    return saved(tmp_path_factory.mktemp("models") / "target", fast, 48)
+    folder = tmp_path_factory.mktemp("models") / "target"
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", unk_token="<unk>").save_pretrained(folder)
+    sizes = {"hidden_size": 48, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2}
+    torch.manual_seed(5)
+    config = LlamaConfig(vocab_size=tokenizer.get_vocab_size(), num_hidden_layers=1, initializer_range=0.2, **sizes)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def steer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("steer") / "steer.safetensors"
     steer = Steer(32, dimensions=["mood", "dummy"], rank=4, epsilon=0.1, init_std=0.5, seed=1)
-    meaning, fingerprint = {"mood": "a good mood"}, tiny().head.fingerprint()
-    save_steer(path, steer, Provenance("tiny-0", fingerprint, meaning=meaning, corpus={"name": "moods"}, seed=7))
-    return path
+    path = tmp_path_factory.mktemp("steer") / "steer.safetensors"
+    return write_steer(path, steer, meaning={"mood": "a good mood"}, corpus={"name": "moods"}, seed=7)
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +62,14 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ran(folder: Path, steer_file: Path, target: Path, texts: Path, *overrides: str) -> Steer:
-    given = [f"run_dir={folder}", f"steer_file={steer_file}", f"texts={texts}", "device=cpu", "dtype=float32"]
-    with initialize_config_dir(CONF, version_base="1.3"):
-        cfg = compose("transfer", overrides=["model=tiny", "model@to=hf", f"to.id={target}", *given, *overrides])
-    return move(cfg)
+    options = [f"run_dir={folder}", f"steer_file={steer_file}", f"texts={texts}", "device=cpu", "dtype=float32"]
+    return move(command_config("transfer", "model=tiny", "model@to=hf", f"to.id={target}", *options, *overrides))
 
 
 @pytest.fixture(scope="module")
 def is_complete(tmp_path_factory: pytest.TempPathFactory, steer_file: Path, target: Path, texts: Path) -> Path:
     folder = tmp_path_factory.mktemp("run") / "transfer"
-    ran(folder, steer_file, target, texts, "beside=[procrustes,ridge,legacy]")
+    ran(folder, steer_file, target, texts, "compared_kinds=[procrustes,ridge,legacy]")
     return folder
 
 
@@ -121,7 +100,7 @@ def test_the_file_says_how_it_was_made(is_complete: Path, target: Path) -> None:
 def test_the_same_command_gives_the_same_bytes(
     is_complete: Path, steer_file: Path, target: Path, texts: Path, tmp_path: Path
 ) -> None:
-    ran(tmp_path / "again", steer_file, target, texts, "beside=[procrustes,ridge,legacy]")
+    ran(tmp_path / "again", steer_file, target, texts, "compared_kinds=[procrustes,ridge,legacy]")
     for name in ("steer.safetensors", "transfer.md", "transfer.png"):
         assert (tmp_path / "again" / name).read_bytes() == (is_complete / name).read_bytes()
 
@@ -129,24 +108,10 @@ def test_the_same_command_gives_the_same_bytes(
 def test_a_finished_run_is_not_made_again(
     is_complete: Path, steer_file: Path, target: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lmsteer.commands.transfer.made", None)
-    ran(is_complete, steer_file, target, texts, "beside=[procrustes,ridge,legacy]")
+    monkeypatch.setattr("lmsteer.commands.transfer.compute", None)
+    ran(is_complete, steer_file, target, texts, "compared_kinds=[procrustes,ridge,legacy]")
     with pytest.raises(InputError, match="another configuration"):
         ran(is_complete, steer_file, target, texts)
-
-
-def test_kinds_differ_and_the_chosen_one_is_used(
-    is_complete: Path, steer_file: Path, target: Path, texts: Path, tmp_path: Path
-) -> None:
-    made = ran(tmp_path / "ridge", steer_file, target, texts, "kind=ridge", "beside=[]")
-    assert list(load_steer(tmp_path / "ridge" / "steer.safetensors")[1].derivation["held_out"]) == ["ridge"]
-    states = load_steer(is_complete / "steer.safetensors")[0]
-    assert not torch.allclose(made.matrix(0).T, states.matrix(0).T, rtol=0.1)
-
-
-def test_the_steer_serves_the_target_alone(is_complete: Path) -> None:
-    with pytest.raises(InputError, match="fitted for model target"):
-        load_steer(is_complete / "steer.safetensors", tiny())
 
 
 def test_the_report_and_the_picture_tell_every_kind(is_complete: Path) -> None:
@@ -154,23 +119,13 @@ def test_the_report_and_the_picture_tell_every_kind(is_complete: Path) -> None:
     text = markdown("target", derivation)
     for kind, found in derivation["held_out"].items():
         assert re.search(rf"\| {kind} +\| mood +\| {re.escape(number(found['r2']['states']))} ", text)
-    places = [text.index(f"| {kind} ") for kind in ("states", "procrustes", "ridge", "legacy")]
-    assert places == sorted(places)
+    kinds = ("states", "procrustes", "ridge", "legacy")
+    indices = [text.index(f"| {kind} ") for kind in kinds]
+    assert indices == sorted(indices)
     (axes,) = maps_figure(derivation).axes
     (line,) = axes.lines
-    kinds = ("states", "procrustes", "ridge", "legacy")
     drawn = [derivation["held_out"][kind]["effect"]["mood"]["correlation"] for kind in kinds]
     assert np.allclose(np.asarray(line.get_ydata()), drawn)
-
-
-def one_line(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -> str:
-    monkeypatch.setattr(sys, "argv", ["transfer", "model=tiny", *overrides, f"hydra.run.dir={folder}"])
-    with pytest.raises(SystemExit) as caught:
-        entry_point("transfer")(move)()
-    said = str(caught.value)
-    assert "\n" not in said
-    assert not list(folder.glob("*"))
-    return said
 
 
 @pytest.mark.parametrize(
@@ -188,51 +143,17 @@ def one_line(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -> 
     ],
 )
 def test_wrong_values_end_in_one_line_and_leave_nothing(
-    overrides: list[str],
-    message: str,
-    steer_file: Path,
-    texts: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    overrides: list[str], message: str, steer_file: Path, texts: Path, refusal: Any
 ) -> None:
-    def named(text: str) -> str:
-        return text.replace("STEER", str(steer_file)).replace("TEXTS", str(texts))
-
-    said = one_line(monkeypatch, tmp_path / "out", *map(named, overrides))
-    assert said.startswith(named(message))
-
-
-def test_models_without_a_shared_vocabulary_end_in_one_line(
-    steer_file: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    foreign = Tokenizer(BPE({sign: n for n, sign in enumerate(["<s>", "我", "们"])}, [], unk_token="<s>"))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=foreign, bos_token="<s>", unk_token="<s>")
-    folder = saved(tmp_path / "foreign", tokenizer, 16)
-    said = one_line(
-        monkeypatch, tmp_path / "out", f"steer_file={steer_file}", f"texts={texts}", "model@to=hf", f"to.id={folder}"
-    )
-    assert "have no token in common" in said
-
-
-def test_the_lines_of_a_file_count_once_and_are_spread_evenly(tmp_path: Path) -> None:
-    (tmp_path / "t.txt").write_text("\n".join(["a", "", "b", "a", "c", "d", "e"]))
-    assert unlabelled(None, tmp_path / "t.txt", n=9) == ("t.txt", ["a", "b", "c", "d", "e"])
-    assert unlabelled(None, tmp_path / "t.txt", n=2) == ("t.txt", ["a", "c"])
-    with pytest.raises(InputError, match="a file or a corpus expected"):
-        unlabelled(None, None, n=2)
-
-
-def test_the_texts_of_a_corpus_are_those_of_its_training_part_whatever_the_labels() -> None:
-    one = Corpus("mine", (Row("a", 1.0), Row("b", -1.0)), test=(Row("c", 1.0),))
-    other = Corpus("mine", (Row("a", -0.5), Row("b", 0.5)))
-    assert unlabelled(one, None, n=5) == unlabelled(other, None, n=5) == ("mine", ["a", "b"])
+    error = refusal("transfer", move, "model=tiny", *overrides, STEER=steer_file, TEXTS=texts)
+    assert error.startswith(message.replace("STEER", str(steer_file)))
 
 
 def test_a_derived_steer_keeps_its_own_derivation(steer_file: Path, target: Path, texts: Path, tmp_path: Path) -> None:
     steer, provenance = load_steer(steer_file)
     fields: dict[str, Any] = json.loads(json.dumps(provenance.__dict__))
     save_steer(tmp_path / "s.safetensors", steer, Provenance(**fields | {"derivation": {"kind": "composition"}}))
-    ran(tmp_path / "run", tmp_path / "s.safetensors", target, texts, "beside=[]")
+    ran(tmp_path / "run", tmp_path / "s.safetensors", target, texts, "compared_kinds=[]")
     derivation = load_steer(tmp_path / "run" / "steer.safetensors")[1].derivation
     assert derivation["derivation"] == {"kind": "composition"}
 
@@ -241,8 +162,9 @@ def test_the_papers_transfer_is_used_at_a_tenth_of_the_strength(
     steer_file: Path, target: Path, texts: Path, tmp_path: Path
 ) -> None:
     model = load_model(str(target), device="cpu", dtype="float32")
-    made = ran(tmp_path / "run", steer_file, target, texts, "kind=legacy", "beside=[]")
+    transferred = ran(tmp_path / "run", steer_file, target, texts, "kind=legacy", "compared_kinds=[]")
+    assert list(load_steer(tmp_path / "run" / "steer.safetensors")[1].derivation["held_out"]) == ["legacy"]
     ours, theirs = shared_tokens(tiny(), model)
     h = descent_map(model.head.weight[theirs], tiny().head.weight[ours]).T
     w = load_steer(steer_file)[0].matrix(0).T.detach().double()
-    torch.testing.assert_close(made.matrix(0).T.detach().double(), 0.1 * h.T @ w @ h, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(transferred.matrix(0).T.detach().double(), 0.1 * h.T @ w @ h, rtol=1e-3, atol=1e-6)

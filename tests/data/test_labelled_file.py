@@ -52,17 +52,6 @@ def test_a_folder_keeps_its_splits_and_splits_train_rows_for_the_scorers(tmp_pat
     assert 30 < len(corpus.scorer_split) < 90
 
 
-def test_a_folder_with_train_rows_alone_is_split_as_a_file(tmp_path: Path) -> None:
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    by_folder, by_file = (
-        labelled_file(path=str(write(folder / "train.csv", ROWS).parent)),
-        labelled_file(path=str(folder / "train.csv")),
-    )
-    for split in ("train", "dev", "test", "scorer_split"):
-        assert getattr(by_folder, split) == getattr(by_file, split)
-
-
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -8,7 +8,6 @@ import pytest
 from lmsteer.data.corpus import text_key
 from lmsteer.data.sources.snippets import snippets, toxic_snippets
 from lmsteer.errors import InputError
-from lmsteer.records import Row
 
 Cache = dict[str, Path]
 
@@ -64,11 +63,6 @@ def test_texts_that_come_twice_are_counted(cache: Cache) -> None:
         with cache[name].open("a", encoding="utf-8") as file:
             file.write(cache[name].read_text(encoding="utf-8").split("\n")[0] + "\n")
     assert toxic_snippets().removed == {"duplicates": 3, "overlaps": 0}
-
-
-def test_labels_lie_between_minus_one_and_one(cache: Cache) -> None:
-    corpus = snippets()
-    assert all(isinstance(row, Row) and -1 <= row.label <= 1 for row in corpus.train)
 
 
 @pytest.mark.parametrize("corpus", [snippets, toxic_snippets])

@@ -46,14 +46,6 @@ def test_missing_or_empty_splits_are_taken_from_train(held_out: dict[str, list[R
     assert replace(with_scorer_split, name="c") == corpus_of_splits("c", {UNSPLIT: TRAIN})
 
 
-def test_the_scorer_split_is_taken_from_train_rows_alone() -> None:
-    source = {"train": TRAIN, "dev": [Row("d", 1.0)], "test": [Row("held", 1.0)]}
-    corpus = corpus_of_splits("c", source, scorer_split=0.20)
-    assert sorted(texts(corpus.train) + texts(corpus.scorer_split)) == sorted(texts(tuple(TRAIN)))
-    assert 150 < len(corpus.scorer_split) < 250
-    assert texts(corpus.test) == ["held"]
-
-
 def test_an_unsplit_source_is_split_by_text_whatever_the_order() -> None:
     corpus = corpus_of_splits("c", {UNSPLIT: TRAIN})
     reordered = corpus_of_splits("c", {UNSPLIT: [*TRAIN[::-1], *TRAIN[:3]]})

@@ -56,15 +56,6 @@ def test_binary_drops_the_neutral_and_keeps_the_sign(tmp_path: Path) -> None:
     assert [row.label for row in train] == [-1.0, -1.0, 1.0, -1.0, -1.0, 1.0, 1.0]
 
 
-def test_a_single_file_is_split_by_hash(tmp_path: Path) -> None:
-    path = tmp_path / "all.tsv"
-    path.write_text("label\ttext\n" + "".join(f"{i % 5 + 1}\ttext {i}\n" for i in range(400)), encoding="utf-8")
-    corpus = sst5(path=str(path))
-    sizes = [len(split) for split in (corpus.train, corpus.dev, corpus.test, corpus.scorer_split)]
-    assert sum(sizes) == 400
-    assert all(sizes)
-
-
 @pytest.mark.parametrize(
     ("labels", "message"),
     [

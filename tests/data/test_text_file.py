@@ -1,7 +1,6 @@
 """Promises of texts read from files and from standard input."""
 
 import io
-import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,10 +85,3 @@ def test_texts_that_a_threshold_was_chosen_on_are_refused() -> None:
         InputError, match=r"test, line 2: same text as dev, line 7; the threshold must be chosen on other texts"
     ):
         refuse_shared(texts, [Text("bad", -1.0, "dev, line 7")])
-
-
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    texts = ["emoji 🎬", 'quote "and" \\', "tab\tand\nline"]
-    path = tmp_path / "a.JSONL"
-    path.write_text("\n".join(json.dumps({"text": text}) for text in texts))
-    assert [text.text for text in read_texts(str(path))] == texts

@@ -101,13 +101,6 @@ def test_what_is_there_is_not_fetched_again_unless_forced(index: Index, capsys: 
     assert index.asked == ["first", "second"] * 2
 
 
-def test_force_replaces_files_that_were_changed(index: Index, tmp_path: Path) -> None:
-    command.main([])
-    embedded_file("a.txt").write_bytes(b"spoiled")
-    command.main(["--force"])
-    assert files(tmp_path / "cache") == WHOLE
-
-
 @pytest.mark.parametrize("damage", [b"rows of", b"rows of A"], ids=["cut", "changed"])
 def test_a_file_that_was_damaged_since_is_refused_with_the_command_that_mends_it(index: Index, damage: bytes) -> None:
     command.main([])
@@ -191,11 +184,6 @@ def test_two_fetches_at_once_download_each_archive_once(index: Index, tmp_path: 
             done.result()
     assert index.asked == ["first", "second"]
     assert files(tmp_path / "cache") == WHOLE
-
-
-def test_an_empty_cache_is_reported_with_the_command_that_fills_it(index: Index) -> None:
-    with pytest.raises(InputError, match=r"a\.txt is not in the cache .*run `python -m src\.fetch`"):
-        embedded_file("a.txt")
 
 
 def test_a_cache_that_cannot_be_written_is_reported_in_one_line(

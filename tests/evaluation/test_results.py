@@ -78,12 +78,6 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
         read_result(tmp_path / "none.json")
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), -0.1, 1.1])
-def test_a_fraction_outside_its_range_cannot_be_made(number: float) -> None:
-    with pytest.raises(ValidationError):
-        row({}, {"positivity": value(number, None, None)})
-
-
 def test_a_steered_row_cannot_call_itself_plain() -> None:
     with pytest.raises(ValidationError, match="method plain at strength"):
         row({"sentiment": 1.0}, {}, method="plain")

@@ -1,27 +1,23 @@
 """Promises of the study of the one-pass estimator, on a tiny model."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tests.experiments.study_inputs import study_config
+from tests.handmade_commands import command_config, write_steer
 
 from experiments.one_pass.estimates import HeldOut, TimedExtractor, choose_best, nested_splits, nested_statistics
 from experiments.one_pass.report import one_pass_figure, one_pass_tables
 from experiments.one_pass.run import first_dimension, one_pass
-from lmsteer.cli.app import entry_point
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.errors import InputError
 from lmsteer.models.cross_entropy import nll
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, save_steer
 
 TONES = {1.0: "warm and funny", -1.0: "dull, slow and far too long"}
 ROWS = tuple(
@@ -40,16 +36,14 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     (folder / "rows.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "paper").mkdir()
     steer = Steer(32, dimensions=["tone", "dummy"], rank=3, seed=1)
-    save_steer(
-        folder / "paper" / "s.safetensors", steer, Provenance(model="tiny-0", fingerprint=tiny().head.fingerprint())
-    )
-    return [*SMALL, f"data.path={folder / 'rows.tsv'}", f"steer_files=[{folder / 'paper' / 's.safetensors'}]"]
+    steer_file = write_steer(folder / "paper" / "s.safetensors", steer)
+    return [*SMALL, f"data.path={folder / 'rows.tsv'}", f"steer_files=[{steer_file}]"]
 
 
 @pytest.fixture(scope="module")
 def run(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study") / "run"
-    one_pass(study_config("one_pass", f"run_dir={folder}", *options))
+    one_pass(command_config("one_pass", f"run_dir={folder}", *options))
     return folder
 
 
@@ -101,7 +95,7 @@ def test_table_and_picture_name_every_rule_and_steer(results: dict[str, Any]) ->
 def test_a_damping_of_contexts_changes_matrices_alone_and_is_reported(
     options: list[str], results: dict[str, Any], tmp_path: Path
 ) -> None:
-    damped = one_pass(study_config("one_pass", f"run_dir={tmp_path}", *options, "steer.context_damping=50"))
+    damped = one_pass(command_config("one_pass", f"run_dir={tmp_path}", *options, "steer.context_damping=50"))
     assert "of contexts 50" in (tmp_path / "one_pass.md").read_text(encoding="utf-8")
     assert "of contexts" not in one_pass_tables(results)
     for before, after in zip(results["dampings"], damped["dampings"], strict=True):
@@ -149,9 +143,5 @@ def test_the_evidence_of_a_steer_is_the_derivative_of_the_mean_log_likelihood(
         HeldOut.from_rows(extract, ROWS[:1])
 
 
-def test_a_study_without_a_null_is_refused(options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = [*options, "steer.permutations=0", f"hydra.run.dir={tmp_path / 'out'}"]
-    monkeypatch.setattr(sys, "argv", ["one_pass", *arguments])
-    with pytest.raises(SystemExit, match=r"steer\.permutations=0"):
-        entry_point("one_pass")(one_pass)()
-    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+def test_a_study_without_a_null_is_refused(options: list[str], refusal: Any) -> None:
+    assert "steer.permutations=0" in refusal("one_pass", one_pass, *options, "steer.permutations=0")

@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from sklearn.metrics import confusion_matrix, roc_auc_score
-from tests.experiments.study_inputs import study_config
+from tests.handmade_commands import command_config
 
 from experiments.scorers import run as study
 from experiments.scorers.agreement import measure_agreement, mentions_identity
 from experiments.scorers.report import agreement_figure, agreement_tables
-from experiments.scorers.run import KEYS, compare_scorers
+from experiments.scorers.run import compare_scorers
 from lmsteer.cli.app import CONF
-from lmsteer.cli.configuration import check_config
 from lmsteer.errors import InputError
 
 REGISTRY = sorted(path.stem for path in (Path(CONF) / "scorer").glob("*.yaml"))
@@ -51,7 +49,7 @@ def options(stored: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def folder(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_folder = tmp_path_factory.mktemp("study")
-    compare_scorers(study_config("scorers", f"run_dir={run_folder}", *options))
+    compare_scorers(command_config("scorers", f"run_dir={run_folder}", *options))
     return run_folder
 
 
@@ -60,19 +58,10 @@ def results(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "scorers.json").read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("name", REGISTRY)
-def test_every_scorer_of_the_registry_is_one_key_of_its_own_name_that_its_target_takes(name: str) -> None:
-    node = OmegaConf.load(Path(CONF) / "scorer" / f"{name}.yaml")
-    assert list(node) == [name]
-    more = ["scorers.replay.path=x"] if name == "replay" else []
-    config = check_config(study_config("scorers", "run_dir=x", "path=y", f"scorer@scorers=[{name}]", *more), KEYS)
-    assert [scorer["name"] for scorer in config["scorers"].values()] == [name]
-
-
 def test_a_choice_of_scorers_keeps_its_order_and_replaces_the_default() -> None:
-    assert list(study_config("scorers").scorers) == ["alt-profanity-check", "word-list"]
+    assert list(command_config("scorers").scorers) == ["alt-profanity-check", "word-list"]
     chosen = ["word-list", "distilbert-sst2"]
-    assert list(study_config("scorers", f"scorer@scorers=[{','.join(chosen)}]").scorers) == chosen
+    assert list(command_config("scorers", f"scorer@scorers=[{','.join(chosen)}]").scorers) == chosen
 
 
 def test_measures_equal_independent_ones() -> None:
@@ -138,9 +127,9 @@ def test_another_run_on_the_folder_scores_nothing(
     folder: Path, options: list[str], results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(study, "measure", None)
-    assert compare_scorers(study_config("scorers", f"run_dir={folder}", *options)) == results
+    assert compare_scorers(command_config("scorers", f"run_dir={folder}", *options)) == results
     with pytest.raises(InputError, match="another configuration"):
-        compare_scorers(study_config("scorers", f"run_dir={folder}", *options, "seed=1"))
+        compare_scorers(command_config("scorers", f"run_dir={folder}", *options, "seed=1"))
 
 
 def test_the_picture_draws_the_measures(results: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 import lmsteer
 from lmsteer.cli.app import CONF, entry_point
@@ -19,10 +19,9 @@ from lmsteer.commands.convert import convert
 from lmsteer.commands.export import export
 from lmsteer.errors import InputError
 from lmsteer.evaluation.results import Result, ResultRow, Value, write_result
-from lmsteer.export.exporter import Export, base_of, write_whole
+from lmsteer.export.exporter import base_of, write_folder
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
-from lmsteer.runs.run import CONFIG
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
 
@@ -199,7 +198,7 @@ def test_what_is_interrupted_leaves_nothing(tmp_path: Path, error: type[BaseExce
 
     (tmp_path / "out").mkdir()
     with pytest.raises(error, match="stop"):
-        write_whole(tmp_path / "out", "a: 1\n", write)
+        write_folder(tmp_path / "out", "a: 1\n", write)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert content(tmp_path / "out") == {}
 
@@ -208,9 +207,9 @@ def test_what_was_killed_is_done_again_from_the_beginning(tmp_path: Path, monkey
     with monkeypatch.context() as killed:  # as by a signal, after which nobody clears up
         killed.setattr("shutil.rmtree", lambda *given, **how: None)
         with pytest.raises(InputError):
-            write_whole(tmp_path / "out", "a: 1\n", _stop(half))
+            write_folder(tmp_path / "out", "a: 1\n", _stop(half))
     assert {path.name for path in tmp_path.iterdir()} == {".out.unfinished"}
-    write_whole(tmp_path / "out", "a: 2\n", lambda place: (place / "whole").write_text("whole"))  # type: ignore[arg-type,return-value]
+    write_folder(tmp_path / "out", "a: 2\n", lambda place: (place / "whole").write_text("whole"))  # type: ignore[arg-type,return-value]
     assert content(tmp_path) == {"out/config.yaml": b"a: 2\n", "out/whole": b"whole"}
 
 
@@ -220,13 +219,6 @@ def _stop(write: Callable[[Path], None]) -> Callable[[Path], None]:
         raise InputError("stop")
 
     return stopped
-
-
-def test_a_finished_folder_is_not_written_again(tmp_path: Path) -> None:
-    write_whole(tmp_path / "out", "a: 1\n", half)
-    write_whole(tmp_path / "out", "a: 1\n", _stop(half))
-    with pytest.raises(InputError, match="another configuration"):
-        write_whole(tmp_path / "out", "a: 2\n", half)
 
 
 def test_every_file_can_be_read_by_those_who_can_read_the_first(steer_file: Path, tmp_path: Path) -> None:
@@ -254,14 +246,6 @@ def test_the_options_of_the_card_reach_it(steer_file: Path, tmp_path: Path) -> N
     card = (exported(f"steer_file={steer_file}", *given) / "README.md").read_text()
     read = yaml.safe_load(card.split("---\n")[1])
     assert (read["base_model"], read["license"]) == ("org/name", "cc0-1.0")
-
-
-def test_the_library_exports_without_a_configuration(
-    steer_file: Path, tiny_model: LanguageModel, tmp_path: Path
-) -> None:
-    Export(tiny_model, steer_file).checkpoint(tmp_path / "out", {"sentiment": 3.0})
-    assert (tmp_path / "out" / CONFIG).is_file()
-    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").config.tie_word_embeddings is False
 
 
 def converted(*overrides: str) -> Path:

@@ -31,18 +31,6 @@ def naive_distinct(samples: list[str], n: int) -> float:
     return len(seen) / words
 
 
-def naive_shares(rows: list[list[float]]) -> list[float]:
-    return [sum(score > 0.5 for score in row) / len(row) for row in rows]
-
-
-def naive_maxima(rows: list[list[float]]) -> list[float]:
-    return [sorted(row)[-1] for row in rows]
-
-
-def naive_exceedances(rows: list[list[float]]) -> list[float]:
-    return [1.0 if sorted(row)[-1] > 0.5 else 0.0 for row in rows]
-
-
 SCORED = [functional.share_above, functional.maximum_score, functional.exceedance]
 JUDGED = [functional.perplexity, functional.totals]
 
@@ -60,16 +48,6 @@ def test_scores_by_hand_where_exactly_one_half_does_not_count(
 ) -> None:
     scores = torch.tensor([[0.875, 0.75, 0.625, 0.5], [0.5, 0.25, 0.0, 0.5], [0.0, 0.0, 0.0, 1.0]])
     assert function(scores).tolist() == expected
-
-
-@pytest.mark.parametrize(
-    ("function", "naive"), list(zip(SCORED, [naive_shares, naive_maxima, naive_exceedances], strict=True))
-)
-def test_scores_agree_with_a_naive_version(
-    function: Callable[[Tensor], Tensor], naive: Callable[[list[list[float]]], list[float]]
-) -> None:
-    scores = torch.rand(50, 4, generator=torch.Generator().manual_seed(1))
-    assert function(scores).tolist() == pytest.approx(naive(scores.tolist()), rel=1e-12)
 
 
 @pytest.mark.parametrize("function", SCORED)
@@ -97,15 +75,6 @@ def test_perplexity_by_hand_is_a_mean_over_samples_and_totals_are_sums() -> None
     tokens = torch.tensor([[5, 3], [1, 1]])
     torch.testing.assert_close(functional.perplexity(nats, tokens).tolist(), [2.5, 5.0])
     torch.testing.assert_close(functional.totals(nats, tokens).tolist(), [[math.log(64), 8.0], [math.log(16), 2.0]])
-
-
-def test_perplexity_agrees_with_a_naive_version() -> None:
-    generator = torch.Generator().manual_seed(2)
-    nats = torch.rand(40, 3, generator=generator) * 100
-    tokens = torch.randint(1, 30, (40, 3), generator=generator)
-    pairs = [list(zip(*rows, strict=True)) for rows in zip(nats.tolist(), tokens.tolist(), strict=True)]
-    expected = [sum(math.exp(nat / count) for nat, count in row) / len(row) for row in pairs]
-    assert functional.perplexity(nats, tokens).tolist() == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_perplexity_beyond_float32_is_still_finite() -> None:

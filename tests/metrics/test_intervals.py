@@ -64,13 +64,6 @@ def test_one_prompt_has_a_value_and_no_interval() -> None:
     assert bootstrap_interval([np.array([0.25])], mean) == Interval(value=0.25, low=None, high=None, n=1)
 
 
-def test_same_seed_same_interval_other_seed_another() -> None:
-    values = gaussians(50)
-    first = bootstrap_interval([values], mean, seed=1)
-    assert first == bootstrap_interval([values], mean, seed=1)
-    assert first.low != bootstrap_interval([values], mean, seed=2).low
-
-
 def test_ten_thousand_prompts_stay_small_in_memory() -> None:
     values = gaussians(10_000)
     tracemalloc.start()

@@ -19,7 +19,6 @@ from lmsteer.models.load import load_model
 from lmsteer.models.random_models import tiny
 from lmsteer.scoring.perplexity import continuation_nll
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
 
 TEXTS = ["The film is a warm and funny story.", "This is dull", "I would like to know where you were", "slow"]
 IDS = torch.arange(1, 13).view(2, 6)
@@ -113,18 +112,6 @@ def test_a_steered_forward_pass_and_transformers_own_generation_are_those_of_the
     assert all(torch.equal(one, other) for one, other in zip(*outputs, strict=True))
 
 
-def test_a_steer_of_the_whole_model_is_one_of_the_spread_one(folder: Path, tmp_path: Path) -> None:
-    whole = load_model(str(folder), device="cpu", dtype="float32")
-    spread = load_model(str(folder), dtype="float32", device_map={"": "disk"})
-    steer = Steer(32, dimensions=["tone"], rank=4)
-    provenance = Provenance(
-        model=whole.name, fingerprint=whole.head.fingerprint(), meaning={}, corpus={}, seed=0, training={}
-    )
-    save_steer(tmp_path / "steer.safetensors", steer, provenance)
-    loaded, _ = load_steer(tmp_path / "steer.safetensors", spread)
-    assert torch.equal(loaded.p1, steer.p1)
-
-
 @pytest.mark.parametrize("device_map", ["auto", "cpu", {"": "disk"}])
 def test_maps_that_transformers_makes_are_taken(folder: Path, device_map: str | dict[str, int | str]) -> None:
     if device_map == "auto" and torch.cuda.is_available():
@@ -157,9 +144,9 @@ def test_weights_move_between_dtypes_as_in_the_whole_model(folder: Path) -> None
     ("options", "message"),
     [
         ({"device_map": "auto", "device": "cpu"}, "model.device_map=auto: it says where .* leave device=cpu out"),
-        ({"device_map": "autoo"}, "autoo is no place here; auto, .*sequential, cpu, disk"),
-        ({"device_map": {"": "cuda:99"}}, "cuda:99 is no place here; cpu, disk"),
-        ({"device_map": {"": 99}}, "99 is no place here; cpu, disk"),
+        ({"device_map": "autoo"}, "autoo is not available; one of auto, .*sequential, cpu, disk"),
+        ({"device_map": {"": "cuda:99"}}, "cuda:99 is not available; one of cpu, disk"),
+        ({"device_map": {"": 99}}, "99 is not available; one of cpu, disk"),
         ({"device_map": {"model.layers.0": "disk"}}, "cannot be loaded .*does not give any device"),
         ({"device_map": {"model": "cpu", "lm_head": "disk"}}, "lm_head.weight and model.embed_tokens.weight are one"),
         ({"max_memory": {"cpu": "1GiB"}}, "model.max_memory=.*model.device_map=auto"),

@@ -30,10 +30,6 @@ def test_zero_strength_equals_the_plain_model_bit_for_bit(model: LanguageModel, 
     assert torch.equal(logits(model, steer, [[0.0, 0.0]]), plain(model))
 
 
-def test_steering_changes_the_logits(model: LanguageModel, steer: Steer) -> None:
-    assert (logits(model, steer, [[2.0, 0.0]]) - plain(model)).abs().max() > 1e-2
-
-
 def test_folded_hooked_and_formula_agree(model: LanguageModel, steer: Steer) -> None:
     hidden, strength = model.hidden(IDS, MASK), torch.tensor([2.0, -1.0])
     hooked = logits(model, steer, [[2.0, -1.0]])
@@ -53,14 +49,6 @@ def test_a_steer_on_the_cpu_folds_into_a_head_on_the_gpu(rank: int | str) -> Non
         head = Head(torch.empty(5, 8, device="cuda"))
         folded = fold(head, steer, strength)
     assert folded.weight.device.type == "cuda"
-
-
-def test_steering_hidden_states_equals_transforming_the_word_embeddings(model: LanguageModel, steer: Steer) -> None:
-    hidden, embeddings = model.hidden(IDS, MASK), model.head.weight
-    with torch.no_grad():
-        transformed = embeddings + 2.0 * steer.epsilon * embeddings @ steer.matrix(0).T
-        head = Head(transformed, bias=model.head.bias, scale=model.head.scale, softcap=model.head.softcap)
-        torch.testing.assert_close(head(hidden), logits(model, steer, [[2.0, 0.0]]), rtol=1e-4, atol=1e-4)
 
 
 def test_each_row_of_a_batch_has_its_own_strength(model: LanguageModel, steer: Steer) -> None:
@@ -83,11 +71,6 @@ def test_the_model_is_plain_again_after_an_exception(tiny_model: LanguageModel, 
     with pytest.raises(RuntimeError, match="stop"), steer.apply(tiny_model.lm, torch.ones(1, 2)):
         raise RuntimeError("stop")
     assert torch.equal(plain(tiny_model), before)
-
-
-def test_a_steer_of_another_width_is_refused(tiny_model: LanguageModel) -> None:
-    with pytest.raises(InputError, match="width 16"):
-        Steer(16, dimensions=["a"], rank=2).apply(tiny_model, 1.0).__enter__()
 
 
 def test_a_model_whose_logits_are_not_its_heads_is_refused(tiny_model: LanguageModel) -> None:

@@ -78,20 +78,10 @@ def test_every_way_of_writing_a_token_comes_to_the_same_form() -> None:
     assert list(token_forms(word_piece(uncased=False)).values()) == [b" film", b"s", b",", b" the", b" s"]
 
 
-def test_special_tokens_stand_for_no_text() -> None:
-    assert 0 not in token_forms(sentencepiece())
-    assert 0 not in token_forms(byte_level())
-
-
 def test_tokens_of_byte_level_and_sentencepiece_vocabularies_meet() -> None:
     assert matched(byte_level(), sentencepiece()) == {
         *(("Ġfilm", "▁film"), ("s", "s"), ("A", "A"), ("Ã", "<0xC3>"), ("Ġ", "▁"), ("Ġthe", "▁the"), ("Ã©", "é")),
     }
-
-
-def test_a_piece_goes_before_the_lone_byte_of_the_same_text() -> None:
-    pairs = dict(matched(byte_level(), sentencepiece()))
-    assert (pairs["A"], pairs["Ġ"]) == ("A", "▁")
 
 
 def test_word_pieces_that_continue_a_word_are_not_those_that_begin_one() -> None:

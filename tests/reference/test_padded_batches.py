@@ -96,26 +96,6 @@ def test_a_fit_with_the_switch_learns_from_padding_and_is_judged_without(
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_a_resumed_fit_equals_an_unbroken_one(
-    tmp_path: Path, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unbroken, provenance = fit(tiny_model, CORPUS, STEER_CONFIG, PADDED)
-    original = SteerModule.training_step
-
-    def die(module: SteerModule, *args: Any) -> Any:
-        if module.global_step == 4:
-            raise RuntimeError("killed")
-        return original(module, *args)
-
-    monkeypatch.setattr(SteerModule, "training_step", die)
-    with pytest.raises(RuntimeError, match="killed"):
-        fit(tiny_model, CORPUS, STEER_CONFIG, PADDED, environment=FitEnvironment(folder=tmp_path))
-    monkeypatch.setattr(SteerModule, "training_step", original)
-    resumed, resumed_origin = fit(tiny_model, CORPUS, STEER_CONFIG, PADDED, environment=FitEnvironment(folder=tmp_path))
-    assert torch.equal(resumed.p1, unbroken.p1)
-    assert resumed_origin == provenance
-
-
 def test_a_padded_batch_does_not_depend_on_the_batches_beside_it(tiny_model: LanguageModel) -> None:
     legacy = data(tiny_model, steps=PREFETCH_BATCHES)
     together = legacy.train_batches(range(5))[3]

@@ -97,14 +97,6 @@ def test_rows_that_differ_in_another_strength_are_not_joined() -> None:
     assert drawn_intervals(figure.axes[0]) == []
 
 
-def test_the_dummy_is_never_what_is_swept_where_something_else_is() -> None:
-    metrics = {"positivity": value(0.5, 0.4, 0.6)}
-    rows = [row({}, metrics), row({"sentiment": 5.0, "dummy": 1.0}, metrics)]
-    figure = strength_curve(Result(protocol=PROTOCOL, rows=rows))
-    assert figure is not None
-    assert drawn_lines(figure.axes[0]) == [[[0.0, 0.5], [5.0, 0.5]]]
-
-
 def test_there_is_no_strength_curve_without_two_strengths_or_without_metrics(plain: ResultRow) -> None:
     bare = {"dist_1": value(0.5, 0.4, 0.6)}
     assert strength_curve(Result(protocol=PROTOCOL, rows=[plain])) is None

@@ -20,10 +20,6 @@ def test_each_score_is_the_packages_own() -> None:
     assert ProfanityScorer()(texts).tolist() == pytest.approx(alone)
 
 
-def test_no_texts_give_no_scores() -> None:
-    assert ProfanityScorer()([]).shape == (0,)
-
-
 def test_it_is_pinned_by_the_packages_version_and_reserves_nothing() -> None:
     scorer = ProfanityScorer(name="other")
     assert version("alt-profanity-check") in scorer.revision

@@ -46,16 +46,6 @@ def test_batched_equals_one_by_one_through_the_real_class(checkpoint: str, texts
     torch.testing.assert_close(scores, expected, rtol=0, atol=1e-5)
 
 
-def test_scores_are_the_sigmoid_of_the_toxicity_logit(tmp_path: Path, bert: Build) -> None:
-    classes = ["obscene", "toxic", "insult"]
-    model = bert(labels=classes, weights=False)
-    checkpoint = write(tmp_path, model, classes)
-    ids = torch.tensor([[2, 5, 6, 8, 13, 3]])  # [CLS] you are nice film [SEP]
-    with torch.no_grad():
-        expected = model(input_ids=ids).logits[0, 1].sigmoid()
-    torch.testing.assert_close(DetoxifyScorer(checkpoint=checkpoint)(["You are nice film"])[0], expected)
-
-
 def test_no_texts_give_no_scores(checkpoint: str) -> None:
     assert DetoxifyScorer(checkpoint=checkpoint)([]).shape == (0,)
 

@@ -51,17 +51,6 @@ def test_long_texts_are_cut_to_what_the_model_takes(tmp_path: Path, bert: Build)
     )
 
 
-def test_the_two_labels_of_a_pair_sum_to_one(tmp_path: Path, bert: Build, texts: list[str]) -> None:
-    bert(labels=["no", "yes"])
-    no, yes = (HubClassifierScorer(id=str(tmp_path / "bert"), label=label)(texts) for label in ("no", "yes"))
-    torch.testing.assert_close(no + yes, torch.ones(len(texts)))
-
-
-def test_no_texts_give_no_scores(tmp_path: Path, bert: Build) -> None:
-    bert(labels=["no", "yes"])
-    assert HubClassifierScorer(id=str(tmp_path / "bert"), label="yes")([]).shape == (0,)
-
-
 def test_a_local_model_is_named_after_its_folder_and_pinned_by_all_its_scores_depend_on(
     tmp_path: Path, bert: Build
 ) -> None:

@@ -1,15 +1,12 @@
 """Promises of conditional perplexity, on every architecture; the oracle scores one text at a time."""
 
 import functools
-import math
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from tokenizers import processors
-from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
@@ -103,36 +100,6 @@ def test_long_prompts_and_long_continuations_never_meet_beyond_the_context(model
     torch.testing.assert_close(nats, torch.tensor(expected), rtol=1e-4, atol=1e-4)
 
 
-def test_prompt_and_continuation_add_up_to_the_whole_text(tiny_model: LanguageModel) -> None:
-    def nats(prompt: str, continuation: str) -> Tensor:
-        return continuation_nll(tiny_model, [prompt], [continuation])[0]
-
-    whole = nats("The", " film is warm and funny")
-    torch.testing.assert_close(whole, nats("The", " film is") + nats("The film is", " warm and funny"))
-
-
-def test_the_prompt_matters(tiny_model: LanguageModel) -> None:
-    nats, tokens = continuation_nll(tiny_model, ["The film is", "I would like to"], [" warm", " warm"])
-    assert tokens[0] == tokens[1]
-    assert (nats[0] - nats[1]).abs() > 1e-3
-
-
-def test_a_token_across_the_joint_counts(tiny_model: LanguageModel) -> None:
-    (offset,) = tiny_model.tokenizer(["film"], return_offsets_mapping=True)["offset_mapping"]
-    ends = [end for _, end in offset]
-    assert 2 not in ends, "the vocabulary parts 'film' at the joint of this test"
-    _, tokens = continuation_nll(tiny_model, ["fi"], ["lm"])
-    assert tokens.tolist() == [sum(end > 2 for end in ends)]
-
-
-def test_a_uniform_model_gives_the_logarithm_of_its_vocabulary() -> None:
-    lm = GPT2LMHeadModel(GPT2Config(vocab_size=384, n_embd=32, n_layer=1, n_head=2, n_positions=128))
-    lm.get_output_embeddings().weight.data.zero_()
-    uniform = LanguageModel(lm, tiny().tokenizer, name="uniform")
-    nats, tokens = continuation_nll(uniform, PROMPTS, CONTINUATIONS)
-    torch.testing.assert_close(nats / tokens, torch.full((5,), math.log(384)))
-
-
 def test_a_tokenizers_own_bos_conditions_but_never_counts(tiny_model: LanguageModel) -> None:
     with_bos = tiny()
     end = with_bos.tokenizer.bos_token
@@ -151,11 +118,6 @@ def test_nothing_to_score_gives_empty_tensors(tiny_model: LanguageModel) -> None
     assert nats.shape == tokens.shape == (0,)
 
 
-def test_an_empty_continuation_is_refused_by_name(tiny_model: LanguageModel) -> None:
-    with pytest.raises(InputError, match="continuation '' of prompt 'The film' has no tokens"):
-        continuation_nll(tiny_model, ["The film", "The film"], [" is", ""])
-
-
 def test_a_text_beyond_the_context_is_refused_by_name_and_one_that_fills_it_is_not(tiny_model: LanguageModel) -> None:
     (unit,) = tiny_model.tokenizer(["?"])["input_ids"]
     assert len(unit) == 1
@@ -164,8 +126,3 @@ def test_a_text_beyond_the_context_is_refused_by_name_and_one_that_fills_it_is_n
     for prompt, continuation in (("?", "?" * 128), ("", "?" * 128)):
         with pytest.raises(InputError, match=r"text '\?\?.* has 129 tokens; .* at most 128"):
             continuation_nll(tiny_model, ["I", prompt], [" would", continuation])
-
-
-def test_as_many_prompts_as_continuations_are_needed(tiny_model: LanguageModel) -> None:
-    with pytest.raises(InputError, match="1 prompts and 2 continuations"):
-        continuation_nll(tiny_model, ["a"], ["b", "c"])

@@ -42,10 +42,6 @@ def test_words_it_never_saw_say_nothing() -> None:
     assert abs(scores[0] - 0.5) < 0.1 < scores[2] - 0.5
 
 
-def test_no_texts_give_no_scores() -> None:
-    assert TfidfScorer(corpus=corpus(rows(300, seed=0)))([]).shape == (0,)
-
-
 def test_reserved_are_the_rows_it_was_fitted_on_and_no_others() -> None:
     scorer_split = rows(90, seed=0)
     reserved = TfidfScorer(corpus=corpus(scorer_split)).reserved

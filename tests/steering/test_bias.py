@@ -173,7 +173,7 @@ def test_a_checkpoint_keeps_it_where_the_head_has_a_bias_and_is_refused_elsewher
             encoding="utf-8"
         )
         return
-    with pytest.raises(InputError, match=r"reads back other output bias.* no checkpoint is left; form=factors keeps"):
+    with pytest.raises(InputError, match=r"reads back other output bias.* no checkpoint is left; form=factors exports"):
         export.checkpoint(tmp_path / "out", {"tone": 2.0})
     assert [path.name for path in tmp_path.iterdir()] == ["s.safetensors"]
     export.factors(tmp_path / "out")

@@ -50,7 +50,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file/x: cannot be made"):
+    with pytest.raises(InputError, match=r"file/x: cannot be created"):
         Shards(tmp_path / "file" / "x")
 
 

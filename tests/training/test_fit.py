@@ -209,13 +209,6 @@ def test_a_fit_on_fewer_rows_is_one_on_a_subset_of_the_corpus_and_says_so(tiny_m
     assert provenance.training["rows"] == 10
 
 
-@pytest.mark.parametrize("rows", [60, 1000])
-def test_more_rows_than_there_are_means_all_of_them(tiny_model: LanguageModel, rows: int) -> None:
-    every, _ = fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG)
-    same, _ = fit(tiny_model, corpus(), STEER_CONFIG, replace(FIT_CONFIG, rows=rows))
-    assert torch.equal(every.p1, same.p1)
-
-
 def test_a_checkpoint_holds_no_language_model(tmp_path: Path, tiny_model: LanguageModel) -> None:
     fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG, environment=FitEnvironment(folder=tmp_path))
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]

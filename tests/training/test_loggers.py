@@ -96,13 +96,6 @@ def test_without_a_key_a_run_is_offline_asks_nothing_and_says_in_one_line_how_to
     assert messages == [f"W&B: logged offline; upload with: wandb sync {run}"]
 
 
-def test_the_config_is_logged_once_as_given(run_folder: Path) -> None:
-    with wandb_logger(run_folder, CONFIG) as logger:
-        small_fit(logger)
-    (run,) = offline_runs(run_folder)
-    assert configs(run) == [CONFIG]
-
-
 def test_the_training_curve_and_the_final_values_are_in_the_history(run_folder: Path) -> None:
     with wandb_logger(run_folder, CONFIG) as logger:
         curve = small_fit(logger)
@@ -179,16 +172,6 @@ def test_a_job_has_its_folders_name_in_the_sweeps_group_and_a_single_run_that_of
     job = opened_as(run_folder, monkeypatch, labels=RunLabels(sweep="seeds", tags=tags))
     assert (job["group"], job["name"]) == ("seeds", "run")
     assert opened_as(run_folder, monkeypatch, labels=RunLabels(sweep="seeds"), name="mine")["name"] == "mine"
-
-
-def test_a_key_appears_in_no_file(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    with wandb_logger(run_folder, CONFIG) as logger:
-        logger.log_metrics({"value": 1.0}, step=1)
-    files = [path for path in run_folder.rglob("*") if path.is_file()]
-    assert any(path.suffix == ".wandb" for path in files)
-    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
 
 
 def test_files_are_written_in_the_run_folder_and_wandbs_own_cache_only(

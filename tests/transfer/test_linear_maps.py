@@ -38,11 +38,6 @@ def test_ridge_without_weights_takes_all_alike() -> None:
     torch.testing.assert_close(ridge(X, y), ridge(X, y, torch.ones(200)))
 
 
-def test_pairs_of_weight_0_do_not_count() -> None:
-    y, weight = noise(200, 3), torch.cat([torch.ones(100), torch.zeros(100)])
-    torch.testing.assert_close(ridge(X, y, weight), ridge(X[:100], y[:100]))
-
-
 @pytest.mark.parametrize("damping", [-1.0, float("nan"), float("inf")])
 def test_a_damping_out_of_range_is_refused(damping: float) -> None:
     with pytest.raises(InputError, match=r"damping=.*: 0 or a number above it"):

@@ -1,4 +1,4 @@
-"""Put several steers of one model into one file, each with a strength of its own.
+"""Compose several steers of one model into one file, in which each keeps its strength.
 
 python -m src.compose 'steer_files=[RUN/steer.safetensors,RUN/steer.safetensors]'
 """
@@ -30,12 +30,12 @@ TYPES = {
 
 
 def compose(cfg: DictConfig) -> Steer:
-    """Write ``steer.safetensors`` in the run folder and print how far its dimensions interfere."""
+    """Write ``steer.safetensors`` in the run folder and print the interference of its dimensions."""
     config = check_config(cfg, KEYS, TYPES)
     run = Run(Path(config["run_dir"]), run_identity(config))
     path = run.path(stages.STEER)
     if not run.is_complete(stages.STEER):
-        made = compose_files(
+        composed = compose_files(
             [Path(file) for file in config["steer_files"]],
             names=config["names"],
             dummy=config["dummy"],
@@ -43,11 +43,11 @@ def compose(cfg: DictConfig) -> Steer:
             energy=config["energy"],
         )
         run.begin()
-        save_steer(path, *made)
+        save_steer(path, *composed)
     steer, provenance = load_steer(path)
     if truncation := provenance.derivation.get("truncation"):
-        kept = ", ".join(f"{name} {truncation['kept_energy'][name]:.4f}" for name in steer.dimensions)
-        print(f"rank {steer.rank} keeps, of the energy of the whole matrices: {kept}\n")
+        energy = ", ".join(f"{name} {truncation['kept_energy'][name]:.4f}" for name in steer.dimensions)
+        print(f"rank {steer.rank} keeps, of the energy of the full matrices: {energy}\n")
     print(interference_table(Interference(**provenance.derivation["interference"])))
     strength = ",".join(f"{steer.dimensions[k]}:3" for k in steer.attributes)
     print(f"\n{path}\npython -m src.generate steer_file={path} 'strength={{{strength}}}'")

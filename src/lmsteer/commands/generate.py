@@ -31,12 +31,12 @@ KEYS = {
 
 def generate(cfg: DictConfig) -> list[Generation] | None:
     """Write ``generations.jsonl`` in the run folder and print a few of them."""
-    found: list[Generation] | None = launch(job, check_config(cfg, KEYS))
-    return found
+    generations: list[Generation] | None = launch(job, check_config(cfg, KEYS))
+    return generations
 
 
 def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> list[Generation]:
-    """The same in one of the processes that do it."""
+    """Do the work of ``generate`` in one of its processes."""
     run = Run(Path(config["run_dir"]), run_identity(config), process_group)
     prompts: PromptSet = build(config["prompts"])()
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
@@ -67,12 +67,12 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> list
 
 
 def named_strength(strength: object, steer: Steer | None) -> dict[str, float]:
-    """A strength by name: a bare number is that of the steer's first dimension, None is the plain model."""
+    """Return strengths by dimension: a number is that of the steer's first dimension, None is the plain model."""
     try:
         if strength is None:
             return {}
-        given = strength.values() if isinstance(strength, Mapping) else [strength]
-        if any(isinstance(value, bool) for value in given):
+        values = strength.values() if isinstance(strength, Mapping) else [strength]
+        if any(isinstance(value, bool) for value in values):
             raise TypeError
         if isinstance(strength, Mapping):
             return {str(name): float(value) for name, value in strength.items()}

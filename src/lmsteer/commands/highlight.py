@@ -1,4 +1,4 @@
-"""Show which tokens of texts speak for a steer's attribute, and which strength suits each text.
+"""Highlight the tokens of texts that carry a steer's attribute, and estimate the strength of each text.
 
 python -m src.highlight steer_file=RUN/steer.safetensors file=reviews.txt
 """
@@ -51,7 +51,7 @@ KEYS = {"stack", "run_dir", "seed", "device", "dtype", "model", *TYPES}
 SETTINGS = ("dimension", "strength", "against", "spans", "span_tokens", "grid", "decision")
 LINES, SUMMARY, PAGE = "highlight.jsonl", "summary.json", "highlight.html"
 PRINTED = 20
-"""Texts shown on the terminal, at most."""
+"""Maximum number of texts shown on the terminal."""
 
 
 def highlight(cfg: DictConfig) -> list[Highlight]:
@@ -66,32 +66,32 @@ def highlight(cfg: DictConfig) -> list[Highlight]:
     highlighter = Highlighter(model, steer, settings)
     if not run.is_complete(LINES):
         threshold = fit_threshold(highlighter(dev)) if dev else config["threshold"]
-        found = highlighter(texts, threshold=threshold)
-        summary = {**highlighter.summary(threshold), "agreement": agreement(found, seed=config["seed"])}
+        computed = highlighter(texts, threshold=threshold)
+        summary = {**highlighter.summary(threshold), "agreement": agreement(computed, seed=config["seed"])}
         run.begin()
         atomic_write_lines(run.path(SUMMARY), [json.dumps(summary, indent=1, ensure_ascii=False)])
-        atomic_write_lines(run.path(LINES), (one.model_dump_json() for one in found))
-    found, summary = read_highlights(run.path(LINES)), json.loads(run.path(SUMMARY).read_text(encoding="utf-8"))
+        atomic_write_lines(run.path(LINES), (one.model_dump_json() for one in computed))
+    highlights, summary = read_highlights(run.path(LINES)), json.loads(run.path(SUMMARY).read_text(encoding="utf-8"))
     facts = {"steer": config["steer_file"], "model": provenance.model, "texts": config["file"]}
-    atomic_write_lines(run.path(PAGE), [highlight_page(found, summary, facts=facts, max_texts=config["shown"])])
-    show(found, summary)
+    atomic_write_lines(run.path(PAGE), [highlight_page(highlights, summary, facts=facts, max_texts=config["shown"])])
+    show(highlights, summary)
     print("\n".join(["", *(str(run.path(name)) for name in (LINES, PAGE))]))
-    return found
+    return highlights
 
 
-def show(found: Sequence[Highlight], summary: dict[str, Any]) -> None:
-    """Print the first texts, each with its score, and how the decisions agree with the labels."""
-    scale, colored = color_scale(found), has_colors(sys.stdout)
-    for one in found[:PRINTED]:
+def show(highlights: Sequence[Highlight], summary: dict[str, Any]) -> None:
+    """Print the first texts, each with its score, and the agreement of the decisions with the labels."""
+    scale, colored = color_scale(highlights), has_colors(sys.stdout)
+    for one in highlights[:PRINTED]:
         print(f"{one.score:+8.2f}  {highlight_line(one, scale=scale, colored=colored)}")
-    if len(found) > PRINTED:
-        print(f"          … and {len(found) - PRINTED} more")
+    if len(highlights) > PRINTED:
+        print(f"          … and {len(highlights) - PRINTED} more")
     if summary["agreement"]:
         print(f"\n{agreement_sentence(summary)}")
 
 
 def digest(*groups: Sequence[Text]) -> str:
-    """Of the texts themselves: the same name may come to hold others."""
+    """Return a digest of the texts and labels, as a file may change under the same name."""
     content = json.dumps([[(text.text, text.label) for text in group] for group in groups])
     return hashlib.sha256(content.encode()).hexdigest()
 

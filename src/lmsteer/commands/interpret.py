@@ -1,4 +1,4 @@
-"""Take a steer apart: its singular directions, their words and contexts, and which of them carry the attribute.
+"""Interpret a steer: its singular directions, their words and contexts, and which of them carry the attribute.
 
 python -m src.interpret steer_file=RUN/steer.safetensors directions=8 words=12
 """

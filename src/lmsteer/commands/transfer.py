@@ -25,12 +25,12 @@ from lmsteer.transfer.unlabelled_texts import unlabelled
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "data"),
-    *("steer_file", "to", "kind", "beside", "texts", "rows", "damping"),
+    *("steer_file", "to", "kind", "compared_kinds", "texts", "rows", "damping"),
 }
 TYPES: dict[str, Any] = {
     "to": dict[str, Any],
     "kind": Kind,
-    "beside": list[Kind],
+    "compared_kinds": list[Kind],
     "texts": NonEmpty | None,
     "rows": Annotated[int, Field(ge=1)],
     "damping": Annotated[float, Field(ge=0)],
@@ -43,20 +43,20 @@ def move(cfg: DictConfig) -> Steer:
     config = check_config(cfg, KEYS, TYPES)
     run = Run(Path(config["run_dir"]), run_identity(config))
     if not run.is_complete(stages.STEER):
-        steer, provenance = made(run, config)
+        steer, provenance = compute(run, config)
         save_steer(run.path(stages.STEER), steer, provenance)
     steer, provenance = load_steer(run.path(stages.STEER))
     report = markdown(provenance.model, provenance.derivation)
     atomic_write_lines(run.path(REPORT), [report])
     write_png(run.path(PICTURE), maps_figure(provenance.derivation))
     print(f"\n{report}\n\n{run.path(stages.STEER)}")
-    print("strengths mean something else to another model; find those of equal cost with")
+    print("strengths differ between models; find those of equal cost with")
     print(f"python -m src.calibrate steer_file={run.path(stages.STEER)} model=…")
     return steer
 
 
-def made(run: Run, config: dict[str, Any]) -> tuple[Steer, Provenance]:
-    """Load what the configuration names, take the folder, and transfer."""
+def compute(run: Run, config: dict[str, Any]) -> tuple[Steer, Provenance]:
+    """Load the texts, the models and the steer, take the folder, and transfer."""
     path = None if config["texts"] is None else Path(config["texts"])
     name, texts = unlabelled(None if path else build(config["data"]), path, n=config["rows"])
     source: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
@@ -64,7 +64,7 @@ def made(run: Run, config: dict[str, Any]) -> tuple[Steer, Provenance]:
     target = build(config["to"], device=config["device"], dtype=config["dtype"])
     pair = pair_of(source, target, texts, name=name)
     run.begin()
-    options = {option: config[option] for option in ("kind", "beside", "damping", "seed")}
+    options = {option: config[option] for option in ("kind", "compared_kinds", "damping", "seed")}
     with run.timed("transfer"):
         return transfer(pair, steer, provenance, **options)
 

@@ -1,4 +1,4 @@
-"""A language model with a folded head as a plain checkpoint of transformers, which needs no code of ours.
+"""Write a language model with a folded head as a plain checkpoint of transformers.
 
 Shapes: T tokens, D width, V vocabulary.
 """
@@ -20,18 +20,18 @@ from lmsteer.models.head import Head
 from lmsteer.models.language_model import LanguageModel
 
 PROBE = 16
-"""Tokens, evenly from the vocabulary, on which a written checkpoint is compared with the model in memory."""
+"""Number of tokens, evenly spaced in the vocabulary, on which a checkpoint is compared with the model in memory."""
 
 
 def write_checkpoint(folder: Path, model: LanguageModel, head: Head) -> None:
-    """Write weights, configuration, generation settings and tokenizer of ``model`` with ``head`` for its own.
+    """Write weights, configuration, generation settings and tokenizer of ``model``, with ``head`` as its head.
 
-    The output embeddings stand in the file by themselves, also where the model shares them with the input embeddings.
-    The model in memory stays as it is.
+    The file has output embeddings of its own, even if the model ties them to the input embeddings. The model in memory
+    does not change.
 
     Raises:
-        InputError: If transformers cannot write the model, or does not read back the same one, or parts of it are kept
-            elsewhere.
+        InputError: If transformers cannot write the model or does not read back the same one, or a device map spreads
+            it.
     """
     if is_spread(model.lm):
         raise InputError(f"model {model.name}: spread by a device map; to write it leave model.device_map out")
@@ -45,7 +45,7 @@ def write_checkpoint(folder: Path, model: LanguageModel, head: Head) -> None:
 
 
 def _with_head(lm: PreTrainedModel, head: Head) -> PreTrainedModel:
-    """A copy of a model that shares all its tensors but the output embeddings."""
+    """Copy a model; the copy shares all tensors except the output embeddings."""
     copied = deepcopy(lm, {id(tensor): tensor for tensor in (*lm.parameters(), *lm.buffers())})
     for config in (copied.config, copied.config.get_text_config()):
         config.tie_word_embeddings = False
@@ -67,30 +67,32 @@ def _check_checkpoint(folder: Path, model: LanguageModel, head: Head) -> None:
         "output embeddings": (loaded.get_output_embeddings().weight, head.weight),
         "output bias": (loaded.get_output_embeddings().bias, head.bias),
     }
-    wrong = [name for name, (read, meant) in pairs.items() if not _same(read, meant)]
+    wrong = [name for name, (read, expected) in pairs.items() if not _same(read, expected)]
     ids = torch.linspace(0, head.vocabulary - 1, PROBE, device=model.device).long()[None]
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     logits = loaded(**inputs, use_cache=False).logits.float()
-    meant = head(model.lm.base_model(**inputs, use_cache=False).last_hidden_state)
+    expected = head(model.lm.base_model(**inputs, use_cache=False).last_hidden_state)
     tolerance = 1e-4 if head.weight.dtype == torch.float32 else 3e-2
-    if logits.shape != meant.shape or (logits - meant).abs().max() > tolerance * meant.abs().max().clamp(min=1.0):
+    if logits.shape != expected.shape or (logits - expected).abs().max() > tolerance * expected.abs().max().clamp(
+        min=1.0
+    ):
         wrong.append("logits")
     if wrong:
         raise InputError(
             f"model {model.name} ({type(model.lm).__name__}): transformers reads back other {', '.join(wrong)} "
-            "than were written, so no checkpoint is left; form=factors keeps the steer beside the model"
+            "than were written, so no checkpoint is left; form=factors exports the steer alone"
         )
 
 
-def _same(read: Tensor | None, meant: Tensor | None) -> bool:
-    if read is None or meant is None:
-        return read is meant
-    return read.dtype == meant.dtype and torch.equal(read, meant)
+def _same(read: Tensor | None, expected: Tensor | None) -> bool:
+    if read is None or expected is None:
+        return read is expected
+    return read.dtype == expected.dtype and torch.equal(read, expected)
 
 
 @dataclass(frozen=True)
 class NextToken:
-    """A token that may come next, with its natural log-probabilities under the folded and under the plain head."""
+    """A next token with its log-probabilities, in nats, under the folded and under the plain head."""
 
     id: int
     text: str
@@ -100,17 +102,17 @@ class NextToken:
 
 @torch.inference_mode()
 def next_tokens(model: LanguageModel, head: Head, prompt: str, *, count: int = 5) -> tuple[list[int], list[NextToken]]:
-    """Token ids of a prompt, and what ``head`` finds likeliest behind it, the likeliest first.
+    """Return the token ids of a prompt, and the likeliest next tokens under ``head`` in descending order.
 
-    By these an engine that loads the checkpoint can be checked: one that leaves out the output embeddings says what
-    the plain head does.
+    They serve to check an engine that loads the checkpoint: one that ignores the output embeddings returns those of
+    the plain head.
     """
     ids: list[int] = list(model.tokenizer(prompt)["input_ids"])
     hidden_TD = model.hidden(torch.tensor([ids], device=model.device))[0]
     steered_V, plain_V = (readout(hidden_TD[-1]).log_softmax(-1) for readout in (head, model.head))
-    found = steered_V.topk(count).indices.tolist()
     return ids, [
-        NextToken(token, _text(model, token), float(steered_V[token]), float(plain_V[token])) for token in found
+        NextToken(token, _text(model, token), float(steered_V[token]), float(plain_V[token]))
+        for token in steered_V.topk(count).indices.tolist()
     ]
 
 

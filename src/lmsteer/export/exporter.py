@@ -1,4 +1,4 @@
-"""Folders to be published: a model with a steer folded in, or a steer alone, either with its card."""
+"""Export a model with a folded steer, or a steer alone, with a model card."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lmsteer.storage.atomic_files import atomic_write_lines
 Form = Literal["checkpoint", "factors"]
 CARD = "README.md"
 PROMPT = "In my opinion, this film"
-"""What the card's log-probabilities stand behind."""
+"""Prompt of the log-probabilities on the card."""
 QUANTIZED = "The weights here are not those of the hub, but of its {} quantization, which was turned back into numbers."
 EMBEDDED = (
     Base(
@@ -48,14 +48,14 @@ EMBEDDED = (
 
 
 class Export:
-    """A steer file and its model, to be written in either form.
+    """Export a steer file with its model, in either form.
 
     Args:
-        base_model: Hub id of the model for the card; empty: the one it was loaded by, if it was.
-        license: Of what is published, for the card; empty: a checkpoint's is that of its model where that is known.
+        base_model: Hub id of the model for the card; empty: the one by which it was loaded, if any.
+        license: License of the export, for the card; empty: that of the model for a checkpoint, if known.
 
     Raises:
-        InputError: If the steer is not one of this model, or what was measured beside it cannot be read.
+        InputError: If the steer belongs to another model, or the ``metrics.json`` next to it cannot be read.
     """
 
     def __init__(self, model: LanguageModel, steer_file: Path, *, base_model: str = "", license: str = "") -> None:
@@ -67,11 +67,11 @@ class Export:
         self.base, self.license = base_of(model, base_model), license
 
     def checkpoint(self, folder: Path, strength: Mapping[str, float]) -> None:
-        """Write a checkpoint of the model steered at ``strength``, in the model's own dtype.
+        """Write a checkpoint of the model steered at ``strength``, in the dtype of the model.
 
         Raises:
-            InputError: If the strength is 0, not the steer's or far too large, transformers does not read back what was
-                written, or the folder holds anything else.
+            InputError: If the strength is 0, unknown to the steer or far too large, transformers does not read back
+                what was written, or the folder holds anything else.
         """
         strength_K = self.steer.strengths(strength)
         if not strength_K.any():
@@ -83,30 +83,30 @@ class Export:
         if not head.weight.isfinite().all():
             raise InputError(f"strength {dict(strength)}: the folded head is not finite; take one nearer to 0")
 
-        def write(place: Path) -> None:
-            write_checkpoint(place, self.model, head)
-            self._write_card(place, self._folded(strength, head))
+        def write(target: Path) -> None:
+            write_checkpoint(target, self.model, head)
+            self._write_card(target, self._folded(strength, head))
 
-        write_whole(folder, self._identity("checkpoint", strength), write)
+        write_folder(folder, self._identity("checkpoint", strength), write)
 
     def factors(self, folder: Path) -> None:
-        """Write the steer alone, byte for byte the file it came from.
+        """Write the steer alone, as a byte-equal copy of its file.
 
         Raises:
             InputError: If the folder holds anything else.
         """
 
-        def write(place: Path) -> None:
-            shutil.copyfile(self.steer_file, place / stages.STEER)
-            self._write_card(place, None)
+        def write(target: Path) -> None:
+            shutil.copyfile(self.steer_file, target / stages.STEER)
+            self._write_card(target, None)
 
-        write_whole(folder, self._identity("factors", {}), write)
+        write_folder(folder, self._identity("factors", {}), write)
 
     def _folded(self, strength: Mapping[str, float], head: Head) -> Folded:
         ids, tokens = next_tokens(self.model, head, PROMPT)
         return Folded(strength, str(head.weight.dtype).removeprefix("torch."), PROMPT, ids, tokens)
 
-    def _write_card(self, place: Path, folded: Folded | None) -> None:
+    def _write_card(self, target: Path, folded: Folded | None) -> None:
         text = card(
             self.base,
             self.steer,
@@ -116,11 +116,11 @@ class Export:
             result=self.result,
             license=self.license,
         )
-        atomic_write_lines(place / CARD, [text.rstrip("\n")])
+        atomic_write_lines(target / CARD, [text.rstrip("\n")])
 
     def _identity(self, form: Form, strength: Mapping[str, float]) -> str:
-        """All that a folder depends on, as YAML (of which JSON is a part); no path of this machine."""
-        parts = {
+        """Return all inputs of an export as YAML (a superset of JSON), without paths of this machine."""
+        inputs = {
             "form": form,
             "model": self.base.hub_id or self.base.name,
             "revision": self.base.revision,
@@ -132,11 +132,11 @@ class Export:
             "license": self.license,
             "lmsteer": version("lmsteer"),
         }
-        return "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in parts.items()) + "\n"
+        return "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in inputs.items()) + "\n"
 
 
 def base_of(model: LanguageModel, hub_id: str = "") -> Base:
-    """What is known of a model: the name that is given, else the one it was loaded by, else an embedded model's."""
+    """Describe a model for the card: by the given hub id, by the one it was loaded by, or as an embedded model."""
     for base in EMBEDDED:
         if base.name == model.name:
             return replace(base, hub_id=hub_id or base.hub_id)
@@ -146,11 +146,11 @@ def base_of(model: LanguageModel, hub_id: str = "") -> Base:
     return Base(model.name, hub_id or by_id, revision)
 
 
-def write_whole(folder: Path, record: str, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a folder beside ``folder``, which takes its place when it is whole; one that is there stays.
+def write_folder(folder: Path, record: str, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary folder, then rename it to ``folder``; a complete folder is not written again.
 
     Args:
-        record: What identifies the content; it is written into the folder too.
+        record: Inputs of the content, which are written into the folder too.
 
     Raises:
         InputError: If ``folder`` holds anything else.

@@ -1,4 +1,4 @@
-"""The decode loop: each prompt is read once, its cache serves all its samples.
+"""The decode loop: each prompt is read once, and its samples share its cache.
 
 Shapes: P prompts, S samples, B = P * S rows, T tokens, D width, V vocabulary.
 """
@@ -25,10 +25,10 @@ Readout = Callable[[Tensor], Tensor]
 
 
 class DecodedTokens(NamedTuple):
-    """What was written: token ids (B, T), and its nats (B,) under the unsteered model if they were asked for."""
+    """New token ids (B, T), and their nll (B,) in nats under the unsteered model if requested."""
 
     ids_BT: Tensor
-    nats_B: Tensor | None
+    nll_B: Tensor | None
 
 
 class Decoding(Protocol):
@@ -36,14 +36,14 @@ class Decoding(Protocol):
 
     @property
     def max_new_tokens(self) -> int:
-        """Tokens of every continuation."""
+        """Number of tokens of every continuation."""
 
     def choose(self, logits_BV: Tensor, noise: Noise) -> Tensor:
-        """Token ids (B,); may overwrite the logits."""
+        """Choose token ids (B,); may overwrite the logits."""
 
 
 def encode(model: LanguageModel, text: str, max_new_tokens: int) -> list[int]:
-    """Token ids of a prompt; an empty one becomes the token that begins or ends texts.
+    """Tokenize a prompt; an empty one becomes the token that begins or ends texts.
 
     Raises:
         InputError: If prompt and continuation together are longer than the model's context.
@@ -70,32 +70,32 @@ def decode(
     *,
     likelihoods: bool = False,
 ) -> DecodedTokens:
-    """Continue prompts, the same number of samples each.
+    """Continue prompts, with the same number of samples each.
 
     Args:
-        readout: What turns hidden states into logits; a folded head makes the model a steered one.
+        readout: Function of hidden states that returns logits; a folded head steers the model.
         prompts: Token ids of P prompts.
-        keys_B: Noise keys, those of a prompt's samples side by side.
-        likelihoods: Whether to give the nats of what is written under the unsteered model: its hidden states are at
-            hand, whatever the readout.
+        keys_B: Noise keys, the samples of a prompt next to each other.
+        likelihoods: Whether to return the nll of the new tokens under the unsteered model, whose hidden states are
+            known at any readout.
 
     Returns:
-        Exactly ``max_new_tokens`` tokens a row; special tokens and padded rows of the head never occur.
+        Exactly ``max_new_tokens`` tokens in each row, none of them special or a padded row of the head.
 
     Raises:
-        InputError: If logits are infinite or NaN, as at a strength that is far too large.
+        InputError: If logits are infinite or NaN, for instance at a strength that is far too large.
     """
     with fast_attention(model.lm):
         hidden: list[Tensor] = []
-        written: list[Tensor] = []
+        tokens: list[Tensor] = []
         for hidden_BD, token in _steps(model, readout, prompts, keys_B, decoding):
-            written.append(token)
+            tokens.append(token)
             hidden += [hidden_BD] * likelihoods
-    ids_BT = torch.stack(written, dim=1)
+    ids_BT = torch.stack(tokens, dim=1)
     if not likelihoods:
         return DecodedTokens(ids_BT, None)
-    nats = nll(model.head, torch.cat(hidden), torch.cat(written))
-    return DecodedTokens(ids_BT, nats.view(len(written), -1).sum(0))
+    nll_N = nll(model.head, torch.cat(hidden), torch.cat(tokens))
+    return DecodedTokens(ids_BT, nll_N.view(len(tokens), -1).sum(0))
 
 
 def _steps(
@@ -105,10 +105,10 @@ def _steps(
     keys_B: NDArray[np.uint64],
     decoding: Decoding,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Hidden states (B, D) and the tokens (B,) chosen from them, step by step."""
+    """Yield hidden states (B, D) and the tokens (B,) chosen from them, step by step."""
     ids_PT, mask = _left_padded(prompts, model.device)
     samples = len(keys_B) // len(prompts)
-    barred = _barred(model)
+    excluded = _excluded(model)
     position = mask.cumsum(-1).sub(1).clamp(min=0)
     output = model.body(input_ids=ids_PT, attention_mask=mask, position_ids=position, use_cache=True)
     cache = output.past_key_values
@@ -116,7 +116,7 @@ def _steps(
     mask, position = (x.repeat_interleave(samples, dim=0) for x in (mask, position[:, -1:]))
     hidden_BD = output.last_hidden_state[:, -1].repeat_interleave(samples, dim=0)
     for step in range(decoding.max_new_tokens):
-        logits_BV = readout(hidden_BD).index_fill_(1, barred, -torch.inf)
+        logits_BV = readout(hidden_BD).index_fill_(1, excluded, -torch.inf)
         if not logits_BV.amax(-1).isfinite().all():
             raise InputError(f"{model.name}: logits are not finite at token {step + 1}; take a strength nearer to 0")
         token = decoding.choose(logits_BV, lambda rows, draw, step=step: uniform(keys_B[rows], step, draw))  # type: ignore[misc]
@@ -145,13 +145,13 @@ def _left_padded(prompts: Sequence[list[int]], device: torch.device) -> tuple[Te
     return ids_PT.to(device), mask_PT.to(device)
 
 
-def _barred(model: LanguageModel) -> Tensor:
-    """Ids of tokens never written: the special ones, EOS among them, and rows of the head that stand for no token."""
+def _excluded(model: LanguageModel) -> Tensor:
+    """Return the ids of tokens that are never generated: special ones, such as EOS, and unused rows of the head."""
     rows = len(model.head.weight)
     end = model.lm.generation_config.eos_token_id if model.lm.generation_config is not None else None
     ends = end if isinstance(end, list) else [end]
     added = model.tokenizer.added_tokens_decoder
     # Reserved tokens, as Llama 3 has, are special without being among all_special_ids; their text would be lost.
     special = (token for token, entry in added.items() if entry.special)
-    barred = {*range(model.head.vocabulary, rows), *ends, *model.tokenizer.all_special_ids, *special}
-    return torch.tensor([token for token in barred if token is not None and token < rows], device=model.device)
+    excluded = {*range(model.head.vocabulary, rows), *ends, *model.tokenizer.all_special_ids, *special}
+    return torch.tensor([token for token in excluded if token is not None and token < rows], device=model.device)

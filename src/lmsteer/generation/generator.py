@@ -1,4 +1,4 @@
-"""Prompts and strengths to generations, in fixed batches that a resumed run takes whole."""
+"""Generate continuations of prompts at strengths of a steer, in fixed batches."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Generator:
     """Continue a list of prompts, ``samples`` times each, at any strength of a steer.
 
     Args:
-        batch_size: Sequences decoded at once; a prompt's samples always stay together.
-        seed: With prompt id, sample and step it fixes the noise, which is therefore the same at every strength.
-        likelihoods: Whether generations tell how likely the unsteered model finds them, where that is known on the way:
-            where the text is read as the tokens that were written.
+        batch_size: Maximum number of sequences decoded at once; the samples of a prompt always stay together.
+        seed: Seed of the noise, which depends on it, prompt id, sample and step, and is equal at every strength.
+        likelihoods: Whether generations have their likelihood under the unsteered model, if the text is tokenized as
+            it was generated.
 
     Raises:
-        InputError: If there are no prompts, one is too long, ids repeat, or a number is below 1.
+        InputError: If there are no prompts, a prompt is too long, ids repeat, or a number is below 1.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Generator:
         return hashlib.sha256(inputs.encode()).hexdigest()[:24]
 
     def batch(self, readout: Readout, strengths: Sequence[Strength], batch: Sequence[int]) -> list[Generation]:
-        """Generations of the prompts whose indices are in ``batch``; ``strengths`` are those of ``readout``."""
+        """Generate for the prompts with the indices ``batch``; ``strengths`` are those of ``readout``."""
         keys = [
             sample_key(self.seed, self.prompts[index].id, sample) for index in batch for sample in range(self.samples)
         ]
-        ids_BT, nats_B = decode(
+        ids_BT, nll_B = decode(
             self.model,
             readout,
             [self._ids[index] for index in batch],
@@ -93,34 +93,34 @@ class Generator:
             self.decoding,
             likelihoods=self.likelihoods,
         )
-        written = ids_BT.tolist()
-        nats = nats_B.tolist() if nats_B is not None else []
+        tokens = ids_BT.tolist()
+        nll = nll_B.tolist() if nll_B is not None else []
         return [
-            self._generation(index, strength, written[first : first + self.samples], nats[first : first + self.samples])
+            self._generation(index, strength, tokens[first : first + self.samples], nll[first : first + self.samples])
             for first, index, strength in zip(count(0, self.samples), batch, strengths)
         ]
 
     def _generation(
-        self, index: int, strength: Strength, written: Sequence[list[int]], nats: Sequence[float]
+        self, index: int, strength: Strength, tokens: Sequence[list[int]], nll: Sequence[float]
     ) -> Generation:
         prompt, ids = self.prompts[index], self._ids[index]
-        texts = tuple(self._text(ids, sample) for sample in written)
-        if not nats:
+        texts = tuple(self._text(ids, sample) for sample in tokens)
+        if not nll:
             return Generation(prompt, texts, dict(strength), self.prompts_name)
-        read = self.model.tokenizer([prompt.text + text for text in texts])["input_ids"]
+        tokenized = self.model.tokenizer([prompt.text + text for text in texts])["input_ids"]
         likelihoods = tuple(
-            Likelihood(round(value, 4), len(sample)) if prompt.text and own == ids + sample else None
-            for value, sample, own in zip(nats, written, read, strict=True)
+            Likelihood(round(value, 4), len(sample)) if prompt.text and full == ids + sample else None
+            for value, sample, full in zip(nll, tokens, tokenized, strict=True)
         )
         perplexity_model = self.model.fingerprint()
         return Generation(
             prompt, texts, dict(strength), self.prompts_name, likelihoods=likelihoods, perplexity_model=perplexity_model
         )
 
-    def _text(self, prompt: list[int], written: list[int]) -> str:
-        """The continuation as it stands behind the prompt: some tokenizers drop a space that begins a text."""
-        before, full_text = self._decoded(prompt), self._decoded(prompt + written)
-        return full_text[len(before) :] if full_text.startswith(before) else self._decoded(written)
+    def _text(self, prompt: list[int], tokens: list[int]) -> str:
+        """Decode a continuation after its prompt, as some tokenizers drop a space that begins a text."""
+        before, full_text = self._decoded(prompt), self._decoded(prompt + tokens)
+        return full_text[len(before) :] if full_text.startswith(before) else self._decoded(tokens)
 
     def _decoded(self, ids: list[int]) -> str:
         return str(self.model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
@@ -166,10 +166,10 @@ class Generator:
                     progress.update()
 
     def run_rows(self, strengths: Sequence[Strength], steer: Steer) -> Iterator[list[Generation]]:
-        """Batches of generations, each prompt at a strength of its own, with a progress bar.
+        """Yield batches of generations, each prompt at its strength, with a progress bar.
 
         Raises:
-            InputError: If there are not as many strengths as prompts, or one names a dimension that the steer lacks.
+            InputError: If the numbers of strengths and prompts differ, or a strength names an unknown dimension.
         """
         if len(strengths) != len(self.prompts):
             raise InputError(f"{len(strengths)} strengths for {len(self.prompts)} prompts; one for each expected")
@@ -225,28 +225,28 @@ def generate(
     """Continue texts, without files.
 
     Args:
-        strength: One for all prompts, or a list with one for each.
+        strength: Strengths by dimension: one mapping for all prompts, or a list with one for each.
 
     Returns:
-        One generation a prompt, in order; ``texts`` are its ``samples`` continuations.
+        A generation for each prompt, in order; ``texts`` are its ``samples`` continuations.
 
     Raises:
         InputError: If a strength is not one of the steer's dimensions, or a prompt is too long for the model.
     """
-    named = [Prompt(str(number), text) for number, text in enumerate(prompts)]
-    generator = Generator(model, named, decoding=decoding or Nucleus(), samples=samples, seed=seed)
+    with_ids = [Prompt(str(number), text) for number, text in enumerate(prompts)]
+    generator = Generator(model, with_ids, decoding=decoding or Nucleus(), samples=samples, seed=seed)
     if strength is None or isinstance(strength, Mapping):
         batches = generator.run([strength or {}], steer)
     elif steer is None:
         raise InputError("a strength for each prompt needs a steer; give one")
     else:
         batches = generator.run_rows(strength, steer)
-    written = [generation for batch in batches for generation in batch]
-    return sorted(written, key=lambda generation: int(generation.prompt.id))
+    generations = [generation for batch in batches for generation in batch]
+    return sorted(generations, key=lambda generation: int(generation.prompt.id))
 
 
 def strength_vector(strength: Strength, steer: Steer | None) -> Tensor | None:
-    """Strengths as a vector (K,); None where they are all 0 and the head is the model's own.
+    """Return strengths as a vector (K,); None if all are 0, so that the plain head is used.
 
     Raises:
         InputError: If a name is not one of the steer's dimensions, or there is no steer.
@@ -261,7 +261,7 @@ def strength_vector(strength: Strength, steer: Steer | None) -> Tensor | None:
 
 @cache
 def _code() -> str:
-    """sha256 of this package's sources, which decide what is written as much as any option."""
+    """Return the sha256 of this package's sources, on which generations depend as on any option."""
     state = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         state.update(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Counter-based sampling noise: a draw depends on (seed, prompt id, sample, step) and on nothing else."""
+"""Counter-based sampling noise: a function of seed, prompt id, sample and step."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 
 def sample_key(seed: int, prompt_id: str, sample: int) -> int:
-    """64-bit key of one continuation's noise."""
+    """Return the 64-bit key of the noise of one continuation."""
     return int.from_bytes(hashlib.sha256(f"{seed}\t{sample}\t{prompt_id}".encode()).digest()[:8], "little")
 
 
 def uniform(keys: NDArray[np.uint64], step: int, draw: int) -> NDArray[np.float64]:
-    """Uniform numbers in [0, 1), one per key, for the ``draw``-th try of token ``step``."""
+    """Return uniform numbers in [0, 1), one per key, for draw ``draw`` of token ``step``."""
     counter = np.uint64((step << 32) + draw)
     with np.errstate(over="ignore"):
         bits = _mix(keys ^ _mix(np.full_like(keys, counter)))
@@ -22,7 +22,7 @@ def uniform(keys: NDArray[np.uint64], step: int, draw: int) -> NDArray[np.float6
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finalizer of splitmix64 (Steele, Lea and Flood, 2014)."""
+    """Apply the finalizer of splitmix64 (Steele, Lea and Flood, 2014)."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

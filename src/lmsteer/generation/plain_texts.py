@@ -1,4 +1,4 @@
-"""What the plain model writes, kept: it is the same for every steer, seed and run that it stands beside."""
+"""Cache the generations of the plain model, which are the same for every steer and training seed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from lmsteer.storage.atomic_files import atomic_write, is_complete
 
 
 class PlainTexts:
-    """Generations of the plain model by what they depend on, in a folder that any number of processes may share.
+    """Generations of the plain model by their inputs, in a folder that any number of processes may share.
 
     Args:
-        folder: Where they are kept; None: nowhere.
+        folder: Folder of the cache; None: no cache.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
     def write(self, generator: Generator, path: Path, process_group: ProcessGroup | None = None) -> None:
-        """Write the plain model's generations to ``path``: copied where they are kept, else generated and kept.
+        """Write the plain model's generations to ``path``, from the cache or by generating and caching them.
 
         Args:
-            world: The processes that generate together, all of which call this; None: one.
+            process_group: Processes that generate together, all of which call this; None: one.
 
         Raises:
             InputError: If the folder cannot be written to.
@@ -38,17 +38,17 @@ class PlainTexts:
         if self.folder is None:
             generator.write(path, [({}, "")], process_group=process_group)
             return
-        kept = self.folder / f"{generator.identity()}.jsonl"
+        cached = self.folder / f"{generator.identity()}.jsonl"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(kept.with_suffix(".lock")) if process_group.is_rank_zero else nullcontext():
-                if not process_group.broadcast(is_complete(kept)):
-                    generator.write(kept, [({}, "")], process_group=process_group)
+            with FileLock(cached.with_suffix(".lock")) if process_group.is_rank_zero else nullcontext():
+                if not process_group.broadcast(is_complete(cached)):
+                    generator.write(cached, [({}, "")], process_group=process_group)
             if not process_group.is_rank_zero:
                 return
-            read_generation_file(kept, expected_generations(generator.prompts, [({}, "")]), samples=generator.samples)
+            read_generation_file(cached, expected_generations(generator.prompts, [({}, "")]), samples=generator.samples)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise InputError(f"scores={self.folder.parent}: {reason}; another folder or off expected") from error
         with atomic_write(path) as temporary:
-            shutil.copyfile(kept, temporary)
+            shutil.copyfile(cached, temporary)

@@ -1,4 +1,4 @@
-"""How the next token is chosen from logits.
+"""Rules that choose the next token from logits.
 
 Shapes: B rows, V vocabulary, G blocks of the vocabulary.
 """
@@ -30,7 +30,7 @@ def _check_length(max_new_tokens: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Greedy:
-    """The likeliest token, always."""
+    """Always choose the likeliest token."""
 
     max_new_tokens: int = 20
 
@@ -38,7 +38,7 @@ class Greedy:
         _check_length(self.max_new_tokens)
 
     def choose(self, logits_BV: Tensor, noise: Noise) -> Tensor:
-        """Token ids (B,)."""
+        """Choose token ids (B,)."""
         return logits_BV.argmax(-1)
 
 
@@ -46,9 +46,8 @@ class Greedy:
 class Nucleus:
     """Nucleus sampling (Holtzman et al., 2020), exact and without sorting the vocabulary.
 
-    A token drawn from the full softmax is kept if the tokens strictly likelier than it hold less than ``p`` of the
-    mass, which is to say that it lies in the nucleus; otherwise another is drawn. At most ``1 / p`` draws are needed on
-    average.
+    A token drawn from the full softmax is accepted if it lies in the nucleus: the tokens strictly likelier than it hold
+    less than ``p`` of the mass. Otherwise another is drawn, at most ``1 / p`` times on average.
     """
 
     p: float = 0.9
@@ -60,7 +59,7 @@ class Nucleus:
             raise InputError(f"decoding.p={self.p}: a share in (0, 1] expected")
 
     def choose(self, logits_BV: Tensor, noise: Noise) -> Tensor:
-        """Token ids (B,); the logits are overwritten."""
+        """Choose token ids (B,); the logits are overwritten."""
         if logits_BV.device.type == "mps":  # which has no float64
             return self.choose(logits_BV.cpu(), noise).to(logits_BV.device)
         weights_BV = exp_(logits_BV.sub_(logits_BV.amax(-1, keepdim=True)))
@@ -80,7 +79,7 @@ class Nucleus:
 
     def _in_nucleus(self, weights_BV: Tensor, total: Tensor, rows: Tensor, token: Tensor) -> Tensor:
         weight = weights_BV[rows, token]
-        accepted = weight > (1 - self.p) * total  # the others hold less than p, whatever they are
+        accepted = weight > (1 - self.p) * total  # then all others together hold less than p
         unsure = (~accepted & (weight > 0)).nonzero()[:, 0]
         if len(unsure):
             others_BV = weights_BV[rows[unsure]]
@@ -90,7 +89,7 @@ class Nucleus:
 
 
 def _inverse_cdf(blocks_BGv: Tensor, sums_BG: Tensor, rows: Tensor, uniform: Tensor) -> Tensor:
-    """Tokens at which the cumulated weights of ``rows`` pass ``uniform`` of their totals."""
+    """Return the tokens at which the cumulative weights of ``rows`` exceed ``uniform`` times their totals."""
     sums = sums_BG[rows]
     target = (uniform * sums[:, -1])[:, None]
     block = torch.searchsorted(sums, target, right=True).clamp(max=sums.shape[1] - 1)

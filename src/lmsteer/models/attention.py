@@ -1,4 +1,4 @@
-"""Attention as two matrix products: on a processor, for short texts, faster than torch's own.
+"""Attention as two matrix products: on a CPU, for short texts, faster than torch's own.
 
 Shapes: B rows, H heads, K heads of keys and values, G = H / K, T new tokens, S tokens seen, D size of a head.
 """
@@ -19,7 +19,7 @@ from lmsteer.models.device_map import computes_on
 
 NAME = "lmsteer_products"
 LARGEST = 2**24
-"""Scores held at once; where there would be more, torch's own attention, which holds none, is used."""
+"""Most scores in memory at once; for more, torch's own attention is used, which stores none."""
 
 
 def attention_by_products(
@@ -32,10 +32,10 @@ def attention_by_products(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """``softmax(q kᵀ) v`` of queries (B, H, T, D) over keys and values (B, K, S, D): (B, T, H, D) and None.
+    """Return ``softmax(q kᵀ) v`` (B, T, H, D) of queries (B, H, T, D) over keys and values (B, K, S, D), and None.
 
-    Heads that share keys are rows of one product, so nothing is repeated; the softmax is taken in float32 at least.
-    What is not causal attention with at most a boolean mask goes to transformers' own ``sdpa``.
+    Heads that share keys are rows of one product, so nothing is repeated; the softmax is computed in float32 at least.
+    Any other than causal attention with at most a boolean mask is left to ``sdpa`` of transformers.
     """
     rows, heads, new, size = query.shape
     groups, seen = key.shape[1], key.shape[2]
@@ -65,7 +65,7 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 
 @contextmanager
 def fast_attention(lm: PreTrainedModel) -> Iterator[None]:
-    """Let a model on a processor use ``attention_by_products`` inside; one without ``sdpa`` stays as it is."""
+    """Let a model on a CPU use ``attention_by_products`` inside; a model without ``sdpa`` is not changed."""
     if computes_on(lm.get_input_embeddings()).type != "cpu" or lm.config._attn_implementation != "sdpa":
         yield
         return

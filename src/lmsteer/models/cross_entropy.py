@@ -1,4 +1,4 @@
-"""Cross-entropy under a head without ever holding its whole logits.
+"""Cross-entropy under a head, without all of its logits in memory.
 
 Shapes: N packed tokens, D width, V vocabulary, C a block of the vocabulary.
 """
@@ -15,34 +15,36 @@ from lmsteer.models.head import Head
 
 TOKENS = 1024
 COLUMNS = {"cpu": 3072}
-WIDE = 32768
-"""Size of the blocks of logits: tokens, and embeddings by device. A processor's cache should hold them: of 1024 to
+VOCAB_BLOCK = 32768
+"""Size of the blocks of logits: tokens, and embeddings by device. They should fit into the cache of a CPU: of 1024 to
 24576 columns, 2048 to 4096 were fastest on two cores."""
 
 
 def exp_(x: Tensor) -> Tensor:
-    """``exp`` in place, through ``exp2``: torch hands its float32 ``exp`` to MKL, which is many times slower on AMD."""
+    """Compute ``exp`` in place through ``exp2``: torch's float32 ``exp`` uses MKL, which is much slower on AMD."""
     return x.mul_(math.log2(math.e)).exp2_()
 
 
 def nll(head: Head, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
-    """Cross-entropy (N,) of each target in nats, differentiable in ``hidden_ND``.
+    """Return the cross-entropy (N,) of each target in nats, differentiable in ``hidden_ND``.
 
-    The embeddings are gone through block by block with a running maximum and a running sum, as in online softmax
-    (Milakov and Gimelshein, 2018). The gradient ``(softmax - onehot) E`` is summed up in the same pass, so that the
-    backward pass costs nothing and no block is computed twice.
+    The embeddings are processed in blocks with a running maximum and a running sum, as in online softmax (Milakov and
+    Gimelshein, 2018). The gradient ``(softmax - onehot) E`` is accumulated in the same pass, so that the backward pass
+    is free and no block is computed twice.
     """
-    wanted = torch.is_grad_enabled() and hidden_ND.requires_grad
-    return cast(Tensor, _CrossEntropy.apply(hidden_ND, targets_N, head, wanted))  # type: ignore[no-untyped-call]
+    needs_grad = torch.is_grad_enabled() and hidden_ND.requires_grad
+    return cast(Tensor, _CrossEntropy.apply(hidden_ND, targets_N, head, needs_grad))  # type: ignore[no-untyped-call]
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, targets_N: Tensor, head: Head, wanted: bool) -> Tensor:
+    def forward(ctx: Any, hidden_ND: Tensor, targets_N: Tensor, head: Head, needs_grad: bool) -> Tensor:
         hidden_ND = hidden_ND.detach()
-        parts = zip(hidden_ND.split(TOKENS), targets_N.split(TOKENS), strict=True)
-        nats, gradients = zip(*(_nats_and_gradient(head, *part, wanted=wanted) for part in parts), strict=True)
-        if wanted:
+        blocks = zip(hidden_ND.split(TOKENS), targets_N.split(TOKENS), strict=True)
+        nats, gradients = zip(
+            *(_nll_and_gradient(head, *block, needs_grad=needs_grad) for block in blocks), strict=True
+        )
+        if needs_grad:
             ctx.save_for_backward(torch.cat(gradients))
             ctx.dtype = hidden_ND.dtype
         return torch.cat(nats)
@@ -53,34 +55,34 @@ class _CrossEntropy(torch.autograd.Function):
         return (gradient_ND * grad_outputs[0][:, None]).to(ctx.dtype), None, None, None
 
 
-def _nats_and_gradient(head: Head, hidden_ND: Tensor, targets_N: Tensor, *, wanted: bool) -> tuple[Tensor, Tensor]:
-    """Nats (N,) and, if wanted, their gradient (N, D) in float32."""
+def _nll_and_gradient(head: Head, hidden_ND: Tensor, targets_N: Tensor, *, needs_grad: bool) -> tuple[Tensor, Tensor]:
+    """Return the nats (N,) and their gradient (N, D) in float32, which is empty without ``needs_grad``."""
     hidden_ND = hidden_ND.to(head.weight.dtype)
     exact = torch.promote_types(hidden_ND.dtype, torch.float32)
     top_N = torch.full(targets_N.shape, -torch.inf, dtype=exact, device=targets_N.device)
     sum_N, target_N = torch.zeros_like(top_N), torch.zeros_like(top_N)
-    pull_ND = torch.zeros(hidden_ND.shape, dtype=exact, device=targets_N.device) if wanted else top_N[:0]
-    width = COLUMNS.get(hidden_ND.device.type, WIDE)
+    gradient_ND = torch.zeros(hidden_ND.shape, dtype=exact, device=targets_N.device) if needs_grad else top_N[:0]
+    width = COLUMNS.get(hidden_ND.device.type, VOCAB_BLOCK)
     for start in range(0, len(head.weight), width):
         columns = slice(start, start + width)
         logits_NC = head.logits(hidden_ND, columns)
-        place_N = (targets_N - start).clamp(0, logits_NC.shape[1] - 1)
-        found_N = logits_NC.gather(1, place_N[:, None])[:, 0]
-        target_N = torch.where(place_N == targets_N - start, found_N, target_N)
+        column_N = (targets_N - start).clamp(0, logits_NC.shape[1] - 1)
+        logit_N = logits_NC.gather(1, column_N[:, None])[:, 0]
+        target_N = torch.where(column_N == targets_N - start, logit_N, target_N)
         higher_N = torch.maximum(top_N, logits_NC.amax(-1))
         fading_N, top_N = exp_(top_N - higher_N), higher_N
-        slope_NC = softcap_slope(head, logits_NC) if wanted else None
+        slope_NC = softcap_slope(head, logits_NC) if needs_grad else None
         weights_NC = exp_(logits_NC.sub_(top_N[:, None]))
         sum_N = sum_N * fading_N + weights_NC.sum(-1)
-        if wanted:
+        if needs_grad:
             weights_NC = weights_NC if slope_NC is None else weights_NC * slope_NC
-            pull_ND.mul_(fading_N[:, None]).add_(weights_NC.to(hidden_ND.dtype) @ head.weight[columns])
-    if wanted:
+            gradient_ND.mul_(fading_N[:, None]).add_(weights_NC.to(hidden_ND.dtype) @ head.weight[columns])
+    if needs_grad:
         slope_N = softcap_slope(head, target_N)
-        own_ND = head.weight[targets_N].to(exact)
-        own_ND = own_ND if slope_N is None else own_ND * slope_N[:, None]
-        pull_ND.div_(sum_N[:, None]).sub_(own_ND).mul_(head.scale)
-    return top_N + sum_N.log() - target_N, pull_ND
+        target_ND = head.weight[targets_N].to(exact)
+        target_ND = target_ND if slope_N is None else target_ND * slope_N[:, None]
+        gradient_ND.div_(sum_N[:, None]).sub_(target_ND).mul_(head.scale)
+    return top_N + sum_N.log() - target_N, gradient_ND
 
 
 def softcap_slope(head: Head, logits: Tensor) -> Tensor | None:
@@ -89,10 +91,10 @@ def softcap_slope(head: Head, logits: Tensor) -> Tensor | None:
 
 
 def loglik_gradient(head: Head, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
-    """Gradient (N, D) of each target's log-probability in the hidden state before it; at least float32.
+    """Return the gradient (N, D) of each target's log-probability in the hidden state before it; at least float32.
 
-    It is ``scale (e_y - mean e)``: the embedding of the word that came, less the mean embedding under the model's own
-    next-token distribution, over the whole vocabulary, which is gone through in blocks.
+    It is ``scale (e_y - mean e)``: the embedding of the target minus the mean embedding under the model's next-token
+    distribution, over the whole vocabulary, which is processed in blocks.
     """
     exact_ND = hidden_ND.detach().to(torch.promote_types(hidden_ND.dtype, torch.float32)).requires_grad_()
     with torch.enable_grad():

@@ -1,4 +1,4 @@
-"""The output head of a causal language model: what turns a hidden state into logits.
+"""The output head of a causal language model, which maps a hidden state to logits.
 
 Shapes: N packed tokens, D width, V vocabulary.
 """
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lmsteer.errors import InputError
-from lmsteer.models.device_map import held
+from lmsteer.models.device_map import load_parameter
 
 
 class Head(nn.Module):
-    """Output embeddings with the bias, scale and soft-cap that a model may have.
+    """Output embeddings with the optional bias, scale and soft-cap of a model.
 
-    ``weight`` (V, D) may be padded: only the first ``vocabulary`` rows stand for tokens of the tokenizer.
+    ``weight`` (V, D) may be padded: only the first ``vocabulary`` rows are tokens of the tokenizer.
     """
 
     weight: Tensor
@@ -43,7 +43,7 @@ class Head(nn.Module):
 
     @classmethod
     def of(cls, lm: PreTrainedModel, *, vocabulary: int | None = None) -> Head:
-        """Build the head of a model, sharing its tensors; a weight that is kept on disk or off a GPU is read into it.
+        """Build the head of a model, sharing its tensors; offloaded tensors are read.
 
         Raises:
             InputError: If the model has no linear output embeddings.
@@ -55,16 +55,16 @@ class Head(nn.Module):
         scale = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere multiplies,
         scale /= float(getattr(config, "logits_scaling", None) or 1.0)  # Granite divides
         softcap = getattr(config, "final_logit_softcapping", None)  # Gemma
-        weight = held(output, output.weight, "weight")
-        bias = None if output.bias is None else held(output, output.bias, "bias")
+        weight = load_parameter(output, output.weight, "weight")
+        bias = None if output.bias is None else load_parameter(output, output.bias, "bias")
         return cls(weight, bias=bias, scale=scale, softcap=softcap, vocabulary=vocabulary)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) of hidden states (..., D), in float32 (in float64 where the head is)."""
+        """Return the logits (..., V) of hidden states (..., D) in float32, or float64 if the head has it."""
         return self.logits(hidden.to(self.weight.dtype))
 
     def logits(self, hidden: Tensor, columns: slice = slice(None)) -> Tensor:
-        """Logits of some tokens of the vocabulary; ``hidden`` has the dtype of the head."""
+        """Return the logits of a slice of the vocabulary; ``hidden`` has the dtype of the head."""
         bias = None if self.bias is None else self.bias[columns]
         logits = F.linear(hidden, self.weight[columns], bias)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -75,7 +75,7 @@ class Head(nn.Module):
         return logits
 
     def fingerprint(self) -> str:
-        """sha256 of the head, the same in float32 and bfloat16."""
+        """Return the sha256 of the head, the same in float32 and bfloat16."""
         state = hashlib.sha256(f"{tuple(self.weight.shape)} {self.scale} {self.softcap}".encode())
         for tensor in (self.weight, self.bias):
             if tensor is not None:

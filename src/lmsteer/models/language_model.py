@@ -1,4 +1,4 @@
-"""A frozen causal language model, and the same model steered.
+"""A frozen causal language model.
 
 Shapes: B batch rows, T tokens, D width, K dimensions, V vocabulary.
 """
@@ -15,73 +15,73 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lmsteer.errors import InputError
 from lmsteer.models.attention import fast_attention
-from lmsteer.models.device_map import computes_on, state_of
+from lmsteer.models.device_map import computes_on, iterate_state
 from lmsteer.models.head import Head
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 DeviceMap = str | dict[str, int | str] | None
-"""One of ``AUTOMATIC``, or the place of all or of each module: cpu, disk, or a GPU by name or number."""
+"""One of ``AUTOMATIC``, or the location of all or of each module: cpu, disk, or a GPU by name or number."""
 AUTOMATIC = ("auto", "balanced", "balanced_low_0", "sequential")
 INCIDENTAL = ("_name_or_path", "transformers_version", "dtype", "architectures")
 """Entries of a model's configuration on which its hidden states do not depend."""
 
 
 def resolve_device(device: Device) -> torch.device:
-    """The device meant by ``auto`` (the best there is), or the one named.
+    """Return the named device, or the best available one for ``auto``.
 
     Raises:
         InputError: If the named device is not on this machine.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        return torch.device(next(name for name, found in there.items() if found))
-    if not there.get(device, False):
-        found = ", ".join(name for name, found in there.items() if found)
-        raise InputError(f"device={device}: this machine has {found}; use one of these or device=auto")
+        return torch.device(next(name for name, is_available in available.items() if is_available))
+    if not available.get(device, False):
+        devices = ", ".join(name for name, is_available in available.items() if is_available)
+        raise InputError(f"device={device}: this machine has {devices}; use one of these or device=auto")
     return torch.device(device)
 
 
 def resolve_map(device_map: str | dict[str, int | str], device: Device) -> torch.device:
-    """The device that computes under a device map, the first if there are several.
+    """Return the device that computes under a device map, the first if there are several.
 
     Raises:
-        InputError: If a place in the map is not on this machine, or a device is named beside it.
+        InputError: If a location in the map is not on this machine, or a device is given too.
     """
     if device != "auto":
         raise InputError(f"model.device_map={device_map}: it says where everything runs, so leave device={device} out")
     if device_map in AUTOMATIC:
         return resolve_device("auto")
     gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    there = ["cpu", "disk", *gpus, *["cuda"][: len(gpus)], *["mps"][: torch.backends.mps.is_available()]]
-    places = list(device_map.values()) if isinstance(device_map, dict) else [device_map]
-    names = [f"cuda:{place}" if isinstance(place, int) else place for place in places]
-    if wrong := [str(place) for place, name in zip(places, names, strict=True) if name not in there]:
-        one_word = "" if isinstance(device_map, dict) else f"{', '.join(AUTOMATIC)}, "
-        raise InputError(f"model.device_map: {wrong[0]} is no place here; {one_word}{', '.join(there)} are")
+    available = ["cpu", "disk", *gpus, *["cuda"][: len(gpus)], *["mps"][: torch.backends.mps.is_available()]]
+    locations = list(device_map.values()) if isinstance(device_map, dict) else [device_map]
+    names = [f"cuda:{location}" if isinstance(location, int) else location for location in locations]
+    if unknown := [str(location) for location, name in zip(locations, names, strict=True) if name not in available]:
+        expected = [*(() if isinstance(device_map, dict) else AUTOMATIC), *available]
+        raise InputError(f"model.device_map: {unknown[0]} is not available; one of {', '.join(expected)} expected")
     return torch.device(next((name for name in names if name not in ("cpu", "disk")), "cpu"))
 
 
 def resolve_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
-    """The dtype meant by ``auto``: bfloat16 where the hardware multiplies it, else float32."""
+    """Return the named dtype; ``auto`` is bfloat16 if the hardware multiplies it, else float32."""
     if dtype == "auto":
         if device.type == "cuda":
             return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-        found = torch.cpu.get_capabilities()
-        fast = device.type == "cpu" and (found.get("avx512_bf16") or found.get("amx_bf16"))
+        capabilities = torch.cpu.get_capabilities()
+        fast = device.type == "cpu" and (capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
         return torch.bfloat16 if fast else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
 
 
 class LanguageModel:
-    """A frozen causal LM with its tokenizer and its head, checked against the model's own logits.
+    """A frozen causal LM with its tokenizer and its head, which is checked against the model's logits.
 
     Attributes:
-        name: What the model is called in files and tables.
-        context: The longest sequence the model takes, in tokens.
+        name: Name of the model in files and tables.
+        context: Longest sequence that the model accepts, in tokens.
 
     Args:
-        device: Where to move the whole model; None: it stays where it is, on one device or spread by a device map.
+        device: Device to which the whole model is moved; None: it is not moved.
 
     Raises:
         InputError: If the head does not reproduce the model's logits, or the tokenizer is not a fast one.
@@ -104,7 +104,7 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the head stands and hidden states come out."""
+        """Device of the head and of the hidden states."""
         return self.head.weight.device
 
     @property
@@ -113,34 +113,34 @@ class LanguageModel:
         return self.head.weight.shape[1]
 
     def hidden(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
-        """Hidden states (B, T, D) after the final norm, as the head sees them.
+        """Compute hidden states (B, T, D) after the final norm, the input of the head.
 
-        No mask is needed where padding, if any, stands behind the texts: a causal model never looks ahead.
+        Texts padded on the right need no mask: a causal model never looks ahead.
         """
         with torch.inference_mode(), fast_attention(self.lm):
             output = self.body(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
         return cast(Tensor, output.last_hidden_state)
 
     def body(self, **inputs: Any) -> Any:
-        """What the model's body makes of inputs on any device; its last hidden state comes out where the head stands.
+        """Run the body of the model on inputs on any device; the last hidden state is on the device of the head.
 
-        The two differ where a device map puts the embeddings on another device than the last layer.
+        The two devices differ if a device map separates the embeddings from the last layer.
         """
-        entrance = computes_on(self.lm.get_input_embeddings())
-        there = {name: value.to(entrance) if isinstance(value, Tensor) else value for name, value in inputs.items()}
-        output = self.lm.base_model(**there)
+        device = computes_on(self.lm.get_input_embeddings())
+        inputs = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
+        output = self.lm.base_model(**inputs)
         output.last_hidden_state = output.last_hidden_state.to(self.device)
         return output
 
     def fingerprint(self) -> str:
-        """sha256 of all that hidden states and logits depend on: weights, their dtype, configuration and tokenizer."""
+        """Return the sha256 of weights, their dtype, configuration and tokenizer, on which hidden states depend."""
         if self._fingerprint is None:
             config = self.lm.config.to_diff_dict()
-            kept = {name: value for name, value in config.items() if name not in INCIDENTAL}
+            relevant = {name: value for name, value in config.items() if name not in INCIDENTAL}
             tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
             parts = {name: part for name, part in tokenizer.items() if name not in ("truncation", "padding")}
-            state = hashlib.sha256(json.dumps([kept, parts], sort_keys=True, default=str).encode())
-            for name, tensor in state_of(self.lm):
+            state = hashlib.sha256(json.dumps([relevant, parts], sort_keys=True, default=str).encode())
+            for name, tensor in iterate_state(self.lm):
                 state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
                 state.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
             self._fingerprint = state.hexdigest()
@@ -149,11 +149,12 @@ class LanguageModel:
     @torch.inference_mode()
     def _check_head(self) -> None:
         ids = torch.arange(1, 8, device=self.device)[None] % self.head.vocabulary
-        with fast_attention(self.lm):  # as hidden() has it: in bfloat16 the kinds of attention differ
-            own = self.lm(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.float()
-        ours = self.head(self.hidden(ids, torch.ones_like(ids)))
+        with fast_attention(self.lm):  # as in hidden(): in bfloat16 the kinds of attention differ
+            expected = self.lm(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.float()
+        logits = self.head(self.hidden(ids, torch.ones_like(ids)))
         tolerance = 1e-3 if self.head.weight.dtype == torch.float32 else 3e-2
-        if own.shape != ours.shape or (own - ours).abs().max() > tolerance * own.abs().max().clamp(min=1.0):
+        scale = expected.abs().max().clamp(min=1.0)
+        if expected.shape != logits.shape or (expected - logits).abs().max() > tolerance * scale:
             raise InputError(
                 f"model {self.name} ({type(self.lm).__name__}): its logits are not those of embeddings, bias, scale "
                 "and soft-cap on the last hidden state, so a steer would not act as defined; choose another model"

@@ -1,21 +1,17 @@
-"""Where language models come from: the hub, a local folder, the embedded cache, or a seed."""
+"""Load language models from the hub, a local folder or the embedded cache."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lmsteer.embedded.archives import smollm2_folder
 from lmsteer.embedded.gemma import gemma_folder
 from lmsteer.errors import InputError
-from lmsteer.models.device_map import torn
+from lmsteer.models.device_map import split_tied_weights
 from lmsteer.models.language_model import (
     AUTOMATIC,
     Device,
@@ -44,30 +40,30 @@ def load_model(
     Args:
         id: Hub id (``ORG/NAME``) or local folder in the hub's layout.
         revision: Branch, tag or commit on the hub.
-        name: What to call it; by default the id, or the folder's own name.
-        device_map: How a model that no single device holds is spread over GPUs, main memory and disk, as transformers
-            has it: "auto", or the place of each module. What stays on disk is read from the model's own files.
-        max_memory: Of a map that is made by itself, such as "auto": what it may use of each place, such as "20GiB".
+        name: Name of the model in files and tables; by default the id, or the name of the folder.
+        device_map: How transformers spreads a model that fits on no device over GPUs, main memory and disk: "auto", or
+            the location of each module. Weights on disk are read from the model's files.
+        max_memory: Memory of each location that an automatic map such as "auto" may use, for instance "20GiB".
 
     Raises:
         InputError: If the model is unknown, the hub is out of reach, or it is not a causal LM; if the map does not fit
-            model or machine, or a device is named beside it.
+            model or machine, or a device is given too.
     """
     if id.startswith(("/", ".", "~")) and not Path(id).expanduser().is_dir():
         raise InputError(f"model {id}: no such folder; a hub id (ORG/NAME) or a folder in the hub's layout is expected")
-    where = resolve_device(device) if device_map is None else resolve_map(device_map, device)
-    precision = resolve_dtype(dtype, where)
-    placing = {} if device_map is None else {"device_map": device_map, "max_memory": max_memory}
+    main_device = resolve_device(device) if device_map is None else resolve_map(device_map, device)
+    precision = resolve_dtype(dtype, main_device)
+    map_options = {} if device_map is None else {"device_map": device_map, "max_memory": max_memory}
     transformers_logging.disable_progress_bar()
-    place = str(Path(id).expanduser()) if id.startswith("~") else id
+    source = str(Path(id).expanduser()) if id.startswith("~") else id
     if max_memory is not None and device_map not in AUTOMATIC:
-        raise InputError(f"model.max_memory={max_memory}: only for a map that is made by itself; model.device_map=auto")
+        raise InputError(f"model.max_memory={max_memory}: only for an automatic map; model.device_map=auto")
     try:
-        config = AutoConfig.from_pretrained(place, revision=revision)
+        config = AutoConfig.from_pretrained(source, revision=revision)
         needed = weight_bytes(config, precision) if device_map is None else 0
-        check_weights(needed, precision, where, name=name or id)
-        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
-        lm = AutoModelForCausalLM.from_pretrained(place, revision=revision, dtype=precision, **placing)
+        check_weights(needed, precision, main_device, name=name or id)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        lm = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=precision, **map_options)
     except InputError:
         raise
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
@@ -76,14 +72,14 @@ def load_model(
             f"model {id}: cannot be loaded ({reason}); allowed are a hub id that can be reached or is in the hub's "
             "cache, a local folder (model=hf model.id=FOLDER), or model=smollm2, which needs no hub"
         ) from error
-    if pair := torn(lm):
-        raise InputError(f"model.device_map: {' and '.join(pair)} are one tensor; one place for both expected")
-    called = name or (Path(place).name if Path(place).is_dir() else id)
-    return LanguageModel(lm, tokenizer, name=called, device=where if device_map is None else None)
+    if pair := split_tied_weights(lm):
+        raise InputError(f"model.device_map: {' and '.join(pair)} are one tensor; one location for both expected")
+    name = name or (Path(source).name if Path(source).is_dir() else id)
+    return LanguageModel(lm, tokenizer, name=name, device=main_device if device_map is None else None)
 
 
 def smollm2(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:
-    """SmolLM2-135M-Instruct of the embedded stack: no hub, no account.
+    """Load SmolLM2-135M-Instruct of the embedded stack, without the hub.
 
     Raises:
         InputError: If the embedded stack has not been fetched.
@@ -92,7 +88,7 @@ def smollm2(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:
 
 
 def gemma_3_270m(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:
-    """Gemma 3 270M without the hub: opt-in, since it has terms of its own.
+    """Load Gemma 3 270M without the hub; it must be fetched explicitly, as it has its own terms.
 
     Raises:
         InputError: If it has not been fetched.

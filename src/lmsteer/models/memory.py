@@ -1,4 +1,4 @@
-"""Check that the weights of a model fit in free memory, before they are loaded."""
+"""Check that the weights of a model fit into free memory before they are loaded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def in_gib(size: float) -> str:
 def free_memory(device: torch.device) -> int:
     """Return the bytes that a process may still allocate on a device.
 
-    Main memory counts with swap, and is bounded by the limits of control groups (version 2), such as those of SLURM.
+    Main memory includes swap, and is bounded by the limits of control groups (version 2), such as those of SLURM.
     """
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -44,13 +44,13 @@ def _control_groups() -> list[Path]:
 
 
 def _free_in_group(folder: Path) -> float:
-    """Return the bytes that a control group leaves free; infinite without a limit or outside of its container."""
+    """Return the free bytes of a control group; infinite without a limit or outside of its container."""
     try:
         limit, used = (int((folder / name).read_text()) for name in ("memory.max", "memory.current"))
         statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):  # "max" is no number
         return math.inf
-    return limit - used + int(statistics.get("inactive_file", 0))  # pages of files are given back when needed
+    return limit - used + int(statistics.get("inactive_file", 0))  # cached file pages are released when needed
 
 
 def weight_bytes(config: PreTrainedConfig, dtype: torch.dtype) -> int:
@@ -63,10 +63,10 @@ def weight_bytes(config: PreTrainedConfig, dtype: torch.dtype) -> int:
 
 
 def check_weights(needed: int, dtype: torch.dtype, device: torch.device, *, name: str) -> None:
-    """Refuse weights larger than the free memory.
+    """Check that weights fit into the free memory.
 
     Raises:
-        InputError: If they are; the message names an option that helps.
+        InputError: If they do not; the message names an option that helps.
     """
     if needed and needed > (free := free_memory(device)):
         halved = dtype == torch.float32 and needed // 2 <= free

@@ -1,4 +1,4 @@
-"""Models with random weights, built from a seed: for tests, and for measuring speed where there is no hub."""
+"""Models with random weights from a seed, for tests and for measuring speed without the hub."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lmsteer.models.language_model import Device, Dtype, LanguageModel, resolve_
 
 
 def tiny(*, seed: int = 0, width: int = 32, device: Device = "cpu", dtype: Dtype = "float32") -> LanguageModel:
-    """A random two-layer Llama with a byte-level vocabulary of 384, built from ``seed`` alone; for tests."""
+    """Build a random two-layer Llama with a byte-level vocabulary of 384 tokens, for tests."""
     tokenizer = _tiny_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -52,13 +52,14 @@ def gpt2_shaped(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> LanguageModel:
-    """A GPT-2 with random weights, built from ``seed``: as fast as a real one, where there is no hub to fetch it from.
+    """Build a GPT-2 with random weights, to measure the speed of a real one without the hub.
 
-    The defaults are the sizes of GPT2-large. The tokenizer is the embedded model's, with 49,152 tokens; rows of the
-    vocabulary beyond them stand for none.
+    The defaults are the sizes of GPT2-large. The tokenizer is that of the embedded model, with 49,152 tokens; further
+    rows of the vocabulary are padding.
 
     Raises:
-        InputError: If the heads do not part the width, a size is too small, or the embedded stack has not been fetched.
+        InputError: If the heads do not divide the width, a size is too small, or the embedded stack has not been
+            fetched.
     """
     if min(width, layers, heads) < 1 or width % heads:
         raise InputError(
@@ -87,12 +88,12 @@ def _random(
     device: Device,
     dtype: Dtype,
 ) -> LanguageModel:
-    where = resolve_device(device)
+    resolved = resolve_device(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         lm = architecture(config)
-    nn.Module.to(lm, dtype=resolve_dtype(dtype, where))
-    return LanguageModel(lm, tokenizer, name=name, device=where)
+    nn.Module.to(lm, dtype=resolve_dtype(dtype, resolved))
+    return LanguageModel(lm, tokenizer, name=name, device=resolved)
 
 
 _TINY_TEXT = """The film is a warm and funny story about people who learn to live with what they have lost.

@@ -1,4 +1,4 @@
-"""Which tokens of two vocabularies stand for the same piece of text, however each writes them."""
+"""The text of each token, to match the tokens of two vocabularies."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")
 
 
 def token_forms(tokenizer: PreTrainedTokenizerBase) -> dict[int, bytes]:
-    """The piece of text that each token stands for, in UTF-8; one that begins a word keeps the space before it.
+    """Return the text of each token in UTF-8, including the space before a word.
 
     Byte-level tokens (``Ġfilm``), sentencepieces (``▁film``, ``<0xC3>``) and word-pieces (``film``, ``##s``) of one
-    text come to one form. Special tokens stand for no text and are left out. Bytes that are no whole character stay.
+    text have one form. Special tokens are left out. Incomplete characters stay as bytes.
     """
-    written = json.loads(tokenizer.backend_tokenizer.to_str())
+    settings = json.loads(tokenizer.backend_tokenizer.to_str())
     added = tokenizer.added_tokens_decoder
     special = {token for token, entry in added.items() if entry.special} | set(tokenizer.all_special_ids)
-    form = _reader(written)
+    form = _decoder(settings)
     return {
         token: added[token].content.encode() if token in added else form(text)
         for text, token in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
@@ -28,14 +28,14 @@ def token_forms(tokenizer: PreTrainedTokenizerBase) -> dict[int, bytes]:
     }
 
 
-def _reader(written: dict[str, Any]) -> Any:
-    """What turns a token as it is written into its form, by the parts of a tokenizer's file."""
-    if written["model"]["type"] == "WordPiece":
-        prefix = written["model"].get("continuing_subword_prefix") or "##"
+def _decoder(settings: dict[str, Any]) -> Any:
+    """Return the function from a token's entry in the vocabulary to its form, by the settings of the tokenizer."""
+    if settings["model"]["type"] == "WordPiece":
+        prefix = settings["model"].get("continuing_subword_prefix") or "##"
         return lambda text: _word_piece(text, prefix)
-    if '"ByteLevel"' in json.dumps([written["pre_tokenizer"], written["decoder"]]):
+    if '"ByteLevel"' in json.dumps([settings["pre_tokenizer"], settings["decoder"]]):
         byte_of = _byte_alphabet()
-        return lambda text: bytes(byte for sign in text for byte in byte_of.get(sign, sign.encode()))
+        return lambda text: bytes(byte for char in text for byte in byte_of.get(char, char.encode()))
     return _sentencepiece
 
 
@@ -45,24 +45,24 @@ def _sentencepiece(text: str) -> bytes:
 
 
 def _word_piece(text: str, prefix: str) -> bytes:
-    """A word-piece vocabulary does not tell whether a space was there: before letters and digits there was."""
+    """Return the form of a word-piece, with a space before letters and digits, as the vocabulary does not record it."""
     if text.startswith(prefix):
         return text.removeprefix(prefix).encode()
     return (" " * text[:1].isalnum() + text).encode()
 
 
 def _byte_alphabet() -> dict[str, bytes]:
-    """The byte that each sign of a byte-level token stands for (Radford et al., 2019).
+    """Return the byte of each character of a byte-level token (Radford et al., 2019).
 
-    Printable signs of Latin-1 stand for themselves; the other bytes, in order, for the signs from U+0100 on.
+    Printable characters of Latin-1 are themselves; the other bytes, in order, are the characters from U+0100 on.
     """
-    own = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in own]
-    moved = {chr(256 + place): bytes([byte]) for place, byte in enumerate(others)}
-    return {chr(byte): bytes([byte]) for byte in own} | moved
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    shifted = {chr(256 + index): bytes([byte]) for index, byte in enumerate(others)}
+    return {chr(byte): bytes([byte]) for byte in printable} | shifted
 
 
 def is_uncased(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Return whether the tokenizer writes all text in lower case."""
+    """Return whether the tokenizer converts all text to lower case."""
     normalizer = json.dumps(json.loads(tokenizer.backend_tokenizer.to_str())["normalizer"])
     return '"Lowercase"' in normalizer or '"lowercase": true' in normalizer

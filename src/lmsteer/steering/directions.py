@@ -107,7 +107,7 @@ def randomized(directions: Directions, seed: int) -> Directions:
 
 
 def effective_rank(energy_R: Tensor) -> float:
-    """Return ``exp`` of the entropy of the energy: R for R directions of one size (Roy and Vetterli, 2007, on squares)."""
+    """Return ``exp`` of the entropy of the energy, R for R equal directions (Roy and Vetterli, 2007, on squares)."""
     return float(torch.special.entr(energy_R).sum().exp())
 
 

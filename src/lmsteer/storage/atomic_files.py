@@ -16,7 +16,7 @@ def batch_folder(path: Path) -> Path:
 
 
 def is_complete(path: Path) -> bool:
-    """Return whether ``path`` exists, and is complete; remove batches that a killed process left behind then."""
+    """Return whether ``path`` exists, and so is complete; if so, remove the batches that a killed process left."""
     exists = path.is_file()
     if exists:
         shutil.rmtree(batch_folder(path), ignore_errors=True)
@@ -37,14 +37,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise _unwritten(path, error) from error
-
-
-def _unwritten(path: Path, error: OSError) -> InputError:
-    reason = error.strerror or type(error).__name__
-    return InputError(
-        f"{path}: cannot be written ({reason}); make that possible, then the same command goes on where it stopped"
-    )
+        reason = error.strerror or type(error).__name__
+        raise InputError(
+            f"{path}: cannot be written ({reason}); make that possible, then run the same command to continue"
+        ) from error
 
 
 def atomic_write_lines(path: Path, lines: Iterable[str]) -> None:

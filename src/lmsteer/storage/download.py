@@ -1,4 +1,4 @@
-"""A file of the web, fetched once and checked."""
+"""Download a file once and check it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ CHUNK = 2**16
 
 
 def downloaded(url: str, path: Path, *, sha256: str, instead: str) -> Path:
-    """``path``, to which the file at ``url`` is downloaded if it is not there yet; it is whole or absent.
+    """Return ``path``, after downloading the file at ``url`` to it if it does not exist; it is complete or absent.
 
     Args:
-        sha256: What the file has to have.
-        instead: What the user may do without the download; goes into the messages.
+        sha256: Expected checksum of the file.
+        instead: Alternative to the download, for the error messages.
 
     Raises:
         InputError: If the address is out of reach, ``path`` cannot be written, or the checksum is wrong.
@@ -42,16 +42,16 @@ def downloaded(url: str, path: Path, *, sha256: str, instead: str) -> Path:
 def _fetch(url: str, path: Path, sha256: str, instead: str) -> None:
     partial = path.with_name(path.name + ".tmp")
     try:
-        found = _copy(url, partial)
-        if found != sha256:
-            raise InputError(f"{url}: sha256 is {found}, expected {sha256}; nothing of it is kept; {instead}")
+        digest = _copy(url, partial)
+        if digest != sha256:
+            raise InputError(f"{url}: sha256 is {digest}, expected {sha256}; nothing of it is kept; {instead}")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def _copy(url: str, path: Path) -> str:
-    """Write what the address holds; return its sha256."""
+    """Download a file and return its sha256."""
     state = hashlib.sha256()
     with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, path.open("wb") as file:
         size = int(answer.headers.get("Content-Length", 0)) or None

@@ -1,4 +1,4 @@
-"""An append-only folder of safetensors files, whose entries are found by key; shared by any number of processes."""
+"""An append-only folder of safetensors files with entries by key, shared by any number of processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEYS = "keys"
 
 
 def key_of(*parts: str) -> bytes:
-    """16 bytes that stand for some texts, in order."""
+    """Return a hash of 16 bytes for a sequence of texts."""
     state = hashlib.sha256()
     for part in parts:
         state.update(f"{len(part)}\n{part}".encode())
@@ -32,36 +32,36 @@ def key_of(*parts: str) -> bytes:
 
 
 class Shards:
-    """Entries by key, in files that are written whole and never changed; of two entries of one key the older counts.
+    """Entries by key, in files that are written atomically and never changed; of two entries of a key the older counts.
 
-    The tensors of a file are mapped into memory, not read, until they are used.
+    The tensors of a file are mapped into memory, and read when they are used.
 
     Args:
-        columns: Names of the tensors that a file holds beside the keys; none: any.
+        columns: Names of the tensors of a file other than the keys; empty: any.
 
     Raises:
-        InputError: If the folder cannot be made, or a file in it is damaged; names it.
+        InputError: If the folder cannot be created, or a file in it is damaged; names it.
     """
 
     def __init__(self, folder: Path, columns: Sequence[str] = ()) -> None:
         self.folder, self.columns = folder, columns
-        self._places: dict[bytes, tuple[dict[str, Tensor], int]] = {}
+        self._entries: dict[bytes, tuple[dict[str, Tensor], int]] = {}
         self._seen: set[str] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"{folder}: cannot be made ({error.strerror}); name another folder") from error
+            raise InputError(f"{folder}: cannot be created ({error.strerror}); name another folder") from error
         self.refresh()
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._places
+        return key in self._entries
 
     def __getitem__(self, key: bytes) -> tuple[dict[str, Tensor], int]:
-        """The tensors of the file that holds ``key``, and the number of its entry there."""
-        return self._places[key]
+        """Return the tensors of the file with ``key``, and the index of the entry in them."""
+        return self._entries[key]
 
     def refresh(self) -> None:
-        """Take up what other processes have written since."""
+        """Read the entries that other processes have written since."""
         for path in sorted(self.folder.glob("*.safetensors")):
             if path.name in self._seen:
                 continue
@@ -71,15 +71,15 @@ class Shards:
                 if tensors.keys() != {KEYS, *(self.columns or tensors)}:
                     raise KeyError
             except (SafetensorError, KeyError, OSError) as error:
-                raise InputError(f"{path}: damaged; delete this file, what it held is computed again") from error
-            for number in range(len(keys) // KEY_BYTES):
-                key = keys[number * KEY_BYTES : (number + 1) * KEY_BYTES]
-                self._places.setdefault(key, (tensors, number))
+                raise InputError(f"{path}: damaged; delete this file, its entries are computed again") from error
+            for index in range(len(keys) // KEY_BYTES):
+                key = keys[index * KEY_BYTES : (index + 1) * KEY_BYTES]
+                self._entries.setdefault(key, (tensors, index))
             self._seen.add(path.name)
 
     @contextmanager
     def locked(self, *, waiting: str = "") -> Iterator[None]:
-        """Be the only process that appends, after reading what others appended.
+        """Lock the folder for appending, and read the entries that others appended before.
 
         Args:
             waiting: Message to log while another process holds the lock.
@@ -91,8 +91,8 @@ class Shards:
             logger.info("%s", waiting or f"waiting for another process that writes to {self.folder}")
             lock.acquire()
         try:
-            for left in self.folder.glob("*.tmp"):  # by a process that was killed
-                left.unlink()
+            for path in self.folder.glob("*.tmp"):  # left by a killed process
+                path.unlink()
             self.refresh()
             yield
         finally:
@@ -107,5 +107,5 @@ class Shards:
         self.refresh()
 
     def size(self) -> int:
-        """Bytes of all files."""
+        """Return the total size of all files in bytes."""
         return sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))

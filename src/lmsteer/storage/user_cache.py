@@ -1,4 +1,4 @@
-"""Where files that can be fetched or computed again are kept: the cache folder of the user."""
+"""The user's cache folder, for files that can be fetched or computed again."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ import platformdirs
 
 
 def cache_folder() -> Path:
-    """``$LMSTEER_CACHE``, else the user's cache folder of the platform."""
+    """Return ``$LMSTEER_CACHE``, or the platform's cache folder of the user."""
     return Path(os.environ.get("LMSTEER_CACHE") or platformdirs.user_cache_path("lmsteer")).expanduser()

@@ -78,14 +78,14 @@ def transfer(
     provenance: Provenance,
     *,
     kind: Kind = "states",
-    beside: Sequence[Kind] = (),
+    compared_kinds: Sequence[Kind] = (),
     damping: float = DAMPING,
     seed: int = 0,
 ) -> tuple[Steer, Provenance]:
     """Move a steer of the source to the target.
 
     Args:
-        beside: Further kinds of map that are measured, but not used.
+        compared_kinds: Further kinds of map that are measured, but not used.
 
     Returns:
         The steer without its dummy, and its origin, whose ``derivation`` says how it was made and holds the measures of
@@ -103,7 +103,8 @@ def transfer(
         "places": len(pair.places.text_N),
         "texts": pair.texts,
         "held_out": {
-            name: measured(pair, steer, name, damping=damping, seed=seed) for name in dict.fromkeys((kind, *beside))
+            name: measured(pair, steer, name, damping=damping, seed=seed)
+            for name in dict.fromkeys((kind, *compared_kinds))
         },
         "seed": seed,
     }

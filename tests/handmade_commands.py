@@ -1,0 +1,54 @@
+"""What commands need and say: a configuration, a steer of the tiny model, prompts, and the line of a refusal."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from lmsteer.cli.app import CONF, entry_point
+from lmsteer.models.random_models import tiny
+from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer_file import Provenance, save_steer
+
+
+def command_config(name: str, *overrides: str) -> Any:
+    """Compose a configuration, as the command does."""
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
+def write_steer(path: Path, steer: Steer, **provenance: Any) -> Path:
+    """Save a steer as one of the tiny model."""
+    save_steer(path, steer, Provenance(**{"model": "tiny-0", "fingerprint": tiny().head.fingerprint()} | provenance))
+    return path
+
+
+def write_prompts(path: Path, texts: Sequence[str]) -> Path:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Run a command that refuses its options in one line and leaves its folder empty; give that line.
+
+    Words in the options stand for what the keywords say.
+    """
+
+    def run(name: str, command: Callable[..., Any], *overrides: str, **words: object) -> str:
+        for word, meaning in words.items():
+            overrides = tuple(item.replace(word, str(meaning)) for item in overrides)
+        monkeypatch.setattr(sys, "argv", [name, f"hydra.run.dir={tmp_path / 'out'}", *overrides])
+        with pytest.raises(SystemExit) as caught:
+            entry_point(name)(command)()
+        error = str(caught.value)
+        assert error.startswith("Error: ")
+        assert "\n" not in error
+        assert not list((tmp_path / "out").glob("*"))
+        return error
+
+    return run

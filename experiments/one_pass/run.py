@@ -32,7 +32,7 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.one_pass.natural_gradient import StepConfig
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer
-from lmsteer.training.fit import SteerConfig
+from lmsteer.training.fit_config import SteerConfig
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol"),

@@ -22,7 +22,8 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Generation, Prompt
 from lmsteer.scoring.perplexity import continuation_nll
 from lmsteer.steering.steer import Steer
-from lmsteer.training.fit import FitConfig, FitEnvironment, SteerConfig, fit
+from lmsteer.training.fit import FitEnvironment, fit
+from lmsteer.training.fit_config import FitConfig, SteerConfig
 
 ATTRIBUTE, STRENGTH, DECODING = "sentiment", 5.0, Nucleus()
 

@@ -21,7 +21,7 @@ from lmsteer.data.batching import batch_rows
 from lmsteer.data.corpus import Corpus
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.steering.steer import Steer
-from lmsteer.training.fit import FitConfig, SteerConfig
+from lmsteer.training.fit_config import FitConfig, SteerConfig
 
 IGNORED = -100
 MAX_SEQUENCES = {"cpu": 200}

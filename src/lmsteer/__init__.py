@@ -9,7 +9,8 @@ from lmsteer.models.load import load_model, smollm2
 from lmsteer.records import Generation, Prompt, Row
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
-from lmsteer.training.fit import FitConfig, FitEnvironment, SteerConfig, fit
+from lmsteer.training.fit import FitEnvironment, fit
+from lmsteer.training.fit_config import FitConfig, SteerConfig
 
 __all__ = [
     "Corpus",

@@ -52,7 +52,7 @@ def protocol(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 TARGETS = {
-    "lmsteer.data.file.file": "lmsteer.data.sources.labelled_file.labelled_file",
+    "lmsteer.data.file.file": "lmsteer.data.sources.labeled_file.labeled_file",
     "lmsteer.data.jigsaw.jigsaw": "lmsteer.data.sources.jigsaw.jigsaw",
     "lmsteer.data.owt.owt_sentiment_prompts": "lmsteer.data.prompts.openwebtext.owt_sentiment_prompts",
     "lmsteer.data.prompts.corpus_prefixes": "lmsteer.data.prompts.prompt_sets.corpus_prefixes",
@@ -60,13 +60,14 @@ TARGETS = {
     "lmsteer.data.prompts.real_toxicity_prompts": "lmsteer.data.prompts.prompt_sets.real_toxicity_prompts",
     "lmsteer.data.prompts.snippet_prefixes": "lmsteer.data.prompts.prompt_sets.snippet_prefixes",
     "lmsteer.data.prompts.toxic_leaning": "lmsteer.data.prompts.prompt_sets.toxic_leaning",
-    "lmsteer.data.sources.labelled_file.file": "lmsteer.data.sources.labelled_file.labelled_file",
+    "lmsteer.data.sources.labelled_file.file": "lmsteer.data.sources.labeled_file.labeled_file",
+    "lmsteer.data.sources.labelled_file.labelled_file": "lmsteer.data.sources.labeled_file.labeled_file",
     "lmsteer.data.snippets.snippets": "lmsteer.data.sources.snippets.snippets",
     "lmsteer.data.snippets.toxic_snippets": "lmsteer.data.sources.snippets.toxic_snippets",
     "lmsteer.data.sst.sst2": "lmsteer.data.sources.sst.sst2",
     "lmsteer.data.sst.sst5": "lmsteer.data.sources.sst.sst5",
-    "lmsteer.fitting.FitSettings": "lmsteer.training.fit.FitConfig",
-    "lmsteer.fitting.SteerSettings": "lmsteer.training.fit.SteerConfig",
+    "lmsteer.fitting.FitSettings": "lmsteer.training.fit_config.FitConfig",
+    "lmsteer.fitting.SteerSettings": "lmsteer.training.fit_config.SteerConfig",
     "lmsteer.models.gemma_3_270m": "lmsteer.models.load.gemma_3_270m",
     "lmsteer.models.gpt2_shaped": "lmsteer.models.random_models.gpt2_shaped",
     "lmsteer.models.load_model": "lmsteer.models.load.load_model",

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from tests.handmade_commands import command_config
 from tests.tone import write_tone
 from tests.wandb_file import configs, exit_codes, history, records
 
@@ -122,8 +123,7 @@ def test_every_setting_has_a_finished_run_in_a_subfolder_and_the_sweep_has_table
 
 def test_names_of_runs_can_be_given_to_a_command_as_they_are(sweep: Started) -> None:
     for job in sweep.jobs:
-        with initialize_config_dir(CONF, version_base="1.3"):
-            config = compose("generate", overrides=["run_dir=x", f"steer_file={job}/steer.safetensors"])
+        config = command_config("generate", "run_dir=x", f"steer_file={job}/steer.safetensors")
         assert config.steer_file == f"{job}/steer.safetensors"
 
 
@@ -147,8 +147,12 @@ def test_each_wandb_run_has_its_config_once_its_curve_and_its_final_values(sweep
             provenance.seed,
         )
         entries = history(logged(job))
-        losses = [entry["train/loss"] for entry in entries if "train/loss" in entry]
-        assert losses == pytest.approx([loss for _, loss in provenance.training["curve"]["train"]], rel=1e-6)
+        logged_curve = [
+            (entry["trainer/global_step"] + 1, entry["train/loss"]) for entry in entries if "train/loss" in entry
+        ]
+        assert logged_curve == [pytest.approx(point, rel=1e-6) for point in provenance.training["curve"]["train"]]
+        assert len([entry for entry in entries if "dev/loss" in entry]) == 2
+        assert entries[-1]["trainer/global_step"] == 4
         logged_values = {name: value for entry in entries for name, value in entry.items()}
         expected = final_values(read_result(job / "metrics.json"))
         assert expected.keys() > {"tone/plain", "tone/tone-5", "perplexity/tone+5"}
@@ -282,19 +286,7 @@ def test_an_error_of_ours_is_shown_in_full_and_does_not_stop_the_others(
     assert notes == ["ZeroDivisionError: by nothing", "stopped before its end"]
 
 
-def test_a_sweep_of_fits_alone_has_no_tables_and_misses_none(
-    corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    command_line = arguments(corpus, tmp_path, "protocol=none", "logger=none", grid=["seed=0,1", "steer.rank=4"])
-    done = start([item for item in command_line if not item.startswith("protocol.")], tmp_path, capfd)
-    assert done.status == 0, done.err
-    assert [sorted(path.name for path in job.iterdir()) for job in done.jobs] == [
-        [".lock", "config.yaml", "steer.safetensors", "timing.json"]
-    ] * 2
-    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"multirun.yaml"}
-
-
-def test_jobs_in_one_process_share_the_model(
+def test_a_sweep_of_fits_alone_shares_the_model_has_no_tables_and_misses_none(
     corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[int] = []
@@ -307,9 +299,12 @@ def test_jobs_in_one_process_share_the_model(
     monkeypatch.setattr("lmsteer.models.random_models.tiny", counted)
     configuration._last_built.clear()
     command_line = arguments(corpus, tmp_path, "protocol=none", "logger=none", grid=["seed=0,1,2", "steer.rank=4"])
-    start([item for item in command_line if not item.startswith("protocol.")], tmp_path, capfd)
-    assert len(list(tmp_path.glob("*/steer.safetensors"))) == 3
+    done = start([item for item in command_line if not item.startswith("protocol.")], tmp_path, capfd)
+    assert done.status == 0, done.err
     assert len(built) == 1
+    files = [".lock", "config.yaml", "steer.safetensors", "timing.json"]
+    assert [sorted(path.name for path in job.iterdir()) for job in done.jobs] == [files] * 3
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"multirun.yaml"}
 
 
 def in_sweep(*overrides: str) -> Any:
@@ -349,7 +344,6 @@ def test_every_sweep_is_a_grid_of_options_that_compose(sweep: str) -> None:
     assert math.prod(len(values.split(",")) for values in grid.values()) == {"rank-epsilon": 15}.get(
         sweep, {"seeds": 3, "model-size": 4, "none": 1}.get(sweep)
     )
-    with initialize_config_dir(CONF, version_base="1.3"):
-        for place in (0, -1):
-            chosen = [f"{name}={values.split(',')[place]}" for name, values in grid.items()]
-            compose("train", overrides=["run_dir=x", f"sweep={sweep}", *chosen])
+    for index in (0, -1):
+        values = [f"{name}={values.split(',')[index]}" for name, values in grid.items()]
+        command_config("train", "run_dir=x", f"sweep={sweep}", *values)

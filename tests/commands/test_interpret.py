@@ -74,7 +74,7 @@ def test_corpus_and_dimension_follow_attribute_and_model() -> None:
         ([], "snippets", "sentiment"),
         (["steer=detox"], "toxic_snippets", "detox"),
         (["model=gpt2", "steer=detox"], "jigsaw", "detox"),
-        (["data=file", "data.path=x.tsv", "steer.name=tone"], "labelled_file", "tone"),
+        (["data=file", "data.path=x.tsv", "steer.name=tone"], "labeled_file", "tone"),
     ):
         config = check_config(command_config("interpret", "run_dir=x", "steer_file=s", *overrides), KEYS, TYPES)
         assert (config["data"]["_target_"].rpartition(".")[2], config["dimension"]) == (corpus, dimension)

@@ -17,7 +17,8 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
 from lmsteer.storage.shards import key_of
-from lmsteer.training.fit import FitConfig, FitEnvironment, SteerConfig, fit
+from lmsteer.training.fit import FitEnvironment, fit
+from lmsteer.training.fit_config import FitConfig, SteerConfig
 
 TEXTS = [f"the story number {n} is {'warm and funny ' * (n % 4)}indeed" for n in range(30)] + ["a"]
 STEER_CONFIG = SteerConfig(name="tone", rank=4, epsilon=0.05)

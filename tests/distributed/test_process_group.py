@@ -26,7 +26,8 @@ from lmsteer.models.random_models import tiny
 from lmsteer.records import Prompt, Row
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer import Steer
-from lmsteer.training.fit import FitConfig, FitEnvironment, FitJob, SteerConfig, fit
+from lmsteer.training.fit import FitEnvironment, FitJob, fit
+from lmsteer.training.fit_config import FitConfig, SteerConfig
 
 WHAT = SteerConfig(name="tone", rank=4, epsilon=0.05, regularization=1e-3)
 FITS = {

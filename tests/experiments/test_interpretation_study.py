@@ -15,7 +15,7 @@ from experiments.interpretation.run import (
     write_labels,
     write_split,
 )
-from lmsteer.data.sources.labelled_file import labelled_file
+from lmsteer.data.sources.labeled_file import labeled_file
 from lmsteer.steering.directions import randomized
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
@@ -63,7 +63,7 @@ def test_stored_scores_become_labels_that_a_corpus_file_takes(tmp_path: Path) ->
     ]
     source.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     write_labels(source, out)
-    corpus = labelled_file(path=str(out))
+    corpus = labeled_file(path=str(out))
     labels = {row.text: row.label for row in (*corpus.train, *corpus.dev, *corpus.test, *corpus.scorer_split)}
     assert labels["a 3"] == 1
     assert {label for text, label in labels.items() if "b" in text} == {-0.5}

@@ -22,7 +22,8 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
 from lmsteer.reporting.comparison import Comparison, compare_runs
 from lmsteer.runs.stages import settings_of
-from lmsteer.training.fit import FitConfig, SteerConfig, fit
+from lmsteer.training.fit import fit
+from lmsteer.training.fit_config import FitConfig, SteerConfig
 
 PAPER = {"solver": "paper", "steps": 200, "rank": 64, "train_rows": 900}
 ONE_PASS = {"solver": "one_pass", "rank": "full", "damping": 1.0, "train_rows": 900}

@@ -12,21 +12,20 @@ from hydra import compose, initialize_config_dir
 from lmsteer.cli.app import CONF
 from lmsteer.commands.train import train
 from lmsteer.data.corpus import Corpus
-from lmsteer.data.feature_store import FeatureStore, FeatureStoreConfig
+from lmsteer.data.feature_store import FeatureStoreConfig
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.errors import InputError
 from lmsteer.models.cross_entropy import nll
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.one_pass.corpus_pass import sum_statistics
-from lmsteer.one_pass.gradient_store import GradientStore
-from lmsteer.one_pass.gradients import LoglikGradients
 from lmsteer.one_pass.solver import UNIT_KL
 from lmsteer.records import Row
 from lmsteer.runs.stages import settings_of
 from lmsteer.steering.kl import divergence
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer, save_steer
-from lmsteer.training.fit import FitConfig, FitEnvironment, SteerConfig, fit
+from lmsteer.training.fit import FitEnvironment, fit
+from lmsteer.training.fit_config import FitConfig, SteerConfig
 
 STEER_CONFIG = SteerConfig(name="tone", rank=8, solver="one_pass")
 TONES = {1.0: "warm and funny", -1.0: "dull, slow and far too long"}
@@ -211,29 +210,6 @@ def test_a_corpus_that_teaches_nothing_is_refused(
     train_rows = tuple(Row(text, label) for text, label in zip(texts, labels, strict=True))
     with pytest.raises(InputError, match=message):
         fit(tiny_model, Corpus("tiny", train_rows), STEER_CONFIG)
-
-
-def test_stored_gradients_serve_other_labels_without_the_vocabulary(
-    tmp_path: Path, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    features = FeatureStore(FeatureExtractor(tiny_model), tmp_path)
-    texts, labels = [row.text for row in corpus().train], torch.tensor([row.label for row in corpus().train])
-    plain = sum_statistics(FeatureExtractor(tiny_model), texts, labels)
-    features.add(texts)
-    first = sum_statistics(features, texts, labels, store=GradientStore(features))
-
-    def refuse(*_: object) -> None:
-        raise AssertionError("a second pass through the vocabulary")
-
-    monkeypatch.setattr(LoglikGradients, "_add_block", refuse)
-    second = sum_statistics(features, texts, labels, store=GradientStore(features))
-    negated = sum_statistics(features, texts, -labels, store=GradientStore(features))
-    for name, value in vars(plain).items():
-        for stored in (first, second):
-            torch.testing.assert_close(getattr(stored, name), value, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(negated.label_moment_DD, -plain.label_moment_DD, rtol=1e-5, atol=1e-5)
-    with pytest.raises(AssertionError, match="second pass"):  # other texts have another Fisher information
-        sum_statistics(features, texts[:5], labels[:5], store=GradientStore(features))
 
 
 def test_a_fit_with_stored_states_gives_the_same_steer(tmp_path: Path, tiny_model: LanguageModel, solved: Any) -> None:

@@ -16,7 +16,8 @@ from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
 from lmsteer.reference.padded_batches import PaddedExtractor
 from lmsteer.steering.steer import Steer
-from lmsteer.training.fit import FitConfig, FitEnvironment, SteerConfig, fit
+from lmsteer.training.fit import FitEnvironment, fit
+from lmsteer.training.fit_config import FitConfig, SteerConfig
 from lmsteer.training.module import SteerModule
 
 ROWS = (

@@ -128,7 +128,7 @@ def test_a_transferred_file_has_no_options_so_names_and_epsilon_are_asked_for(
         saved(path, state, options=None)
     with pytest.raises(InputError, match=r"does not say what its 2 steers are for; give names=\[…\]"):
         read_reference(path, tiny_model, epsilon=0.05)
-    with pytest.raises(InputError, match="nothing of its epsilon; give epsilon="):
+    with pytest.raises(InputError, match="does not contain its epsilon; give epsilon="):
         read_reference(path, tiny_model, names=["detox", "dummy"])
     steer, _ = read_reference(path, tiny_model, names=["detox", "dummy"], epsilon=0.05)
     whole, _ = read_reference(saved(tmp_path / "d.pt", state), tiny_model)
@@ -213,7 +213,7 @@ def test_a_damaged_file_is_refused_whatever_the_damage(tiny_model: LanguageModel
         (
             projectors(width=16),
             {},
-            "width 16, but model tiny-0 has 32; choose the model that it was trained on .gpt2-large",
+            "width 16, but model tiny-0 has 32; choose the model on which it was trained .gpt2-large",
         ),
         (projectors(rank=33), {}, "a rank of at most the width"),
         ({"projector1": torch.ones(2, 32, 4)}, {}, "no projector1 and projector2"),
@@ -224,7 +224,7 @@ def test_a_damaged_file_is_refused_whatever_the_damage(tiny_model: LanguageModel
         ),
         ({"projector1": torch.ones(32, 4), "projector2": torch.ones(32, 4)}, {}, "two tensors of one shape"),
         ({name: tensor / 0 for name, tensor in projectors().items()}, {}, "not finite"),
-        (projectors(), {"training_steer": 5}, r"its options speak of steers \[1, 5\], but it has 2"),
+        (projectors(), {"training_steer": 5}, r"its options name steers \[1, 5\] of 2"),
         (projectors(), {"dataset_name": None}, "does not say what its 2 steers are for"),
         (projectors(), {"epsilon": 0.0}, "epsilon=0"),
         ([1, 2], {}, "another layout"),

@@ -21,7 +21,7 @@ from lmsteer.steering.kl import divergence
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import KEY, Provenance, load_steer, save_steer
 from lmsteer.transfer.effect_agreement import agreement
-from lmsteer.transfer.steer_maps import Maps, Places, moved
+from lmsteer.transfer.steer_maps import AlignedStates, Maps, apply_maps
 
 IDS = torch.tensor([[5, 17, 33, 2, 9], [8, 1, 40, 7, 3]])
 
@@ -150,12 +150,14 @@ def test_in_a_linear_image_of_the_source_it_does_what_it_did() -> None:
     steer, states, words = made(3, "mood", width=8), random(8, 13, seed=4).double(), random(8, 13, seed=5).double()
     hidden, embeddings = random(300, 8, seed=6).double(), random(60, 8, seed=7).double()
     to_source = Maps(torch.linalg.pinv(states), torch.linalg.pinv(words))  # h' = h states, e' = e words
-    transferred = moved(steer, to_source, scale=0.5)
+    transferred = apply_maps(steer, to_source, scale=0.5)
     wanted = 0.5 * shift(steer, "mood", hidden.float()) @ embeddings.float().T
     got = shift(transferred, "mood", (hidden @ states).float()) @ (embeddings @ words).float().T
     torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-3)
     heads = Head(embeddings), Head(embeddings @ words)
-    found = agreement(*heads, steer, transferred, Places(hidden, hidden @ states, torch.arange(300)), name="mood")
+    found = agreement(
+        *heads, steer, transferred, AlignedStates(hidden, hidden @ states, torch.arange(300)), name="mood"
+    )
     assert (found.correlation, found.gain) == pytest.approx((1, 2), rel=1e-3)
 
 

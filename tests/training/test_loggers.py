@@ -18,7 +18,8 @@ from lmsteer.records import Row
 from lmsteer.reporting.tracking import final_values, track
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance, save_steer
-from lmsteer.training.fit import FitConfig, FitEnvironment, SteerConfig, fit
+from lmsteer.training.fit import FitEnvironment, fit
+from lmsteer.training.fit_config import FitConfig, SteerConfig
 from lmsteer.training.loggers import RunLabels, csv_logger, no_logger, wandb_logger
 
 CONFIG: dict[str, Any] = {
@@ -57,12 +58,6 @@ def result() -> Result:
     return Result(protocol={"name": "p", "metric": "tone"}, rows=rows)
 
 
-def small_fit(logger: Any) -> list[list[float]]:
-    """Fit for 4 steps; the training curve as the steer's origin tells it."""
-    curve: list[list[float]] = fitted(logger)[1].training["curve"]["train"]
-    return curve
-
-
 def fitted(logger: Any = None) -> tuple[Steer, Provenance]:
     """The steer of a fit of 4 steps."""
     rows = tuple(
@@ -96,19 +91,6 @@ def test_without_a_key_a_run_is_offline_asks_nothing_and_says_in_one_line_how_to
     assert messages == [f"W&B: logged offline; upload with: wandb sync {run}"]
 
 
-def test_the_training_curve_and_the_final_values_are_in_the_history(run_folder: Path) -> None:
-    with wandb_logger(run_folder, CONFIG) as logger:
-        curve = small_fit(logger)
-        logger.log_metrics(final_values(result()), step=4)
-    entries = history(offline_runs(run_folder)[0])
-    logged = [(entry["trainer/global_step"] + 1, entry["train/loss"]) for entry in entries if "train/loss" in entry]
-    assert [step for step, _ in logged] == [step for step, _ in curve] == [1, 2, 3, 4]
-    assert [loss for _, loss in logged] == pytest.approx([loss for _, loss in curve], rel=1e-6)
-    assert len([entry for entry in entries if "dev/loss" in entry]) == 2
-    last = entries[-1]
-    assert (last["tone/plain"], last["tone/tone+5"], last["trainer/global_step"]) == (0.25, 0.25, 4)
-
-
 def test_a_run_is_finished_also_when_something_fails_inside(run_folder: Path) -> None:
     with pytest.raises(RuntimeError, match="broken"), wandb_logger(run_folder, CONFIG, RunLabels("first")):
         raise RuntimeError("broken")
@@ -128,19 +110,23 @@ def test_runs_one_after_another_do_not_merge(run_folder: Path) -> None:
         assert [entry["value"] for entry in history(run)] == [number]
 
 
+class Opened(Exception):
+    """Stops ``wandb.init`` once its options are known."""
+
+
 def opened_as(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> dict[str, Any]:
     """What ``wandb.init`` is called with."""
-    told: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
 
     def init(**given: object) -> None:
-        told.update(given)
-        raise Told
+        arguments.update(given)
+        raise Opened
 
     with monkeypatch.context() as patch:
         patch.setattr("wandb.init", init)
-        with pytest.raises(Told), wandb_logger(folder, CONFIG, **options):
+        with pytest.raises(Opened), wandb_logger(folder, CONFIG, **options):
             pass
-    return told
+    return arguments
 
 
 def test_a_run_goes_on_under_the_id_of_its_settings_sweep_and_folder_wherever_that_stands(
@@ -177,32 +163,18 @@ def test_a_job_has_its_folders_name_in_the_sweeps_group_and_a_single_run_that_of
 def test_files_are_written_in_the_run_folder_and_wandbs_own_cache_only(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tmp_path / "elsewhere"
-    place.mkdir()
-    monkeypatch.chdir(place)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
     with wandb_logger(run_folder, CONFIG) as logger:
-        small_fit(logger)
+        fitted(logger)
     assert {path.name for path in run_folder.iterdir()} == {"wandb"}
-    assert list(place.iterdir()) == []
+    assert list(elsewhere.iterdir()) == []
     assert [path for path in (tmp_path / "home").rglob("*") if path.is_file()] == []
 
 
-class Told(Exception):
-    """Stops ``wandb.init`` once the mode is known."""
-
-
-def mode_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    def init(*, mode: str, **_: object) -> None:
-        raise Told(mode)
-
-    monkeypatch.setattr("wandb.init", init)
-    with pytest.raises(Told) as told, wandb_logger(folder, CONFIG):
-        pass
-    return str(told.value)
-
-
 @pytest.mark.parametrize(
-    ("told", "key", "mode"),
+    ("setting", "key", "mode"),
     [
         (None, None, "offline"),
         (None, KEY, "online"),
@@ -217,12 +189,12 @@ def mode_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     ],
 )
 def test_the_mode_is_as_told_else_online_with_a_key_and_never_online_without(
-    told: str | None, key: str | None, mode: str, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+    setting: str | None, key: str | None, mode: str, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("WANDB_MODE", told), ("WANDB_API_KEY", key)):
+    for name, value in (("WANDB_MODE", setting), ("WANDB_API_KEY", key)):
         if value is not None:
             monkeypatch.setenv(name, value)
-    assert mode_asked_for(run_folder, monkeypatch) == mode
+    assert opened_as(run_folder, monkeypatch)["mode"] == mode
 
 
 @pytest.mark.parametrize(
@@ -253,7 +225,7 @@ def test_a_key_in_netrc_counts_for_its_own_server(
         monkeypatch.setenv("NETRC", "~/keys")
     if server:
         monkeypatch.setenv("WANDB_BASE_URL", server)
-    assert mode_asked_for(run_folder, monkeypatch) == mode
+    assert opened_as(run_folder, monkeypatch)["mode"] == mode
 
 
 def test_disabled_writes_nothing_and_says_nothing(
@@ -297,7 +269,7 @@ def csv_rows(path: Path) -> list[dict[str, str]]:
 
 def test_csv_holds_the_curve_and_the_final_values_at_their_steps(run_folder: Path) -> None:
     with csv_logger(run_folder, CONFIG) as logger:
-        curve = small_fit(logger)
+        curve = fitted(logger)[1].training["curve"]["train"]
         logger.log_metrics(final_values(result()), step=4)
     rows = csv_rows(run_folder / "csv/version_0/metrics.csv")
     logged = [[int(row["step"]) + 1, float(row["train/loss"])] for row in rows if row["train/loss"]]

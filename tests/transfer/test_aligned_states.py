@@ -10,7 +10,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
-from lmsteer.transfer.aligned_states import read_places
+from lmsteer.transfer.aligned_states import align_states
 
 TEXTS = [
     "The film is a warm and funny story about people.",
@@ -46,7 +46,7 @@ def boundaries(model: LanguageModel, text: str) -> dict[int, list[int]]:
 
 def test_states_are_those_of_the_same_beginnings_in_both_models(other: LanguageModel) -> None:
     source = tiny()
-    places = read_places(source, other, TEXTS)
+    places = align_states(source, other, TEXTS)
     ours, theirs, texts = [], [], []
     for number, text in enumerate(TEXTS):
         ends = [boundaries(model, text) for model in (source, other)]
@@ -62,5 +62,5 @@ def test_states_are_those_of_the_same_beginnings_in_both_models(other: LanguageM
 
 
 def test_texts_in_which_nothing_is_behind_a_place_are_refused(other: LanguageModel) -> None:
-    with pytest.raises(InputError, match="2 texts: tiny-0 and other end no token at the same place"):
-        read_places(tiny(), other, ["N", ""])
+    with pytest.raises(InputError, match="2 texts: tiny-0 and other end no token at the same position"):
+        align_states(tiny(), other, ["N", ""])

@@ -40,7 +40,7 @@ def test_ridge_without_weights_takes_all_alike() -> None:
 
 @pytest.mark.parametrize("damping", [-1.0, float("nan"), float("inf")])
 def test_a_damping_out_of_range_is_refused(damping: float) -> None:
-    with pytest.raises(InputError, match=r"damping=.*: 0 or a number above it"):
+    with pytest.raises(InputError, match=r"damping=.*: 0 or a larger number"):
         ridge(X, X, damping=damping)
 
 

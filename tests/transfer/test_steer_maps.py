@@ -3,6 +3,8 @@
 Shapes: S shared tokens, N places, D width of the source, E width of the target.
 """
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,14 +15,14 @@ from lmsteer.reference.descent_map import descent_map
 from lmsteer.steering.steer import Steer
 from lmsteer.transfer.effect_agreement import agreement, mean_probabilities
 from lmsteer.transfer.steer_maps import (
-    KINDS,
+    AlignedStates,
     Anchors,
+    Kind,
     Maps,
-    Places,
+    apply_maps,
     fit_maps,
-    moved,
-    part_of,
     reconstruction,
+    select_tokens,
 )
 
 WIDTH, TOKENS, N = 8, 60, 300
@@ -40,9 +42,9 @@ def image(width: int) -> tuple[Tensor, Tensor]:
     return random(WIDTH, width, seed=4), random(WIDTH, width, seed=5)
 
 
-def pair(width: int) -> tuple[Anchors, Places]:
+def pair(width: int) -> tuple[Anchors, AlignedStates]:
     states, words = image(width)
-    return Anchors(WORDS, WORDS @ words, WEIGHT), Places(HIDDEN, HIDDEN @ states, TEXTS)
+    return Anchors(WORDS, WORDS @ words, WEIGHT), AlignedStates(HIDDEN, HIDDEN @ states, TEXTS)
 
 
 def a_steer(rank: int | str = 3, names: tuple[str, ...] = ("mood", "dummy")) -> Steer:
@@ -60,7 +62,7 @@ def test_in_a_linear_image_of_the_source_it_does_what_it_did(width: int, rank: i
     anchors, places = pair(width)
     steer = a_steer(rank)
     maps = fit_maps("states", anchors, places, damping=1e-9)
-    made = moved(steer, maps)
+    made = apply_maps(steer, maps)
     assert (made.width, made.rank, made.dimensions) == (width, rank, ("mood",))
     wanted = effect(steer, "mood", HIDDEN, WORDS)
     got = effect(made, "mood", places.target_NE, anchors.target_SE)
@@ -71,20 +73,20 @@ def test_in_a_linear_image_of_the_source_it_does_what_it_did(width: int, rank: i
 def test_to_a_narrower_model_a_steer_of_higher_rank_becomes_a_full_one_with_the_same_product() -> None:
     maps = Maps(random(5, WIDTH, seed=7), random(5, WIDTH, seed=8))
     steer = a_steer(7)
-    made = moved(steer, maps, scale=2.0)
+    made = apply_maps(steer, maps, scale=2.0)
     assert made.rank == "full"
     product = maps.context_ED @ steer.matrix(0).detach().double() @ maps.output_ED.T
     torch.testing.assert_close(made.matrix(0).detach().double(), 2.0 * product, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("kind", get_args(Kind)[1:])
 def test_one_map_for_both_sides_is_the_papers_form(kind: str) -> None:
     anchors, places = pair(WIDTH)
     maps = fit_maps(kind, anchors, places)  # type: ignore[arg-type]
     assert torch.equal(maps.context_ED, maps.output_ED)
     h = maps.output_ED.T  # from the target's vectors to the source's, as columns
     steer = a_steer()
-    made = moved(steer, maps).matrix(0).T.detach().double()
+    made = apply_maps(steer, maps).matrix(0).T.detach().double()
     torch.testing.assert_close(made, h.T @ steer.matrix(0).T.detach().double() @ h, rtol=1e-4, atol=1e-6)
 
 
@@ -105,9 +107,9 @@ def test_what_is_common_to_all_words_of_either_model_changes_no_map() -> None:
 def test_every_attribute_is_moved_and_the_dummy_is_left() -> None:
     maps = fit_maps("states", *pair(WIDTH))
     steer = a_steer(names=("mood", "dummy", "tone"))
-    made = moved(steer, maps)
+    made = apply_maps(steer, maps)
     assert made.dimensions == ("mood", "tone")
-    alone = moved(a_steer(names=("mood", "dummy", "tone")), maps)
+    alone = apply_maps(a_steer(names=("mood", "dummy", "tone")), maps)
     assert torch.equal(alone.matrix(1).T, made.matrix(1).T)
     product = maps.output_ED @ steer.matrix(2).T.detach().double() @ maps.context_ED.T
     torch.testing.assert_close(made.matrix(1).T.detach().double(), product, rtol=1e-4, atol=1e-6)
@@ -115,7 +117,7 @@ def test_every_attribute_is_moved_and_the_dummy_is_left() -> None:
 
 def test_a_steer_that_is_a_dummy_alone_is_refused() -> None:
     with pytest.raises(InputError, match="steer of dummy: nothing to transfer"):
-        moved(a_steer(names=("dummy",)), fit_maps("states", *pair(WIDTH)))
+        apply_maps(a_steer(names=("dummy",)), fit_maps("states", *pair(WIDTH)))
 
 
 def heads(width: int) -> tuple[Head, Head]:
@@ -123,7 +125,9 @@ def heads(width: int) -> tuple[Head, Head]:
     return Head(anchors.source_SD, scale=2.0), Head(0.1 * anchors.target_SE, scale=0.5)
 
 
-def plain_agreement(steer: Steer, made: Steer, places: Places, source: Head, target: Head) -> tuple[float, float]:
+def plain_agreement(
+    steer: Steer, made: Steer, places: AlignedStates, source: Head, target: Head
+) -> tuple[float, float]:
     """Place by place, word by word."""
     products = [0.0, 0.0, 0.0]
     for h1, h2 in zip(places.source_ND, places.target_NE, strict=True):
@@ -141,7 +145,7 @@ def plain_agreement(steer: Steer, made: Steer, places: Places, source: Head, tar
 def test_agreement_equals_a_plain_count(rank: int | str) -> None:
     _, places = pair(13)
     steer = a_steer(rank)
-    made = moved(steer, fit_maps("states", *pair(13), damping=3.0))
+    made = apply_maps(steer, fit_maps("states", *pair(13), damping=3.0))
     found = agreement(*heads(13), steer, made, places, name="mood")
     wanted = plain_agreement(steer, made, places, *heads(13))
     assert (found.correlation, found.gain) == pytest.approx(wanted, rel=1e-4)
@@ -152,7 +156,7 @@ def test_agreement_of_a_perfect_transfer_is_1_and_its_gain_undoes_a_scale() -> N
     (source, target), places = heads(13), pair(13)[1]
     anchors = Anchors(source.weight, target.weight, WEIGHT)
     maps = fit_maps("states", anchors, places, damping=1e-9)
-    made = moved(a_steer(), maps, scale=4.0 / 3)  # the heads' scales differ by 4
+    made = apply_maps(a_steer(), maps, scale=4.0 / 3)  # the heads' scales differ by 4
     found = agreement(source, target, a_steer(), made, places, name="mood")
     assert (found.correlation, found.gain) == pytest.approx((1, 3), rel=1e-4)
 
@@ -168,7 +172,7 @@ def test_mean_probabilities_are_those_of_the_softmax_and_sum_to_1() -> None:
 def test_a_part_of_a_head_gives_the_logits_of_its_tokens() -> None:
     head = Head(WORDS, bias=random(TOKENS, seed=3), scale=0.5, softcap=3.0)
     tokens = torch.tensor([7, 3, 59])
-    torch.testing.assert_close(part_of(head, tokens)(HIDDEN), head(HIDDEN)[:, tokens])
+    torch.testing.assert_close(select_tokens(head, tokens)(HIDDEN), head(HIDDEN)[:, tokens])
 
 
 @pytest.mark.parametrize(("n", "kept"), [(300, 300), (1000, 300), (100, 100), (299, 150), (1, 1)])

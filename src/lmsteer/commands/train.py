@@ -25,7 +25,8 @@ from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import ScoreCache, score_cache
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance
-from lmsteer.training.fit import FitConfig, FitEnvironment, FitJob, SteerConfig
+from lmsteer.training.fit import FitEnvironment, FitJob
+from lmsteer.training.fit_config import FitConfig, SteerConfig
 from lmsteer.training.loggers import RunLabels, no_logger
 
 KEYS = {

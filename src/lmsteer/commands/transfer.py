@@ -20,8 +20,8 @@ from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
 from lmsteer.transfer.steer_maps import Kind
-from lmsteer.transfer.steer_transfer import pair_of, transfer
-from lmsteer.transfer.unlabelled_texts import unlabelled
+from lmsteer.transfer.steer_transfer import align_models, transfer
+from lmsteer.transfer.unlabeled_texts import unlabeled_texts
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "data"),
@@ -58,11 +58,11 @@ def move(cfg: DictConfig) -> Steer:
 def compute(run: Run, config: dict[str, Any]) -> tuple[Steer, Provenance]:
     """Load the texts, the models and the steer, take the folder, and transfer."""
     path = None if config["texts"] is None else Path(config["texts"])
-    name, texts = unlabelled(None if path else build(config["data"]), path, n=config["rows"])
+    name, texts = unlabeled_texts(None if path else build(config["data"]), path, n=config["rows"])
     source: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
     steer, provenance = load_steer(Path(config["steer_file"]), source)
     target = build(config["to"], device=config["device"], dtype=config["dtype"])
-    pair = pair_of(source, target, texts, name=name)
+    pair = align_models(source, target, texts, name=name)
     run.begin()
     options = {option: config[option] for option in ("kind", "compared_kinds", "damping", "seed")}
     with run.timed("transfer"):

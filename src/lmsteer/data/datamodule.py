@@ -37,7 +37,7 @@ class Batch(NamedTuple):
 
 
 class SteerDataModule(pl.LightningDataModule):
-    """Batches of a labelled corpus for fitting a steer.
+    """Batches of a labeled corpus for fitting a steer.
 
     The label of a row is its strength on the first dimension; the strength of further dimensions (the dummy) is 1.
     The data module owns the language model, through ``extract``.

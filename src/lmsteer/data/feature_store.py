@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from lmsteer.data.features import FeatureExtractor, Features
 from lmsteer.errors import InputError
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.storage.atomic_files import atomic_write_lines
 from lmsteer.storage.shards import Shards, key_of
 from lmsteer.storage.user_cache import cache_folder
@@ -85,12 +86,17 @@ class FeatureStore:
         key = hashlib.sha256(json.dumps([self.provenance["fingerprint"], extract.max_length]).encode()).hexdigest()[:16]
         self.shards = Shards(folder / key, ("hidden", "targets", "starts"))
 
+    @property
+    def model(self) -> LanguageModel:
+        """The language model of the features."""
+        return self.extract.model
+
     def __call__(self, texts: Sequence[str]) -> Features:
         """Return the features of texts: read if stored, computed otherwise."""
         keys = [key_of(text) for text in texts]
         missing = [text for text, key in zip(texts, keys, strict=True) if key not in self.shards]
         computed = iter(self._compute(missing))
-        device = self.extract.model.device
+        device = self.model.device
         states = [self._read(key) if key in self.shards else next(computed) for key in keys]
         return Features.pack([(hidden.to(device), targets.to(device)) for hidden, targets in states])
 
@@ -153,7 +159,7 @@ class FeatureStore:
         return list(zip(features.hidden_ND.split(sizes), features.targets_N.split(sizes), strict=True))
 
     def _has_room(self, tokens: int) -> bool:
-        weight = self.extract.model.head.weight
+        weight = self.model.head.weight
         needed = tokens * (weight.shape[1] * weight.element_size() + 4)  # hidden states and targets
         size = sum(path.stat().st_size for path in self.folder.rglob("*.safetensors"))
         free = shutil.disk_usage(self.folder).free

@@ -15,7 +15,6 @@ from lmsteer.data.feature_store import FeatureStore
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
-from lmsteer.one_pass.gradient_store import GradientStore
 from lmsteer.one_pass.gradients import LoglikGradients
 from lmsteer.one_pass.statistics import Statistics
 
@@ -29,7 +28,6 @@ def sum_statistics(
     label_B: Tensor,
     *,
     permuted_BP: Tensor | None = None,
-    store: GradientStore | None = None,
     process_group: ProcessGroup | None = None,
 ) -> Statistics:
     """Sum the statistics of texts in one pass; memory grows only with the width and the number of permutations.
@@ -37,7 +35,6 @@ def sum_statistics(
     Args:
         label_B: Labels in [-1, 1].
         permuted_BP: Permuted labels, see ``permute_labels``.
-        store: Where gradients are stored; a second call for the same texts does not need the vocabulary.
         process_group: The processes that share the texts, all of which call this; None: one.
 
     Raises:
@@ -48,18 +45,11 @@ def sum_statistics(
     _check(texts, label_B, process_group)
     texts, shard = process_group.shard(texts), slice(process_group.rank, None, process_group.size)
     label_B, permuted_BP = label_B[shard], None if permuted_BP is None else permuted_BP[shard]
-    model = extract.extract.model if isinstance(extract, FeatureStore) else extract.model
-    gradients, total = LoglikGradients(model.head), None
-    fisher_DD = store.read_fisher(texts) if store else None
+    gradients, total = LoglikGradients(extract.model.head), None
     for start in tqdm(range(0, len(texts), TEXTS_PER_CHUNK), desc="statistics", unit="batch"):
         chunk = slice(start, start + TEXTS_PER_CHUNK)
         features = extract(texts[chunk])
-        if store is not None and fisher_DD is not None:
-            gradient_ND = store.read(texts[chunk])
-        else:
-            gradient_ND = gradients(features.hidden_ND, features.targets_N)
-            if store is not None:
-                store.add(texts[chunk], features, gradient_ND)
+        gradient_ND = gradients(features.hidden_ND, features.targets_N)
         permuted = None if permuted_BP is None else permuted_BP[chunk].to(gradient_ND.device)
         label = label_B[chunk].to(gradient_ND.device)
         statistics = Statistics.from_tokens(
@@ -70,11 +60,7 @@ def sum_statistics(
         else:
             total.add_(statistics)
     assert total is not None
-    if fisher_DD is None:
-        fisher_DD = gradients.fisher()
-        if store is not None:
-            store.add_fisher(texts, fisher_DD)
-    total = replace(total, fisher_DD=fisher_DD)
+    total = replace(total, fisher_DD=gradients.fisher())
     total = Statistics(
         **{field.name: process_group.all_reduce_tensor(getattr(total, field.name)) for field in fields(total)}
     )

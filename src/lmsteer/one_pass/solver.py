@@ -14,14 +14,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lmsteer.data.feature_store import FeatureStore, FeatureStoreConfig
+from lmsteer.data.feature_store import FeatureStore
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.models.head import Head
-from lmsteer.models.language_model import LanguageModel
 from lmsteer.one_pass.corpus_pass import sample_contexts, sum_statistics
-from lmsteer.one_pass.gradient_store import GradientStore
 from lmsteer.one_pass.natural_gradient import Estimate, StepConfig, WhitenedSpace
 from lmsteer.one_pass.permutation_test import check_permutations, count_significant, permute_labels, threshold
 from lmsteer.steering.budget import Budget
@@ -75,28 +73,35 @@ class OnePassConfig:
         return StepConfig(damping=self.damping, context_damping=self.context_damping, centered=self.form == "both")
 
 
+@dataclass(frozen=True)
+class LabeledTexts:
+    """Texts to fit on.
+
+    Attributes:
+        label_B: Labels in [-1, 1].
+        unit_texts: Other texts, on which the unit of strength is measured.
+    """
+
+    texts: Sequence[str]
+    label_B: Tensor
+    unit_texts: Sequence[str]
+
+
 def solve(
-    model: LanguageModel,
-    texts: Sequence[str],
-    label_B: Tensor,
     name: str,
+    data: LabeledTexts,
+    extract: FeatureExtractor | FeatureStore,
     config: OnePassConfig,
     *,
-    unit_texts: Sequence[str],
-    max_length: int = 256,
     seed: int = 0,
-    store: FeatureStoreConfig | None = None,
     process_group: ProcessGroup | None = None,
 ) -> tuple[Steer, dict[str, Any]]:
     """Fit a steer of one dimension in one pass over texts.
 
     Args:
-        label_B: Labels in [-1, 1].
         name: Name of the dimension.
-        unit_texts: Other texts, on which the unit of strength is measured.
-        seed: Fixes the permutations; nothing else is random.
-        store: Where hidden states and gradients are stored for later runs; None: do not store.
-        process_group: The processes that share the texts, all of which call this; None: one.
+        seed: Seed of the permutations; nothing else is random.
+        process_group: Processes that share the texts, all of which call this; None: one.
 
     Returns:
         The steer, on the CPU, and the spectrum with its permutation test, the rank and the unit of strength.
@@ -104,17 +109,11 @@ def solve(
     Raises:
         InputError: If the labels do not fit the texts or are all the same, or the texts are too short.
     """
-    store = store or FeatureStoreConfig(where="off")
-    extract, gradient_store = store.wrap(FeatureExtractor(model, max_length=max_length)), None
-    if isinstance(extract, FeatureStore) and store.everything:
-        extract.add([*texts, *unit_texts])
-        gradient_store = GradientStore(extract)
+    width, texts, label_B = extract.model.width, data.texts, data.label_B
     permuted_BP = permute_labels(label_B, 0 if config.form == "add" else config.permutations, seed=seed)
     estimate, nulls = None, list[Tensor]()
-    for chunk_BP in permuted_BP.split(max(1, MOMENT_ELEMENTS // model.width**2), dim=1):
-        statistics = sum_statistics(
-            extract, texts, label_B, permuted_BP=chunk_BP, store=gradient_store, process_group=process_group
-        )
+    for chunk_BP in permuted_BP.split(max(1, MOMENT_ELEMENTS // width**2), dim=1):
+        statistics = sum_statistics(extract, texts, label_B, permuted_BP=chunk_BP, process_group=process_group)
         if estimate is None:
             estimate = Estimate.from_statistics(statistics, config.step())
             nulls.append(estimate.null_P)
@@ -123,7 +122,7 @@ def solve(
     assert estimate is not None
     rank, test = _choose_rank(name, estimate.singular_values_R, torch.cat(nulls), config)
     steer = _build_steer(estimate, name, rank, config)
-    steer, unit = set_unit(steer, model.head, sample_contexts(extract, unit_texts, limit=UNIT_TOKENS))
+    steer, unit = set_unit(steer, extract.model.head, sample_contexts(extract, data.unit_texts, limit=UNIT_TOKENS))
     spectrum = estimate.singular_values_R[: rank + 8].tolist()
     return steer, {"rank": rank, "spectrum": spectrum, "null": test, "unit": unit}
 

@@ -1,4 +1,4 @@
-"""Checkpoints of the reference implementation of LM-Steer, read without running anything in them.
+"""Read checkpoints of the reference implementation of LM-Steer, without running code in them.
 
 Shapes: K steers, D width, R rank.
 """
@@ -21,49 +21,49 @@ from lmsteer.steering.steer import DUMMY, Steer
 from lmsteer.steering.steer_file import Provenance
 
 LAYOUT = "torch.save([args, {projector1, projector2}, steps])"
-NAMED = {"toxicity": ("detox", "not toxic"), "sentiment": ("sentiment", "positive sentiment")}
-"""By the first word of the reference's data set: the attribute, and what its label +1 stands for."""
+ATTRIBUTES = {"toxicity": ("detox", "not toxic"), "sentiment": ("sentiment", "positive sentiment")}
+"""Attribute and meaning of the label +1, by the first word of the reference's data set."""
 SETTINGS = {"n_steps": "steps", "batch_size": "batch_size", "lr": "lr", "max_length": "max_length"}
-"""Options of the reference that a fit of ours has too."""
+"""Options of the reference and their names in ``FitConfig``."""
 LARGEST = 1e300
-"""Bound of the numbers that are taken over; an integer in a pickle may be larger than any float."""
+"""Bound of numbers; an integer in a pickle may be larger than any float."""
 
 
 def read_reference(
     path: Path, model: LanguageModel, *, names: Sequence[str] | None = None, epsilon: float | None = None
 ) -> tuple[Steer, Provenance]:
-    """A steer and its origin from a checkpoint of the reference implementation.
+    """Read a steer and its provenance from a checkpoint of the reference implementation.
 
-    Its steer is ours: ``h + epsilon * sum_k v_k h projector1_k projector2_k^T``, both projectors (K, D, R).
+    The steer has the same form: ``h + epsilon * sum_k v_k h projector1_k projector2_k^T``, both projectors (K, D, R).
 
     Args:
-        names: Of all K steers in the file. None: the trained one by its data set and the dummy, as the file's own
-            options say; steers that were never trained are left out.
-        epsilon: For a file that has no options in it, as a transferred steer's; else the file's own.
+        names: Names of all K steers in the file. None: the trained steer and the dummy, named by the options in the
+            file; untrained steers are left out.
+        epsilon: For a file without options, such as a transferred steer; else that of the file.
 
     Raises:
-        InputError: If the file is missing, damaged, holds anything but plain values and tensors, is a steer of another
+        InputError: If the file is missing, damaged, contains other than plain values and tensors, is a steer of another
             kind, or does not fit the model; or if names or epsilon are neither given nor in the file.
     """
     args, state = _read(path)
     options = vars(args) if args is not None else {}
     first_KDR, second_KDR = _projectors(path, options, state, model)
-    kept = _names(path, options, names, len(first_KDR))
-    places = sorted(kept, key=lambda place: kept[place] == DUMMY)  # the attribute first: a bare strength is its
-    own = float(options["epsilon"]) if _is_number(options.get("epsilon")) else None
-    if own is not None and epsilon is not None and own != epsilon:
-        raise InputError(f"epsilon={epsilon:g}: {path} says {own:g}; leave epsilon out")
-    scale = epsilon if own is None else own
-    if scale is None:
-        raise InputError(f"{path}: says nothing of its epsilon; give epsilon=… (the reference's default is 1e-3)")
-    dimensions = [kept[place] for place in places]
-    steer = Steer(model.width, dimensions=dimensions, rank=first_KDR.shape[2], epsilon=scale)
-    steer.load_state_dict({"p1": first_KDR[places], "p2": second_KDR[places]})
-    return steer, _origin(path, options, model, dimensions, places)
+    names_by_index = _names(path, options, names, len(first_KDR))
+    indices = sorted(names_by_index, key=lambda index: names_by_index[index] == DUMMY)  # the attribute first
+    stored = float(options["epsilon"]) if _is_number(options.get("epsilon")) else None
+    if stored is not None and epsilon is not None and stored != epsilon:
+        raise InputError(f"epsilon={epsilon:g}: {path} says {stored:g}; leave epsilon out")
+    epsilon = epsilon if stored is None else stored
+    if epsilon is None:
+        raise InputError(f"{path}: does not contain its epsilon; give epsilon=… (the reference's default is 1e-3)")
+    dimensions = [names_by_index[index] for index in indices]
+    steer = Steer(model.width, dimensions=dimensions, rank=first_KDR.shape[2], epsilon=epsilon)
+    steer.load_state_dict({"p1": first_KDR[indices], "p2": second_KDR[indices]})
+    return steer, _provenance(path, options, model, dimensions, indices)
 
 
 def _read(path: Path) -> tuple[argparse.Namespace | None, Mapping[str, Any]]:
-    """Options and state of a checkpoint; a bare state is taken too."""
+    """Return the options and the state of a checkpoint; the options may be missing."""
     if not path.is_file():
         raise InputError(f"checkpoint={path}: no such file; expected {LAYOUT}")
     try:
@@ -71,11 +71,10 @@ def _read(path: Path) -> tuple[argparse.Namespace | None, Mapping[str, Any]]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path}: refused, since it is damaged or holds more than options and tensors, which reading could run; "
-            f"expected {LAYOUT}"
+            f"{path}: refused, as it is damaged or contains objects whose loading could run code; expected {LAYOUT}"
         ) from error
     except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
-        raise InputError(f"{path}: damaged, or no checkpoint of torch; expected {LAYOUT}") from error
+        raise InputError(f"{path}: damaged, or not a torch checkpoint; expected {LAYOUT}") from error
     parts = [None, content] if isinstance(content, dict) else content
     if not isinstance(parts, list | tuple) or len(parts) < 2 or not isinstance(parts[1], dict):
         raise InputError(f"{path}: a {type(content).__name__} of another layout; expected {LAYOUT}")
@@ -88,24 +87,24 @@ def _read(path: Path) -> tuple[argparse.Namespace | None, Mapping[str, Any]]:
 def _projectors(
     path: Path, options: Mapping[str, Any], state: Mapping[str, Any], model: LanguageModel
 ) -> tuple[Tensor, Tensor]:
-    """Both projectors in float32."""
-    kind, place = options.get("adaptor_class", "multiply"), options.get("adapted_component", "final_layer")
-    if {"add_vec", "offset_vec"} & set(state) or kind != "multiply" or place != "final_layer":
-        found = ", ".join(str(name) for name in state)
+    """Return both projectors in float32."""
+    kind, component = options.get("adaptor_class", "multiply"), options.get("adapted_component", "final_layer")
+    if {"add_vec", "offset_vec"} & set(state) or kind != "multiply" or component != "final_layer":
+        tensors = ", ".join(str(name) for name in state)
         raise InputError(
-            f"{path}: a steer of class {kind} at {place} ({found}); only class multiply at final_layer, a matrix on "
-            "the last hidden state, can be taken over"
+            f"{path}: a steer of class {kind} at {component} ({tensors}); only class multiply at final_layer, a "
+            "matrix on the last hidden state, can be converted"
         )
     first, second = state.get("projector1"), state.get("projector2")
     if not (isinstance(first, Tensor) and isinstance(second, Tensor)):
-        raise InputError(f"{path}: no projector1 and projector2 in it; expected {LAYOUT}")
+        raise InputError(f"{path}: no projector1 and projector2; expected {LAYOUT}")
     shapes = f"projector1 {tuple(first.shape)} and projector2 {tuple(second.shape)}"
     if first.dim() != 3 or first.shape != second.shape or not all(first.shape):
         raise InputError(f"{path}: {shapes}; two tensors of one shape (steers, width, rank) expected")
     if first.shape[1] != model.width:
         raise InputError(
             f"{path}: a steer of width {first.shape[1]}, but model {model.name} has {model.width}; choose the model "
-            f"that it was trained on ({options.get('model_name', 'its name is not in the file')})"
+            f"on which it was trained ({options.get('model_name', 'its name is not in the file')})"
         )
     if first.shape[2] > model.width:
         raise InputError(f"{path}: {shapes}; a rank of at most the width expected")
@@ -116,7 +115,7 @@ def _projectors(
 
 
 def _names(path: Path, options: Mapping[str, Any], names: Sequence[str] | None, count: int) -> dict[int, str]:
-    """Names of the steers that are kept, by their place in the file."""
+    """Return the names of the steers to read, by their index in the file."""
     if names is not None:
         if len(names) != count:
             raise InputError(f"names={list(names)}: {path} has {count} steers; a name for each expected")
@@ -125,20 +124,20 @@ def _names(path: Path, options: Mapping[str, Any], names: Sequence[str] | None, 
     attribute, _ = _attribute(options)
     if not isinstance(trained, int) or not attribute:
         raise InputError(f"{path}: does not say what its {count} steers are for; give names=[…], one for each")
-    found = {trained: attribute} | ({dummy: DUMMY} if isinstance(dummy, int) else {})
-    if not all(0 <= place < count for place in found):
-        raise InputError(f"{path}: its options speak of steers {sorted(found)}, but it has {count}; give names=[…]")
-    return found
+    names_by_index = {trained: attribute} | ({dummy: DUMMY} if isinstance(dummy, int) else {})
+    if not all(0 <= index < count for index in names_by_index):
+        raise InputError(f"{path}: its options name steers {sorted(names_by_index)} of {count}; give names=[…]")
+    return names_by_index
 
 
 def _attribute(options: Mapping[str, Any]) -> tuple[str, str]:
-    """Name of the trained attribute and what positive strength means; empty where the options do not tell."""
+    """Return the name of the trained attribute and the meaning of positive strength; empty if unknown."""
     name = str(options.get("dataset_name") or "")
-    return NAMED.get(name.partition("-")[0], (name, ""))
+    return ATTRIBUTES.get(name.partition("-")[0], (name, ""))
 
 
-def _origin(
-    path: Path, options: Mapping[str, Any], model: LanguageModel, dimensions: list[str], places: list[int]
+def _provenance(
+    path: Path, options: Mapping[str, Any], model: LanguageModel, dimensions: list[str], indices: list[int]
 ) -> Provenance:
     attribute, meaning = _attribute(options)
     seed = options.get("seed")
@@ -152,8 +151,8 @@ def _origin(
         derivation={
             "kind": "reference",
             "digest": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "steers": places,
-            "options": {_words(name): _plain(value) for name, value in options.items()},
+            "steers": indices,
+            "options": {_string(name): _plain(value) for name, value in options.items()},
         },
     )
 
@@ -163,11 +162,11 @@ def _is_number(value: object) -> bool:
 
 
 def _plain(value: object) -> object:
-    """A value as JSON has it."""
+    """Convert a value to JSON types."""
     if isinstance(value, list | tuple):
-        return [item if _is_number(item) else _words(item) for item in value]
-    return value if value is None or isinstance(value, bool) or _is_number(value) else _words(value)
+        return [item if _is_number(item) else _string(item) for item in value]
+    return value if value is None or isinstance(value, bool) or _is_number(value) else _string(value)
 
 
-def _words(value: object) -> str:
+def _string(value: object) -> str:
     return str(value).encode("utf-8", "replace").decode("utf-8")  # a lone surrogate could not be written

@@ -3,141 +3,30 @@
 from __future__ import annotations
 
 import importlib.metadata
-import math
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pytorch_lightning.loggers import Logger
 
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.datamodule import SteerDataModule
-from lmsteer.data.feature_store import FeatureStoreConfig
+from lmsteer.data.feature_store import FeatureStore, FeatureStoreConfig
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.one_pass.solver import Form, OnePassConfig, solve
+from lmsteer.one_pass.solver import LabeledTexts, solve
 from lmsteer.reference.padded_batches import PaddedExtractor
-from lmsteer.steering.steer import DUMMY, Steer
+from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance
-from lmsteer.training.module import SteerModule, Stop
+from lmsteer.training.fit_config import FitConfig, SteerConfig
+from lmsteer.training.module import SteerModule
 from lmsteer.training.trainer import train
 
 VERSIONS_OF = ("lmsteer", "torch", "transformers", "pytorch-lightning")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitConfig:
-    """Options of the training loop; the defaults are the paper's, except for the number of steps.
-
-    Attributes:
-        steps: Number of optimizer steps.
-        batch_size: Texts per step.
-        lr: Learning rate of Adam.
-        max_length: Maximum number of tokens used from a text.
-        dev_every: Steps between two validations, each of which also saves a checkpoint.
-        dev_rows: Maximum number of dev texts.
-        rows: Maximum number of training texts, chosen by seed and text and balanced by label; the choice for a smaller
-            number is a subset of that for a larger one. None: use all.
-        stop: Criterion for the best steer: the dev "loss", the "control" (see ``SteerModule.control``), or "none" for
-            the last steer.
-        legacy_padding: Count the padding of a training batch in its loss, as the reference implementation does, to
-            measure its effect. Hidden states are then not stored; the dev loss never counts padding.
-    """
-
-    steps: int = 100
-    batch_size: int = 32
-    lr: float = 1e-2
-    max_length: int = 256
-    dev_every: int = 25
-    dev_rows: int = 256
-    rows: int | None = None
-    stop: Stop = "loss"
-    legacy_padding: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "dev_every", "dev_rows"):
-            if getattr(self, name) < 1:
-                raise InputError(f"fit.{name}={getattr(self, name)}: an integer of 1 or more expected")
-        if self.rows is not None and self.rows < 2:
-            raise InputError(f"fit.rows={self.rows}: 2 rows or more expected, or null for all")
-        if self.max_length < 2:
-            raise InputError(f"fit.max_length={self.max_length}: 2 or more tokens expected")
-        if not 0 < self.lr <= 1e37:  # beyond it Adam's own arithmetic fails
-            raise InputError(f"fit.lr={self.lr}: a number above 0, at most 1e37, expected")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SteerConfig:
-    """The steer to fit: one attribute, with or without the dummy dimension.
-
-    Attributes:
-        name: Name of the attribute's dimension; a label of +1 is its strength +1.
-        meaning: Description of positive strength, for people.
-        rank: Number of columns of P1 and P2, or "full".
-        init_std: Standard deviation of the initial weights.
-        dummy: Whether to add an always-on dimension that absorbs the corpus' own style (paper, section 3).
-        regularization: Weight of the sum of squared parameters in the loss.
-        solver: "paper": gradient descent on the loss. "one_pass": one natural-gradient step computed from sums over
-            the corpus (docs/one_pass.md); it ignores initial weights, dummy and regularization, and keeps at most
-            ``rank`` directions, those above the null distribution.
-        form: "matrix": the paper's steer. "add": a constant vector added to the hidden state. "both": their sum. The
-            dummy has the same form.
-        damping: One-pass solver only: share of the mean eigenvalue added to both covariances.
-        context_damping: One-pass solver only: the same for the covariance of contexts. None: use ``damping``.
-        permutations: One-pass solver only: label permutations of the null distribution. 0: no null distribution.
-    """
-
-    name: str
-    meaning: str = ""
-    rank: int | Literal["full"] = 64
-    epsilon: float = 1e-3
-    init_std: float = 1e-2
-    dummy: bool = True
-    regularization: float = 0.0
-    solver: Literal["paper", "one_pass"] = "paper"
-    form: Form = "matrix"
-    damping: float = 1.0
-    context_damping: float | None = None
-    permutations: int = 199
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.regularization < math.inf:
-            raise InputError(f"steer.regularization={self.regularization}: 0 or a number above it expected")
-        self.one_pass()  # refuses impossible values, whichever solver is chosen
-
-    def one_pass(self) -> OnePassConfig:
-        """Return the options of the one-pass solver."""
-        return OnePassConfig(
-            rank=self.rank,
-            epsilon=self.epsilon,
-            damping=self.damping,
-            context_damping=self.context_damping,
-            permutations=self.permutations,
-            form=self.form,
-        )
-
-    def build(self, width: int, seed: int) -> Steer:
-        """Initialize a steer for hidden states of size ``width``; the attribute is its first dimension.
-
-        Raises:
-            InputError: If the rank is not in [1, width] or "full"; ``form="add"`` ignores the rank.
-        """
-        if self.rank == 0 and self.form != "add":  # a file may hold a constant alone; here it is a mistake
-            raise InputError(f"steer.rank=0: an integer in [1, {width}] or 'full' expected")
-        dimensions = (self.name, DUMMY) if self.dummy and self.solver == "paper" else (self.name,)
-        return Steer(
-            width,
-            dimensions=dimensions,
-            rank=0 if self.form == "add" else self.rank,
-            epsilon=self.epsilon,
-            init_std=self.init_std,
-            seed=seed,
-            bias=self.form != "matrix",
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,10 +72,13 @@ class FitJob:
         """Initialize the steer."""
         return self.steer_config.build(self.model.width, self.seed)
 
+    def extractor(self) -> FeatureExtractor:
+        """Build the extractor of hidden states."""
+        return FeatureExtractor(self.model, max_length=self.fit_config.max_length)
+
     def data_module(self) -> SteerDataModule:
         """Build the batches of the gradient solver."""
-        fit_config, store = self.fit_config, self.environment.store
-        extract = FeatureExtractor(self.model, max_length=fit_config.max_length)
+        fit_config, store, extract = self.fit_config, self.environment.store, self.extractor()
         return SteerDataModule(
             self.rows,
             extract if fit_config.legacy_padding else store.wrap(extract),
@@ -273,16 +165,17 @@ def _fit_one_pass(job: FitJob) -> tuple[Steer, dict[str, Any]]:
     if not corpus.train:
         raise InputError(f"corpus {corpus.name} has no rows to learn from; at least one is needed")
     dev = corpus.dev[: fit_config.dev_rows] or corpus.train[: fit_config.dev_rows]
+    label_B = torch.tensor([row.label for row in corpus.train])
+    data = LabeledTexts([row.text for row in corpus.train], label_B, [row.text for row in dev])
+    extract = job.environment.store.wrap(job.extractor())
+    if isinstance(extract, FeatureStore) and job.environment.store.everything:
+        extract.add([*data.texts, *data.unit_texts])
     steer, result = solve(
-        job.model,
-        [row.text for row in corpus.train],
-        torch.tensor([row.label for row in corpus.train]),
         steer_config.name,
+        data,
+        extract,
         steer_config.one_pass(),
-        unit_texts=[row.text for row in dev],
-        max_length=fit_config.max_length,
         seed=job.seed,
-        store=job.environment.store,
         process_group=job.environment.process_group,
     )
     used = {name: getattr(fit_config, name) for name in ("max_length", "dev_rows", "rows")}

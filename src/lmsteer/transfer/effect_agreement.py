@@ -1,6 +1,6 @@
-"""How like the effect of a transferred steer is to the effect it was made of.
+"""Agreement between the effects of a steer and of the transferred steer.
 
-Shapes: S shared tokens, N places of texts, C a chunk of them, D width of the source, E width of the target.
+Shapes: S shared tokens, N positions of texts, C a chunk of them, D width of the source, E width of the target.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from torch import Tensor
 
 from lmsteer.models.head import Head
 from lmsteer.steering.steer import Steer
-from lmsteer.transfer.steer_maps import Places
+from lmsteer.transfer.steer_maps import AlignedStates
 
 CHUNK = 256
-"""Places whose logits are held at once."""
+"""Positions whose logits are in memory at once."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of two shifts of the same logits, at the same places.
+    """Agreement of two shifts of the same logits, at the same positions.
 
     Attributes:
-        correlation: In [-1, 1]; its square is the share of the divergence that a steer of the target causes (to second
-            order) which goes into the source's effect.
-        gain: What the source's effect is, in multiples of the target's, by least squares: 1 where strengths carry over.
+        correlation: In [-1, 1]; its square is the share of the divergence caused by the target's steer (to second
+            order) that is along the source's effect.
+        gain: Ratio of the source's effect to the target's, by least squares; 1 if strengths keep their meaning.
     """
 
     correlation: float
@@ -34,7 +34,7 @@ class Agreement:
 
 @torch.inference_mode()
 def mean_probabilities(head: Head, hidden_NE: Tensor) -> Tensor:
-    """Probabilities (S,) of the tokens of a head, averaged over places; float64, on the CPU, with the sum 1."""
+    """Return the probabilities (S,) of the tokens of a head, averaged over positions; float64, on the CPU."""
     total_S = torch.zeros(len(head.weight), dtype=torch.float64)
     for hidden_CE in hidden_NE.split(CHUNK):
         total_S += head(hidden_CE).softmax(-1).sum(0).cpu()
@@ -42,31 +42,31 @@ def mean_probabilities(head: Head, hidden_NE: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def agreement(source: Head, target: Head, steer: Steer, made: Steer, places: Places, *, name: str) -> Agreement:
-    """Compare what ``steer`` does to the logits of the source with what ``made`` does to the target's.
+def agreement(
+    source: Head, target: Head, steer: Steer, transferred: Steer, states: AlignedStates, *, name: str
+) -> Agreement:
+    """Compare the shift of the source's logits by ``steer`` with that of the target's by ``transferred``.
 
-    Both shifts are centered by the target's probabilities at each place, since a softmax does not see what is common to
-    all words, and products are taken under these probabilities.
+    Both shifts are centered by the target's probabilities at each position, since a softmax ignores a shift common to
+    all words, and products are weighted by these probabilities.
 
     Args:
         source: Head of the shared tokens; ``target`` is that of the same tokens, in the same order.
         name: The dimension.
     """
     ours, theirs = (
-        own.logit_factors(head, own.dimensions.index(name)) for own, head in ((steer, source), (made, target))
+        one.logit_factors(head, one.dimensions.index(name)) for one, head in ((steer, source), (transferred, target))
     )
     products = torch.zeros(3, dtype=torch.float64)
-    for source_CD, target_CE in zip(places.source_ND.split(CHUNK), places.target_NE.split(CHUNK), strict=True):
+    for source_CD, target_CE in zip(states.source_ND.split(CHUNK), states.target_NE.split(CHUNK), strict=True):
         p_CS = target(target_CE).softmax(-1)
-        wanted_CS, got_CS = (
-            _centered(p_CS, hidden.float() @ first @ second.T + constant_S)
-            for hidden, (first, second, constant_S) in ((source_CD, ours), (target_CE, theirs))
+        shifts = (
+            hidden.float() @ p1 @ p2_SR.T + bias_S
+            for hidden, (p1, p2_SR, bias_S) in ((source_CD, ours), (target_CE, theirs))
         )
-        pairs = ((wanted_CS, wanted_CS), (got_CS, got_CS), (wanted_CS, got_CS))
-        products += torch.stack([(p_CS * a * b).sum() for a, b in pairs]).cpu()
-    wanted, got, both = products.tolist()
-    return Agreement(both / (wanted * got) ** 0.5 if wanted * got else 0.0, both / got if got else 0.0)
-
-
-def _centered(p_CS: Tensor, shift_CS: Tensor) -> Tensor:
-    return shift_CS - (p_CS * shift_CS).sum(-1, keepdim=True)
+        source_CS, target_CS = (shift_CS - (p_CS * shift_CS).sum(-1, keepdim=True) for shift_CS in shifts)
+        factors = ((source_CS, source_CS), (target_CS, target_CS), (source_CS, target_CS))
+        products += torch.stack([(p_CS * a * b).sum() for a, b in factors]).cpu()
+    source_norm, target_norm, product = products.tolist()
+    correlation = product / (source_norm * target_norm) ** 0.5 if source_norm * target_norm else 0.0
+    return Agreement(correlation, product / target_norm if target_norm else 0.0)

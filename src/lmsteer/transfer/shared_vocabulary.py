@@ -1,4 +1,4 @@
-"""Tokens of two vocabularies that stand for the same piece of text."""
+"""Tokens of two vocabularies with the same text."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from lmsteer.models.token_forms import BYTE_TOKEN, is_uncased, token_forms
 
 
 def shared_tokens(source: LanguageModel, target: LanguageModel) -> tuple[list[int], list[int]]:
-    """Token ids of ``source`` and of ``target`` that stand for the same pieces of text, side by side.
+    """Return the ids of ``source`` and of ``target`` for tokens with the same text, in the same order.
 
-    Where one of the vocabularies knows lower case only, case does not count, but the lower-case token comes first.
+    If one of the vocabularies has only lower case, case is ignored; lower-case tokens are preferred.
 
     Raises:
         InputError: If there are none.
@@ -27,12 +27,12 @@ def shared_tokens(source: LanguageModel, target: LanguageModel) -> tuple[list[in
 
 
 def _by_form(model: LanguageModel, uncased: bool) -> dict[bytes, int]:
-    """The token of each form: the first one that has it, and one that is no lone byte before one that is."""
+    """Map each form to its first token; a token for a single byte is used only if there is no other."""
     forms = {token: form for token, form in token_forms(model.tokenizer).items() if token < model.head.vocabulary}
-    written = model.tokenizer.convert_ids_to_tokens(list(forms))
-    lone = {token for token, text in zip(forms, written, strict=True) if BYTE_TOKEN.fullmatch(text)}
-    found: dict[bytes, int] = {}
+    entries = model.tokenizer.convert_ids_to_tokens(list(forms))
+    single_bytes = {token for token, entry in zip(forms, entries, strict=True) if BYTE_TOKEN.fullmatch(entry)}
+    tokens: dict[bytes, int] = {}
     folded = {token: form.lower() if uncased else form for token, form in forms.items()}
-    for token in sorted(forms, key=lambda token: (token in lone, forms[token] != folded[token], token)):
-        found.setdefault(folded[token], token)
-    return dict(sorted(found.items(), key=lambda item: item[1]))
+    for token in sorted(forms, key=lambda token: (token in single_bytes, forms[token] != folded[token], token)):
+        tokens.setdefault(folded[token], token)
+    return dict(sorted(tokens.items(), key=lambda item: item[1]))

@@ -1,4 +1,4 @@
-"""From a steer and two language models to a steer of the second one, with what is known of how well it went."""
+"""Transfer a steer from one language model to another, and measure the transfer on held-out texts and tokens."""
 
 from __future__ import annotations
 
@@ -16,64 +16,66 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.reference.descent_map import STRENGTH_SCALE
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance
-from lmsteer.transfer.aligned_states import read_places
+from lmsteer.transfer.aligned_states import align_states
 from lmsteer.transfer.effect_agreement import agreement, mean_probabilities
 from lmsteer.transfer.linear_maps import DAMPING
 from lmsteer.transfer.shared_vocabulary import shared_tokens
 from lmsteer.transfer.steer_maps import (
+    AlignedStates,
     Anchors,
     Kind,
-    Places,
+    apply_maps,
     fit_maps,
-    moved,
-    part_of,
     reconstruction,
+    select_tokens,
 )
 
 HELD_OUT = 10
-"""Of so many texts, and tokens, one is held out while the kinds are measured; the maps of the steer then see all."""
-MEASURED = 2048
-"""Places at most at which probabilities are averaged, and effects compared."""
+"""One in so many texts, and tokens, is held out to measure a kind; the maps of the steer are fitted to all."""
+MEASURED_POSITIONS = 2048
+"""Most positions for mean probabilities and for the comparison of effects."""
 VERSIONS_OF = ("lmsteer", "torch", "transformers")
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two models side by side: the heads of the tokens they share, and hidden states of the same texts."""
+class ModelPair:
+    """Two models with the heads of their shared tokens, and hidden states of the same texts."""
 
     source: LanguageModel
     target: LanguageModel
     heads: tuple[Head, Head]
     anchors: Anchors
-    places: Places
+    states: AlignedStates
     texts: dict[str, Any]
 
 
-def pair_of(source: LanguageModel, target: LanguageModel, texts: Sequence[str], *, name: str) -> Pair:
-    """Match the vocabularies and read the texts with both models.
+def align_models(source: LanguageModel, target: LanguageModel, texts: Sequence[str], *, name: str) -> ModelPair:
+    """Match the vocabularies of two models and compute their hidden states of texts.
 
     Args:
-        texts: Distinct texts of any kind, without labels; the nearer to what will be written, the better.
-        name: What they are called.
+        texts: Distinct unlabeled texts; best if similar to the text that will be generated.
+        name: Name of the texts.
 
     Raises:
-        InputError: If there are too few texts, the models are one, or they share no tokens or no places.
+        InputError: If there are too few texts, the models are the same, or they share no tokens or no positions.
     """
     if len(texts) < 2 * HELD_OUT:
         raise InputError(f"texts {name}: {len(texts)}; {2 * HELD_OUT} or more are needed to map hidden states")
     if source.head.fingerprint() == target.head.fingerprint():
-        raise InputError(f"models {source.name} and {target.name} are the same; a steer of the one serves the other")
+        raise InputError(
+            f"models {source.name} and {target.name} are the same; a steer of the one can be used with the other"
+        )
     ours, theirs = (torch.tensor(tokens) for tokens in shared_tokens(source, target))
-    heads = part_of(source.head, ours.to(source.device)), part_of(target.head, theirs.to(target.device))
-    places = read_places(source, target, texts)
-    weight_S = mean_probabilities(heads[1], places.at_most(MEASURED).target_NE)
+    heads = select_tokens(source.head, ours.to(source.device)), select_tokens(target.head, theirs.to(target.device))
+    states = align_states(source, target, texts)
+    weight_S = mean_probabilities(heads[1], states.at_most(MEASURED_POSITIONS).target_NE)
     digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
-    known = {"name": name, "n": len(texts), "digest": digest}
-    return Pair(source, target, heads, Anchors(heads[0].weight, heads[1].weight, weight_S), places, known)
+    facts = {"name": name, "n": len(texts), "digest": digest}
+    return ModelPair(source, target, heads, Anchors(heads[0].weight, heads[1].weight, weight_S), states, facts)
 
 
 def transfer(
-    pair: Pair,
+    pair: ModelPair,
     steer: Steer,
     provenance: Provenance,
     *,
@@ -82,17 +84,17 @@ def transfer(
     damping: float = DAMPING,
     seed: int = 0,
 ) -> tuple[Steer, Provenance]:
-    """Move a steer of the source to the target.
+    """Transfer a steer from the source to the target.
 
     Args:
         compared_kinds: Further kinds of map that are measured, but not used.
 
     Returns:
-        The steer without its dummy, and its origin, whose ``derivation`` says how it was made and holds the measures of
-        each kind on held-out texts and tokens. Calibrated strengths are not taken over.
+        The steer without its dummy, and its provenance, whose ``derivation`` holds the options and the measures of each
+        kind on held-out texts and tokens. Calibrations are dropped.
     """
-    maps = fit_maps(kind, pair.anchors, pair.places, damping=damping, seed=seed)
-    made = moved(steer, maps, scale=_scale(pair, kind))
+    maps = fit_maps(kind, pair.anchors, pair.states, damping=damping, seed=seed)
+    transferred = apply_maps(steer, maps, scale=_scale(pair, kind))
     derivation = {
         "kind": "transfer",
         "map": kind,
@@ -100,16 +102,16 @@ def transfer(
         "source": {"model": provenance.model, "fingerprint": provenance.fingerprint, "width": steer.width},
         "shared_tokens": len(pair.anchors.weight_S),
         "tokens": [pair.source.head.vocabulary, pair.target.head.vocabulary],
-        "places": len(pair.places.text_N),
+        "places": len(pair.states.text_N),
         "texts": pair.texts,
         "held_out": {
-            name: measured(pair, steer, name, damping=damping, seed=seed)
+            name: evaluate_maps(pair, steer, name, damping=damping, seed=seed)
             for name in dict.fromkeys((kind, *compared_kinds))
         },
         "seed": seed,
     }
     names = [steer.dimensions[k] for k in steer.attributes]
-    return made, Provenance(
+    return transferred, Provenance(
         model=pair.target.name,
         fingerprint=pair.target.head.fingerprint(),
         meaning={name: provenance.meaning.get(name, "") for name in names},
@@ -120,19 +122,24 @@ def transfer(
     )
 
 
-def measured(pair: Pair, steer: Steer, kind: Kind, *, damping: float = DAMPING, seed: int = 0) -> dict[str, Any]:
-    """R² of the maps, and agreement of the effects by dimension, where neither texts nor tokens were fitted on."""
-    held_N = pair.places.text_N % HELD_OUT == 0
-    held_S = torch.arange(len(pair.anchors.weight_S)) % HELD_OUT == 0
-    anchors, places = pair.anchors, pair.places.where(held_N).at_most(MEASURED)
-    maps = fit_maps(kind, anchors.where(~held_S), pair.places.where(~held_N), damping=damping, seed=seed)
-    made = moved(steer, maps, scale=_scale(pair, kind))
+def evaluate_maps(
+    pair: ModelPair, steer: Steer, kind: Kind, *, damping: float = DAMPING, seed: int = 0
+) -> dict[str, Any]:
+    """Measure R² of the maps, and the agreement of the effects by dimension, on held-out texts and tokens."""
+    test_N = pair.states.text_N % HELD_OUT == 0
+    test_S = torch.arange(len(pair.anchors.weight_S)) % HELD_OUT == 0
+    anchors, states = pair.anchors, pair.states.select(test_N).at_most(MEASURED_POSITIONS)
+    maps = fit_maps(kind, anchors.select(~test_S), pair.states.select(~test_N), damping=damping, seed=seed)
+    transferred = apply_maps(steer, maps, scale=_scale(pair, kind))
     return {
-        "r2": reconstruction(maps, anchors.where(held_S), places),
-        "effect": {name: asdict(agreement(*pair.heads, steer, made, places, name=name)) for name in made.dimensions},
+        "r2": reconstruction(maps, anchors.select(test_S), states),
+        "effect": {
+            name: asdict(agreement(*pair.heads, steer, transferred, states, name=name))
+            for name in transferred.dimensions
+        },
     }
 
 
-def _scale(pair: Pair, kind: Kind) -> float:
-    """What an effect is multiplied by: one head may scale its logits, and the paper takes less of the strength."""
+def _scale(pair: ModelPair, kind: Kind) -> float:
+    """Return the factor of the effects: the ratio of the heads' scales, reduced for "legacy" as in the paper."""
     return pair.source.head.scale / pair.target.head.scale * (STRENGTH_SCALE if kind == "legacy" else 1.0)

@@ -12,7 +12,7 @@ from lmsteer.errors import InputError
 from lmsteer.records import Row
 
 
-def labelled_file(*, path: str, text: str = "text", label: str = "label") -> Corpus:
+def labeled_file(*, path: str, text: str = "text", label: str = "label") -> Corpus:
     """Read a TSV, CSV or JSONL file, or a folder with files train, dev (or validation) and test of those.
 
     A single file is split by hash: scorer_split .20, test .10, dev .05. A folder keeps its splits; those that it lacks

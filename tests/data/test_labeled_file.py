@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lmsteer.data.sources.labelled_file import labelled_file
+from lmsteer.data.sources.labeled_file import labeled_file
 from lmsteer.errors import InputError
 from lmsteer.records import Row
 
@@ -26,26 +26,26 @@ def write(path: Path, rows: list[tuple[str, float]], names: tuple[str, str] = ("
 
 @pytest.mark.parametrize("suffix", [".tsv", ".csv", ".jsonl"])
 def test_every_format_gives_the_same_rows_and_splits(suffix: str, tmp_path: Path) -> None:
-    corpus = labelled_file(path=str(write(tmp_path / f"formality{suffix}", ROWS)))
+    corpus = labeled_file(path=str(write(tmp_path / f"formality{suffix}", ROWS)))
     assert corpus.name == "formality"
     splits = (corpus.train, corpus.dev, corpus.test, corpus.scorer_split)
     assert {row for split in splits for row in split} == {Row(text, label) for text, label in ROWS}
-    other = labelled_file(path=str(write(tmp_path / "other.jsonl", ROWS)))
+    other = labeled_file(path=str(write(tmp_path / "other.jsonl", ROWS)))
     assert splits == (other.train, other.dev, other.test, other.scorer_split)
     assert all(splits)
 
 
 def test_columns_may_have_other_names(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", ROWS, names=("sentence", "score"))
-    plain = labelled_file(path=str(write(tmp_path / "b.tsv", ROWS)))
-    assert labelled_file(path=str(path), text="sentence", label="score").train == plain.train
+    plain = labeled_file(path=str(write(tmp_path / "b.tsv", ROWS)))
+    assert labeled_file(path=str(path), text="sentence", label="score").train == plain.train
 
 
 def test_a_folder_keeps_its_splits_and_splits_train_rows_for_the_scorers(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", ROWS[:300])
     write(tmp_path / "validation.jsonl", ROWS[300:350])
     write(tmp_path / "test.tsv", ROWS[350:])
-    corpus = labelled_file(path=str(tmp_path))
+    corpus = labeled_file(path=str(tmp_path))
     assert corpus.dev == tuple(Row(*row) for row in ROWS[300:350])
     assert corpus.test == tuple(Row(*row) for row in ROWS[350:])
     assert {*corpus.train, *corpus.scorer_split} == {Row(*row) for row in ROWS[:300]}
@@ -68,11 +68,11 @@ def test_a_bad_line_is_refused_by_its_number(line: str, message: str, tmp_path: 
     path = tmp_path / "mine.tsv"
     path.write_text(f"text\tlabel\na\t1\n{line}\n", encoding="utf-8")
     with pytest.raises(InputError, match=message):
-        labelled_file(path=str(path))
+        labeled_file(path=str(path))
 
 
 def test_a_path_without_a_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.path: .*none\.tsv does not exist"):
-        labelled_file(path=str(tmp_path / "none.tsv"))
+        labeled_file(path=str(tmp_path / "none.tsv"))
     with pytest.raises(InputError, match=r"has no train\.tsv, train\.csv or train\.jsonl"):
-        labelled_file(path=str(tmp_path))
+        labeled_file(path=str(tmp_path))

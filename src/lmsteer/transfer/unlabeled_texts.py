@@ -1,4 +1,4 @@
-"""Read texts without labels, on which language models are compared."""
+"""Read unlabeled texts, on which two language models are aligned."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
 
 
-def unlabelled(corpus: Corpus | None, path: Path | None, *, n: int) -> tuple[str, list[str]]:
+def unlabeled_texts(corpus: Corpus | None, path: Path | None, *, n: int) -> tuple[str, list[str]]:
     """Return a name and texts: the lines of a file, or the training texts of a corpus without their labels.
 
     Args:
         n: Maximum number of texts, spread evenly over all.
 
     Raises:
-        InputError: If the file cannot be read, or there is nothing to read.
+        InputError: If the file cannot be read, or neither is given.
     """
     if path is not None:
         try:

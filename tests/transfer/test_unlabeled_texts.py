@@ -7,7 +7,7 @@ import pytest
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
 from lmsteer.records import Row
-from lmsteer.transfer.unlabelled_texts import unlabelled
+from lmsteer.transfer.unlabeled_texts import unlabeled_texts
 
 
 def test_a_text_is_a_line_of_the_file_whatever_else_splits_it(tmp_path: Path) -> None:
@@ -15,17 +15,17 @@ def test_a_text_is_a_line_of_the_file_whatever_else_splits_it(tmp_path: Path) ->
     path.write_text(
         "one\u2028still one\n\n two\x0cstill two \r\ntwo\u0085\none\u2028still one\n", encoding="utf-8", newline=""
     )
-    assert unlabelled(None, path, n=9) == ("texts.txt", ["one\u2028still one", "two\x0cstill two", "two"])
+    assert unlabeled_texts(None, path, n=9) == ("texts.txt", ["one\u2028still one", "two\x0cstill two", "two"])
 
 
 def test_texts_are_spread_evenly_over_a_corpus() -> None:
     corpus = Corpus("toy", tuple(Row(f"text {number}", 1.0) for number in range(10)), ())
-    assert unlabelled(corpus, None, n=3) == ("toy", ["text 0", "text 3", "text 6"])
+    assert unlabeled_texts(corpus, None, n=3) == ("toy", ["text 0", "text 3", "text 6"])
 
 
 def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(b"\xff")
     with pytest.raises(InputError, match="bytes: cannot be read as UTF-8 text"):
-        unlabelled(None, tmp_path / "bytes", n=3)
+        unlabeled_texts(None, tmp_path / "bytes", n=3)
     with pytest.raises(InputError, match="a file or a corpus expected"):
-        unlabelled(None, None, n=3)
+        unlabeled_texts(None, None, n=3)

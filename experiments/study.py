@@ -1,7 +1,5 @@
 """Run a study once into a folder, or tabulate finished runs on the command line; helpers that several studies share."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Tables and picture of the composition study."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

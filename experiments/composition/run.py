@@ -3,8 +3,6 @@
 python -m experiments.composition.run 'steer_files=[RUN/steer.safetensors,RUN/steer.safetensors]'
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

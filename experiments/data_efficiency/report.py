@@ -1,7 +1,5 @@
 """Effect against the number of training examples: python -m experiments.data_efficiency.report RUN… [PICTURE.png]."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 
 import pandas as pd

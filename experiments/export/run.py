@@ -5,8 +5,6 @@ python -m experiments.export.run steer_file=RUN/steer.safetensors strength=5 dty
 Shapes: P prompts, V vocabulary.
 """
 
-from __future__ import annotations
-
 import json
 import platform
 import shutil

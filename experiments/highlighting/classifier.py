@@ -3,8 +3,6 @@
 Shapes: N texts, S strengths.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -20,12 +18,12 @@ from lmsteer.metrics.intervals import Array, bootstrap_interval
 from lmsteer.metrics.threshold import best_threshold
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
-from lmsteer.scoring.scorer_rows import WEAK
+from lmsteer.scoring.scorer_rows import MIN_LABEL
 from lmsteer.steering.steer import DUMMY, Steer
 
-GROUPS = {f"label beyond ±{WEAK:g}": WEAK, f"label beyond ±{CLEAR_LABEL:g}": CLEAR_LABEL, "label not 0": 0.0}
+GROUPS = {f"label beyond ±{MIN_LABEL:g}": MIN_LABEL, f"label beyond ±{CLEAR_LABEL:g}": CLEAR_LABEL, "label not 0": 0.0}
 """Groups of rows by the least distance of their label from 0; the first group is the main one."""
-MAIN = WEAK
+MAIN = MIN_LABEL
 GRID = tuple(float(value) for value in range(-5, 6))
 RATIOS = (5.0, 3.0, 2.0, 1.0)
 

@@ -3,8 +3,6 @@
 Shapes: N texts, T tokens of a text.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

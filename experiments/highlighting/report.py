@@ -1,7 +1,5 @@
 """Tables and picture of the highlighting study."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

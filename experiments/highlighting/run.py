@@ -3,8 +3,6 @@
 python -m experiments.highlighting.run steer_file=RUN/steer.safetensors
 """
 
-from __future__ import annotations
-
 import html
 from collections.abc import Iterable
 from pathlib import Path

@@ -8,8 +8,6 @@
 Shapes: D width, R directions.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys

@@ -1,7 +1,5 @@
 """Tables and picture of the study of the one-pass estimator."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

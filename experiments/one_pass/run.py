@@ -3,8 +3,6 @@
 python -m experiments.one_pass.run steer=detox data=toxic-snippets
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any

@@ -3,8 +3,6 @@
 The command prints a table for each task (a prompt set, steered in one direction) and a ranking of the solvers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict
 

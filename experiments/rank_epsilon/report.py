@@ -1,7 +1,5 @@
 """Effect against rank, for each epsilon: python -m experiments.rank_epsilon.report RUN… [PICTURE.png]."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict
 

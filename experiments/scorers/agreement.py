@@ -3,8 +3,6 @@
 Shapes: N texts.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import asdict

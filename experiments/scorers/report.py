@@ -1,7 +1,5 @@
 """Tables and picture of the comparison of scorers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -3,8 +3,6 @@
 python -m experiments.scorers.run path=RTP.jsonl scorer@scorers=[alt-profanity-check,word-list]
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 

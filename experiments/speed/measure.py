@@ -1,7 +1,5 @@
 """Time fitting, generation and scoring: the plain version and lmsteer take turns."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

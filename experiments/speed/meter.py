@@ -1,7 +1,5 @@
 """Measure the seconds and the peak memory of named work."""
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import platform

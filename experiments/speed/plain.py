@@ -7,8 +7,6 @@ loss nor as a text, and steps are not interrupted by logging or saving.
 Shapes: B batch rows, T tokens, K dimensions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Tables and picture of a measured run: python -m experiments.speed.report RUN/speed.json [PICTURE.png]."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Sequence

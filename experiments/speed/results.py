@@ -1,7 +1,5 @@
 """Collect the measurements of the benchmark: the content of speed.json."""
 
-from __future__ import annotations
-
 import datetime
 import platform
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 python -m experiments.speed.run device=cuda model=gpt2-large-shaped
 """
 
-from __future__ import annotations
-
 from omegaconf import DictConfig
 
 from experiments.speed.measure import (

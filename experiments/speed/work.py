@@ -1,7 +1,5 @@
 """The sizes of the measured work, and its texts."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import random

@@ -1,7 +1,5 @@
 """Tables and picture of the transfer study."""
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.figure import Figure
 

@@ -3,8 +3,6 @@
 python -m experiments.transfer.run 'steers={states: RUN/steer.safetensors, direct: RUN/steer.safetensors}'
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path

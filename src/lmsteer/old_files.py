@@ -4,8 +4,6 @@ Every reader of steer files, generations, metrics and configurations passes what
 so that no other module knows an old name.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Records that the stages exchange: labeled rows, prompts, and generations as JSONL."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator

@@ -147,10 +147,8 @@ def test_each_wandb_run_has_its_config_once_its_curve_and_its_final_values(sweep
             provenance.seed,
         )
         entries = history(logged(job))
-        logged_curve = [
-            (entry["trainer/global_step"] + 1, entry["train/loss"]) for entry in entries if "train/loss" in entry
-        ]
-        assert logged_curve == [pytest.approx(point, rel=1e-6) for point in provenance.training["curve"]["train"]]
+        curve = [(row["trainer/global_step"] + 1, row["train/loss"]) for row in entries if "train/loss" in row]
+        assert curve == [pytest.approx(point, rel=1e-6) for point in provenance.training["curve"]["train"]]
         assert len([entry for entry in entries if "dev/loss" in entry]) == 2
         assert entries[-1]["trainer/global_step"] == 4
         logged_values = {name: value for entry in entries for name, value in entry.items()}

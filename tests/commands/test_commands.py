@@ -195,7 +195,7 @@ def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
         ("train", ["protocol.strengths=[1e39]"], "protocol.strengths=[1e+39]: distinct finite numbers"),
         ("train", ["data.store_gib={a:1}"], "data.store_gib={'a': 1}: "),
         ("evaluate", ["generations=missing.jsonl"], "cannot read missing.jsonl"),
-        ("evaluate", ["generations=g.jsonl", "scores=/dev/null/x"], "scores=/dev/null/x: cannot be made"),
+        ("evaluate", ["generations=g.jsonl", "scores=/dev/null/x"], "scores=/dev/null/x: cannot be created"),
     ],
 )
 def test_bad_input_gets_one_clear_line_and_leaves_nothing(

@@ -3,12 +3,14 @@
 import csv
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
 
 from lmsteer.data.corpus import Corpus, hash_fraction
 from lmsteer.data.sources.jigsaw import jigsaw
+from lmsteer.data.sources.sst import sst5
 from lmsteer.errors import InputError
 
 TOXICITY = {0: 0.0, 1: 0.0, 2: 0.0, 3: 0.2, 4: 0.5, 5: 0.9, 6: 0.49}
@@ -81,10 +83,18 @@ def test_bad_sources_are_refused(tmp_path: Path) -> None:
         jigsaw(dev=-1)
 
 
-def test_without_a_hub_the_choices_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("load", "message"),
+    [
+        (jigsaw, r"google/civil_comments .*no route.*data\.path=.*data=toxic-snippets"),
+        (sst5, r"SetFit/sst5 .*no route.*data\.path=.*data=snippets"),
+    ],
+)
+def test_without_a_hub_the_choices_are_named(load: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
-        raise ConnectionError("no route")
+        raise ConnectionError("no route\nand much more")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(InputError, match=r"google/civil_comments .*no route.*data\.path=.*data=toxic-snippets"):
-        jigsaw()
+    with pytest.raises(InputError, match=message) as caught:
+        load()
+    assert "\n" not in str(caught.value)

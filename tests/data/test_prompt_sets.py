@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -111,23 +112,14 @@ def test_the_rows_of_chosen_prompts_are_reserved(tmp_path: Path) -> None:
 
 
 def test_the_published_choice_of_nontoxic_prompts_is_used_completely_in_a_random_order(tmp_path: Path) -> None:
-    scores = {"profanity": 0.1, "insult": None, "threat": 0.2}
     values: list[object] = [
-        {
-            "filename": f"{i}.txt",
-            "begin": 10,
-            "end": 99,
-            "challenging": False,
-            "prompt": {"text": f"prompt {i % 30}", "toxicity": i / 70, **scores},
-            "continuation": {"text": f" so {i}", "toxicity": 0.9, **scores},
-        }
+        rtp(f"prompt {i % 30}", i / 70, f" so {i}") | {"filename": f"{i}.txt", "begin": 10, "challenging": False}
         for i in range(32)
     ]
     prompt_set = real_toxicity_prompts(path=lines(tmp_path / "nontoxic_prompts-10k.jsonl", values), n=None)
     texts = [f"prompt {i}" for i in range(30)]
-    assert [prompt.text for prompt in prompt_set.prompts] == sorted(
-        texts, key=lambda t: hashlib.sha256(b"0\t" + t.encode()).digest()
-    )
+    texts.sort(key=lambda text: hashlib.sha256(f"0\t{text}".encode()).digest())
+    assert [prompt.text for prompt in prompt_set.prompts] == texts
     assert prompt_set.duplicates == 2
     assert {text_key("so 0"), text_key("so 30")} < prompt_set.reserved
     backwards = lines(tmp_path / "backwards.jsonl", values[::-1])
@@ -155,13 +147,8 @@ def test_prompt_files_of_three_kinds_are_read_in_order(tmp_path: Path) -> None:
 
 
 def test_an_id_of_several_texts_is_replaced_by_one_of_the_text(tmp_path: Path) -> None:
-    values: list[object] = [
-        {"text": "a", "md5_hash": "x"},
-        {"text": "b", "md5_hash": "y"},
-        {"text": "c", "md5_hash": "x"},
-        {"text": "b", "md5_hash": "y"},
-    ]
-    path = lines(tmp_path / "p.jsonl", values)
+    pairs = (("a", "x"), ("b", "y"), ("c", "x"), ("b", "y"))
+    path = lines(tmp_path / "p.jsonl", [{"text": text, "md5_hash": digest} for text, digest in pairs])
     expected = (Prompt(sha("a"), "a"), Prompt("y", "b"), Prompt(sha("c"), "c"))
     assert prompt_file(path=path).prompts == expected
     assert prompt_file(path=path, n=1).prompts == expected[:1]  # the id does not depend on the number chosen
@@ -196,11 +183,10 @@ def test_a_limit_that_no_prompt_can_keep_is_refused(below: float, tmp_path: Path
 
 
 @pytest.mark.parametrize("n", [0, -1])
-def test_a_number_of_prompts_below_one_is_refused(n: int, cache: Cache) -> None:
+@pytest.mark.parametrize("load", [toxic_leaning, snippet_prefixes])
+def test_a_number_of_prompts_below_one_is_refused(n: int, load: Any, cache: Cache) -> None:
     with pytest.raises(InputError, match=f"n is {n}; allowed are 1 and more"):
-        toxic_leaning(n=n)
-    with pytest.raises(InputError, match=f"n is {n}; allowed are 1 and more"):
-        snippet_prefixes(n=n)
+        load(n=n)
 
 
 def test_prompts_come_from_the_path_if_there_is_one(cache: Cache, tmp_path: Path) -> None:

@@ -106,16 +106,6 @@ def test_sst2_without_sentences_is_refused(tmp_path: Path) -> None:
         sst2(path=str(tmp_path / "a.csv"))
 
 
-def test_without_a_hub_the_choices_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(*_: object, **__: object) -> None:
-        raise ConnectionError("Couldn't reach the hub\nand much more")
-
-    monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(InputError, match=r"SetFit/sst5 .*reach the hub.*data\.path=.*data=snippets") as caught:
-        sst5()
-    assert "\n" not in str(caught.value)
-
-
 def test_what_is_not_a_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         sst5(path=str(tmp_path / "none"))

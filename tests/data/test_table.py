@@ -41,7 +41,6 @@ def test_jsonl_keeps_types(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.tsv", b"", r"a\.tsv holds no rows"),
         ("a.tsv", b"text\tlabel\n", r"a\.tsv holds no rows"),
         ("a.tsv", b"text\tlabel\na\t1\nb\n", r"a\.tsv, line 3: 1 fields; 2 expected"),
         ("a.tsv", b"text\tscore\na\t1\n", r"a\.tsv, line 2: no column 'label'; there are text, score"),

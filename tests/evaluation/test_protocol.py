@@ -67,6 +67,7 @@ def test_prompt_sets_of_one_name_are_refused() -> None:
         {"kl": [0.3, 0.1, 0.3]},
         {"perplexity": [1.0, 2.0]},
         {"perplexity": 1.0},
+        {"perplexity": float("inf")},
         {"samples": 0},
         {"calibration_prompts": 0},
         {"seed": -1},
@@ -80,17 +81,10 @@ def test_values_out_of_range_are_refused_by_name(wrong: Any) -> None:
         Protocol(name="p", metric="tone", **wrong)
 
 
-def test_budgets_are_named_by_kind_and_value() -> None:
-    protocol = Protocol(name="p", metric="tone", kl=0.3, perplexity=2)
-    assert [budget.label for budget in protocol.budgets()] == ["kl 0.3", "perplexity ×2"]
-    assert Protocol(name="p", metric="tone").budgets() == []
-
-
-def test_a_list_of_budgets_is_a_budget_for_each_value() -> None:
+def test_budgets_are_named_by_kind_and_value_and_a_list_is_one_for_each() -> None:
     protocol = Protocol(name="p", metric="tone", kl=[0.1, 0.3, 0.6], perplexity=[1.5, 2])
-    assert [budget.label for budget in protocol.budgets()] == [
-        *("kl 0.1", "kl 0.3", "kl 0.6"),
-        *("perplexity ×1.5", "perplexity ×2"),
-    ]
-    assert Protocol(name="p", metric="tone", kl=[0.3]).budgets() == Protocol(name="p", metric="tone", kl=0.3).budgets()
-    assert Protocol(name="p", metric="tone", kl=[]).budgets() == []
+    names = ["kl 0.1", "kl 0.3", "kl 0.6", "perplexity ×1.5", "perplexity ×2"]
+    assert [budget.label for budget in protocol.budgets()] == names
+    single = Protocol(name="p", metric="tone", kl=0.3, perplexity=2)
+    assert [budget.label for budget in single.budgets()] == ["kl 0.3", "perplexity ×2"]
+    assert Protocol(name="p", metric="tone").budgets() == Protocol(name="p", metric="tone", kl=[]).budgets() == []

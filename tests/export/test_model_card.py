@@ -9,8 +9,10 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from tests import handmade
+from tests.handmade import value
 
-from lmsteer.evaluation.results import Result, ResultRow, Value
+from lmsteer.evaluation.results import Result, ResultRow
 from lmsteer.export.checkpoint import NextToken
 from lmsteer.export.model_card import Base, Folded, card
 from lmsteer.steering.steer import Steer
@@ -35,39 +37,23 @@ PROVENANCE = Provenance(
 FOLDED = Folded({"mood": 5.0}, "float32", "The film", [3, 4], (NextToken(9, " is", -0.125, -2.5),))
 
 
-def value(of: float, **other: Any) -> Value:
-    return Value(**{"value": of, "low": of - 0.05, "high": of + 0.05, "n": 40, "scorer": "perplexity_model"} | other)
-
-
 def row(strength: dict[str, float], positivity: float) -> ResultRow:
-    method = "lm-steer" if strength else "plain"
-    return ResultRow(
-        model="small", method=method, seed=7, prompts="p", strength=strength, metrics={"positivity": value(positivity)}
-    )
+    metrics = {"positivity": value(positivity, positivity - 0.05, positivity + 0.05, "perplexity_model")}
+    return handmade.row(strength, metrics, model="small", seed=7, prompts="p")
 
 
 RESULT = Result(protocol={"n_prompts": 40, "samples": 5}, rows=[row({}, 0.5), row({"mood": 5.0}, 0.8)])
 
 
-def made(**changed: Any) -> str:
-    given: dict[str, Any] = {
-        "base": BASE,
-        "steer": STEER,
-        "provenance": PROVENANCE,
-        "digest": "a" * 64,
-        "folded": FOLDED,
-    }
-    given |= {"result": RESULT} | changed
-    return card(given.pop("base"), given.pop("steer"), given.pop("provenance"), **given)
+def made(base: Base = BASE, steer: Steer = STEER, provenance: Provenance = PROVENANCE, **changed: Any) -> str:
+    return card(base, steer, provenance, **{"digest": "a" * 64, "folded": FOLDED, "result": RESULT} | changed)
 
 
 def front_matter(text: str) -> dict[str, Any]:
     """What stands between the first line and the next line of three dashes, as the hub reads it."""
-    found = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
-    assert found
-    read = yaml.safe_load(found[1])
-    assert isinstance(read, dict)
-    return read
+    before, front, _ = re.split(r"^---$", text, maxsplit=2, flags=re.MULTILINE)
+    assert before == ""
+    return dict(yaml.safe_load(front))
 
 
 def parsed(text: str) -> list[Token]:
@@ -142,7 +128,7 @@ def test_it_says_how_the_steer_was_made() -> None:
 def test_its_limits_are_said_and_toxic_corpora_named() -> None:
     assert "not a safety system" in shown(made())
     assert "offensive" not in shown(made())
-    toxic = row({}, 0.5).model_copy(update={"metrics": {"toxicity_probability": value(0.5)}})
+    toxic = row({}, 0.5).model_copy(update={"metrics": {"toxicity_probability": value(0.5, 0.45, 0.55)}})
     assert "offensive language" in shown(made(result=Result(protocol={}, rows=[toxic])))
 
 

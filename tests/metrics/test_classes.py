@@ -40,8 +40,9 @@ def naive_distinct(samples: list[str]) -> float:
     return len(pairs) / sum(len(text.split()) for text in samples)
 
 
-# What each metric is built by, what it is given, and its value by plain Python.
-CASES: list[tuple[Callable[[], PromptMetric], tuple[Any, ...], float]] = [
+Case = tuple[Callable[[], PromptMetric], tuple[Any, ...], float]
+"""What a metric is built by, what it is given, and its value by plain Python."""
+CASES: list[Case] = [
     (ShareAbove, (SCORES,), mean([mean([float(s > 0.5) for s in row]) for row in SCORES.tolist()])),
     (ExpectedMaximumScore, (SCORES,), mean([max(row) for row in SCORES.tolist()])),
     (ExceedanceProbability, (SCORES,), mean([float(any(s > 0.5 for s in row)) for row in SCORES.tolist()])),
@@ -52,9 +53,11 @@ CASES: list[tuple[Callable[[], PromptMetric], tuple[Any, ...], float]] = [
     (CorpusPerplexity, (NATS, TOKENS), math.exp(sum(map(sum, NATS.tolist())) / sum(map(sum, TOKENS.tolist())))),
     (lambda: DistinctNgrams(2), (TEXTS,), mean([naive_distinct(samples) for samples in TEXTS])),
 ]  # fmt: skip
-every_metric = pytest.mark.parametrize(
-    ("build", "data", "expected"), CASES, ids=["share", "maximum", "exceedance", "mean", "corpus", "distinct"]
-)
+
+
+@pytest.fixture(params=CASES, ids=["share", "maximum", "exceedance", "mean", "corpus", "distinct"])
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param  # type: ignore[no-any-return]
 
 
 def fed(metric: PromptMetric, data: tuple[Any, ...], bounds: list[int]) -> PromptMetric:
@@ -64,30 +67,18 @@ def fed(metric: PromptMetric, data: tuple[Any, ...], bounds: list[int]) -> Promp
     return metric
 
 
-@every_metric
-def test_the_value_is_that_of_plain_python(
-    build: Callable[[], PromptMetric], data: tuple[Any, ...], expected: float
-) -> None:
-    metric = fed(build(), data, [0, PROMPTS])
-    assert metric.compute().item() == pytest.approx(expected, rel=1e-12)
-
-
-@every_metric
-def test_any_batching_gives_the_same_value_and_interval(
-    build: Callable[[], PromptMetric], data: tuple[Any, ...], expected: float
-) -> None:
-    whole = fed(build(), data, [0, PROMPTS])
-    for bounds in ([0, 1, 7, 30, PROMPTS], list(range(PROMPTS + 1))):
+def test_any_batching_gives_the_value_of_plain_python_and_the_same_interval(case: Case) -> None:
+    build, data, expected = case
+    whole = fed(build(), data, [0, PROMPTS]).interval()
+    for bounds in ([0, PROMPTS], [0, 1, 7, 30, PROMPTS], list(range(PROMPTS + 1))):
         parts = fed(build(), data, bounds)
-        assert parts.compute().item() == pytest.approx(whole.compute().item(), rel=1e-12)
-        low, high = whole.interval().low, whole.interval().high
-        assert [parts.interval().low, parts.interval().high] == pytest.approx([low, high], rel=1e-12)
+        assert parts.compute().item() == pytest.approx(expected, rel=1e-12)
+        interval = parts.interval()
+        assert [interval.low, interval.high] == pytest.approx([whole.low, whole.high], rel=1e-12)
 
 
-@every_metric
-def test_merged_states_equal_one_metric(
-    build: Callable[[], PromptMetric], data: tuple[Any, ...], expected: float
-) -> None:
+def test_merged_states_equal_one_metric(case: Case) -> None:
+    build, data, expected = case
     # merge_state puts what comes in first.
     second, first = fed(build(), data, [25, 40, PROMPTS]), fed(build(), data, [0, 25])
     second.merge_state(first)
@@ -96,58 +87,34 @@ def test_merged_states_equal_one_metric(
     assert second.compute().item() == pytest.approx(expected, rel=1e-12)
 
 
-@every_metric
-def test_the_interval_holds_the_computed_value_between_its_ends_and_counts_prompts(
-    build: Callable[[], PromptMetric], data: tuple[Any, ...], expected: float
-) -> None:
+def test_the_interval_holds_the_computed_value_between_its_ends_and_counts_prompts(case: Case) -> None:
+    build, data, _ = case
     metric = fed(build(), data, [0, PROMPTS])
     interval = metric.interval()
-    assert interval.low is not None
-    assert interval.high is not None
-    assert interval.low < interval.value < interval.high
-    assert interval.value == metric.compute().item()
-    assert interval.n == PROMPTS
+    assert interval.low < interval.value < interval.high  # type: ignore[operator]
+    assert (interval.value, interval.n) == (metric.compute().item(), PROMPTS)
 
 
-@every_metric
-def test_level_resamples_and_seed_reach_the_bootstrap(
-    build: Callable[[], PromptMetric], data: tuple[Any, ...], expected: float
-) -> None:
+def test_level_resamples_and_seed_reach_the_bootstrap(case: Case) -> None:
+    build, data, _ = case
     metric = fed(build(), data, [0, PROMPTS])
     wide, narrow = metric.interval(level=0.99), metric.interval(level=0.5)
-    assert wide.low is not None
-    assert narrow.low is not None
-    assert wide.low < narrow.low
+    assert wide.low < narrow.low  # type: ignore[operator]
     assert metric.interval(seed=1, resamples=99) == metric.interval(seed=1, resamples=99)
     assert metric.interval(seed=1, resamples=99) != metric.interval(seed=1, resamples=9)
     assert metric.interval(seed=1, resamples=99) != metric.interval(seed=2, resamples=99)
 
 
-@every_metric
-def test_identical_prompts_have_an_interval_of_no_width(
-    build: Callable[[], PromptMetric], data: tuple[Any, ...], expected: float
-) -> None:
-    metric = build()
-    for _ in range(11):
-        metric.update(*(part[:1] for part in data))
-    interval = metric.interval()
-    assert [interval.low, interval.high] == pytest.approx([interval.value] * 2, rel=1e-14)
-
-
-@every_metric
-def test_one_prompt_has_no_interval(build: Callable[[], PromptMetric], data: tuple[Any, ...], expected: float) -> None:
+def test_one_prompt_has_no_interval_and_none_no_value(case: Case) -> None:
+    build, data, _ = case
     interval = fed(build(), data, [0, 1]).interval()
     assert (interval.low, interval.high, interval.n) == (None, None, 1)
-
-
-@every_metric
-def test_no_prompt_is_no_value(build: Callable[[], PromptMetric], data: tuple[Any, ...], expected: float) -> None:
     with pytest.raises(ValueError, match="has seen no prompt"):
         build().interval()
 
 
-@every_metric
-def test_reset_forgets_the_prompts(build: Callable[[], PromptMetric], data: tuple[Any, ...], expected: float) -> None:
+def test_reset_forgets_the_prompts(case: Case) -> None:
+    build, data, expected = case
     metric = fed(build(), data, [0, 10])
     metric.reset()
     assert fed(metric, data, [0, PROMPTS]).compute().item() == pytest.approx(expected, rel=1e-12)
@@ -186,9 +153,9 @@ def test_two_processes_give_value_and_interval_of_one(tmp_path: Path) -> None:
     spawn(measure, args=(tmp_path,), nprocs=2)
     whole = [fed(build(), data, [0, PROMPTS]) for build, data, _ in CASES]
     for rank in range(2):
-        for found, metric in zip(torch.load(tmp_path / f"{rank}.pt", weights_only=True), whole, strict=True):
+        for measured, metric in zip(torch.load(tmp_path / f"{rank}.pt", weights_only=True), whole, strict=True):
             expected = [metric.compute().item(), metric.interval().low, PROMPTS]
-            assert found == pytest.approx(expected, rel=1e-12)
+            assert measured == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("module", [classes, functional, intervals])

@@ -12,23 +12,10 @@ WORDS = ["a", "b", "c", "dd", "e."]
 NAN, INFINITY = float("nan"), float("inf")
 
 
-def random_texts(prompts: int, samples: int, seed: int) -> list[list[str]]:
-    rng = random.Random(seed)
-    return [[rng.choice(" \n") + " ".join(rng.choices(WORDS, k=rng.randint(1, 9))) for _ in range(samples)]
-            for _ in range(prompts)]  # fmt: skip
-
-
 def naive_distinct(samples: list[str], n: int) -> float:
-    seen: list[list[str]] = []
-    words = 0
-    for sample in samples:
-        parts = sample.split()
-        words += len(parts)
-        for start in range(len(parts)):
-            gram = parts[start : start + n]
-            if len(gram) == n and gram not in seen:
-                seen.append(gram)
-    return len(seen) / words
+    texts = [sample.split() for sample in samples]
+    grams = {" ".join(words[start : start + n]) for words in texts for start in range(len(words) - n + 1)}
+    return len(grams) / sum(map(len, texts))
 
 
 SCORED = [functional.share_above, functional.maximum_score, functional.exceedance]
@@ -113,16 +100,14 @@ def test_distinct_ngrams_by_hand_stay_within_a_sample_and_count_words_below(n: i
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_samples_without_a_word_have_the_worst_value(n: int) -> None:
-    assert functional.distinct_ngrams([["a b", "c"], ["\n\n", ""], [" \t"]], n).tolist() == [
-        1.0 if n == 1 else 1 / 3,
-        0,
-        0,
-    ]
+    share = 1.0 if n == 1 else 1 / 3
+    assert functional.distinct_ngrams([["a b", "c"], ["\n\n", ""], [" \t"]], n).tolist() == [share, 0, 0]
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
 def test_distinct_ngrams_agree_with_a_naive_version(n: int) -> None:
-    texts = random_texts(30, 5, seed=n)
+    rng = random.Random(n)
+    texts = [[" ".join(["f", *rng.choices([*WORDS, "\n"], k=9)]) for _ in range(5)] for _ in range(30)]
     assert functional.distinct_ngrams(texts, n).tolist() == [naive_distinct(samples, n) for samples in texts]
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from tests.handmade_commands import command_config
+from tests.tone import write_tone
 
-from lmsteer.cli.app import CONF
 from lmsteer.commands.train import train
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.feature_store import FeatureStoreConfig
@@ -220,27 +220,12 @@ def test_a_fit_with_stored_states_gives_the_same_steer(tmp_path: Path, tiny_mode
 
 
 def test_the_train_command_does_the_whole_job_with_this_solver(tmp_path: Path) -> None:
-    path = tmp_path / "rows.tsv"
-    numbers = [" ".join(str(n * k % 17) for k in range(1, 9)) for n in range(150)]
-    lines = [
-        "text\tlabel",
-        *(f"story {n} {words} is {tone}\t{label}" for n, words in enumerate(numbers) for label, tone in TONES.items()),
-    ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    options = ["model=tiny", "dtype=float32", "data=file", f"data.path={path}", "data.store=off", "scores=off"]
-    options += [
-        "steer.name=tone",
-        "steer.rank=8",
-        "steer.solver=one_pass",
-        "logger=none",
-        "protocol.samples=2",
-        "protocol.prompts.own.n=3",
-    ]
-    with initialize_config_dir(CONF, version_base="1.3"):
-        result = train(compose("train", overrides=[f"run_dir={tmp_path / 'run'}", *options]))
-    assert result is not None
-    assert [row.strength for row in result.rows] == [{}, {"tone": -5.0}, {"tone": 5.0}]
-    assert result.rows[1].settings["solver"] == "one_pass"
+    options = ["model=tiny", "dtype=float32", "data=file", f"data.path={write_tone(tmp_path, rows=150)}"]
+    options += ["steer.name=tone", "steer.rank=8", "steer.solver=one_pass", "logger=none", "scores=off"]
+    options += ["data.store=off", "protocol.samples=2", "protocol.prompts.own.n=3"]
+    result = train(command_config("train", f"run_dir={tmp_path / 'run'}", *options))
+    assert [row.strength for row in result.rows] == [{}, {"tone": -5.0}, {"tone": 5.0}]  # type: ignore[union-attr]
+    assert result.rows[1].settings["solver"] == "one_pass"  # type: ignore[union-attr]
     _, provenance = load_steer(tmp_path / "run" / "steer.safetensors")
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert f"directions {provenance.training['solver_result']['rank']}" in page

@@ -102,7 +102,7 @@ def test_of_two_that_score_a_text_at_once_the_first_to_write_counts_for_both(tmp
 def test_nothing_to_score_asks_nobody_and_writes_nothing(tmp_path: Path, tiny_model: LanguageModel) -> None:
     oracle, store = Oracle(), ScoreCache(tmp_path)
     assert store.scores(oracle, []).shape == (0,)
-    nats, tokens = store.nats(tiny_model, [], [])
+    nats, tokens = store.continuation_nll(tiny_model, [], [])
     assert nats.shape == tokens.shape == (0,)
     assert (oracle.calls, list(tmp_path.iterdir())) == ([], [])
 
@@ -115,12 +115,12 @@ def test_nats_and_tokens_are_those_of_a_direct_call_and_stay_the_same(
     tmp_path: Path, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     direct = continuation_nll(tiny_model, PROMPTS, CONTINUATIONS)
-    nats, tokens = ScoreCache(tmp_path).nats(tiny_model, PROMPTS, CONTINUATIONS)
+    nats, tokens = ScoreCache(tmp_path).continuation_nll(tiny_model, PROMPTS, CONTINUATIONS)
     torch.testing.assert_close(nats, direct[0])
     assert torch.equal(tokens, direct[1])
     assert nats[1] == nats[4]
     monkeypatch.setattr(module, "_fill", lambda *_: None)
-    again = ScoreCache(tmp_path).nats(tiny_model, PROMPTS[::-1], CONTINUATIONS[::-1])
+    again = ScoreCache(tmp_path).continuation_nll(tiny_model, PROMPTS[::-1], CONTINUATIONS[::-1])
     assert torch.equal(again[0].flip(0), nats)
     assert torch.equal(again[1].flip(0), tokens)
 
@@ -146,23 +146,25 @@ def perplexity_model(
 )
 def test_another_judge_scores_for_itself(tmp_path: Path, one: LanguageModel, other: LanguageModel) -> None:
     store = ScoreCache(tmp_path)
-    first, second = (store.nats(model, PROMPTS, CONTINUATIONS)[0] for model in (one, other))
+    first, second = (store.continuation_nll(model, PROMPTS, CONTINUATIONS)[0] for model in (one, other))
     assert not torch.equal(first, second)
     torch.testing.assert_close(second, continuation_nll(other, PROMPTS, CONTINUATIONS)[0])
 
 
 def test_a_joint_elsewhere_is_another_text(tmp_path: Path, tiny_model: LanguageModel) -> None:
     store = ScoreCache(tmp_path)
-    whole, part = (store.nats(tiny_model, *pair)[1] for pair in ((["The"], [" film is"]), (["The film"], [" is"])))
+    whole, part = (
+        store.continuation_nll(tiny_model, *pair)[1] for pair in ((["The"], [" film is"]), (["The film"], [" is"]))
+    )
     assert whole > part
 
 
 def test_texts_that_cannot_be_judged_raise_and_leave_nothing(tmp_path: Path, tiny_model: LanguageModel) -> None:
     store = ScoreCache(tmp_path)
     with pytest.raises(InputError, match="continuation '' of prompt 'b' has no tokens"):
-        store.nats(tiny_model, ["a", "b"], [" c", ""])
+        store.continuation_nll(tiny_model, ["a", "b"], [" c", ""])
     with pytest.raises(InputError, match="1 prompts and 2 continuations"):
-        store.nats(tiny_model, ["a"], ["b", "c"])
+        store.continuation_nll(tiny_model, ["a"], ["b", "c"])
     assert files(tmp_path) == []
 
 
@@ -174,5 +176,5 @@ def test_the_option_names_the_cache_nothing_or_a_folder(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"scores=.*file: cannot be made \(File exists\); another folder or off"):
+    with pytest.raises(InputError, match=r"scores=.*file: cannot be created \(File exists\); another folder or off"):
         score_cache(str(tmp_path / "file"))

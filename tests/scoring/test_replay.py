@@ -72,7 +72,7 @@ def test_a_score_that_is_no_number_from_0_to_1_is_refused_with_file_and_line(sco
         ({"response": {"toxicity": 0.5}}, r"line 1: no text"),
         ({"prompt": "bare", "continuation": scored("x", 0.5)}, r"line 1: no text"),
         ({"generations": 5}, r"line 1: no text"),
-        ({"text": "never scored"}, r"stored\.jsonl holds no toxicity"),
+        ({"text": "never scored"}, r"stored\.jsonl contains no toxicity"),
     ],
 )
 def test_other_files_are_refused_in_one_line(line: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lmsteer.errors import InputError
-from lmsteer.scoring.scorer import checked, in_length_order
+from lmsteer.scoring.scorer import check_scores, in_length_order
 
 
 def test_batches_are_of_like_length_and_values_come_back_in_the_callers_order() -> None:
@@ -42,15 +42,15 @@ def test_a_batch_size_below_one_is_refused() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -0.01, 1.01])
 def test_a_text_without_a_score_between_0_and_1_is_refused_by_name(bad: float) -> None:
     with pytest.raises(InputError, match=r"scorer s: text 'second'"):
-        checked(torch.tensor([0.5, bad, 0.2]), ["first", "second", "third"], scorer="s")
+        check_scores(torch.tensor([0.5, bad, 0.2]), ["first", "second", "third"], scorer="s")
 
 
 def test_scores_at_both_ends_pass_as_float32() -> None:
-    scores = checked(torch.tensor([0.0, 1.0], dtype=torch.float64), ["a", "b"], scorer="s")
+    scores = check_scores(torch.tensor([0.0, 1.0], dtype=torch.float64), ["a", "b"], scorer="s")
     assert scores.dtype == torch.float32
     assert scores.tolist() == [0.0, 1.0]
 
 
 def test_more_texts_than_scores_are_refused() -> None:
     with pytest.raises(InputError, match="2 texts"):
-        checked(torch.tensor([0.5]), ["a", "b"], scorer="s")
+        check_scores(torch.tensor([0.5]), ["a", "b"], scorer="s")

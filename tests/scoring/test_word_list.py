@@ -101,5 +101,5 @@ def test_a_malformed_line_is_refused_with_file_and_line(tmp_path: Path, line: st
 def test_a_missing_or_empty_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read .*absent\.csv"):
         WordListScorer(path=tmp_path / "absent.csv")
-    with pytest.raises(InputError, match="lists no words"):
+    with pytest.raises(InputError, match="contains no words"):
         WordListScorer(path=write(tmp_path))

@@ -55,11 +55,11 @@ def test_one_epsilon_needs_no_change_of_a_single_bit() -> None:
     assert torch.equal(both.p1[1], calm.p1[0])
 
 
-@pytest.mark.parametrize("rank", [4, "full"])
+@pytest.mark.parametrize("rank", [4, 20, "full"])  # 2 * 20 columns are more than the width
 def test_dummies_are_added_kept_or_left_out_as_asked(rank: int | str) -> None:
     joy, calm = made("joy", "dummy", rank=rank), made("dummy", "calm", seed=1, epsilon=0.02)
     added = compose([joy, calm])
-    assert added.dimensions == ("joy", "calm", "dummy")
+    assert (added.dimensions, added.rank) == (("joy", "calm", "dummy"), 8 if rank == 4 else "full")
     torch.testing.assert_close(effect(added, "dummy"), effect(joy, "dummy") + effect(calm, "dummy"))
     for name, source in (("joy", joy), ("calm", calm)):
         kept = compose([joy, calm], dummy=name)

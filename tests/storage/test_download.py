@@ -12,7 +12,7 @@ import pytest
 
 from lmsteer.errors import InputError
 from lmsteer.storage import download
-from lmsteer.storage.download import downloaded
+from lmsteer.storage.download import download_file
 
 CONTENT = b"some lines\n" * 20_000  # of several chunks
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -55,7 +55,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_is_downloaded_once_whoever_asks(address: str, tmp_path: Path) -> None:
     target = tmp_path / "new" / "folder" / "file.txt"
-    ask = partial(downloaded, f"{address}/file.txt", target, sha256=SHA256, instead="x")
+    ask = partial(download_file, f"{address}/file.txt", target, sha256=SHA256, instead="x")
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -80,15 +80,17 @@ def test_nothing_is_left_of_a_download_that_went_wrong(
 ) -> None:
     target = tmp_path / "out" / "file.txt"
     with pytest.raises(InputError, match=message) as caught:
-        downloaded(f"{address}/{name}", target, sha256=sha256, instead="give path=")
+        download_file(f"{address}/{name}", target, sha256=sha256, instead="give path=")
     assert "\n" not in str(caught.value)
     assert {path.name for path in target.parent.iterdir()} == {".lock"}
-    assert downloaded(f"{address}/file.txt", target, sha256=SHA256, instead="x").read_bytes() == CONTENT
+    assert download_file(f"{address}/file.txt", target, sha256=SHA256, instead="x").read_bytes() == CONTENT
 
 
 def test_what_a_killed_download_left_is_written_over(address: str, tmp_path: Path) -> None:
     (tmp_path / "file.txt.tmp").write_bytes(CONTENT * 2)
-    assert downloaded(f"{address}/file.txt", tmp_path / "file.txt", sha256=SHA256, instead="x").read_bytes() == CONTENT
+    assert (
+        download_file(f"{address}/file.txt", tmp_path / "file.txt", sha256=SHA256, instead="x").read_bytes() == CONTENT
+    )
     assert not (tmp_path / "file.txt.tmp").exists()
 
 
@@ -97,10 +99,10 @@ def test_a_server_that_says_nothing_is_given_up(tmp_path: Path, monkeypatch: pyt
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:  # takes connections, never answers
         url = f"http://127.0.0.1:{server.server_address[1]}/file.txt"
         with pytest.raises(InputError, match=r"cannot download .* \(timed out\); give path="):
-            downloaded(url, tmp_path / "file.txt", sha256=SHA256, instead="give path=")
+            download_file(url, tmp_path / "file.txt", sha256=SHA256, instead="give path=")
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot download http://x/y to .*file \(.*\); give path="):
-        downloaded("http://x/y", tmp_path / "file" / "y", sha256=SHA256, instead="give path=")
+        download_file("http://x/y", tmp_path / "file" / "y", sha256=SHA256, instead="give path=")

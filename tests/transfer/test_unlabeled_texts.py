@@ -18,8 +18,8 @@ def test_a_text_is_a_line_of_the_file_whatever_else_splits_it(tmp_path: Path) ->
     assert unlabeled_texts(None, path, n=9) == ("texts.txt", ["one\u2028still one", "two\x0cstill two", "two"])
 
 
-def test_texts_are_spread_evenly_over_a_corpus() -> None:
-    corpus = Corpus("toy", tuple(Row(f"text {number}", 1.0) for number in range(10)), ())
+def test_training_texts_of_a_corpus_are_spread_evenly_whatever_their_labels() -> None:
+    corpus = Corpus("toy", tuple(Row(f"text {n}", n / 9) for n in range(10)), test=(Row("not this one", 1.0),))
     assert unlabeled_texts(corpus, None, n=3) == ("toy", ["text 0", "text 3", "text 6"])
 
 

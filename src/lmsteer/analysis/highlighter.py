@@ -3,8 +3,6 @@
 Shapes: T tokens of a text, S strengths.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path

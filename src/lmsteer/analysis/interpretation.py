@@ -1,7 +1,5 @@
 """Interpret a steer: its singular directions, their words and contexts, and which of them carry the attribute."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 

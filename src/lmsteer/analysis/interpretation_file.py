@@ -1,7 +1,5 @@
 """Define and read ``interpretation.json``, the interpretation of a steer."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError

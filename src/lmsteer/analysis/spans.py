@@ -1,7 +1,5 @@
 """Find the few spans of a sequence that hold most of a sum."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Shapes: N texts, M tokens of a batch, T tokens of a text, S strengths, D width, K dimensions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Shapes: N packed tokens, D width, R directions, V vocabulary.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """Find the tokens of a vocabulary that are words."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Run a function of a configuration as a command: errors of the user end in one line and status 1."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

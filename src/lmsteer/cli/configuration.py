@@ -1,7 +1,5 @@
 """Check a composed configuration and build objects from it, with one clear line where something is wrong."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import json

@@ -1,7 +1,5 @@
 """Names of the folders of runs and sweeps, made of the overrides on the command line."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 

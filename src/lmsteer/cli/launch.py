@@ -1,7 +1,5 @@
 """Start the processes of a run, or join those that srun or torchrun started."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

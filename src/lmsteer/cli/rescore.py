@@ -1,7 +1,5 @@
 """Score texts that others wrote as a finished run was scored, so that both can be in one table."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """End a command cleanly when it is asked to."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -1,7 +1,5 @@
 """Report the jobs of a Hydra multirun that failed, and tabulate the others."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """The rows of a training batch, a function of the seed and the step, so that resumed runs and processes agree."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -3,8 +3,6 @@
 Shapes: N packed tokens, D width, K dimensions.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Corpora whose source has splits."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 

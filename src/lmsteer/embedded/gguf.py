@@ -1,6 +1,4 @@
-"""From a GGUF file to a model in the hub's layout."""
-
-from __future__ import annotations
+"""Convert a GGUF file to a model in the hub's layout."""
 
 import contextlib
 import io
@@ -8,11 +6,10 @@ from pathlib import Path
 
 
 def convert_gguf(gguf: Path, target: Path) -> None:
-    """Fill a folder with a GGUF file's model, in float32 safetensors, and its tokenizer."""
-    # Slow to import, and only this needs it.
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    """Write the model of a GGUF file in float32 safetensors, and its tokenizer, to a folder."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig  # slow
 
-    with contextlib.redirect_stderr(io.StringIO()):  # progress bars; one of them has no switch
+    with contextlib.redirect_stderr(io.StringIO()):  # hides progress bars
         dequantized = GgufConfig(dequantize=True)
         lm = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, quantization_config=dequantized)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, padding_side="left")

@@ -1,7 +1,5 @@
 """Read finished runs and check whether they can share a table."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Evaluate generations: score them, measure perplexity and diversity, and compute an interval for every value."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence
@@ -199,7 +197,7 @@ def generation_nll(
     name = perplexity_model.fingerprint() if any(g.perplexity_model for g, _ in samples) else ""
     stored = [g.likelihoods[index] if g.perplexity_model == name and g.likelihoods else None for g, index in samples]
     missing = [g for g, likelihood in zip(samples, stored, strict=True) if likelihood is None]
-    measure = store.nats if store else continuation_nll
+    measure = store.continuation_nll if store else continuation_nll
     is_stored = torch.tensor([likelihood is not None for likelihood in stored])
     nll = torch.tensor([likelihood.nll if likelihood else 0.0 for likelihood in stored])
     tokens = torch.tensor([likelihood.tokens if likelihood else 0 for likelihood in stored])

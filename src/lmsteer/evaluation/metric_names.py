@@ -1,7 +1,5 @@
 """Declare the metrics of ``metrics.json``: headings, ranges, directions and how values are computed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Plan the generations of a protocol for one model, and check them before any long work."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any

@@ -1,7 +1,5 @@
 """Read and write the values for each prompt, from which intervals and paired tests are computed."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

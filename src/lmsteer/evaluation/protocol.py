@@ -1,7 +1,5 @@
 """Define protocols: prompts, strengths, samples, scorers and the perplexity model."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 Shapes: T tokens, D width, V vocabulary.
 """
 
-from __future__ import annotations
-
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path

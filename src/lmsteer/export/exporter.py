@@ -1,7 +1,5 @@
 """Export a model with a folded steer, or a steer alone, with a model card."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -1,7 +1,5 @@
 """The model card of a published steer or checkpoint: origin, measured effects, and how to load and verify it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

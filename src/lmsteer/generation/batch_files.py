@@ -1,7 +1,5 @@
 """Files of finished batches, from which an interrupted generation resumes."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 Shapes: P prompts, S samples, B = P * S rows, T tokens, D width, V vocabulary.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 

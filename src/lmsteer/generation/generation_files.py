@@ -1,7 +1,5 @@
 """Read a file of generations and check that it is complete, so that nothing is measured on half of it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Generate continuations of prompts at strengths of a steer, in fixed batches."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

@@ -1,7 +1,5 @@
 """Counter-based sampling noise: a function of seed, prompt id, sample and step."""
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

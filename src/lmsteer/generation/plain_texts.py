@@ -1,7 +1,5 @@
 """Cache the generations of the plain model, which are the same for every steer and training seed."""
 
-from __future__ import annotations
-
 import shutil
 from contextlib import nullcontext
 from pathlib import Path

@@ -3,8 +3,6 @@
 Shapes: B rows, V vocabulary, G blocks of the vocabulary.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,6 +1,4 @@
-"""How well scores tell two kinds of texts apart."""
-
-from __future__ import annotations
+"""Area under the ROC curve, as a statistic for bootstrap intervals."""
 
 import numpy as np
 from scipy.stats import rankdata
@@ -9,21 +7,21 @@ from lmsteer.metrics.intervals import Array
 
 
 def auc(*columns: Array, axis: int) -> Array:
-    """Chance that a text of the first kind scores above one of the second, a tie counting half (Mann-Whitney U).
+    """Return the probability that a positive text scores above a negative one, a tie counting half (Mann-Whitney U).
 
-    A statistic for ``bootstrap_interval``: a resample of one kind alone, which says nothing, counts as .5.
+    In ``bootstrap_interval`` a resample of one class alone counts as .5.
 
     Args:
-        columns: Scores, and 1 for texts of the first kind, 0 for the others; of one shape.
-        axis: Along which the texts lie.
+        columns: Scores, and 1 for positive texts, 0 for negative ones; of one shape.
+        axis: Axis of the texts.
 
     Example:
         >>> float(auc(np.array([0.1, 0.9, 0.5]), np.array([0.0, 1.0, 1.0]), axis=-1))
         1.0
     """
-    scores, first = columns
+    scores, positive = columns
     ranks = rankdata(scores, axis=axis)
-    ones, zeros = first.sum(axis=axis), (1 - first).sum(axis=axis)
-    above = (ranks * first).sum(axis=axis) - ones * (ones + 1) / 2
-    pairs = ones * zeros
+    positives, negatives = positive.sum(axis=axis), (1 - positive).sum(axis=axis)
+    above = (ranks * positive).sum(axis=axis) - positives * (positives + 1) / 2
+    pairs = positives * negatives
     return np.where(pairs > 0, above / np.maximum(pairs, 1), 0.5)

@@ -1,6 +1,4 @@
-"""Metrics over prompts. Their state is per-prompt values, so they add up over batches and processes."""
-
-from __future__ import annotations
+"""Metrics over prompts; their state is per-prompt values, which are concatenated over batches and processes."""
 
 from collections.abc import Sequence
 
@@ -17,7 +15,7 @@ from lmsteer.metrics.intervals import Array, Interval, bootstrap_interval
 class PromptMetric(Metric):
     """A statistic of per-prompt values; the mean unless a subclass overrides ``statistic``.
 
-    A subclass's ``update`` appends a tensor (prompts,) or, for a statistic of several columns, (prompts, columns).
+    ``update`` of a subclass appends a tensor (prompts,) or, for a statistic of several columns, (prompts, columns).
     """
 
     is_differentiable = False
@@ -30,12 +28,12 @@ class PromptMetric(Metric):
 
     @staticmethod
     def statistic(*columns: Array, axis: int) -> Array:
-        """Mean of the only column along ``axis``."""
+        """Return the mean of the only column along ``axis``."""
         (values,) = columns
         return np.asarray(np.mean(values, axis=axis))
 
     def per_prompt(self) -> Tensor:
-        """What was measured for each prompt in order of arrival: (prompts,) or (prompts, columns), float64.
+        """Return the values of each prompt in order of arrival, (prompts,) or (prompts, columns), float64.
 
         Raises:
             ValueError: If there was no update.
@@ -45,7 +43,7 @@ class PromptMetric(Metric):
         return dim_zero_cat(self.values)
 
     def compute(self) -> Tensor:
-        """The metric over all prompts seen: a float64 scalar.
+        """Return the metric over all prompts, a float64 scalar.
 
         Raises:
             ValueError: If there was no update.
@@ -53,7 +51,7 @@ class PromptMetric(Metric):
         return torch.tensor(float(self.statistic(*self._columns(), axis=-1)), dtype=torch.float64, device=self.device)
 
     def interval(self, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
-        """The metric with its percentile bootstrap interval over all prompts, those of other processes included.
+        """Return the metric with its percentile bootstrap interval over the prompts of all processes.
 
         Raises:
             ValueError: If there was no update, ``level`` is not in (0, 1), or ``resamples`` < 1.
@@ -73,7 +71,7 @@ class PromptMetric(Metric):
 class ShareAbove(PromptMetric):
     """Mean over prompts of the share of samples with a score above 0.5.
 
-    With the probability of an attribute as score this is its positivity.
+    If the score is the probability of an attribute, this is its positivity.
 
     Raises:
         ValueError: From ``update``, if scores are not (prompts, samples) or hold a value outside [0, 1] or NaN.
@@ -134,7 +132,7 @@ class MeanPerplexity(PromptMetric):
     """Mean over prompts of the mean perplexity of a prompt's samples.
 
     Args:
-        limit: Samples above it are left out, and with them prompts that have no other; None: none is.
+        limit: Samples above it are left out, and prompts without other samples; None: no limit.
 
     Raises:
         ValueError: From ``update``, as ``functional.perplexity``.
@@ -174,7 +172,7 @@ class CorpusPerplexity(PromptMetric):
 
     @staticmethod
     def statistic(*columns: Array, axis: int) -> Array:
-        """Exponential of summed nats over summed tokens along ``axis``."""
+        """Return ``exp(sum of nats / sum of tokens)`` along ``axis``."""
         nats, tokens = columns
         return np.asarray(np.exp(np.sum(nats, axis=axis) / np.sum(tokens, axis=axis)))
 
@@ -184,7 +182,7 @@ class CorpusPerplexity(PromptMetric):
 
 
 class DistinctNgrams(PromptMetric):
-    """Mean over prompts of the distinct n-grams over all words of a prompt's samples (dist-n); 0 where no word is.
+    """Mean over prompts of the distinct n-grams over all words of a prompt's samples (dist-n); 0 without words.
 
     Args:
         n: Words per n-gram; >= 1.

@@ -1,9 +1,7 @@
-"""From scores, log-probabilities and texts to one value per prompt, in float64 on the CPU.
+"""Compute one value per prompt from scores, log-probabilities or texts, in float64 on the CPU.
 
 Shapes: ``scores``, ``nats`` and ``tokens`` are (prompts, samples); results are (prompts,) unless said otherwise.
 """
-
-from __future__ import annotations
 
 import math
 import sys
@@ -13,13 +11,13 @@ import torch
 from torch import Tensor
 
 THRESHOLD = 0.5
-"""A score above this one counts as a yes, as in Han et al. (2024); 0.5 itself does not."""
+"""Scores above this value are positive, as in Han et al. (2024); 0.5 itself is not."""
 
 _LARGEST_EXPONENT = math.log(sys.float_info.max)
 
 
 def share_above(scores: Tensor) -> Tensor:
-    """Share of each prompt's samples whose score is above 0.5.
+    """Return the share of each prompt's samples whose score is above 0.5.
 
     Raises:
         ValueError: If ``scores`` are not (prompts, samples), are empty, or hold a value outside [0, 1] or NaN.
@@ -28,7 +26,7 @@ def share_above(scores: Tensor) -> Tensor:
 
 
 def maximum_score(scores: Tensor) -> Tensor:
-    """Highest score among each prompt's samples.
+    """Return the highest score among each prompt's samples.
 
     Raises:
         ValueError: If ``scores`` are not (prompts, samples), are empty, or hold a value outside [0, 1] or NaN.
@@ -37,7 +35,7 @@ def maximum_score(scores: Tensor) -> Tensor:
 
 
 def exceedance(scores: Tensor) -> Tensor:
-    """1 for a prompt with any sample above 0.5, else 0.
+    """Return 1 for a prompt with any sample above 0.5, else 0.
 
     Raises:
         ValueError: If ``scores`` are not (prompts, samples), are empty, or hold a value outside [0, 1] or NaN.
@@ -46,13 +44,13 @@ def exceedance(scores: Tensor) -> Tensor:
 
 
 def perplexity(nats: Tensor, tokens: Tensor, *, limit: float | None = None) -> Tensor:
-    """Mean over each prompt's samples of ``exp(nats / tokens)``.
+    """Return the mean over each prompt's samples of ``exp(nats / tokens)``.
 
     Args:
         nats: Negative log-probability of each sample, summed over its tokens; >= 0.
         tokens: Number of tokens of each sample; >= 1.
         limit: Samples above it are left out, as the reference of Han et al. (2024) leaves out those above 1e4; a prompt
-            without any other has NaN.
+            without other samples is NaN.
 
     Raises:
         ValueError: If the shapes differ or are not (prompts, samples), a value is out of its range or not finite, or
@@ -64,7 +62,7 @@ def perplexity(nats: Tensor, tokens: Tensor, *, limit: float | None = None) -> T
 
 
 def totals(nats: Tensor, tokens: Tensor) -> Tensor:
-    """Sums of nats and of tokens over each prompt's samples: (prompts, 2).
+    """Return the sums of nats and of tokens over each prompt's samples, (prompts, 2).
 
     Arguments and errors are those of ``perplexity``.
     """
@@ -72,11 +70,11 @@ def totals(nats: Tensor, tokens: Tensor) -> Tensor:
 
 
 def distinct_ngrams(texts: Sequence[Sequence[str]], n: int) -> Tensor:
-    """Distinct n-grams over all words of each prompt's samples (dist-n).
+    """Return the distinct n-grams over all words of each prompt's samples (dist-n).
 
-    Words are parted at white space, n-grams lie within one sample, and the divisor is the number of *words*, not
-    of n-grams, as in the figures of Han et al. (2024). Samples that hold no word at all (greedy decoding may write line
-    ends only) have 0, the worst value.
+    Words are split at white space, n-grams are within one sample, and the divisor is the number of *words*, not of
+    n-grams, as in the results of Han et al. (2024). Samples without words (greedy decoding may write only line ends)
+    have 0, the worst value.
 
     Args:
         texts: One sequence of samples per prompt.
@@ -94,7 +92,6 @@ def distinct_ngrams(texts: Sequence[Sequence[str]], n: int) -> Tensor:
 
 
 def _distinct_share(samples: Sequence[str], n: int, prompt: int) -> float:
-    # A string is a sequence of strings too, and would pass as samples of one letter each.
     if isinstance(samples, str):
         raise ValueError(f"prompt {prompt}: a sequence of samples is expected, not one string")
     if not samples:
@@ -125,8 +122,7 @@ def _checked_nats(nats: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
 def _matrix(name: str, values: Tensor) -> Tensor:
     if values.ndim != 2 or values.numel() == 0:
         raise ValueError(f"{name} have shape {tuple(values.shape)}; (prompts, samples), both at least 1, is expected")
-    # First to the CPU: some accelerators have no float64.
-    return values.detach().cpu().double()
+    return values.detach().cpu().double()  # some accelerators have no float64
 
 
 def _refuse(name: str, values: Tensor, bad: Tensor, allowed: str) -> None:

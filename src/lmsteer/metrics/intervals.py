@@ -1,7 +1,5 @@
 """Bootstrap intervals over prompts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,12 +10,12 @@ from scipy.stats import bootstrap
 
 Array = NDArray[np.float64]
 
-VALUES_AT_ONCE = 2**20
-"""Resampled values held in memory at one time, per column: 8 MiB."""
+BATCH_VALUES = 2**20
+"""Resampled values in memory at once, per column (8 MiB)."""
 
 
 class Statistic(Protocol):
-    """A number from columns of per-prompt values, reduced along ``axis``."""
+    """A function that reduces columns of per-prompt values along ``axis``."""
 
     def __call__(self, *columns: Array, axis: int) -> Array:
         """Reduce the columns, all of one shape, along ``axis``."""
@@ -37,14 +35,14 @@ class Interval:
 def bootstrap_interval(
     columns: Sequence[Array], statistic: Statistic, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Percentile bootstrap interval of ``statistic``, prompts being drawn with replacement.
+    """Compute the percentile bootstrap interval of a statistic; prompts are drawn with replacement.
 
     Args:
         columns: Per-prompt values, each (prompts,); the columns of a prompt are drawn together.
-        statistic: What is estimated.
+        statistic: Function of the columns.
         level: Confidence level, in (0, 1).
         resamples: Number of resamples, >= 1.
-        seed: Seed of the draws; same seed, same interval.
+        seed: Seed of the draws.
 
     Raises:
         ValueError: If there is no prompt, the columns differ in length, or ``level`` or ``resamples`` is out of range.
@@ -60,7 +58,7 @@ def bootstrap_interval(
     value = float(statistic(*columns, axis=-1))
     if n == 1:
         return Interval(value=value, low=None, high=None, n=n)
-    found = bootstrap(
+    interval = bootstrap(
         columns,
         statistic,
         paired=True,
@@ -69,7 +67,7 @@ def bootstrap_interval(
         method="percentile",
         confidence_level=level,
         n_resamples=resamples,
-        batch=max(1, VALUES_AT_ONCE // n),
+        batch=max(1, BATCH_VALUES // n),
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Interval(value=value, low=float(found.low), high=float(found.high), n=n)
+    return Interval(value=value, low=float(interval.low), high=float(interval.high), n=n)

@@ -3,8 +3,6 @@
 Shapes: B rows, H heads, K heads of keys and values, G = H / K, T new tokens, S tokens seen, D size of a head.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

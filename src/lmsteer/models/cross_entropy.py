@@ -3,8 +3,6 @@
 Shapes: N packed tokens, D width, V vocabulary, C a block of the vocabulary.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, cast
 

@@ -4,8 +4,6 @@ Such a model has the hooks of accelerate: each module moves its inputs to the de
 that is offloaded to disk, or from a GPU to main memory, moves its weights there for every call.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import cast
 

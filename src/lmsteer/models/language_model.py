@@ -3,8 +3,6 @@
 Shapes: B batch rows, T tokens, D width, K dimensions, V vocabulary.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Any, Literal, cast

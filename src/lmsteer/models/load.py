@@ -1,7 +1,5 @@
 """Load language models from the hub, a local folder or the embedded cache."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from safetensors import SafetensorError

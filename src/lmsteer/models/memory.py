@@ -1,7 +1,5 @@
 """Check that the weights of a model fit into free memory before they are loaded."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Models with random weights from a seed, for tests and for measuring speed without the hub."""
 
-from __future__ import annotations
-
 import torch
 from tokenizers import ByteLevelBPETokenizer
 from torch import nn

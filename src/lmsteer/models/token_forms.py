@@ -1,7 +1,5 @@
 """The text of each token, to match the tokens of two vocabularies."""
 
-from __future__ import annotations
-
 import json
 import re
 from typing import Any

@@ -3,8 +3,6 @@
 Shapes: B texts, N packed tokens, D width, P permutations of labels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import fields, replace
 

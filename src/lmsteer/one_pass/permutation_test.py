@@ -3,8 +3,6 @@
 Shapes: B texts, P permutations, R directions.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -3,8 +3,6 @@
 Shapes: B texts, N packed tokens, D width, P permutations of labels, R directions.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Shapes: N words, D width of the source, E width of the target.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

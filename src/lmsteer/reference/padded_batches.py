@@ -1,7 +1,5 @@
 """Count the padding of a batch as text, as the original implementation does."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -3,8 +3,6 @@
 Shapes: K steers, D width, R rank.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import pickle

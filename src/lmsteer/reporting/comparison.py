@@ -206,9 +206,9 @@ def _measurement(run_rows: Sequence[_RunRow], metric: Metric) -> Measurement:
     present = ~np.isnan(columns)
     means = np.where(present, columns, 0).sum(0) / np.where(present.any(0), present.sum(0), np.nan)
     averaged = Sample(first.prompts, tuple(means))
-    values = [float(statistic(*sample.measured, axis=-1)) for sample in samples]
+    values = [float(statistic(*sample.complete, axis=-1)) for sample in samples]
     return Measurement(
-        interval=bootstrap_interval(averaged.measured, statistic),
+        interval=bootstrap_interval(averaged.complete, statistic),
         sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
         scorer=run_rows[0].row.metrics[metric.name].scorer,
         sample=averaged,

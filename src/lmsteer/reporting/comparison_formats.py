@@ -1,7 +1,5 @@
 """Tables of a comparison as Markdown and LaTeX, and its numbers in full as CSV."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

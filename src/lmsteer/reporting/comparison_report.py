@@ -1,7 +1,5 @@
 """The report of several runs: tables, the cost of control, and curves and continuations of each run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

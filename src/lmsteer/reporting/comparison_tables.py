@@ -1,7 +1,5 @@
 """Lay out a comparison as tables of strings, for every format."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

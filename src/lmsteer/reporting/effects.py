@@ -1,7 +1,5 @@
 """Effects of a steer against the plain model, and sentences that claim no more than their intervals show."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from lmsteer.evaluation.metric_names import Metric

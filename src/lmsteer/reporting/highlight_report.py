@@ -1,7 +1,5 @@
 """The page of highlighted texts: colored tokens, marked spans, and the likelihood over the strength."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The table of interference between the dimensions of a steer."""
 
-from __future__ import annotations
-
 import itertools
 
 from lmsteer.reporting.text import markdown_table, number

@@ -1,7 +1,5 @@
 """The report of an interpreted steer: sentences, a table, and a section for each direction."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

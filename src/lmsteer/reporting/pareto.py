@@ -1,7 +1,5 @@
 """The cost of control: the attribute against perplexity, a curve for each kind of row."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The plot of all pages and studies: values with intervals over an axis; drawn without a window or global state."""
 
-from __future__ import annotations
-
 import io
 import math
 import textwrap

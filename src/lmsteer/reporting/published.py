@@ -1,7 +1,5 @@
 """Figures published by others, with their sources; they have tables of their own."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from pathlib import Path

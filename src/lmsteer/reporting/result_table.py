@@ -1,7 +1,5 @@
 """The table of one result: a row for each strength, with changes from the plain model."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping
 

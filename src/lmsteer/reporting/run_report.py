@@ -1,7 +1,5 @@
 """The report of one run: a page with table, pictures and continuations."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

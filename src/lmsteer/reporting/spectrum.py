@@ -1,7 +1,5 @@
 """The picture of the singular directions of a steer: their sizes, and their evidence for the attribute."""
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.figure import Figure
 

@@ -1,7 +1,5 @@
 """Metrics over the strength of a steer: the lines, their picture and their description in words."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Highlighted texts on a terminal: spans in signs, and colors where the terminal has them."""
 
-from __future__ import annotations
-
 import os
 from typing import TextIO
 

@@ -3,8 +3,6 @@
 A row of one cell in a table of several columns is the heading of the rows below it.
 """
 
-from __future__ import annotations
-
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence

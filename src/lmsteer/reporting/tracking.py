@@ -1,7 +1,5 @@
 """Log the end of a run: final values, and to W&B also continuations, pictures and the steer."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 from dataclasses import dataclass

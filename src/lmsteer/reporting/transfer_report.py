@@ -1,7 +1,5 @@
 """The report of a transferred steer: a table and a picture of all kinds of maps."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

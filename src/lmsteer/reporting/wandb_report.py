@@ -1,7 +1,5 @@
 """The W&B Report of a group of runs: the tables of the page, and panels of the logged values."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 from collections.abc import Sequence

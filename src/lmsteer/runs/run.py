@@ -3,8 +3,6 @@
 A stage is finished if its file exists: files are written under a temporary name and renamed.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 All processes of the run fit, calibrate and generate together; rank zero evaluates and reports.
 """
 
-from __future__ import annotations
-
 import logging
 import shutil
 from collections.abc import Callable, Mapping

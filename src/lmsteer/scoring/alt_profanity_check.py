@@ -1,7 +1,5 @@
 """Toxicity by alt-profanity-check: a linear SVM over words, trained on Jigsaw and other comments."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -9,14 +7,14 @@ import profanity_check
 import torch
 from torch import Tensor
 
-from lmsteer.scoring.scorer import checked
+from lmsteer.scoring.scorer import check_scores
 
 
 class ProfanityScorer:
     """Probability that a text is profane, by ``profanity_check.predict_prob``.
 
-    Fast, and fit to compare methods; it hardly sees toxicity without swear words and leans on identity words, so its
-    figures do not stand beside Detoxify's or Perspective's. Its weights are read from a joblib file of the package.
+    It is fast enough to compare methods, but hardly detects toxicity without swear words and reacts to identity words,
+    so its scores are not comparable to those of Detoxify or Perspective. Its weights are in a joblib file.
     """
 
     reserved: frozenset[str] = frozenset()
@@ -26,7 +24,7 @@ class ProfanityScorer:
         self.revision = f"alt-profanity-check {version('alt-profanity-check')}"
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Scores (N,) in [0, 1]."""
+        """Return scores (N,) in [0, 1]."""
         if not texts:
             return torch.empty(0)
-        return checked(torch.as_tensor(profanity_check.predict_prob(list(texts))), texts, scorer=self.name)
+        return check_scores(torch.as_tensor(profanity_check.predict_prob(list(texts))), texts, scorer=self.name)

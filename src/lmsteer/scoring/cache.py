@@ -1,9 +1,7 @@
-"""The score store: what scorers and judges said once, on disk, so that nothing is scored twice.
+"""The score cache: results of scorers and perplexity models on disk, so that no text is scored twice.
 
 Shapes: N texts.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -18,27 +16,27 @@ from torch import Tensor
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.scoring.perplexity import continuation_nll
-from lmsteer.scoring.scorer import Scorer, checked
+from lmsteer.scoring.scorer import Scorer, check_scores
 from lmsteer.storage.atomic_files import atomic_write_lines
 from lmsteer.storage.shards import Shards, key_of
 from lmsteer.storage.user_cache import cache_folder
 
 CHUNK = 4096
-"""Texts scored between two writes: what an interrupted scoring has to do again, at most."""
+"""Texts scored between two writes, the most that an interrupted scoring repeats."""
 Item = tuple[str, ...]
 
 
 class ScoreCache:
-    """Scorers and judges with a memory: every text is scored once, and has the very same score ever after.
+    """Scores of texts by scorers and perplexity models, computed once and stored on disk.
 
-    Scores lie in a folder of their own for each scorer and revision, found by the text. Any number of processes may
-    use one folder; where two score a text at the same time, the score that was written first counts.
+    Each scorer and revision has a folder, in which scores are indexed by text. Any number of processes may use one
+    folder; if two score a text at the same time, the score that was written first counts.
 
     Args:
-        folder: Where the scores of all scorers are.
+        folder: Folder of the scores of all scorers.
 
     Raises:
-        InputError: If the folder cannot be made or written to.
+        InputError: If the folder cannot be created or written to.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,22 +44,22 @@ class ScoreCache:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"scores={folder}: cannot be made ({error.strerror}); another folder or off") from error
+            raise InputError(f"scores={folder}: cannot be created ({error.strerror}); another folder or off") from error
         if not os.access(folder, os.W_OK):
             raise InputError(f"scores={folder}: cannot be written to; another folder or off expected")
 
     def scores(self, scorer: Scorer, texts: Sequence[str]) -> Tensor:
-        """What ``scorer(texts)`` gives: scores (N,) in [0, 1].
+        """Return the scores (N,) in [0, 1] of ``scorer(texts)``, stored or computed.
 
         Raises:
-            InputError: If a text cannot be scored; what was scored before it is kept.
+            InputError: If a text cannot be scored; scores before it are stored.
         """
         if not texts:
             return torch.empty(0)
 
         def compute(items: Sequence[Item]) -> dict[str, Tensor]:
-            part = [text for (text,) in items]
-            return {"scores": checked(scorer(part), part, scorer=scorer.name)}
+            chunk = [text for (text,) in items]
+            return {"scores": check_scores(scorer(chunk), chunk, scorer=scorer.name)}
 
         kind = type(scorer)
         shards = self._shards(f"{kind.__module__}.{kind.__qualname__}", scorer.revision, ("scores",))
@@ -69,13 +67,13 @@ class ScoreCache:
         _fill(shards, items, compute)
         return _read(shards, items, "scores")
 
-    def nats(
+    def continuation_nll(
         self, perplexity_model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str]
     ) -> tuple[Tensor, Tensor]:
-        """What ``continuation_nll`` gives: nats (N,) and tokens (N,) of continuations.
+        """Return the nats (N,) and tokens (N,) of ``continuation_nll``, stored or computed.
 
         Raises:
-            InputError: If a text cannot be scored; what was scored before it is kept.
+            InputError: If a text cannot be scored; values before it are stored.
         """
         if not prompts or len(prompts) != len(continuations):
             return continuation_nll(perplexity_model, prompts, continuations)
@@ -95,15 +93,15 @@ class ScoreCache:
     def _shards(self, scorer: str, revision: str, columns: Sequence[str]) -> Shards:
         provenance = json.dumps({"scorer": scorer, "revision": revision, "lmsteer": version("lmsteer")})
         shards = Shards(self.folder / hashlib.sha256(provenance.encode()).hexdigest()[:16], columns)
-        described = shards.folder / "origin.json"
-        if not described.exists():
+        provenance_file = shards.folder / "origin.json"
+        if not provenance_file.exists():
             with shards.locked():
-                atomic_write_lines(described, [provenance])
+                atomic_write_lines(provenance_file, [provenance])
         return shards
 
 
 def score_cache(option: str) -> ScoreCache | None:
-    """The store that the option ``scores`` names: ``auto`` (beside the embedded stack), ``off``, or a folder.
+    """Open the cache of the option ``scores``: ``auto`` (in the user's cache folder), ``off``, or a folder.
 
     Raises:
         InputError: If the folder cannot be used.
@@ -114,14 +112,13 @@ def score_cache(option: str) -> ScoreCache | None:
 
 
 def _fill(shards: Shards, items: Sequence[Item], compute: Callable[[Sequence[Item]], dict[str, Tensor]]) -> None:
-    """Compute what is missing, in an order of its own: after an interruption the chunks that are left are the same."""
+    """Compute missing values in a fixed order, so that the remaining chunks are the same after an interruption."""
     missing = {item for item in items if key_of(*item) not in shards}
     ordered = sorted(missing, key=lambda item: [(len(part), part) for part in item])
     for start in range(0, len(ordered), CHUNK):
         chunk = ordered[start : start + CHUNK]
         values = compute(chunk)
-        # Others may score meanwhile; only the writing waits for them.
-        with shards.locked():
+        with shards.locked():  # only for writing; others may score meanwhile
             new = [row for row, item in enumerate(chunk) if key_of(*item) not in shards]
             if new:
                 shards.append(
@@ -130,5 +127,5 @@ def _fill(shards: Shards, items: Sequence[Item], compute: Callable[[Sequence[Ite
 
 
 def _read(shards: Shards, items: Sequence[Item], name: str) -> Tensor:
-    places = (shards[key_of(*item)] for item in items)
-    return torch.stack([tensors[name][number] for tensors, number in places])
+    entries = (shards[key_of(*item)] for item in items)
+    return torch.stack([tensors[name][index] for tensors, index in entries])

@@ -1,7 +1,5 @@
 """Toxicity by Detoxify: transformers fine-tuned on Jigsaw's comments."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import Device, resolve_device
-from lmsteer.scoring.scorer import checked, in_length_order
+from lmsteer.scoring.scorer import check_scores, in_length_order
 
 COLUMN = "toxicity"
 
@@ -24,16 +22,16 @@ COLUMN = "toxicity"
 class DetoxifyScorer:
     """Probability that a text is toxic, by the ``toxicity`` output of ``detoxify.Detoxify``.
 
-    Its weights are pickles of a third party, the one kind of file that is not loaded with ``weights_only=True``: give
-    ``checkpoint`` only a file that you trust. It was trained on Jigsaw's comments, as a detox steer may have been, so
-    use a second scorer beside it. Texts are cut at the model's 512 tokens.
+    Its weights are pickles of a third party that are not loaded with ``weights_only=True``: give ``checkpoint`` only a
+    file that you trust. It was trained on Jigsaw's comments, as a detox steer may have been, so use a second scorer
+    too. Texts are truncated to 512 tokens.
 
     Args:
-        variant: Which released weights; not used where ``checkpoint`` is given.
+        variant: Released weights; not used if ``checkpoint`` is given.
         checkpoint: Local file in Detoxify's format, for machines that cannot reach the release page.
-        device: Where it runs.
-        batch_size: Texts per forward pass; texts of like length share one.
-        name: What the scorer is called in tables; by default detoxify and the variant.
+        device: Device of the model.
+        batch_size: Texts of similar length per forward pass.
+        name: Name in tables; by default detoxify and the variant.
 
     Raises:
         InputError: If the weights cannot be loaded or have no toxicity output.
@@ -58,35 +56,35 @@ class DetoxifyScorer:
         self.revision = f"detoxify {version('detoxify')}, sha256 {_digest(checkpoint or _released(variant))}"
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Scores (N,) in [0, 1]."""
+        """Return scores (N,) in [0, 1]."""
 
         def values(batch: list[int]) -> Tensor:
-            # Detoxify gives a bare number for a list of one.
+            # A list of one text gives a number, not a list.
             scores = self._model.predict([texts[index] for index in batch])[COLUMN]
             return torch.tensor(scores, dtype=torch.float32).reshape(len(batch))
 
         lengths = [len(text) for text in texts]
         scores_N = in_length_order(lengths, values, batch_size=self.batch_size, description=self.name)
-        return checked(scores_N, texts, scorer=self.name)
+        return check_scores(scores_N, texts, scorer=self.name)
 
 
 def _load(variant: str, checkpoint: str | None, device: torch.device) -> Detoxify:
-    what = f"Detoxify's {variant} weights" if checkpoint is None else f"Detoxify checkpoint {checkpoint}"
+    weights = f"Detoxify's {variant} weights" if checkpoint is None else f"Detoxify checkpoint {checkpoint}"
     try:
         model = Detoxify(variant, checkpoint=checkpoint, device=device)
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{what} cannot be loaded ({type(error).__name__}: {reason}); give a local file in Detoxify's format as "
-            "checkpoint=FILE (tokenizer and config come from the hub's cache), or take protocol=detox-offline"
+            f"{weights} cannot be loaded ({type(error).__name__}: {reason}); give a local file in Detoxify's format as "
+            "checkpoint=FILE (tokenizer and config come from the hub's cache), or use protocol=detox-offline"
         ) from error
     if COLUMN not in model.class_names:
-        raise InputError(f"{what}: has the outputs {', '.join(model.class_names)}; one named {COLUMN} expected")
+        raise InputError(f"{weights}: has the outputs {', '.join(model.class_names)}; one named {COLUMN} expected")
     return model
 
 
 def _released(variant: str) -> Path:
-    """Where torch keeps the weights that it has downloaded."""
+    """Return the file of the weights that torch has downloaded."""
     return Path(torch.hub.get_dir()) / "checkpoints" / str(MODEL_URLS[variant]).rsplit("/", 1)[1]
 
 

@@ -1,6 +1,4 @@
-"""Any text-classification model of transformers as a scorer."""
-
-from __future__ import annotations
+"""A text-classification model of transformers as a scorer."""
 
 import hashlib
 import json
@@ -15,25 +13,25 @@ from transformers.utils import logging as transformers_logging
 
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import INCIDENTAL, Device, resolve_device
-from lmsteer.scoring.scorer import checked, in_length_order
+from lmsteer.scoring.scorer import check_scores, in_length_order
 
 
 class HubClassifierScorer:
     """Probability of one label of a text-classification model.
 
-    By softmax over the labels, or by sigmoid where a model has one logit or labels that may hold together.
+    It is a softmax over the labels, or a sigmoid if the model has one logit or several labels may apply at once.
 
     Args:
         id: Hub id (``ORG/NAME``) or local folder in the hub's layout.
-        label: The label whose probability is the score, spelled as in the model's config.
+        label: Label whose probability is the score, as in the model's config.
         revision: Branch, tag or commit on the hub.
-        device: Where it runs.
-        batch_size: Texts per forward pass; texts of like length share one.
-        max_length: Longer texts are cut to so many tokens, or to what the tokenizer says its model takes.
-        name: What the scorer is called in tables; by default the last part of the id.
+        device: Device of the model.
+        batch_size: Texts of similar length per forward pass.
+        max_length: Longer texts are truncated to as many tokens, or to the limit of the tokenizer.
+        name: Name in tables; by default the last part of the id.
 
     Raises:
-        InputError: If the model cannot be loaded, is no trained classifier, or has no such label.
+        InputError: If the model cannot be loaded, is not a trained classifier, or has no such label.
     """
 
     reserved: frozenset[str] = frozenset()
@@ -57,7 +55,7 @@ class HubClassifierScorer:
         if label not in labels:
             raise InputError(f"label={label}: classifier {id} has the labels {', '.join(labels)}")
         if config.problem_type == "regression":
-            raise InputError(f"classifier {id} is a regression model; its output is no probability")
+            raise InputError(f"classifier {id} is a regression model; its output is not a probability")
         self._column = labels[label]
         self._exclusive = config.problem_type != "multi_label_classification" and len(labels) > 1
         self._max_length = min(max_length, self._tokenizer.model_max_length)
@@ -66,7 +64,7 @@ class HubClassifierScorer:
         nn.Module.to(self._model, resolve_device(device))
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Scores (N,) in [0, 1]."""
+        """Return scores (N,) in [0, 1]."""
         lengths = [len(text) for text in texts]
         scores_N = in_length_order(
             lengths,
@@ -74,7 +72,7 @@ class HubClassifierScorer:
             batch_size=self.batch_size,
             description=self.name,
         )
-        return checked(scores_N, texts, scorer=self.name)
+        return check_scores(scores_N, texts, scorer=self.name)
 
     @torch.inference_mode()
     def _batch(self, texts: list[str]) -> Tensor:
@@ -106,10 +104,10 @@ def _load(id: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTok
 
 
 def _digest(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Of all that the scores depend on: configuration, tokenizer and weights."""
+    """Return the sha256 of configuration, tokenizer and weights, on which the scores depend."""
     config = {name: value for name, value in model.config.to_diff_dict().items() if name not in INCIDENTAL}
-    reading = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else tokenizer.get_vocab()
-    state = hashlib.sha256(json.dumps([config, reading], sort_keys=True, default=str).encode())
+    vocabulary = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else tokenizer.get_vocab()
+    state = hashlib.sha256(json.dumps([config, vocabulary], sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         state.update(name.encode())
         state.update(tensor.contiguous().numpy().data)

@@ -1,9 +1,7 @@
-"""How likely a language model finds continuations, given their prompts.
+"""Log-likelihood of continuations, given their prompts, under a language model.
 
-Shapes: N texts, B rows of a batch, P prompts of a batch, T tokens read, M tokens that count, D width.
+Shapes: N texts, B rows of a batch, P prompts of a batch, T tokens, M continuation tokens, D width.
 """
-
-from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -20,15 +18,15 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.scoring.scorer import in_batches
 
 TOKENS = {"cpu": 2048}
-MANY_TOKENS = 32768
-"""Tokens of a batch by device, prompts and padding included. They bound the memory that the rows' caches take."""
+GPU_TOKENS = 32768
+"""Tokens of a batch by device, including prompts and padding; they bound the memory of the key-value caches."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids before the first one that counts, and from it to the last one that does.
+    """Token ids of the prompt (``before``) and of the continuation (``after``).
 
-    ``offsets`` are the characters (from, to) of the text that the tokenizer says each token that counts stands for.
+    ``offsets`` are the character offsets (start, end) of the continuation's tokens in the text.
     """
 
     before: tuple[int, ...]
@@ -39,33 +37,33 @@ class Encoded:
 def continuation_nll(
     model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str], *, tokens: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Nats and tokens of each continuation, given its prompt.
+    """Compute the negative log-likelihood and the number of tokens of each continuation, given its prompt.
 
-    Prompt and continuation are tokenized as one text. A token belongs to the continuation if it ends behind the
-    prompt, so one that spans the joint counts. Where the very first token counts, BOS (else EOS) stands before it.
-    Texts that begin with the same tokens, up to the first that counts, read these once.
+    Prompt and continuation are tokenized as one text. A token belongs to the continuation if it ends after the prompt,
+    even if it starts in it. BOS (else EOS) is put before a continuation that starts with the first token. Equal prompts
+    are computed once per batch.
 
     Args:
-        model: The perplexity_model.
+        model: The perplexity model.
         prompts: N texts, which may be empty.
-        continuations: N texts, leading space kept.
-        tokens: Most tokens of a batch, prompts and padding included; by default what suits the device.
+        continuations: N texts, including leading spaces.
+        tokens: Most tokens of a batch, including prompts and padding; None: a value for the device.
 
     Returns:
         Sum of ``-log p`` over the continuation's tokens in nats (N,) float32, and their number (N,) int64.
-        Perplexity of one is ``exp(nats / tokens)``.
+        The perplexity of a continuation is ``exp(nats / tokens)``.
 
     Raises:
-        InputError: If a continuation has no tokens or a text is beyond the model's context; names the text.
+        InputError: If a continuation has no tokens or a text exceeds the model's context; names the text.
     """
     if len(prompts) != len(continuations):
-        raise InputError(f"{len(prompts)} prompts and {len(continuations)} continuations; as many of each expected")
+        raise InputError(f"{len(prompts)} prompts and {len(continuations)} continuations; equal numbers expected")
     if not prompts:
         return torch.empty(0), torch.empty(0, dtype=torch.int64)
     texts = encode(model, prompts, continuations)
     sharing = _can_share(model)
     nats_N = in_batches(
-        _batches(texts, sharing, tokens or TOKENS.get(model.device.type, MANY_TOKENS), model.context),
+        _batches(texts, sharing, tokens or TOKENS.get(model.device.type, GPU_TOKENS), model.context),
         lambda batch: _nats(model, [texts[index] for index in batch], sharing),
         description=f"perplexity under {model.name}",
     )
@@ -73,9 +71,7 @@ def continuation_nll(
 
 
 def continuation_states(model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str]) -> Tensor:
-    """Hidden states (M, D) before each token of the continuations, as ``continuation_nll`` counts them.
-
-    They come in the order of the batches, not of the texts.
+    """Compute the hidden states (M, D) before the tokens of continuations, in the order of batches, not of texts.
 
     Raises:
         InputError: As ``continuation_nll`` does.
@@ -85,42 +81,42 @@ def continuation_states(model: LanguageModel, prompts: Sequence[str], continuati
 
 
 def states_by_batch(model: LanguageModel, texts: Sequence[Encoded]) -> Iterator[tuple[list[int], Tensor]]:
-    """Batches of texts, by their indices, and the hidden states (M, D) before each of their tokens that count."""
+    """Yield batches of texts by index, and the hidden states (M, D) before the tokens of their continuations."""
     sharing = _can_share(model)
-    for batch in _batches(texts, sharing, TOKENS.get(model.device.type, MANY_TOKENS), model.context):
+    for batch in _batches(texts, sharing, TOKENS.get(model.device.type, GPU_TOKENS), model.context):
         yield batch, _states(model, [texts[index] for index in batch], sharing)
 
 
 def encode(
     model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str], *, locations: Sequence[str] = ()
 ) -> list[Encoded]:
-    """Texts as tokens, those that count told from those before them as ``continuation_nll`` says.
+    """Tokenize texts and split them into prompt and continuation, as ``continuation_nll`` does.
 
     Args:
-        locations: Where each text stands, for messages.
+        locations: Location of each text, for error messages.
 
     Raises:
         InputError: As ``continuation_nll`` does.
     """
-    whole = [prompt + continuation for prompt, continuation in zip(prompts, continuations, strict=True)]
-    rows = model.tokenizer(whole, return_offsets_mapping=True, verbose=False)
+    joined = [prompt + continuation for prompt, continuation in zip(prompts, continuations, strict=True)]
+    rows = model.tokenizer(joined, return_offsets_mapping=True, verbose=False)
     encoded = []
     for index, (ids, offsets) in enumerate(zip(rows["input_ids"], rows["offset_mapping"], strict=True)):
         where = f"{locations[index]}: " if locations else ""
         # Special tokens have the offsets (0, 0) and so never count.
-        counted = [place for place, (_, end) in enumerate(offsets) if end > len(prompts[index])]
+        counted = [token for token, (_, end) in enumerate(offsets) if end > len(prompts[index])]
         if not counted:
             raise InputError(
                 f"{where}continuation {continuations[index]!r} of prompt {prompts[index]!r} has no tokens, "
                 "so no perplexity"
             )
-        first, behind = counted[0], counted[-1] + 1
-        before = tuple(ids[:first]) or (_first_token(model),)
-        text = Encoded(before, tuple(ids[first:behind]), tuple(offsets[first:behind]))
+        start, end = counted[0], counted[-1] + 1
+        before = tuple(ids[:start]) or (_first_token(model),)
+        text = Encoded(before, tuple(ids[start:end]), tuple(offsets[start:end]))
         if (length := len(text.before) + len(text.after)) > model.context:
             raise InputError(
-                f"{where}text {whole[index][:40]!r}… has {length} tokens; "
-                f"model {model.name} takes at most {model.context}"
+                f"{where}text {joined[index][:40]!r}… has {length} tokens; "
+                f"model {model.name} accepts at most {model.context}"
             )
         encoded.append(text)
     return encoded
@@ -134,40 +130,40 @@ def _first_token(model: LanguageModel) -> int:
 
 
 def _can_share(model: LanguageModel) -> bool:
-    """Whether a prompt's cache can serve several continuations: no recurrent state, and positions can be told."""
+    """Return whether continuations can share a prompt's cache: no recurrent state, and positions can be given."""
     parameters = inspect.signature(model.lm.base_model.forward).parameters
     return not model.lm._is_stateful and {"position_ids", "past_key_values"} <= set(parameters)
 
 
 def _batches(texts: Sequence[Encoded], sharing: bool, budget: int, context: int) -> list[list[int]]:
-    """Indices of the texts of each batch: continuations of one prompt side by side, then texts that stand alone."""
-    families: dict[object, list[int]] = {}
+    """Group the indices of texts into batches: continuations of one prompt together, then single texts."""
+    by_prompt: dict[object, list[int]] = {}
     for index, text in enumerate(texts):
-        families.setdefault(text.before if sharing else index, []).append(index)
-    for family in families.values():
-        family.sort(key=lambda index: len(texts[index].after))
+        by_prompt.setdefault(text.before if sharing else index, []).append(index)
+    for group in by_prompt.values():
+        group.sort(key=lambda index: len(texts[index].after))
 
-    def like(family: list[int]) -> tuple[bool, int, int]:
-        before, after = len(texts[family[0]].before), len(texts[family[-1]].after)
-        return (True, before + after, before) if len(family) == 1 else (False, after, before)
+    def order(group: list[int]) -> tuple[bool, int, int]:
+        before, after = len(texts[group[0]].before), len(texts[group[-1]].after)
+        return (True, before + after, before) if len(group) == 1 else (False, after, before)
 
     batches: list[list[int]] = []
-    prompt = rest = 0
-    for family in sorted(families.values(), key=like):
-        for index in family:
-            own_prompt, own_rest = len(texts[index].before), len(texts[index].after)
-            prompt, rest = max(prompt, own_prompt), max(rest, own_rest)
+    longest_before = longest_after = 0
+    for group in sorted(by_prompt.values(), key=order):
+        for index in group:
+            before, after = len(texts[index].before), len(texts[index].after)
+            longest_before, longest_after = max(longest_before, before), max(longest_after, after)
             # Beyond the context there may be no positions, not even for padding.
-            if not batches or prompt + rest > min(context, budget // (len(batches[-1]) + 1)):
+            if not batches or longest_before + longest_after > min(context, budget // (len(batches[-1]) + 1)):
                 batches.append([])
-                prompt, rest = own_prompt, own_rest
+                longest_before, longest_after = before, after
             batches[-1].append(index)
     return batches
 
 
 @torch.inference_mode()
 def _nats(model: LanguageModel, batch: Sequence[Encoded], sharing: bool) -> Tensor:
-    """Nats (B,) of a batch."""
+    """Compute the nats (B,) of a batch."""
     targets_M = torch.tensor([token for text in batch for token in text.after], device=model.device)
     nats_M = nll(model.head, _states(model, batch, sharing), targets_M)
     return torch.stack([nats.sum() for nats in nats_M.split([len(text.after) for text in batch])])
@@ -175,51 +171,47 @@ def _nats(model: LanguageModel, batch: Sequence[Encoded], sharing: bool) -> Tens
 
 @torch.inference_mode()
 def _states(model: LanguageModel, batch: Sequence[Encoded], sharing: bool) -> Tensor:
-    """Hidden states (M, D) before each token that counts."""
+    """Compute the hidden states (M, D) before the tokens of the continuations of a batch."""
     prompts = list(dict.fromkeys(text.before for text in batch))
-    read = _read_shared if sharing and len(prompts) < len(batch) else _read_whole
     with fast_attention(model.lm):
-        return read(model, prompts, batch)
+        if sharing and len(prompts) < len(batch):
+            return _shared_prompt_states(model, prompts, batch)
+        ids_BT = _padded([text.before + text.after[:-1] for text in batch], "right").to(model.device)
+        return _continuation_positions(model.hidden(ids_BT), [len(text.before) - 1 for text in batch], batch)
 
 
-def _read_whole(model: LanguageModel, _: Sequence[tuple[int, ...]], batch: Sequence[Encoded]) -> Tensor:
-    """Hidden states (M, D) before each token that counts, every text by itself; its last token is not read."""
-    ids_BT = _padded([text.before + text.after[:-1] for text in batch], "right").to(model.device)
-    return _chosen(model.hidden(ids_BT), [len(text.before) - 1 for text in batch], batch)
-
-
-def _read_shared(model: LanguageModel, prompts: Sequence[tuple[int, ...]], batch: Sequence[Encoded]) -> Tensor:
-    """The same, each prompt read once."""
+def _shared_prompt_states(model: LanguageModel, prompts: Sequence[tuple[int, ...]], batch: Sequence[Encoded]) -> Tensor:
+    """Compute the hidden states (M, D) of a batch with one forward pass per distinct prompt."""
     ids_PT = _padded(prompts, "left").to(model.device)
     mask_PT = _padded([(1,) * len(prompt) for prompt in prompts], "left").to(model.device)
     position_PT = mask_PT.cumsum(-1).sub(1).clamp(min=0)
     output = model.body(input_ids=ids_PT, attention_mask=mask_PT, position_ids=position_PT, use_cache=True)
-    place = {prompt: row for row, prompt in enumerate(prompts)}
-    rows = torch.tensor([place[text.before] for text in batch])  # not on a device: the layers' caches may be on several
+    row_of = {prompt: row for row, prompt in enumerate(prompts)}
+    rows = torch.tensor([row_of[text.before] for text in batch])  # on the CPU: layers may be on several devices
     states_BTD = output.last_hidden_state[:, -1:][rows]
     ids_BT = _padded([text.after[:-1] for text in batch], "right").to(model.device)
     if ids_BT.shape[1]:
         output.past_key_values.batch_select_indices(rows)
-        further = torch.arange(1, ids_BT.shape[1] + 1, device=model.device)
-        # No mask is needed for padding behind the texts: a causal model never looks ahead.
+        steps = torch.arange(1, ids_BT.shape[1] + 1, device=model.device)
+        # Padding on the right needs no mask: a causal model never looks ahead.
         output = model.body(
             input_ids=ids_BT,
             attention_mask=torch.cat([mask_PT[rows], torch.ones_like(ids_BT)], dim=1),
-            position_ids=position_PT[rows, -1:] + further,
+            position_ids=position_PT[rows, -1:] + steps,
             past_key_values=output.past_key_values,
             use_cache=True,
         )
         states_BTD = torch.cat([states_BTD, output.last_hidden_state], dim=1)
-    return _chosen(states_BTD, [0] * len(batch), batch)
+    return _continuation_positions(states_BTD, [0] * len(batch), batch)
 
 
 def _padded(rows: Sequence[tuple[int, ...]], side: str) -> Tensor:
     return pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True, padding_side=side)
 
 
-def _chosen(states_BTD: Tensor, first: Sequence[int], batch: Sequence[Encoded]) -> Tensor:
-    """States (M, D) of each row from its ``first`` one on, as many as tokens count in it."""
-    first_B1 = torch.tensor(first)[:, None]
-    behind_B1 = first_B1 + torch.tensor([len(text.after) for text in batch])[:, None]
-    place_T = torch.arange(states_BTD.shape[1])
-    return states_BTD[((place_T >= first_B1) & (place_T < behind_B1)).to(states_BTD.device)]
+def _continuation_positions(states_BTD: Tensor, start: Sequence[int], batch: Sequence[Encoded]) -> Tensor:
+    """Select the states (M, D) of each row from ``start`` on, one for each token of its continuation."""
+    start_B1 = torch.tensor(start)[:, None]
+    end_B1 = start_B1 + torch.tensor([len(text.after) for text in batch])[:, None]
+    position_T = torch.arange(states_BTD.shape[1])
+    return states_BTD[((position_T >= start_B1) & (position_T < end_B1)).to(states_BTD.device)]

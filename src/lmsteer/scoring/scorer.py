@@ -1,6 +1,4 @@
-"""What every scorer promises, and the two checks and loops they share."""
-
-from __future__ import annotations
+"""The protocol of scorers, and the checks and loops that they share."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
@@ -12,8 +10,8 @@ from tqdm import tqdm
 from lmsteer.data.batching import length_sorted_groups
 from lmsteer.errors import InputError
 
-SHOWN_FROM = 10
-"""Progress is shown where there are more batches than this."""
+MIN_SHOWN_BATCHES = 11
+"""Fewest batches for which progress is shown."""
 
 
 @runtime_checkable
@@ -21,8 +19,8 @@ class Scorer(Protocol):
     """Maps texts to the probability (or a score in [0, 1]) of one attribute.
 
     Attributes:
-        name: What the scorer is called in tables; distinct within a protocol.
-        revision: What pins the scores: package version, hub commit, or digest of the rows it was fitted on.
+        name: Name in tables, distinct within a protocol.
+        revision: Version of the scores: package version, hub commit, or digest of the rows it was fitted on.
         reserved: ``text_key`` of each text it was fitted on, which a steer must not train on; empty if pretrained.
     """
 
@@ -31,19 +29,19 @@ class Scorer(Protocol):
     reserved: frozenset[str]
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Scores (N,) of N texts, float32 in [0, 1]; no texts give an empty tensor.
+        """Return scores (N,) of N texts, float32 in [0, 1]; no texts give an empty tensor.
 
         Raises:
-            InputError: If a text cannot be scored; it never counts as clean.
+            InputError: If a text cannot be scored.
         """
         ...
 
 
-def checked(scores_N: Tensor, texts: Sequence[str], *, scorer: str) -> Tensor:
-    """The same scores as float32 on the CPU, once each is known to be a number in [0, 1].
+def check_scores(scores_N: Tensor, texts: Sequence[str], *, scorer: str) -> Tensor:
+    """Check that all scores are numbers in [0, 1], and return them as float32 on the CPU.
 
     Raises:
-        InputError: If a score is not; names scorer and text.
+        InputError: If a score is not in [0, 1]; names scorer and text.
     """
     scores_N = scores_N.detach().to("cpu", torch.float32)
     if scores_N.shape != (len(texts),):
@@ -58,13 +56,13 @@ def checked(scores_N: Tensor, texts: Sequence[str], *, scorer: str) -> Tensor:
 def in_length_order(
     lengths: Sequence[int], values: Callable[[list[int]], Tensor], *, batch_size: int, description: str
 ) -> Tensor:
-    """Compute values (N,), or vectors (N, D), in batches of items of like length; the order is the caller's.
+    """Compute values (N,) or vectors (N, D) in batches of items of similar length; return them in order.
 
     Args:
         lengths: Length of each of the N items, in any unit.
         values: Maps the indices of one batch to its values (B,) or vectors (B, D).
         batch_size: Most items in a batch.
-        description: What the progress bar says.
+        description: Label of the progress bar.
 
     Raises:
         InputError: If ``batch_size`` is below 1.
@@ -75,14 +73,14 @@ def in_length_order(
 
 
 def in_batches(batches: Sequence[list[int]], values: Callable[[list[int]], Tensor], *, description: str) -> Tensor:
-    """Compute values (N,), or vectors (N, D), batch by batch, with a progress bar.
+    """Compute values (N,) or vectors (N, D) batch by batch, with a progress bar.
 
-    ``batches`` hold each index from 0 to N - 1 once.
+    ``batches`` contain each index from 0 to N - 1 once.
     """
     if not batches:
         return torch.empty(0)
-    bar = tqdm(batches, desc=description, disable=len(batches) <= SHOWN_FROM, leave=False)
-    found = torch.cat([values(batch).detach().to("cpu", torch.float32) for batch in bar])
-    result = torch.empty_like(found)
-    result[[index for batch in batches for index in batch]] = found
+    bar = tqdm(batches, desc=description, disable=len(batches) < MIN_SHOWN_BATCHES, leave=False)
+    computed = torch.cat([values(batch).detach().to("cpu", torch.float32) for batch in bar])
+    result = torch.empty_like(computed)
+    result[[index for batch in batches for index in batch]] = computed
     return result

@@ -1,9 +1,7 @@
-"""A scorer fitted on the corpus' own rows: sentence embeddings of a small transformer, and logistic regression.
+"""A scorer fitted on rows of the corpus: logistic regression on sentence embeddings of a small transformer.
 
 Shapes: N texts, D width.
 """
-
-from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
@@ -22,29 +20,29 @@ from lmsteer.data.corpus import Corpus
 from lmsteer.embedded.archives import MINILM, minilm_folder
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import Device, resolve_device
-from lmsteer.scoring.scorer import checked
+from lmsteer.scoring.scorer import check_scores
 from lmsteer.scoring.scorer_rows import Examples
 from lmsteer.scoring.sentence_encoder import MAX_TOKENS, SentenceEncoder
 from lmsteer.storage.atomic_files import atomic_write
 from lmsteer.storage.user_cache import cache_folder
 
 INVERSE_PENALTY = 3.0
-"""``C`` of the regression. By log loss on held-out movie rows 1 is as good, 10 and more are worse."""
+"""``C`` of the regression. On held-out movie rows 1 has the same log loss, 10 and more a higher one."""
 WEIGHT, BIAS = "weight", "bias"
 
 
 class EmbeddingScorer:
-    """Probability that a text's label is positive, by all-MiniLM-L6-v2 and the ``scorer_split`` part of a corpus.
+    """Probability that a text's label is positive, by all-MiniLM-L6-v2 and the scorer split of a corpus.
 
-    The encoder shares nothing with the steered model, and nothing but the rows with ``TfidfScorer``. Nothing is read
-    before the first call. The first of all fits (about a minute for 3,600 sentences on two cores) and leaves the
-    coefficients in the cache, where later scorers on the same rows find them. Texts are cut at 256 tokens.
+    The encoder is independent of the steered model, and shares only the rows with ``TfidfScorer``. The first call loads
+    it and fits the regression (about a minute for 3,600 sentences on two cores), whose coefficients are stored in the
+    user's cache for later scorers on the same rows. Texts are truncated to 256 tokens.
 
     Args:
-        corpus: Its ``scorer_split`` rows are fitted, label > 0 against label < 0.
-        name: What the scorer is called in tables.
-        device: Where the encoder runs.
-        batch_size: Texts per forward pass; texts of like length share one.
+        corpus: Corpus whose scorer split is used, label > 0 against label < 0.
+        name: Name in tables.
+        device: Device of the encoder.
+        batch_size: Texts of similar length per forward pass.
 
     Raises:
         InputError: If fewer than 50 rows of the scorer split have a clear label, all have the same sign, or the
@@ -54,7 +52,7 @@ class EmbeddingScorer:
     def __init__(self, *, corpus: Corpus, name: str = "minilm", device: Device = "cpu", batch_size: int = 64) -> None:
         if batch_size < 1:
             raise InputError(f"scorer {name}: batch_size={batch_size}; an integer of 1 or more expected")
-        minilm_folder()  # a stack that was not fetched is told before any long work
+        minilm_folder()  # raises early if the stack has not been fetched
         self._examples = Examples.of(corpus, scorer=name)
         self._device, self._batch_size = resolve_device(device), batch_size
         self.name = name
@@ -65,12 +63,12 @@ class EmbeddingScorer:
         )
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Probabilities (N,) of a positive label."""
+        """Return probabilities (N,) of a positive label."""
         if not texts:
             return torch.empty(0)
         weight_D, bias = self._coefficients
         scores_N = (self._encoder(texts, description=self.name) @ weight_D + bias).sigmoid()
-        return checked(scores_N, texts, scorer=self.name)
+        return check_scores(scores_N, texts, scorer=self.name)
 
     @cached_property
     def _encoder(self) -> SentenceEncoder:
@@ -78,7 +76,7 @@ class EmbeddingScorer:
 
     @cached_property
     def _coefficients(self) -> tuple[Tensor, Tensor]:
-        """Weight (D,) and bias (), read from the cache, or fitted and left there."""
+        """Weight (D,) and bias (), read from the cache, or fitted and stored there."""
         path = cache_folder() / "fitted" / f"{hashlib.sha256(self.revision.encode()).hexdigest()[:16]}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
@@ -101,4 +99,4 @@ def _read(path: Path) -> tuple[Tensor, Tensor]:
         tensors = load_file(path)
         return tensors[WEIGHT], tensors[BIAS]
     except (SafetensorError, KeyError, OSError) as error:
-        raise InputError(f"{path}: damaged; delete this file, the scorer is fitted again") from error
+        raise InputError(f"{path}: damaged; delete this file to fit the scorer again") from error

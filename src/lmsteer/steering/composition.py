@@ -3,8 +3,6 @@
 Shapes: D width, K dimensions, R rank (D for a full steer).
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence

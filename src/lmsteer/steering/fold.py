@@ -3,8 +3,6 @@
 Shapes: B rows, D width, K dimensions, V vocabulary.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

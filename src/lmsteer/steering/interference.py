@@ -3,8 +3,6 @@
 Shapes: D width, K dimensions, R columns of a factor.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

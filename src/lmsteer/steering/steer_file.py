@@ -1,7 +1,5 @@
 """The steer file: safetensors with one JSON metadata entry; the same steer gives the same bytes."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Find the strength that reaches a budget."""
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Write files atomically: complete or absent under their name, even if the process is killed or the disk is full."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress

@@ -1,7 +1,5 @@
 """Checksums next to the files of a folder, to detect damaged files."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

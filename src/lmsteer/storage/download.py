@@ -1,7 +1,5 @@
 """Download a file once and check it."""
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import urllib.request
@@ -16,7 +14,7 @@ TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 2**16
 
 
-def downloaded(url: str, path: Path, *, sha256: str, instead: str) -> Path:
+def download_file(url: str, path: Path, *, sha256: str, instead: str) -> Path:
     """Return ``path``, after downloading the file at ``url`` to it if it does not exist; it is complete or absent.
 
     Args:

@@ -1,7 +1,5 @@
 """An append-only folder of safetensors files with entries by key, shared by any number of processes."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

@@ -1,7 +1,5 @@
 """Fit a steer on a labeled corpus, by gradient descent or in one pass."""
 
-from __future__ import annotations
-
 import importlib.metadata
 from dataclasses import asdict, dataclass, field
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Options of a fit and of the steer to fit."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """Open experiment loggers as context managers that always finish their run."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

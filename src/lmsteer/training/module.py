@@ -3,8 +3,6 @@
 Shapes: N packed tokens, D width, K dimensions.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 import time

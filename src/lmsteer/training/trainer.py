@@ -1,7 +1,5 @@
 """Configure and run the Lightning trainer of a steer: checkpoints, processes and quiet output."""
 
-from __future__ import annotations
-
 import io
 import logging
 import pickle

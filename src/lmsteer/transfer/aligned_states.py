@@ -3,8 +3,6 @@
 Shapes: T tokens, N positions, D width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

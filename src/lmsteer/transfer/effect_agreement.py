@@ -3,8 +3,6 @@
 Shapes: S shared tokens, N positions of texts, C a chunk of them, D width of the source, E width of the target.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

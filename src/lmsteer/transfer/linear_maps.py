@@ -4,8 +4,6 @@ Shapes: N pairs of vectors, D width of the source, E width of the target. A map 
 target: ``y ≈ x T``.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

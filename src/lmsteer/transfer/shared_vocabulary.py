@@ -1,7 +1,5 @@
 """Tokens of two vocabularies with the same text."""
 
-from __future__ import annotations
-
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.token_forms import BYTE_TOKEN, is_uncased, token_forms

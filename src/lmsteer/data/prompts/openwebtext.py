@@ -1,14 +1,12 @@
 """The OpenWebText prompts on which sentiment steering is measured."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lmsteer.data.prompts.prompt_sets import Kind, prompt_text
 from lmsteer.data.prompts.selection import Candidate, PromptSet, select_prompts, sort_by_hash
 from lmsteer.data.readers.table import read_jsonl_rows
 from lmsteer.errors import InputError
-from lmsteer.storage.download import downloaded
+from lmsteer.storage.download import download_file
 from lmsteer.storage.user_cache import cache_folder
 
 COMMIT = "265982f6d8027d3a2ec4b65b775cf3e704e187f5"
@@ -54,4 +52,4 @@ def _download(kind: Kind) -> Path:
     name = f"{kind}_prompts.jsonl"
     target = cache_folder() / "owt-sentiment-prompts" / name
     instead = "give the file or its folder by path="
-    return downloaded(f"{ADDRESS}/{name}", target, sha256=DIGESTS[kind], instead=instead)
+    return download_file(f"{ADDRESS}/{name}", target, sha256=DIGESTS[kind], instead=instead)

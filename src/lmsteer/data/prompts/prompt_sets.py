@@ -1,7 +1,5 @@
 """The sources of prompt sets: movie reviews, corpora, toxic-leaning lists, RealToxicityPrompts and files."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path

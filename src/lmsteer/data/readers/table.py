@@ -1,7 +1,5 @@
 """Rows of TSV, CSV and JSONL files, each with its location for error messages."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Texts from a file or from standard input, with or without labels."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

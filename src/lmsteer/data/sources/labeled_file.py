@@ -1,7 +1,5 @@
 """A corpus of the user's own files."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The embedded corpora: rated movie-review sentences, and toxic against clean sentences."""
 
-from __future__ import annotations
-
 import hashlib
 import html
 from collections import defaultdict, deque

@@ -1,7 +1,5 @@
 """The Stanford Sentiment Treebank with five labels or two (Socher et al., 2013)."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from lmsteer.data.corpus import Corpus

@@ -74,13 +74,7 @@ def test_a_run_given_twice_counts_once_and_another_of_the_same_seed_is_refused(t
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"settings": {"rank": 8, "steps": 200}},
-        {"strength": {"detox": 4.0}},
-        {"method": "other"},
-        {"budget": "kl 0.3"},
-        {"model": "gpt2"},
-    ],
+    [{"settings": {"rank": 8}}, {"strength": {"detox": 4.0}}, {"method": "x"}, {"budget": "kl 1"}, {"model": "gpt2"}],
 )
 def test_rows_that_differ_in_more_than_the_seed_are_not_averaged(changes: dict[str, object], tmp_path: Path) -> None:
     run, *_ = runs_of(tmp_path)
@@ -91,18 +85,11 @@ def test_rows_that_differ_in_more_than_the_seed_are_not_averaged(changes: dict[s
 
 
 def test_calibrated_strengths_of_seeds_are_one_row_of_each_direction(tmp_path: Path) -> None:
-    runs = [
-        read_run(
-            write_run(
-                tmp_path / str(seed),
-                [
-                    run_row({TOXICITY: SEEDS[seed]}, {"detox": sign * size, "dummy": 1.0}, seed=seed, budget="kl 0.3")
-                    for sign in (1, -1)
-                ],
-            )
-        )
-        for seed, size in enumerate((2.0, 3.0, 4.5))
-    ]
+    runs = []
+    for seed, size in enumerate((2.0, 3.0, 4.5)):
+        strengths = ({"detox": sign * size, "dummy": 1.0} for sign in (1, -1))
+        rows = [run_row({TOXICITY: SEEDS[seed]}, strength, seed=seed, budget="kl 0.3") for strength in strengths]
+        runs.append(read_run(write_run(tmp_path / str(seed), rows)))
     up, down = compare_runs(runs).rows
     assert up.strength == pytest.approx({"detox": 19 / 6, "dummy": 1.0})
     assert up.strength_label == "detox +3.167 (+2 to +4.5), dummy +1"

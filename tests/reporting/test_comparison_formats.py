@@ -1,5 +1,6 @@
 import csv
 import io
+import itertools
 import json
 import re
 from pathlib import Path
@@ -101,20 +102,12 @@ def test_the_csv_has_every_number_in_full(tmp_path: Path) -> None:
     ]
     comparison = compare_runs([read_run(write_run(tmp_path / "run", rows))])
     lines = list(csv.DictReader(io.StringIO(long_csv(comparison))))
-    assert [(line["method"], line["metric"]) for line in lines] == [
-        ("plain", TOXICITY),
-        ("plain", "dist_1"),
-        ("lm-steer", TOXICITY),
-        ("lm-steer", "dist_1"),
-    ]
+    pairs = itertools.product(("plain", "lm-steer"), (TOXICITY, "dist_1"))
+    assert [(line["method"], line["metric"]) for line in lines] == list(pairs)
     steered, change = lines[2], comparison.changes[1, TOXICITY]
     assert float(steered["value"]) == rows[1][0].metrics[TOXICITY].value
-    assert [float(steered[name]) for name in ("change", "change_low", "change_high", "p")] == [
-        change.change,
-        change.low,
-        change.high,
-        change.p,
-    ]
+    numbers = [float(steered[name]) for name in ("change", "change_low", "change_high", "p")]
+    assert numbers == [change.change, change.low, change.high, change.p]
     assert (steered["against"], steered["protocol"], steered["n"]) == ("plain", "0123456789ab", "4")
     assert (steered["budget"], steered["strength"], steered["seeds"]) == ("kl 0.3", "detox +5", "7")
     assert json.loads(steered["settings"]) == {"rank": 64, "steps": 200}

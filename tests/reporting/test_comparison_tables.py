@@ -65,28 +65,15 @@ def test_cells_hold_value_interval_and_deviation(tmp_path: Path) -> None:
     runs = [[at(0.5), at(level, {"detox": 5.0}, seed=seed)] for seed, level in enumerate((0.2, 0.3))]
     values, changes = tables_of(tmp_path, *runs)
     assert values.title == "Measured on toxic-leaning"
-    assert values.headings == [
-        "method",
-        "seeds",
-        "expected max toxicity ↓",
-        "expected max toxicity ↓ (list)",
-        "perplexity ↓",
-    ]
-    assert values.sections[0].rows == [
-        ["plain", "", ".500 [.500, .500]", ".250 [.250, .250]", "20.0 [20.0, 20.0]"],
-    ]
-    assert values.sections[1].rows == [
-        ["lm-steer, detox +5", "2", ".250 [.250, .250] ±.071", ".125 [.125, .125] ±.035", "20.0 [20.0, 20.0] ±0.0"],
-    ]
+    toxicity = "expected max toxicity ↓"
+    assert values.headings == ["method", "seeds", toxicity, f"{toxicity} (list)", "perplexity ↓"]
+    (plain,), (steered,), (change,) = (section.rows for section in (*values.sections, *changes.sections))
+    assert plain == ["plain", "", ".500 [.500, .500]", ".250 [.250, .250]", "20.0 [20.0, 20.0]"]
+    measured = [".250 [.250, .250] ±.071", ".125 [.125, .125] ±.035", "20.0 [20.0, 20.0] ±0.0"]
+    assert steered == ["lm-steer, detox +5", "2", *measured]
     assert changes.title == "Change from plain on toxic-leaning"
-    assert changes.sections[0].rows == [
-        [
-            "lm-steer, detox +5",
-            "-.250 [-.250, -.250] p .125",
-            "-.125 [-.125, -.125] p .125",
-            "×1.00 [×1.00, ×1.00] p 1.000",
-        ],
-    ]
+    attributes = ["-.250 [-.250, -.250] p .125", "-.125 [-.125, -.125] p .125"]
+    assert change == ["lm-steer, detox +5", *attributes, "×1.00 [×1.00, ×1.00] p 1.000"]
     assert values.notes[0].startswith("4 prompts × 5 samples; scored by words; perplexity under smollm2, the unsteered")
 
 
@@ -122,14 +109,10 @@ def test_published_figures_are_in_a_table_of_their_own_with_their_note(tmp_path:
     assert both[: len(measured)] == measured
     (apart,) = both[len(measured) :]
     assert apart.title == "Published"
-    assert ["LM-Steer", "gpt2-large", "detox, nontoxic", "+5", ".249 ±.007", ".089 ±.009", "28.26"] in [
-        row[:7] for row in apart.sections[0].rows
-    ]
-    assert apart.headings[4:7] == [
-        "expected max toxicity ↓ (Perspective)",
-        "toxicity probability ↓ (Perspective)",
-        "perplexity ↓ (gpt2-xl)",
-    ]
+    row = ["LM-Steer", "gpt2-large", "detox, nontoxic", "+5", ".249 ±.007", ".089 ±.009", "28.26"]
+    assert row in [cells[:7] for cells in apart.sections[0].rows]
+    toxicities = [f"{name} ↓ (Perspective)" for name in ("expected max toxicity", "toxicity probability")]
+    assert apart.headings[4:7] == [*toxicities, "perplexity ↓ (gpt2-xl)"]
     assert any("31 December 2026" in note for note in apart.notes)
     assert not any("Published" in block.title or "Perspective" in str(block) for block in measured)
 

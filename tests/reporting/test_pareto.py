@@ -23,13 +23,17 @@ def comparison_of(tmp_path: Path, rows: list[RunRow], **protocol: object) -> Com
     return compare_runs([read_run(write_run(tmp_path / "run", rows, **protocol))])
 
 
-def drawn(figure: Figure | None, panel: int = 0) -> list[list[list[float]]]:
+def picture(comparison: Comparison) -> Figure:
+    figure = pareto(comparison)
     assert figure is not None
+    return figure
+
+
+def drawn(figure: Figure, panel: int = 0) -> list[list[list[float]]]:
     return [np.asarray(line.get_xydata()).round(6).tolist() for line in figure.axes[panel].lines]
 
 
-def legend(figure: Figure | None) -> list[str]:
-    assert figure is not None
+def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
@@ -40,11 +44,10 @@ def test_a_curve_joins_strengths_in_order_with_the_plain_model_between(tmp_path:
         at(0.8, 25.0, {"detox": -5.0}),
         at(0.3, 20.0, {"detox": 2.0}),
     ]
-    figure = pareto(comparison_of(tmp_path, rows))
+    figure = picture(comparison_of(tmp_path, rows))
     path = [[25.0, 0.8], [16.0, 0.5], [20.0, 0.3], [30.0, 0.2]]
     assert drawn(figure) == [[path[1]], path, [path[0], *path[2:]]]
     assert legend(figure) == ["plain model", "lm-steer"]
-    assert figure is not None
     assert figure.axes[0].get_ylabel() == "expected max toxicity by words"
     assert figure.axes[0].get_xlabel() == "perplexity under smollm2"
     assert [text.get_text() for text in figure.axes[0].texts] == ["-5", "+2", "+5"]
@@ -52,8 +55,7 @@ def test_a_curve_joins_strengths_in_order_with_the_plain_model_between(tmp_path:
 
 def test_intervals_are_drawn_both_ways(tmp_path: Path) -> None:
     comparison = comparison_of(tmp_path, [at(0.5, 16.0)])
-    figure = pareto(comparison)
-    assert figure is not None
+    figure = picture(comparison)
     across, up = (np.asarray(part.get_segments()[0]) for part in figure.axes[0].collections)  # type: ignore[attr-defined]
     attribute, cost = (comparison.rows[0].metrics[name].interval for name in (TOXICITY, "perplexity"))
     assert across[:, 0].tolist() == pytest.approx([cost.low, cost.high])
@@ -62,7 +64,7 @@ def test_intervals_are_drawn_both_ways(tmp_path: Path) -> None:
 
 def test_calibrated_rows_are_ringed(tmp_path: Path) -> None:
     rows = [at(0.3, 20.0, {"detox": 3.0}, budget="kl 0.3"), at(0.2, 32.0, {"detox": 6.0}, budget="perplexity ×2")]
-    figure = pareto(comparison_of(tmp_path, rows))
+    figure = picture(comparison_of(tmp_path, rows))
     assert drawn(figure)[2:] == [[[20.0, 0.3]], [[32.0, 0.2]]]
     assert legend(figure) == ["lm-steer", "equal KL", "equal perplexity"]
 
@@ -78,8 +80,7 @@ def test_each_kind_has_a_curve_and_each_prompt_set_a_panel(tmp_path: Path) -> No
     ]
     runs.append([at(0.6, 40.0, method="other", prompts="b")])
     folders = [write_run(tmp_path / str(number), rows, prompts=sets) for number, rows in enumerate(runs)]
-    figure = pareto(compare_runs([read_run(folder) for folder in folders]))
-    assert figure is not None
+    figure = picture(compare_runs([read_run(folder) for folder in folders]))
     assert [axes.get_title("left") for axes in figure.axes] == list(sets)
     assert drawn(figure, 2) == [[[x, 0.4]] for x in (36.0, 36.0, 84.0, 84.0, 148.0, 148.0)]
     assert drawn(figure, 1)[0] == [[40.0, 0.6]]
@@ -90,9 +91,8 @@ def test_each_kind_has_a_curve_and_each_prompt_set_a_panel(tmp_path: Path) -> No
 
 def test_perplexities_far_apart_are_logarithmic(tmp_path: Path) -> None:
     for cost, scale in ((79.0, "linear"), (81.0, "log")):
-        figure = pareto(comparison_of(tmp_path / scale, [at(0.5, 16.0), at(0.2, cost, {"detox": 5.0})]))
-        assert figure is not None
-        assert figure.axes[0].get_xscale() == scale
+        figure = picture(comparison_of(tmp_path / scale, [at(0.5, 16.0), at(0.2, cost, {"detox": 5.0})]))
+            assert figure.axes[0].get_xscale() == scale
 
 
 def test_without_attribute_or_perplexity_there_is_no_picture(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_same_study_gives_the_same_picture_and_long_names_leave_it_room(tmp_
     name = "$\\bad{$" * 40
     rows = [at(0.5, 16.0, prompts=name), at(0.2, 30.0, {"s": 5.0}, method=name, prompts=name)]
     comparison = comparison_of(tmp_path, rows, prompts={name: {"n": 4}})
-    first, second = (figure for figure in (pareto(comparison), pareto(comparison)) if figure)
+    first, second = (picture(comparison) for _ in range(2))
     assert to_png(first) == to_png(second)
     assert first.axes[0].get_position().width > 0.6
     assert first.axes[0].get_position().height > 0.5

@@ -45,15 +45,9 @@ def test_each_prompt_set_and_seed_is_compared_with_its_own_plain_model() -> None
     def measured(number: float) -> dict[str, object]:
         return {"positivity": value(number, number - 0.01, number + 0.01)}
 
-    rows = [
-        row({}, measured(0.1), prompts="a", seed=1),
-        row({}, measured(0.2), prompts="a", seed=2),
-        row({}, measured(0.3), prompts="b", seed=1),
-        row({"s": 1.0}, measured(0.9), prompts="a", seed=1),
-        row({"s": 1.0}, measured(0.9), prompts="a", seed=2),
-        row({"s": 1.0}, measured(0.9), prompts="b", seed=1),
-        row({"s": 1.0}, measured(0.9), prompts="c", seed=1),
-    ]
+    plain = {("a", 1): 0.1, ("a", 2): 0.2, ("b", 1): 0.3}
+    rows = [row({}, measured(number), prompts=prompts, seed=seed) for (prompts, seed), number in plain.items()]
+    rows += [row({"s": 1.0}, measured(0.9), prompts=prompts, seed=seed) for prompts, seed in (*plain, ("c", 1))]
     steered = [line for line in result_table(Result(protocol=PROTOCOL, rows=rows)) if line[2] == "s +1"]
     assert [(line[0], line[1], line[3].partition("] ")[2]) for line in steered] == [
         ("a", "1", "+.80"),
@@ -75,12 +69,11 @@ def test_another_method_goes_by_its_own_name(plain: ResultRow) -> None:
 
 
 def test_the_legend_says_nothing_that_the_protocol_does_not(result: Result) -> None:
-    assert (
-        result_text(result.model_copy(update={"protocol": {"perplexity_model": "gpt2-xl"}}))
-        .split("\n")[5]
-        .startswith("perplexity under gpt2-xl. Each value")
-    )
-    assert result_text(result.model_copy(update={"protocol": {}})).split("\n")[5].startswith("Each value with")
+    for protocol, start in (
+        ({"perplexity_model": "gpt2-xl"}, "perplexity under gpt2-xl. Each value"),
+        ({}, "Each value with"),
+    ):
+        assert result_text(Result(protocol=protocol, rows=result.rows)).split("\n")[5].startswith(start)
 
 
 def test_a_calibrated_row_names_its_budget_beside_the_given_one(plain: ResultRow) -> None:

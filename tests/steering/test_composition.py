@@ -55,7 +55,7 @@ def test_one_epsilon_needs_no_change_of_a_single_bit() -> None:
     assert torch.equal(both.p1[1], calm.p1[0])
 
 
-@pytest.mark.parametrize("rank", [4, 20, "full"])  # 2 * 20 columns are more than the width
+@pytest.mark.parametrize("rank", [4, 30, "full"])  # 30 + 4 columns are more than the width
 def test_dummies_are_added_kept_or_left_out_as_asked(rank: int | str) -> None:
     joy, calm = made("joy", "dummy", rank=rank), made("dummy", "calm", seed=1, epsilon=0.02)
     added = compose([joy, calm])

@@ -1,6 +1,8 @@
 """Run `python -m src.compose`: see `lmsteer.commands.compose`."""
 
-from lmsteer.commands.compose import main
+from lmsteer.cli.app import command
+
+main = command("compose")
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,8 @@
 """Run `python -m src.convert`: see `lmsteer.commands.convert`."""
 
-from lmsteer.commands.convert import main
+from lmsteer.cli.app import command
+
+main = command("convert")
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,8 @@
 """Run `python -m src.train`: see `lmsteer.commands.train`."""
 
-from lmsteer.commands.train import main
+from lmsteer.cli.app import command
+
+main = command("train")
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,8 @@
 """Run `python -m src.transfer`: see `lmsteer.commands.transfer`."""
 
-from lmsteer.commands.transfer import main
+from lmsteer.cli.app import command
+
+main = command("transfer")
 
 if __name__ == "__main__":
     main()

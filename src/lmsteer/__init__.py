@@ -1,16 +1,38 @@
-"""Learn, apply, measure and export LM-Steers (Han et al., ACL 2024)."""
+"""Learn, apply, measure and export LM-Steers (Han et al., ACL 2024).
 
-from lmsteer.data.corpus import Corpus
-from lmsteer.errors import InputError
-from lmsteer.generation.generator import generate
-from lmsteer.generation.sampling import Greedy, Nucleus
-from lmsteer.models.language_model import LanguageModel
-from lmsteer.models.load import load_model, smollm2
-from lmsteer.records import Generation, Prompt, Row
-from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
-from lmsteer.training.fit import FitEnvironment, fit
-from lmsteer.training.fit_config import FitConfig, SteerConfig
+Public names are imported when they are first used (PEP 562), so that ``import lmsteer`` is fast.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lmsteer.data.corpus import Corpus
+    from lmsteer.errors import InputError
+    from lmsteer.generation.generator import generate
+    from lmsteer.generation.sampling import Greedy, Nucleus
+    from lmsteer.models.language_model import LanguageModel
+    from lmsteer.models.load import load_model, smollm2
+    from lmsteer.records import Generation, Prompt, Row
+    from lmsteer.steering.steer import Steer
+    from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+    from lmsteer.training.fit import FitEnvironment, fit
+    from lmsteer.training.fit_config import FitConfig, SteerConfig
+
+_MODULES = {
+    "data.corpus": ("Corpus",),
+    "errors": ("InputError",),
+    "generation.generator": ("generate",),
+    "generation.sampling": ("Greedy", "Nucleus"),
+    "models.language_model": ("LanguageModel",),
+    "models.load": ("load_model", "smollm2"),
+    "records": ("Generation", "Prompt", "Row"),
+    "steering.steer": ("Steer",),
+    "steering.steer_file": ("Provenance", "load_steer", "save_steer"),
+    "training.fit": ("FitEnvironment", "fit"),
+    "training.fit_config": ("FitConfig", "SteerConfig"),
+}
+_MODULE_OF = {name: f"lmsteer.{module}" for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Corpus",
@@ -33,3 +55,13 @@ __all__ = [
     "save_steer",
     "smollm2",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'lmsteer' has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -12,7 +12,6 @@ from lmsteer.analysis.token_evidence import covering, text_log_probs
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
-from lmsteer.scoring.perplexity import continuation_nll
 from lmsteer.steering.steer import Steer
 
 TEXTS = [
@@ -48,13 +47,6 @@ def test_log_probabilities_are_those_of_the_steered_model(model: LanguageModel, 
         torch.testing.assert_close(reading.evidence(0, 1).float(), evidence, rtol=1e-3, atol=1e-3)
 
 
-def test_without_strength_the_likelihood_is_the_plain_models(tiny_model: LanguageModel, steer: Steer) -> None:
-    nats_N, tokens_N = continuation_nll(tiny_model, [""] * len(TEXTS), TEXTS)
-    found = text_log_probs(tiny_model, steer, TEXTS, [{}])
-    assert [len(reading.ids) for reading in found] == tokens_N.tolist()
-    torch.testing.assert_close(torch.stack([-reading.log_p_S[0] for reading in found]).float(), nats_N)
-
-
 def test_the_body_runs_once_whatever_the_number_of_strengths(
     tiny_model: LanguageModel, steer: Steer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,14 +61,6 @@ def test_the_body_runs_once_whatever_the_number_of_strengths(
         text_log_probs(tiny_model, steer, TEXTS, strengths)
         counts.append(len(passes))
     assert counts[0] == counts[1] > 0
-
-
-def test_a_text_is_read_alike_in_any_company(tiny_model: LanguageModel, steer: Steer) -> None:
-    together = text_log_probs(tiny_model, steer, TEXTS, STRENGTHS)
-    for text, reading in zip(TEXTS, together, strict=True):
-        (alone,) = text_log_probs(tiny_model, steer, [text], STRENGTHS)
-        assert (alone.ids, alone.offsets) == (reading.ids, reading.offsets)
-        torch.testing.assert_close(alone.log_p_ST, reading.log_p_ST, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("trim", [True, False])

@@ -165,12 +165,6 @@ def check(config: DictConfig) -> None:
     check_config(config, ENTRIES["train"])
 
 
-def test_a_run_folder_that_cannot_be_made_is_refused(refusal: Any, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    error = refusal("train", check, "model=tiny", f"hydra.run.dir={tmp_path / 'file' / 'sub'}")
-    assert str(tmp_path / "file") in error
-
-
 def test_faults_of_the_program_keep_their_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def broken(cfg: DictConfig) -> None:
         raise ZeroDivisionError

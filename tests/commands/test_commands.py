@@ -189,7 +189,6 @@ def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
         ("train", ["model=hf", "model.id=/no/such/folder"], "model /no/such/folder: no such folder"),
         ("train", ["data.path=???"], "data.path: a value is needed"),
         ("generate", ["steer_file=missing.safetensors", "strength=5"], "missing.safetensors: no such steer file"),
-        ("generate", ["strength=5"], "there is no steer"),
         ("generate", ["strength=high"], "strength=high: a number"),
         ("generate", ["strength={tone:true}"], "strength={'tone': True}: a number"),
         ("train", ["protocol.strengths=[1e39]"], "protocol.strengths=[1e+39]: distinct finite numbers"),

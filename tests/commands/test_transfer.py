@@ -14,7 +14,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lmsteer.commands.transfer import move
+from lmsteer.commands.transfer import transfer
 from lmsteer.errors import InputError
 from lmsteer.models.load import load_model
 from lmsteer.models.random_models import tiny
@@ -63,7 +63,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ran(folder: Path, steer_file: Path, target: Path, texts: Path, *overrides: str) -> Steer:
     options = [f"run_dir={folder}", f"steer_file={steer_file}", f"texts={texts}", "device=cpu", "dtype=float32"]
-    return move(command_config("transfer", "model=tiny", "model@to=hf", f"to.id={target}", *options, *overrides))
+    return transfer(command_config("transfer", "model=tiny", "model@to=hf", f"to.id={target}", *options, *overrides))
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_the_report_and_the_picture_tell_every_kind(is_complete: Path) -> None:
 def test_wrong_values_end_in_one_line_and_leave_nothing(
     overrides: list[str], message: str, steer_file: Path, texts: Path, refusal: Any
 ) -> None:
-    error = refusal("transfer", move, "model=tiny", *overrides, STEER=steer_file, TEXTS=texts)
+    error = refusal("transfer", transfer, "model=tiny", *overrides, STEER=steer_file, TEXTS=texts)
     assert error.startswith(message.replace("STEER", str(steer_file)))
 
 

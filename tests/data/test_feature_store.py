@@ -48,15 +48,6 @@ def test_stored_features_are_those_of_the_extractor_in_any_order(tmp_path: Path,
     assert store(requested).hidden_ND.dtype == tiny_model.head.weight.dtype
 
 
-def test_another_store_object_reads_without_the_language_model(
-    tmp_path: Path, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    FeatureStore(FeatureExtractor(tiny_model), tmp_path).add(TEXTS)
-    expected = FeatureExtractor(tiny_model)(TEXTS)
-    forbid_extraction(monkeypatch)
-    assert is_close(FeatureStore(FeatureExtractor(tiny_model), tmp_path)(TEXTS), expected)
-
-
 @pytest.mark.parametrize("difference", ["weights", "max_length", "dtype"])
 def test_features_of_another_model_length_or_precision_are_not_used(
     tmp_path: Path, tiny_model: LanguageModel, difference: str
@@ -76,7 +67,8 @@ def test_an_interrupted_extraction_goes_on_to_the_same_features(
     tmp_path: Path, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lmsteer.data.feature_store.TOKENS_PER_FILE", 60)
-    unbroken = FeatureStore(FeatureExtractor(tiny_model, tokens=50), tmp_path / "a")
+    monkeypatch.setattr("lmsteer.data.features.CPU_TOKENS", 50)
+    unbroken = FeatureStore(FeatureExtractor(tiny_model), tmp_path / "a")
     unbroken.add(TEXTS)
     original, calls = LanguageModel.hidden, []
 
@@ -87,7 +79,7 @@ def test_an_interrupted_extraction_goes_on_to_the_same_features(
         return original(*args)
 
     monkeypatch.setattr(LanguageModel, "hidden", die)
-    broken = FeatureStore(FeatureExtractor(tiny_model, tokens=50), tmp_path / "b")
+    broken = FeatureStore(FeatureExtractor(tiny_model), tmp_path / "b")
     with pytest.raises(KeyboardInterrupt):
         broken.add(TEXTS)
     assert list((tmp_path / "b").rglob("*.safetensors")), "the case needs a file written before the interruption"

@@ -21,25 +21,11 @@ def test_a_result_comes_back_equal_and_is_written_to_the_same_bytes(tmp_path: Pa
 
 def test_the_file_has_the_published_shape(tmp_path: Path, plain: ResultRow) -> None:
     write_result(tmp_path / "metrics.json", Result(protocol=PROTOCOL, rows=[plain]))
-    assert json.loads((tmp_path / "metrics.json").read_text()) == {
-        "schema": 1,
-        "protocol": PROTOCOL,
-        "rows": [
-            {
-                "model": "smollm2",
-                "method": "plain",
-                "seed": 0,
-                "prompts": "snippets",
-                "strength": {},
-                "metrics": {
-                    "positivity": {"value": 0.47, "low": 0.43, "high": 0.51, "n": 120, "scorer": "tfidf"},
-                    "perplexity": {"value": 16.4, "low": 15.8, "high": 17.0, "n": 120, "scorer": "smollm2"},
-                },
-                "budget": "",
-                "settings": {},
-            }
-        ],
-    }
+    positivity = {"value": 0.47, "low": 0.43, "high": 0.51, "n": 120, "scorer": "tfidf"}
+    perplexity = {"value": 16.4, "low": 15.8, "high": 17.0, "n": 120, "scorer": "smollm2"}
+    row = {"model": "smollm2", "method": "plain", "seed": 0, "prompts": "snippets", "strength": {}, "budget": ""}
+    row |= {"settings": {}, "metrics": {"positivity": positivity, "perplexity": perplexity}}
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"schema": 1, "protocol": PROTOCOL, "rows": [row]}
 
 
 @pytest.mark.parametrize(

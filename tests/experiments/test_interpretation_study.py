@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.reporting.test_interpretation_report import handmade
 
 from experiments.interpretation.run import (
     COMMANDS,
@@ -70,25 +71,11 @@ def test_stored_scores_become_labels_that_a_corpus_file_takes(tmp_path: Path) ->
 
 
 def test_a_run_is_a_row_of_the_table(tmp_path: Path) -> None:
-    interval = {"value": 0.75, "low": 0.7, "high": 0.8, "n": 90}
     facts = {"dimension": "dummy", "fitted_on": "snippets", "corpus": "mine", "part": "dev", "plus": 5, "minus": 4}
-    content = {
-        "facts": facts,
-        "effective_rank": 1.26,
-        "participation_ratio": 1.0,
-        "holding": 1,
-        "separation": 1.0,
-        **{key: [1.0] for key in ("sizes", "energy", "evidence", "auc", "cumulative")},
-        "cumulative_auc": [{"k": 1, "auc": interval}],
-        "as_constant": interval,
-        "chance": {"draws": 3, "low": [0.4], "high": [0.6]},
-        "overall": {"plus": [], "minus": []},
-        "directions": [],
-    }
-    (tmp_path / "interpretation.json").write_text(json.dumps(content), encoding="utf-8")
+    (tmp_path / "interpretation.json").write_text(handmade(facts=facts).model_dump_json(), encoding="utf-8")
     (line,) = runs_table(tmp_path).split("\n")[2:]
-    auc = ".75 [.70, .80]"
-    expected = ["dummy of snippets", "mine, dev", "5 + 4", "1.3", auc, auc, auc, ".40 to .60"]
+    aucs = [".77 [.72, .82]", ".75 [.70, .80]", ".70 [.65, .75]"]
+    expected = ["dummy of snippets", "mine, dev", "5 + 4", "1.3", *aucs, ".43 to .59"]
     assert [cell.strip() for cell in line.strip("|").split("|")] == expected
 
 

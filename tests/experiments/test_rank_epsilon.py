@@ -6,7 +6,6 @@ import pytest
 from tests.handmade_runs import run_row, write_run
 
 from experiments.rank_epsilon.report import rank_figure, rank_table
-from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import read_run
 from lmsteer.reporting.comparison import Comparison, compare_runs
 
@@ -57,9 +56,3 @@ def test_the_picture_has_a_line_of_the_ranks_for_each_epsilon(comparison: Compar
         assert list(plain.get_ydata()) == pytest.approx([0.45, 0.45])
     assert [list(axes.get_lines()[-1].get_ydata()) for axes in perplexities] == [[10.0, 10.0]] * 2
     assert [tick.get_text() for tick in fixed.get_xticklabels()] == ["4", "16", "full"]
-
-
-def test_a_run_that_does_not_record_its_rank_is_refused(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", [PLAIN, run_row({"positivity": [0.2] * 4}, {"sentiment": 5.0}, settings={})])
-    with pytest.raises(InputError, match="does not record its epsilon"):
-        rank_table(compare_runs([read_run(run)]))

@@ -18,7 +18,6 @@ from experiments.scorers.run import compare_scorers
 from lmsteer.cli.app import CONF
 from lmsteer.errors import InputError
 
-REGISTRY = sorted(path.stem for path in (Path(CONF) / "scorer").glob("*.yaml"))
 NOISE = np.random.default_rng(0)
 STORED = NOISE.uniform(size=400)
 SCORES = np.round(np.clip(STORED + NOISE.normal(scale=0.3, size=400), 0, 1), 1)

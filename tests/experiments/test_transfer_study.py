@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from tests.handmade_commands import command_config, write_prompts, write_steer
+from tests.handmade_runs import run_row
 
 from experiments.transfer.report import transfer_figure, transfer_tables
 from experiments.transfer.run import compare_steers, summarize_effects
 from lmsteer.evaluation.comparable import FinishedRun, read_run
 from lmsteer.evaluation.prompt_values import PromptValues
-from lmsteer.evaluation.results import Result, ResultRow, Value
+from lmsteer.evaluation.results import Result
 from lmsteer.metrics.intervals import bootstrap_interval
 from lmsteer.records import read_generations
 from lmsteer.reporting.text import interval
@@ -80,30 +80,14 @@ HALF_UP, HALF_DOWN = np.array([0.75, 0.5, 0.5, 0.25]), np.array([0.5, 0.25, 0.25
 
 
 def finished_run(up: Any, down: Any, *, budget: str = "kl 0.3") -> FinishedRun:
-    def row(strength: float | None, values: Any) -> ResultRow:
-        positivity = Value(value=float(np.mean(values)), low=0.0, high=1.0, n=4, scorer="scorer")
-        perplexity = Value(value=20.0, low=19.0, high=21.0, n=4, scorer="model")
-        return ResultRow(
-            model="m",
-            method="lm-steer" if strength else "plain",
-            seed=0,
-            prompts="p",
-            strength={"mood": strength} if strength else {},
-            budget=budget if strength else "",
-            settings={},
-            metrics={"positivity": positivity, "perplexity": perplexity, "dist_3": positivity},
-        )
-
-    measured = [(None, up), (-2.0, down), (3.0, up)]
-    prompts = ("a", "b", "c", "d")
-    orders = {-2.0: [3, 2, 1, 0]}  # rows need not have the prompts in one order
-    values = []
-    for strength, positivity in measured:
-        order = orders.get(strength or 0.0, [0, 1, 2, 3])
-        column = torch.tensor([[positivity[index]] for index in order], dtype=torch.float64)
-        values.append(PromptValues(tuple(prompts[index] for index in order), {"positivity": column}))
-    protocol: dict[str, Any] = {"metric": "positivity", "prompts": {"p": {"n": 4, "digest": "x"}}}
-    return FinishedRun(Path("x"), Result(protocol=protocol, rows=[row(*pair) for pair in measured]), values)
+    rows = []
+    for strength, positivity in ((None, up), (-2.0, down), (3.0, up)):
+        values = {"positivity": positivity, "perplexity": [20.0] * 4, "dist_3": positivity}
+        rows.append(run_row(values, {"mood": strength} if strength else None, budget=budget if strength else ""))
+    row, values = rows[1]  # rows need not have the prompts in one order
+    rows[1] = row, PromptValues(values.prompts[::-1], {name: column.flip(0) for name, column in values.values.items()})
+    protocol = {"metric": "positivity", "prompts": {"toxic-leaning": {"n": 4, "digest": "x"}}}
+    return FinishedRun(Path("x"), Result(protocol=protocol, rows=[row for row, _ in rows]), [own for _, own in rows])
 
 
 def test_effect_and_share_are_those_of_a_hand_count_paired_by_prompt() -> None:

@@ -17,8 +17,11 @@ from pathlib import Path
 
 import psutil
 
+from lmsteer.cli.app import entry_point
+
 ROOT = Path(__file__).parents[2]
 LOADED = [
+    "lmsteer.cli.app",
     "lmsteer.commands.train",
     "lmsteer.commands.generate",
     "lmsteer.commands.evaluate",
@@ -111,7 +114,7 @@ def _run(command: str, options: list[str], log: Path, fault: Fault | None) -> No
     if fault is not None:
         fault()
     try:
-        module.entry_point(command)(getattr(module, command))()
+        entry_point(command)(getattr(module, command))()
     except SystemExit as end:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)

@@ -188,7 +188,7 @@ def test_impossible_requests_are_refused(
 
 
 def test_a_strength_beyond_all_numbers_is_refused(tiny_model: LanguageModel, steer: Steer) -> None:
-    with pytest.raises(InputError, match=r"strength sentiment=1e\+300: a finite number that float32 holds expected"):
+    with pytest.raises(InputError, match=r"strength sentiment=1e\+300: a finite float32 number expected"):
         list(generator(tiny_model).run([{"sentiment": 1e300}], steer))
     with torch.no_grad():
         steer.p1.mul_(1e12)

@@ -48,12 +48,6 @@ def test_the_interval_agrees_with_a_plain_loop_over_resampled_prompts() -> None:
     assert interval.value == pytest.approx(sum(nats) / sum(tokens))
 
 
-def test_columns_of_a_prompt_are_drawn_together() -> None:
-    tokens = np.random.default_rng(0).uniform(1, 100, 50)
-    interval = bootstrap_interval([2 * tokens, tokens], ratio)
-    assert [interval.value, interval.low, interval.high] == pytest.approx([2.0] * 3, rel=1e-12)
-
-
 @pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 1e100])
 def test_constant_data_has_an_interval_of_no_width(value: float) -> None:
     interval = bootstrap_interval([np.full(37, value)], mean)

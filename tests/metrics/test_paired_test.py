@@ -79,12 +79,6 @@ def test_identical_rows_do_not_differ(n: int) -> None:
         assert {found.low, found.high} == ({None} if n == 1 else {unchanged})
 
 
-def test_pairs_are_drawn_together() -> None:
-    before, _ = related(50)
-    found = paired_change(sample(before), sample(before + 0.25), mean)
-    assert [found.change, found.low, found.high] == pytest.approx([0.25] * 3)
-
-
 def test_prompts_are_matched_by_text_and_those_without_a_value_are_left_out() -> None:
     before = Sample(("a", "b", "c", "d"), (np.array([0.0, 1.0, 2.0, np.nan]),))
     after = Sample(("d", "c", "b", "a"), (np.array([9.0, 2.5, np.nan, 0.5]),))

@@ -32,5 +32,5 @@ def test_one_kind_alone_lies_on_one_side() -> None:
 
 @pytest.mark.parametrize(("scores", "positive"), [([], []), ([1.0], [True, False])])
 def test_as_many_of_either_are_needed(scores: list[float], positive: list[bool]) -> None:
-    with pytest.raises(ValueError, match="as many of each"):
+    with pytest.raises(ValueError, match="equal numbers"):
         best_threshold(scores, positive)

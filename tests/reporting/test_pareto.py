@@ -92,7 +92,7 @@ def test_each_kind_has_a_curve_and_each_prompt_set_a_panel(tmp_path: Path) -> No
 def test_perplexities_far_apart_are_logarithmic(tmp_path: Path) -> None:
     for cost, scale in ((79.0, "linear"), (81.0, "log")):
         figure = picture(comparison_of(tmp_path / scale, [at(0.5, 16.0), at(0.2, cost, {"detox": 5.0})]))
-            assert figure.axes[0].get_xscale() == scale
+        assert figure.axes[0].get_xscale() == scale
 
 
 def test_without_attribute_or_perplexity_there_is_no_picture(tmp_path: Path) -> None:

@@ -8,12 +8,6 @@ import pytest
 from lmsteer.scoring.alt_profanity_check import ProfanityScorer
 
 
-def test_swearing_scores_high_and_polite_words_low() -> None:
-    swearing, polite = ProfanityScorer()(["Go fuck yourself, you stupid bitch", "Thank you for the lovely evening"])
-    assert swearing > 0.9
-    assert polite < 0.2
-
-
 def test_each_score_is_the_packages_own() -> None:
     texts = ["what the hell", "", "a quiet day", "damn it"]
     alone = [float(profanity_check.predict_prob([text])[0]) for text in texts]

@@ -59,15 +59,6 @@ def test_the_worst_whole_word_or_phrase_counts(scorer: WordListScorer, text: str
     assert scorer([text]).tolist() == pytest.approx([severity / 3])
 
 
-def test_texts_are_scored_in_order(scorer: WordListScorer) -> None:
-    assert scorer(["blighter", "fine", "blast"]).tolist() == pytest.approx([1.0, 0.0, 0.6])
-    assert scorer([]).shape == (0,)
-
-
-def test_mild_words_alone_never_make_a_text_toxic(scorer: WordListScorer) -> None:
-    assert scorer(["69 69 darn @55 darn"]).item() < 0.5 < scorer(["blast"]).item()
-
-
 def test_without_a_path_the_fetched_list_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, *LINES)
     monkeypatch.setattr(wordlist, "embedded_file", {"profanity_en.csv": path}.__getitem__)

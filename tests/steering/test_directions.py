@@ -110,19 +110,6 @@ def test_evidence_adds_up_to_the_derivative_of_the_log_likelihood_in_the_strengt
         torch.testing.assert_close(evidence_NR.sum(), difference.detach(), rtol=2e-2, atol=2e-2)
 
 
-def test_evidence_of_a_direction_is_that_of_a_steer_of_it_alone(tiny_model: LanguageModel, steer: Steer) -> None:
-    found = steer.directions(0)
-    hidden_ND, targets_N = contexts()
-    pull_ND = loglik_gradient(tiny_model.head, hidden_ND, targets_N)
-    alone = Steer(32, dimensions=["one"], rank=1, epsilon=steer.epsilon)
-    with torch.no_grad():
-        alone.p1[0] = found.context_DR[:, 2:3]
-        assert alone.p2 is not None
-        alone.p2[0] = found.output_DR[:, 2:3] * found.sizes_R[2]
-    own = alone.directions(0).evidence(hidden_ND, pull_ND)[:, 0]
-    torch.testing.assert_close(found.evidence(hidden_ND, pull_ND)[:, 2], own, rtol=1e-4, atol=1e-5)
-
-
 def test_the_shift_is_what_the_steer_adds_to_a_context(steer: Steer) -> None:
     mean_D = contexts()[0].mean(0)
     added = steer(mean_D[None], steer.strengths({"dummy": 1.0})[None])[0] - mean_D

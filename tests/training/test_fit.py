@@ -134,14 +134,15 @@ def test_control_needs_dev_rows_of_both_signs(tiny_model: LanguageModel, factor:
         fit(tiny_model, one_sided, STEER_CONFIG, replace(FIT_CONFIG, stop="control"))
 
 
-def test_a_loss_that_is_not_finite_stops_with_advice(tiny_model: LanguageModel) -> None:
-    with pytest.raises(InputError, match=r"loss is (nan|inf) at step \d+: try a lower fit.lr"):
-        fit(tiny_model, corpus(), STEER_CONFIG, FitConfig(steps=30, batch_size=4, lr=1e30))
-
-
-def test_a_dev_loss_that_is_not_finite_stops_with_advice(tiny_model: LanguageModel) -> None:
-    with pytest.raises(InputError, match=r"dev loss is (nan|inf) at step 1: try a lower fit.lr"):
-        fit(tiny_model, corpus(), STEER_CONFIG, FitConfig(steps=1, batch_size=4, lr=1e37))
+@pytest.mark.parametrize(
+    ("steps", "lr", "message"),
+    [(30, 1e30, r"loss is (nan|inf) at step \d+"), (1, 1e37, "dev loss is (nan|inf) at step 1")],
+)
+def test_a_loss_that_is_not_finite_stops_with_advice(
+    tiny_model: LanguageModel, steps: int, lr: float, message: str
+) -> None:
+    with pytest.raises(InputError, match=f"{message}.*: try a lower fit.lr"):
+        fit(tiny_model, corpus(), STEER_CONFIG, FitConfig(steps=steps, batch_size=4, lr=lr))
 
 
 def test_weights_that_are_not_finite_are_not_saved(tiny_model: LanguageModel) -> None:
@@ -172,7 +173,9 @@ def test_the_loss_is_per_token_of_the_text_and_padding_never_counts(tiny_model: 
 
 def test_features_do_not_depend_on_the_texts_beside_them(model: LanguageModel) -> None:
     texts = ["The film is", "people who learn to live with what they have lost, far too long", "and why", "a"]
-    together = FeatureExtractor(model, tokens=64)(texts)
+    extract = FeatureExtractor(model)
+    extract.tokens = 64
+    together = extract(texts)
     alone = [FeatureExtractor(model)([text]) for text in texts]
     assert together.lengths.tolist() == [len(features.targets_N) for features in alone]
     torch.testing.assert_close(together.hidden_ND, torch.cat([f.hidden_ND for f in alone]), rtol=1e-4, atol=1e-4)

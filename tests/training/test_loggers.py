@@ -20,7 +20,7 @@ from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance, save_steer
 from lmsteer.training.fit import FitEnvironment, fit
 from lmsteer.training.fit_config import FitConfig, SteerConfig
-from lmsteer.training.loggers import RunLabels, csv_logger, no_logger, wandb_logger
+from lmsteer.training.loggers import RunLabels, csv_logger, wandb_logger
 
 CONFIG: dict[str, Any] = {
     "seed": 3,
@@ -285,12 +285,6 @@ def test_csv_keeps_what_an_earlier_session_logged(run_folder: Path) -> None:
         logger.log_metrics({"value": 2.0}, step=1)
     values = [csv_rows(run_folder / f"csv/version_{n}/metrics.csv")[0]["value"] for n in range(2)]
     assert values == ["1.0", "2.0"]
-
-
-def test_none_logs_nothing(run_folder: Path) -> None:
-    with no_logger(run_folder, CONFIG) as logger:
-        assert logger is None
-    assert not run_folder.exists()
 
 
 @pytest.mark.parametrize("name", ["wandb", "csv", "none"])

@@ -62,5 +62,5 @@ def test_states_are_those_of_the_same_beginnings_in_both_models(other: LanguageM
 
 
 def test_texts_in_which_nothing_is_behind_a_place_are_refused(other: LanguageModel) -> None:
-    with pytest.raises(InputError, match="2 texts: tiny-0 and other end no token at the same position"):
+    with pytest.raises(InputError, match="2 texts: tiny-0 and other have no token boundary in common"):
         align_states(tiny(), other, ["N", ""])

@@ -152,15 +152,6 @@ def test_agreement_equals_a_plain_count(rank: int | str) -> None:
     assert 0.1 < wanted[0] < 0.99
 
 
-def test_agreement_of_a_perfect_transfer_is_1_and_its_gain_undoes_a_scale() -> None:
-    (source, target), places = heads(13), pair(13)[1]
-    anchors = Anchors(source.weight, target.weight, WEIGHT)
-    maps = fit_maps("states", anchors, places, damping=1e-9)
-    made = apply_maps(a_steer(), maps, scale=4.0 / 3)  # the heads' scales differ by 4
-    found = agreement(source, target, a_steer(), made, places, name="mood")
-    assert (found.correlation, found.gain) == pytest.approx((1, 3), rel=1e-4)
-
-
 def test_mean_probabilities_are_those_of_the_softmax_and_sum_to_1() -> None:
     _, target = heads(13)
     hidden = pair(13)[1].target_NE

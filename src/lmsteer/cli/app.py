@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ EXPECTED_ERRORS = (InputError, HydraException, OmegaConfBaseException, OSError)
 VERBOSITY = ("debug", "info", "warning", "error")
 
 register_resolvers()
+
+
+def command(name: str) -> Callable[[], None]:
+    """Make the command ``lmsteer.commands.NAME``, whose module is imported only after its options are composed."""
+
+    def run(cfg: DictConfig) -> None:
+        getattr(import_module(f"lmsteer.commands.{name}"), name)(cfg)
+
+    return entry_point(name)(run)
 
 
 def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:

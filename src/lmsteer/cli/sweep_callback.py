@@ -13,8 +13,6 @@ from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig
 
 from lmsteer.cli.app import EXPECTED_ERRORS, one_line
-from lmsteer.commands import report
-from lmsteer.runs.stages import METRICS
 from lmsteer.storage.atomic_files import atomic_write_lines
 
 UNFINISHED = "stopped before its end"
@@ -71,6 +69,9 @@ class Sweep(Callback):
 
     def _tabulate(self, folders: list[Path], config: DictConfig) -> int:
         """Tabulate the finished runs of this sweep; runs of other sweeps in its folder do not count."""
+        from lmsteer.commands import report  # imports much, while Hydra loads this file for every command
+        from lmsteer.runs.stages import METRICS
+
         measured = [str(folder) for folder in folders if (folder / METRICS).is_file()]
         try:
             out = str(config.hydra.sweep.dir)

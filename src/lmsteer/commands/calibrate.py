@@ -8,7 +8,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
 from lmsteer.errors import InputError
 from lmsteer.evaluation.calibration import calibrate as find_calibrations
@@ -57,6 +56,3 @@ def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
             print(f"{entry['budget']}: {entry['dimension']} {entry['strength']:+g} reaches {entry['reached']:.4g}")
     print(f"written to {path}")
     return entries
-
-
-main = entry_point("calibrate")(calibrate)

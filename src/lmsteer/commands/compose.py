@@ -9,7 +9,6 @@ from typing import Annotated
 from omegaconf import DictConfig
 from pydantic import Field
 
-from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import NonEmpty, check_config, run_identity
 from lmsteer.reporting.interference_table import interference_table
 from lmsteer.runs import stages
@@ -52,6 +51,3 @@ def compose(cfg: DictConfig) -> Steer:
     strength = ",".join(f"{steer.dimensions[k]}:3" for k in steer.attributes)
     print(f"\n{path}\npython -m src.generate steer_file={path} 'strength={{{strength}}}'")
     return steer
-
-
-main = entry_point("compose")(compose)

@@ -8,7 +8,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
 from lmsteer.reference.reference_checkpoint import read_reference
 from lmsteer.runs import stages
@@ -34,6 +33,3 @@ def convert(cfg: DictConfig) -> Path:
         f"its model: {trained_on}, taken for {model.name}\n{path}"
     )
     return path
-
-
-main = entry_point("convert")(convert)

@@ -11,7 +11,6 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lmsteer import old_files
-from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import build, check_config, run_identity
 from lmsteer.errors import InputError
 from lmsteer.evaluation.evaluator import GenerationMetadata
@@ -78,6 +77,3 @@ def _read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, YAMLError, OmegaConfBaseException):
         return {}
     return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
-
-
-main = entry_point("evaluate")(evaluate)

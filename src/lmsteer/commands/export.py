@@ -8,7 +8,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import NonEmpty, build, check_config
 from lmsteer.commands.generate import named_strength
 from lmsteer.errors import InputError
@@ -40,6 +39,3 @@ def export(cfg: DictConfig) -> Path:
         exported.factors(folder)
     print(f"{form} of {exported.steer_file} for {model.name}: {folder}")
     return folder
-
-
-main = entry_point("export")(export)

@@ -9,7 +9,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import build, check_config, run_identity
 from lmsteer.cli.launch import launch
 from lmsteer.data.prompts.selection import PromptSet
@@ -79,6 +78,3 @@ def named_strength(strength: object, steer: Steer | None) -> dict[str, float]:
         return {steer.dimensions[0] if steer else "strength": float(strength)}  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise InputError(f"strength={strength}: a number or {{name: number, …}} expected") from None
-
-
-main = entry_point("generate")(generate)

@@ -22,7 +22,6 @@ from lmsteer.analysis.highlighter import (
     fit_threshold,
     read_highlights,
 )
-from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
 from lmsteer.data.readers.text_file import Text, read_texts, refuse_shared
 from lmsteer.reporting.highlight_report import agreement_sentence, color_scale, highlight_page
@@ -94,6 +93,3 @@ def digest(*groups: Sequence[Text]) -> str:
     """Return a digest of the texts and labels, as a file may change under the same name."""
     content = json.dumps([[(text.text, text.label) for text in group] for group in groups])
     return hashlib.sha256(content.encode()).hexdigest()
-
-
-main = entry_point("highlight")(highlight)

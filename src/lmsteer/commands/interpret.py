@@ -14,7 +14,6 @@ from lmsteer.analysis.interpretation import heldout_rows
 from lmsteer.analysis.interpretation import interpret as interpret_steer
 from lmsteer.analysis.interpretation_file import Interpretation, read_interpretation
 from lmsteer.analysis.top_tokens import DisplayConfig
-from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
 from lmsteer.data.corpus import Corpus
 from lmsteer.reporting.interpretation_report import html, markdown, text
@@ -87,6 +86,3 @@ def compute(config: dict[str, Any]) -> Interpretation:
         },
         seed=config["seed"],
     )
-
-
-main = entry_point("interpret")(interpret)

@@ -8,7 +8,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import build, build_once, check_config, run_identity
 from lmsteer.cli.launch import launch
 from lmsteer.data.corpus import Corpus
@@ -94,6 +93,3 @@ def measure(
         rank_zero_run, generations, plan.protocol, lambda: plan.perplexity_model, metadata, scores=scores
     )
     return provenance, Measured(result, generations)
-
-
-main = entry_point("train")(train)

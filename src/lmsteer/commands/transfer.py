@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from omegaconf import DictConfig
 from pydantic import Field
 
-from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.reporting.plots import write_png
@@ -20,7 +19,8 @@ from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
 from lmsteer.transfer.steer_maps import Kind
-from lmsteer.transfer.steer_transfer import align_models, transfer
+from lmsteer.transfer.steer_transfer import align_models
+from lmsteer.transfer.steer_transfer import transfer as transfer_steer
 from lmsteer.transfer.unlabeled_texts import unlabeled_texts
 
 KEYS = {
@@ -38,7 +38,7 @@ TYPES: dict[str, Any] = {
 REPORT, PICTURE = "transfer.md", "transfer.png"
 
 
-def move(cfg: DictConfig) -> Steer:
+def transfer(cfg: DictConfig) -> Steer:
     """Write ``steer.safetensors``, ``transfer.md`` and ``transfer.png`` in the run folder and print the report."""
     config = check_config(cfg, KEYS, TYPES)
     run = Run(Path(config["run_dir"]), run_identity(config))
@@ -66,7 +66,4 @@ def compute(run: Run, config: dict[str, Any]) -> tuple[Steer, Provenance]:
     run.begin()
     options = {option: config[option] for option in ("kind", "compared_kinds", "damping", "seed")}
     with run.timed("transfer"):
-        return transfer(pair, steer, provenance, **options)
-
-
-main = entry_point("transfer")(move)
+        return transfer_steer(pair, steer, provenance, **options)

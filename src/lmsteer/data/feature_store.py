@@ -27,7 +27,7 @@ from lmsteer.storage.user_cache import cache_folder
 logger = logging.getLogger(__name__)
 
 TOKENS_PER_FILE = 32768
-"""Tokens of a file: an interrupted extraction repeats at most so many."""
+"""Tokens of a file, the most that an interrupted extraction repeats."""
 GIB = 2**30
 
 

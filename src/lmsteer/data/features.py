@@ -48,17 +48,15 @@ class Features:
 class FeatureExtractor:
     """Compute features of texts by the frozen LM, texts of similar length together.
 
-    At most ``max_length`` tokens of a text are used, and never more than the model's context.
-
-    Args:
-        tokens: Largest number of tokens of a forward pass, padding included; None: a value for the device.
+    At most ``max_length`` tokens of a text are used, and never more than the model's context. ``tokens`` is the largest
+    number of tokens of a forward pass, padding included.
     """
 
-    def __init__(self, model: LanguageModel, *, max_length: int = 256, tokens: int | None = None) -> None:
+    def __init__(self, model: LanguageModel, *, max_length: int = 256) -> None:
         if max_length < 2:
             raise InputError(f"fit.max_length={max_length}: 2 or more tokens expected")
         self.model, self.max_length = model, min(max_length, model.context)
-        self.tokens = tokens or (CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS)
+        self.tokens = CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS
 
     def __call__(self, texts: Sequence[str]) -> Features:
         """Compute the features of texts; a text of one token has length 0, as it has nothing to predict."""

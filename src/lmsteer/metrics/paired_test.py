@@ -49,7 +49,6 @@ def paired_change(
     statistic: Statistic,
     *,
     ratio: bool = False,
-    level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
 ) -> PairedChange:
@@ -63,9 +62,13 @@ def paired_change(
 
     Raises:
         InputError: If the samples are not of the same prompts, or no prompt has a value in both.
-        ValueError: If ``level`` or ``resamples`` is out of range.
+        ValueError: If ``resamples`` is out of range.
     """
-    columns = match_prompts(before, after)
+    columns = [*before.columns, *in_order(after, before.prompts)]
+    present = ~np.isnan(columns).any(axis=0)
+    if not present.any():
+        raise InputError("no prompt has a value in both rows; there is nothing to compare")
+    columns = [column[present] for column in columns]
     half, n = len(before.columns), len(columns[0])
     joined = [np.concatenate(pair) for pair in zip(columns[:half], columns[half:], strict=True)]
 
@@ -76,7 +79,7 @@ def paired_change(
     def exchanged(first: Array, second: Array, axis: int) -> Array:
         return change(*(column[index.astype(np.intp)] for index in (first, second) for column in joined), axis=axis)
 
-    interval = bootstrap_interval(columns, change, level=level, resamples=resamples, seed=seed)
+    interval = bootstrap_interval(columns, change, resamples=resamples, seed=seed)
     p = 1.0  # for one prompt, whose change is as large either way
     if n > 1:
         p = permutation_test(
@@ -93,19 +96,6 @@ def paired_change(
     value, low, high = (None if x is None else float(np.exp(x)) if ratio else x for x in bounds)
     assert value is not None
     return PairedChange(change=value, low=low, high=high, p=float(p), n=n)
-
-
-def match_prompts(before: Sample, after: Sample) -> list[Array]:
-    """Return the columns of both samples for the prompts with values in both, in the order of the first sample.
-
-    Raises:
-        InputError: If the samples are not of the same prompts, or no prompt has a value in both.
-    """
-    columns = [*before.columns, *in_order(after, before.prompts)]
-    present = ~np.isnan(columns).any(axis=0)
-    if not present.any():
-        raise InputError("no prompt has a value in both rows; there is nothing to compare")
-    return [column[present] for column in columns]
 
 
 def in_order(sample: Sample, prompts: Sequence[str]) -> list[Array]:

@@ -23,7 +23,7 @@ def best_threshold(scores: Sequence[float], positive: Sequence[bool]) -> float:
         3.0
     """
     if not len(scores) or len(scores) != len(positive):
-        raise ValueError(f"{len(scores)} scores and {len(positive)} kinds; as many of each, at least 1, are expected")
+        raise ValueError(f"{len(scores)} scores and {len(positive)} labels; equal numbers, at least 1, are expected")
     levels, level_index = np.unique(np.asarray(scores, dtype=np.float64), return_inverse=True)
     gains = np.where(np.asarray(positive, dtype=bool), 1, -1)
     # Raising the threshold over a level loses its positive texts and gains the others.

@@ -110,7 +110,7 @@ def add_factors(summands: Sequence[Factors]) -> Factors:
 
 
 def kept_energy(steer: Steer, reduced: Steer) -> dict[str, float]:
-    """Return, by dimension, the share of the squared Frobenius norm that is left after truncation."""
+    """Return the share of the squared Frobenius norm that is left after truncation, by dimension."""
     return {
         name: (reduced.directions(k).sizes_R.square().sum() / steer.directions(k).sizes_R.square().sum()).item()
         for k, name in enumerate(steer.dimensions)

@@ -13,7 +13,7 @@ from lmsteer.steering.directions import Directions
 from lmsteer.steering.steer import Steer
 
 LEADING = 8
-"""Most singular directions compared per matrix; in a learned steer about as many are above noise."""
+"""Most singular directions compared per matrix; in a learned steer about 8 are above noise."""
 Square = list[list[float]]
 """One number for each pair of dimensions (K, K)."""
 

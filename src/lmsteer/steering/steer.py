@@ -51,7 +51,7 @@ class Steer(nn.Module):
     whatever the dtype of the language model.
 
     Attributes:
-        p1: P1 (K, D, R). A full steer holds the product ``P1 P2^T`` itself here, (K, D, D).
+        p1: P1 (K, D, R); the product ``P1 P2^T`` (K, D, D) for a full steer.
         p2: P2 (K, D, R); None for a full steer.
         bias: Vectors b (K, D) that shift every hidden state by the same ``epsilon * v_k b_k``, or None. A steer of
             rank 0 has only its bias.
@@ -209,7 +209,7 @@ class Steer(nn.Module):
             if name not in self.dimensions:
                 raise InputError(f"strength {name}={value}: the steer's dimensions are {', '.join(self.dimensions)}")
             if not is_strength(value):
-                raise InputError(f"strength {name}={value}: a finite number that float32 holds expected")
+                raise InputError(f"strength {name}={value}: a finite float32 number expected")
         values = [float(strength.get(name, 0.0)) for name in self.dimensions]
         return torch.tensor(values, device=self.p1.device)
 

@@ -29,9 +29,7 @@ def align_states(source: LanguageModel, target: LanguageModel, texts: Sequence[s
     ends = [_token_ends(model, texts) for model in (source, target)]
     shared = [sorted(ours.keys() & theirs.keys()) for ours, theirs in zip(*ends, strict=True)]
     if not any(shared):
-        raise InputError(
-            f"{len(texts)} texts: {source.name} and {target.name} end no token at the same position of one"
-        )
+        raise InputError(f"{len(texts)} texts: {source.name} and {target.name} have no token boundary in common")
     tokens = [[[by_end[end] for end in both] for by_end, both in zip(model, shared, strict=True)] for model in ends]
     return AlignedStates(
         _states(source, texts, tokens[0]),

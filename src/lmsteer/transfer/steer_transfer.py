@@ -29,7 +29,7 @@ from lmsteer.transfer.steer_maps import (
 )
 
 HELD_OUT = 10
-"""One in so many texts, and tokens, is held out to measure a kind; the maps of the steer are fitted to all."""
+"""One in 10 texts and tokens is held out to measure a kind; the maps of the steer are fitted to all."""
 MEASURED_POSITIONS = 2048
 """Most positions for mean probabilities and for the comparison of effects."""
 VERSIONS_OF = ("lmsteer", "torch", "transformers")

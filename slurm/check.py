@@ -47,7 +47,8 @@ def check(command: str, overrides: Sequence[str]) -> Path:
         cfg.run_dir = str(folder)
     config = check_config(cfg, module.KEYS, getattr(module, "TYPES", {}))
     objects = {name: build(config[name]) for name in LIGHT_OBJECTS if name in config}
-    if multirun and "trainer" in objects and objects["trainer"] == TrainerConfig(strategy="ddp"):
+    trainer = objects.get("trainer", TrainerConfig())
+    if multirun and (trainer.strategy, trainer.devices) == ("ddp", 1):
         raise InputError("tasks of srun do one run; for a sweep take slurm/job.sbatch, with trainer=ddp")
     return folder
 

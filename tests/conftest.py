@@ -34,6 +34,7 @@ SMALL = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
 }
 
 # Vocabularies are padded beyond the tokenizer's 384 tokens, as those of Pythia and Qwen are.
@@ -57,23 +58,12 @@ ARCHITECTURES: dict[str, PreTrainedConfig] = {
         max_position_embeddings=128,
     ),
     "gpt-j": GPTJConfig(vocab_size=400, n_embd=32, n_layer=2, n_head=2, n_positions=128, rotary_dim=8),
-    "llama": LlamaConfig(
-        vocab_size=384,
-        **SMALL,
-        max_position_embeddings=128,
-    ),
-    "qwen3": Qwen3Config(
-        vocab_size=400,
-        **SMALL,
-        head_dim=8,
-        max_position_embeddings=128,
-        tie_word_embeddings=True,
-    ),
+    "llama": LlamaConfig(vocab_size=384, **SMALL),
+    "qwen3": Qwen3Config(vocab_size=400, **SMALL, head_dim=8, tie_word_embeddings=True),
     "gemma-3": Gemma3TextConfig(
         vocab_size=384,
         **SMALL,
         head_dim=8,
-        max_position_embeddings=128,
         sliding_window=8,
         layer_types=["sliding_attention", "full_attention"],
         final_logit_softcapping=5.0,

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lmsteer.evaluation.comparable import FinishedRun, read_run
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.evaluation.prompt_values import PromptValues, write_values
 from lmsteer.evaluation.results import Result, ResultRow, Value, write_result
@@ -65,3 +66,8 @@ def write_run(folder: Path, rows: Sequence[RunRow], **protocol: object) -> Path:
     write_values(folder / "values.safetensors", [values for _, values in rows])
     write_result(folder / "metrics.json", result)
     return folder
+
+
+def stored_run(folder: Path, rows: Sequence[RunRow], **protocol: object) -> FinishedRun:
+    """Write the files of a finished run, and read them."""
+    return read_run(write_run(folder, rows, **protocol))

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import lmsteer
 from lmsteer.models.random_models import tiny
 
@@ -31,9 +33,27 @@ def test_a_steer_is_fitted_saved_loaded_and_used_in_ten_lines(tmp_path: Path) ->
     assert again == warm, "the steer is the same before and after the file"
 
 
-def test_importing_the_library_brings_no_hydra_omegaconf_or_wandb() -> None:
-    code = "import sys, lmsteer; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+def modules_after(code: str) -> set[str]:
+    """Top-level packages that a new process has imported after ``code``."""
+    code += "\nimport sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    found = set(done.stdout.split())
-    assert "torch" in found
-    assert not found & {"hydra", "omegaconf", "wandb"}
+    return set(done.stdout.split("\n")[-2].split())
+
+
+def test_importing_the_library_imports_nothing_that_is_not_used() -> None:
+    heavy = {"torch", "transformers", "pytorch_lightning", "torchmetrics", "wandb", "sklearn", "scipy", "pandas"}
+    assert not modules_after("import lmsteer") & {*heavy, "hydra", "omegaconf"}
+    assert not modules_after("import lmsteer; lmsteer.fit") & {"hydra", "omegaconf", "wandb"}
+
+
+def test_help_of_a_command_imports_nothing_of_its_work() -> None:
+    code = "import sys, runpy; sys.argv = ['train', '--help']\ntry: runpy.run_module('src.train', run_name='__main__')"
+    imported = modules_after(f"{code}\nexcept SystemExit: pass")
+    assert "hydra" in imported
+    assert not imported & {"torch", "transformers", "pytorch_lightning", "torchmetrics", "wandb", "sklearn", "scipy"}
+
+
+def test_every_public_name_is_found() -> None:
+    assert all(getattr(lmsteer, name) is not None for name in dir(lmsteer))
+    with pytest.raises(AttributeError, match="no attribute 'stear'"):
+        _ = lmsteer.stear

@@ -12,8 +12,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
+from tests.reporting.test_interpretation_report import handmade
 
 from lmsteer import old_files
+from lmsteer.analysis.interpretation_file import read_interpretation
 from lmsteer.errors import InputError
 from lmsteer.evaluation.results import read_result
 from lmsteer.records import read_generations
@@ -96,3 +98,10 @@ def test_a_folder_of_version_1_is_recognized_by_its_own_configuration_alone(tmp_
 def test_a_configuration_of_today_stays_as_it_is() -> None:
     config = "model:\n  _target_: lmsteer.models.load.smollm2\nprotocol:\n  perplexity_model: null\n"
     assert old_files.config(config) == config
+
+
+def test_an_old_interpretation_has_the_values_of_todays(tmp_path: Path) -> None:
+    interpretation = handmade().model_dump(mode="json")
+    record = json.dumps(interpretation)
+    (tmp_path / "old.json").write_text(record.replace('"cumulative_auc"', '"kept"').replace('"as_constant"', '"alike"'))
+    assert read_interpretation(tmp_path / "old.json").model_dump(mode="json") == interpretation

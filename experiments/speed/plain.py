@@ -20,6 +20,7 @@ from lmsteer.data.corpus import Corpus
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.steering.steer import Steer
 from lmsteer.training.fit_config import FitConfig, SteerConfig
+from lmsteer.training.optimization import DEFAULT_LR
 
 IGNORED = -100
 MAX_SEQUENCES = {"cpu": 200}
@@ -34,7 +35,7 @@ class PlainFit:
     ) -> None:
         self.model, self.corpus, self.config, self.seed = model, corpus, fit_config, seed
         self.steer = steer_config.build(model.width, seed).to(model.device)
-        self.optimizer = torch.optim.Adam(self.steer.parameters(), lr=fit_config.lr)
+        self.optimizer = torch.optim.Adam(self.steer.parameters(), lr=DEFAULT_LR)
         self.losses: list[float] = []
 
     def step(self) -> None:

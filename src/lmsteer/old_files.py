@@ -15,6 +15,7 @@ TRAINING = {"found": "solver_result", "unused": "unused_options"}
 CALIBRATION = {"always": "fixed_strengths", "judge": "perplexity_model"}
 GENERATION = {"judge": "perplexity_model"}
 SAMPLE = {"nats": "nll"}
+INTERPRETATION = {"kept": "cumulative_auc", "alike": "as_constant"}
 PROTOCOL = {
     "judge": "perplexity_model",
     "judge_revision": "perplexity_model_revision",
@@ -42,6 +43,12 @@ def generation(line: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(samples, list):
         line["generations"] = [renamed(one, SAMPLE) if isinstance(one, dict) else one for one in samples]
     return line
+
+
+def interpretation(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an ``interpretation.json`` under its present names; one of this version stays as it is."""
+    directions = [renamed(direction, INTERPRETATION) for direction in record.get("directions", [])]
+    return {**renamed(record, INTERPRETATION), "directions": directions}
 
 
 def protocol(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,8 +34,8 @@ def planted(tiny_model: LanguageModel) -> Steer:
     """Its first direction raises two words after one context, and lowers another; what is left is small noise."""
     steer = Steer(32, dimensions=["tone", "dummy"], rank=4, epsilon=0.01, init_std=0.05, seed=3)
     words = whole_words(tiny_model.tokenizer, [row.text for row in ROWS])
-    wanted = torch.tensor([{"warm": 1.0, "funny": 1.0, "dull": -1.0}.get(word, 0.0) for word in words.values()])
-    raises_D = torch.linalg.pinv(tiny_model.head.weight[list(words)]) @ wanted
+    change_V = torch.tensor([{"warm": 1.0, "funny": 1.0, "dull": -1.0}.get(word, 0.0) for word in words.values()])
+    raises_D = torch.linalg.pinv(tiny_model.head.weight[list(words)]) @ change_V
     hidden_TD = tiny_model.hidden(torch.tensor([tiny_model.tokenizer("The film is")["input_ids"]]))[0]
     with torch.no_grad():
         assert steer.p2 is not None
@@ -45,7 +45,7 @@ def planted(tiny_model: LanguageModel) -> Steer:
 
 
 @pytest.fixture
-def found(tiny_model: LanguageModel, planted: Steer) -> Interpretation:
+def interpreted(tiny_model: LanguageModel, planted: Steer) -> Interpretation:
     return interpret(tiny_model, planted, "tone", ROWS, SHOWN)
 
 
@@ -63,61 +63,61 @@ def derivatives(model: LanguageModel, one: Directions, i: int) -> list[float]:
     return numbers
 
 
-def test_a_planted_direction_is_read_back(found: Interpretation) -> None:
-    first = found.directions[0]
+def test_a_planted_direction_is_read_back(interpreted: Interpretation) -> None:
+    first = interpreted.directions[0]
     assert first.energy > 0.99
     assert {word.word for word in first.output.plus[:2]} == {"warm", "funny"}
     assert first.output.minus[0].word == "dull"
     assert [first.contexts.plus[0].text, first.contexts.plus[0].next[:1]] == ["The film is", " "]
     assert first.contexts.plus[0].value == max(excerpt.value for excerpt in first.contexts.plus)
     assert first.auc.value > 0.75  # some of the texts have none of these words
-    assert found.evidence[0] > 0.9
-    assert found.holding == 1
+    assert interpreted.evidence[0] > 0.9
+    assert interpreted.holding == 1
 
 
 def test_aucs_and_shares_are_those_of_the_derivatives_text_by_text(
-    found: Interpretation, tiny_model: LanguageModel, planted: Steer
+    interpreted: Interpretation, tiny_model: LanguageModel, planted: Steer
 ) -> None:
     parts = planted.directions(0)
     slopes = torch.tensor([derivatives(tiny_model, parts, i) for i in range(4)]).T
     labels = torch.tensor([row.label for row in ROWS])
     known, above = labels != 0, labels[labels != 0] > 0
-    assert found.auc == pytest.approx([roc_auc_score(above, slopes[known, i]) for i in range(4)], abs=0.01)
+    assert interpreted.auc == pytest.approx([roc_auc_score(above, slopes[known, i]) for i in range(4)], abs=0.01)
     sums = slopes[known].cumsum(1)
-    assert found.cumulative == pytest.approx([roc_auc_score(above, sums[:, i]) for i in range(4)], abs=0.01)
+    assert interpreted.cumulative == pytest.approx([roc_auc_score(above, sums[:, i]) for i in range(4)], abs=0.01)
     gaps = slopes[known][above].mean(0) - slopes[known][~above].mean(0)
-    assert found.separation == pytest.approx(float(gaps.sum()), rel=1e-3)
-    assert found.evidence == pytest.approx((gaps / gaps.sum()).tolist(), abs=1e-3)
-    assert sum(found.evidence) == pytest.approx(1)
-    assert [one.k for one in found.cumulative_auc] == [1, 2, 4]
-    assert [one.auc.value for one in found.cumulative_auc] == [
-        found.cumulative[0],
-        found.cumulative[1],
-        found.cumulative[3],
+    assert interpreted.separation == pytest.approx(float(gaps.sum()), rel=1e-3)
+    assert interpreted.evidence == pytest.approx((gaps / gaps.sum()).tolist(), abs=1e-3)
+    assert sum(interpreted.evidence) == pytest.approx(1)
+    assert [one.k for one in interpreted.cumulative_auc] == [1, 2, 4]
+    assert [one.auc.value for one in interpreted.cumulative_auc] == [
+        interpreted.cumulative[0],
+        interpreted.cumulative[1],
+        interpreted.cumulative[3],
     ]
-    assert (found.facts["plus"], found.facts["minus"]) == (15, 15)
+    assert (interpreted.facts["plus"], interpreted.facts["minus"]) == (15, 15)
 
 
 def test_plus_words_are_those_that_positive_strength_raises_in_the_mean_context(
-    found: Interpretation, tiny_model: LanguageModel, planted: Steer
+    interpreted: Interpretation, tiny_model: LanguageModel, planted: Steer
 ) -> None:
     features = FeatureExtractor(tiny_model)([row.text for row in ROWS])
     mean_D = features.hidden_ND.mean(0)
     steered = planted(mean_D[None], planted.strengths({"tone": 1.0})[None])[0].detach()
     change_V = tiny_model.head(steered) - tiny_model.head(mean_D)
     change_V -= change_V[features.targets_N].mean()
-    for word in (*found.overall.plus, *found.overall.minus):
+    for word in (*interpreted.overall.plus, *interpreted.overall.minus):
         (token,) = tiny_model.tokenizer(f" {word.word}")["input_ids"]
         assert word.value == pytest.approx(float(change_V[token]), abs=1e-4)
-    assert all(one.activation > 0 for one in found.directions)
-    for one in found.directions:
+    assert all(one.activation > 0 for one in interpreted.directions)
+    for one in interpreted.directions:
         along_N = features.hidden_ND @ planted.directions(0).context_DR[:, one.number - 1].float()
         assert one.activation == pytest.approx(float(along_N.mean().abs()), rel=1e-4)
         assert one.acting == pytest.approx(float((along_N * along_N.mean() > 0).float().mean()))
 
 
 def test_alike_is_the_auc_with_each_activation_replaced_by_their_mean(
-    found: Interpretation, tiny_model: LanguageModel, planted: Steer
+    interpreted: Interpretation, tiny_model: LanguageModel, planted: Steer
 ) -> None:
     parts, features = planted.directions(0), FeatureExtractor(tiny_model)([row.text for row in ROWS])
     mean_R = parts.activations(features.hidden_ND).mean(0)
@@ -126,23 +126,23 @@ def test_alike_is_the_auc_with_each_activation_replaced_by_their_mean(
     evidence_NR = mean_R * parts.sizes_R.float() * (gradient_ND @ parts.output_DR.float())
     by_text = [part.sum(0) for part in evidence_NR.split(features.lengths.tolist())][:-1]  # the last has label 0
     above = [row.label > 0 for row in ROWS[:-1]]
-    assert found.as_constant.value == pytest.approx(
+    assert interpreted.as_constant.value == pytest.approx(
         roc_auc_score(above, [float(part.sum()) for part in by_text]), abs=0.01
     )
-    for one in found.directions:
+    for one in interpreted.directions:
         alone = [float(part[one.number - 1]) for part in by_text]
         assert one.as_constant == pytest.approx(roc_auc_score(above, alone), abs=0.01)
 
 
 def test_chance_is_what_random_matrices_of_the_same_singular_values_reach(
-    found: Interpretation, tiny_model: LanguageModel, planted: Steer
+    interpreted: Interpretation, tiny_model: LanguageModel, planted: Steer
 ) -> None:
     draws = [randomized(planted.directions(0), seed) for seed in range(2)]
     reading = sum_over_tokens(FeatureExtractor(tiny_model), [row.text for row in ROWS], draws)
     curves = [LabeledEvidence(one, [row.label for row in ROWS]).cumulative_aucs for one in reading.evidence_BR]
-    assert found.chance is not None
-    assert found.chance.low == pytest.approx(list(map(min, *curves)), abs=0.01)
-    assert found.chance.high == pytest.approx(list(map(max, *curves)), abs=0.01)
+    assert interpreted.chance is not None
+    assert interpreted.chance.low == pytest.approx(list(map(min, *curves)), abs=0.01)
+    assert interpreted.chance.high == pytest.approx(list(map(max, *curves)), abs=0.01)
     assert interpret(tiny_model, planted, "tone", ROWS, DisplayConfig(draws=0)).chance is None
 
 
@@ -162,8 +162,8 @@ def test_how_many_texts_are_read_at_once_changes_nothing(
 def test_the_dummy_and_a_full_matrix_are_read_as_well(tiny_model: LanguageModel, planted: Steer) -> None:
     assert interpret(tiny_model, planted, "dummy", ROWS, SHOWN).facts["dimension"] == "dummy"
     full = Steer(32, dimensions=["tone"], rank="full", seed=1)
-    found = interpret(tiny_model, full, "tone", ROWS, SHOWN)
-    assert (len(found.sizes), len(found.directions)) == (32, 3)
+    result = interpret(tiny_model, full, "tone", ROWS, SHOWN)
+    assert (len(result.sizes), len(result.directions)) == (32, 3)
     one = Steer(32, dimensions=["tone"], rank=1, seed=1)
     assert len(interpret(tiny_model, one, "tone", ROWS, SHOWN).directions) == 1
 
@@ -173,9 +173,9 @@ def test_a_context_is_shown_once_and_a_text_once_and_long_ones_are_cut(
 ) -> None:
     long = "I would like to know where you were on the night of the storm and why nobody came to help us then"
     texts = [long, "The film is warm.", "The film is dull.", "The film is long."]
-    found, extract = planted.directions(0), FeatureExtractor(tiny_model)
+    directions, extract = planted.directions(0), FeatureExtractor(tiny_model)
     shown = DisplayConfig(contexts=10)
-    ends = DirectionTokens(extract, found, sum_over_tokens(extract, texts, [found]), texts, shown).contexts(0)
+    ends = DirectionTokens(extract, directions, sum_over_tokens(extract, texts, [directions]), texts, shown).contexts(0)
     for end, reverse in ((ends.plus, True), (ends.minus, False)):
         assert len({excerpt.text for excerpt in end}) == len(end) <= len(texts)
         assert [excerpt.value for excerpt in end] == sorted((excerpt.value for excerpt in end), reverse=reverse)

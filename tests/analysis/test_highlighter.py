@@ -29,12 +29,12 @@ TEXTS = [
 
 
 @pytest.fixture
-def found(tiny_model: LanguageModel, steer: Steer) -> list[Highlight]:
+def results(tiny_model: LanguageModel, steer: Steer) -> list[Highlight]:
     return Highlighter(tiny_model, steer, HighlightConfig(spans=2, span_tokens=3))(TEXTS)
 
 
-def test_the_parts_of_a_highlight_agree(found: list[Highlight]) -> None:
-    for text, one in zip(TEXTS, found, strict=True):
+def test_the_parts_of_a_highlight_agree(results: list[Highlight]) -> None:
+    for text, one in zip(TEXTS, results, strict=True):
         assert (one.text, one.label) == (text.text, text.label)
         assert one.tokens == [text.text[start:end] for start, end in one.offsets]
         assert len(one.evidence) == len(one.tokens)
@@ -48,8 +48,8 @@ def test_the_parts_of_a_highlight_agree(found: list[Highlight]) -> None:
         assert one.is_positive == (one.score > 0)
 
 
-def test_spans_hold_the_evidence_of_their_tokens_and_say_their_text(found: list[Highlight]) -> None:
-    for one in found:
+def test_spans_hold_the_evidence_of_their_tokens_and_say_their_text(results: list[Highlight]) -> None:
+    for one in results:
         for sign, spans in ((1, one.positive), (-1, one.negative)):
             assert len(spans) <= 2
             for span in spans:
@@ -57,8 +57,8 @@ def test_spans_hold_the_evidence_of_their_tokens_and_say_their_text(found: list[
                 assert span.total == pytest.approx(sum(one.evidence[span.start : span.end]), abs=1e-4)
                 assert sign * span.total > 0
                 assert span.text == one.text[one.offsets[span.start][0] : one.offsets[span.end - 1][1]]
-    assert any(one.positive for one in found)
-    assert any(one.negative for one in found)
+    assert any(one.positive for one in results)
+    assert any(one.negative for one in results)
 
 
 def test_other_dimensions_stand_at_their_fixed_strength(tiny_model: LanguageModel, steer: Steer) -> None:
@@ -75,12 +75,12 @@ def test_the_decision_holds_its_score_against_the_threshold(
     tiny_model: LanguageModel, steer: Steer, decision: str
 ) -> None:
     highlighter = Highlighter(tiny_model, steer, HighlightConfig(decision=decision))  # type: ignore[arg-type]
-    found = highlighter(TEXTS)
-    for one in found:
+    results = highlighter(TEXTS)
+    for one in results:
         expected = {"ratio": one.ratio, "rate": one.ratio / len(one.tokens), "mean": one.mean_strength}[decision]
         assert one.score == pytest.approx(expected, abs=1e-5)
-    middle = sorted(one.score for one in found)[1]
-    assert [one.is_positive for one in highlighter(TEXTS, threshold=middle)] == [one.score > middle for one in found]
+    middle = sorted(one.score for one in results)[1]
+    assert [one.is_positive for one in highlighter(TEXTS, threshold=middle)] == [one.score > middle for one in results]
 
 
 def labelled(scores: list[float], labels: list[float | None]) -> list[Highlight]:
@@ -94,11 +94,11 @@ def labelled(scores: list[float], labels: list[float | None]) -> list[Highlight]
 
 
 def test_agreement_counts_the_texts_on_the_side_of_their_label() -> None:
-    said = agreement(labelled([2.0, 1.0, -1.0, -3.0, 9.0, 9.0], [0.5, -1.0, -0.2, 1.0, 0.0, None]))
-    assert said is not None
-    assert (said["texts"], said["positive"], said["accuracy"]["value"]) == (4, 2, 0.5)
-    assert said["auc"]["value"] == 0.5  # of the four pairs two are in order
-    assert said["accuracy"]["low"] <= 0.5 <= said["accuracy"]["high"]
+    result = agreement(labelled([2.0, 1.0, -1.0, -3.0, 9.0, 9.0], [0.5, -1.0, -0.2, 1.0, 0.0, None]))
+    assert result is not None
+    assert (result["texts"], result["positive"], result["accuracy"]["value"]) == (4, 2, 0.5)
+    assert result["auc"]["value"] == 0.5  # of the four pairs two are in order
+    assert result["accuracy"]["low"] <= 0.5 <= result["accuracy"]["high"]
 
 
 def test_without_labels_of_both_signs_something_is_missing() -> None:
@@ -115,10 +115,10 @@ def test_a_threshold_parts_the_labels_and_leaves_neutral_ones_out() -> None:
     assert fit_threshold(labelled([1.0, 2.0, 4.0, 3.9, 8.0], [-1.0, -0.5, 0.5, 0.0, None])) == 3
 
 
-def test_lines_are_read_as_they_were_written_and_damaged_ones_refused(tmp_path: Path, found: list[Highlight]) -> None:
+def test_lines_are_read_as_they_were_written_and_damaged_ones_refused(tmp_path: Path, results: list[Highlight]) -> None:
     path = tmp_path / "highlight.jsonl"
-    path.write_text("\n".join(one.model_dump_json() for one in found) + "\n", encoding="utf-8")
-    assert read_highlights(path) == found
+    path.write_text("\n".join(one.model_dump_json() for one in results) + "\n", encoding="utf-8")
+    assert read_highlights(path) == results
     assert json.loads(path.read_text(encoding="utf-8").split("\n")[0])["text"] == TEXTS[0].text
     path.write_text('{"text": "a"}\n')
     with pytest.raises(InputError, match=r"highlight\.jsonl, line 1: not a highlight"):
@@ -134,7 +134,7 @@ def test_lines_are_read_as_they_were_written_and_damaged_ones_refused(tmp_path: 
         ({"dimension": "mood"}, "dimension=mood: the steer's dimensions are sentiment, dummy"),
         ({"fixed": {"mood": 1.0}}, "strength mood=1.0: the steer's dimensions are sentiment, dummy"),
         ({"fixed": {"sentiment": 1.0}}, "fixed: sentiment is the dimension whose strength varies"),
-        ({"grid": [0.0, float("inf")]}, "strength sentiment=inf: a finite number that float32"),
+        ({"grid": [0.0, float("inf")]}, "strength sentiment=inf: a finite float32 number"),
     ],
 )
 def test_impossible_settings_are_refused(

@@ -27,13 +27,13 @@ def by_brute_force(values: list[int], most: int, longest: int) -> Choice:
 
     def rank(choice: Choice) -> tuple[object, ...]:
         total = sum(sum(values[start:end]) for start, end in choice)
-        from_behind = [place for start, end in reversed(choice) for place in (end, start)]
+        from_behind = [index for start, end in reversed(choice) for index in (end, start)]
         return (-total, len(choice), sum(end - start for start, end in choice), from_behind)
 
     return min(choices(len(values), most, longest), key=rank)
 
 
-def places(spans: list[Span]) -> Choice:
+def ends(spans: list[Span]) -> Choice:
     return tuple((span.start, span.end) for span in spans)
 
 
@@ -43,7 +43,7 @@ def test_spans_are_those_of_a_search_through_all_choices(scale: int) -> None:
     for _ in range(400):
         values = [noise.randint(-scale, scale) for _ in range(noise.randint(0, 9))]
         most, longest = noise.randint(1, 3), noise.randint(1, 5)
-        assert places(
+        assert ends(
             best_spans([float(value) for value in values], max_spans=most, max_items=longest)
         ) == by_brute_force(values, most, longest), (values, most, longest)
 
@@ -60,8 +60,8 @@ def test_totals_are_the_sums_of_disjoint_spans_within_the_limits() -> None:
 
 def test_sums_that_are_equal_but_for_rounding_are_told_apart() -> None:
     assert 0.1 + 0.7 == 0.7999999999999999  # as floats add; the numbers themselves add up to more
-    assert places(best_spans([0.1, 0.7, -9.0, 0.7999999999999999], max_spans=1, max_items=2)) == ((0, 2),)
-    assert places(best_spans([1e16, 1.0, -1.0, -1e16, 2.0], max_spans=2, max_items=5)) == ((0, 2), (4, 5))
+    assert ends(best_spans([0.1, 0.7, -9.0, 0.7999999999999999], max_spans=1, max_items=2)) == ((0, 2),)
+    assert ends(best_spans([1e16, 1.0, -1.0, -1e16, 2.0], max_spans=2, max_items=5)) == ((0, 2), (4, 5))
 
 
 @pytest.mark.parametrize(("name", "most", "longest"), [("spans=0", 0, 5), ("span_tokens=0", 3, 0), ("spans=-1", -1, 5)])

@@ -38,8 +38,8 @@ def naive(model: LanguageModel, steer: Steer, text: str, strength: dict[str, flo
 
 
 def test_log_probabilities_are_those_of_the_steered_model(model: LanguageModel, steer: Steer) -> None:
-    found = text_log_probs(model, steer, TEXTS, STRENGTHS)
-    for text, reading in zip(TEXTS, found, strict=True):
+    results = text_log_probs(model, steer, TEXTS, STRENGTHS)
+    for text, reading in zip(TEXTS, results, strict=True):
         expected = torch.stack([naive(model, steer, text, strength) for strength in STRENGTHS])
         torch.testing.assert_close(reading.log_p_ST, expected, rtol=1e-4, atol=1e-4)
         evidence = expected[0] - expected[1]
@@ -71,11 +71,11 @@ def test_offsets_cover_the_text(steer: Steer, trim: bool) -> None:
         offsets = reading.offsets
         assert len(offsets) == len(reading.ids)
         assert (offsets[0][0], offsets[-1][1]) == (0, len(text))
-        assert {place for start, end in offsets for place in range(start, end)} == set(range(len(text)))
+        assert {index for start, end in offsets for index in range(start, end)} == set(range(len(text)))
         assert all(a[1] >= b[0] and a[0] <= b[0] and a[1] <= b[1] for a, b in itertools.pairwise(offsets))
         for token, (start, end) in zip(reading.ids, offsets, strict=True):
-            own = model.tokenizer.decode([token])
-            assert "\ufffd" in own or own.strip() in text[start:end]
+            piece = model.tokenizer.decode([token])
+            assert "\ufffd" in piece or piece.strip() in text[start:end]
 
 
 def test_white_space_goes_with_the_token_behind_it_and_characters_are_shared() -> None:

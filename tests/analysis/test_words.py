@@ -30,8 +30,8 @@ def tokenizer(kind: str) -> PreTrainedTokenizerBase:
 @pytest.mark.parametrize("kind", ["Ġ", "▁"])
 def test_words_are_letters_behind_a_space_that_stand_alone_in_the_texts(kind: str) -> None:
     built = tokenizer(kind)
-    found = whole_words(built, TEXTS)
-    written = {built.convert_ids_to_tokens(token): word for token, word in found.items()}
+    words = whole_words(built, TEXTS)
+    written = {built.convert_ids_to_tokens(token): word for token, word in words.items()}
     café = "cafÃ©" if kind == "Ġ" else "café"
     # GOOD is good in another case; Good is in no text; un and rain go on more often than they end; x86 has digits.
     assert written == {

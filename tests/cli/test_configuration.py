@@ -39,18 +39,9 @@ NEEDED = {
     "model/hf": ["model.id=some/model"],
     "data/file": ["data.path=some.tsv"],
 }
-GROUPS = {
-    "model": "train",
-    "steer": "train",
-    "data": "train",
-    "protocol": "train",
-    "decoding": "train",
-    "logger": "train",
-    "trainer": "train",
-    "stack": "train",
-    "prompts": "generate",
-    "experiment": "train",
-    "sweep": "train",
+GROUPS = dict.fromkeys(("model", "steer", "data", "protocol", "decoding", "logger", "trainer", "stack"), "train")
+GROUPS |= dict.fromkeys(("optimizer", "scheduler", "callbacks", "experiment", "sweep"), "train") | {
+    "prompts": "generate"
 }
 SCORERS = sorted(path.stem for path in (Path(CONF) / "scorer").glob("*.yaml"))
 CHOICES = sorted(f"{path.parent.name}/{path.stem}" for group in GROUPS for path in (Path(CONF) / group).glob("*.yaml"))
@@ -131,7 +122,7 @@ def test_the_record_names_everything_but_the_folder() -> None:
         (["+steer.rnk=3"], "Error: steer.rnk: unknown option; allowed are name, "),
         (["+fast=true"], "Error: fast: unknown option; allowed are "),
         (["steer.rank=high"], "Error: steer.rank='high': "),
-        (["fit.lr=quick"], "Error: fit.lr='quick': Input should be a valid number"),
+        (["optimizer.lr=quick"], "Error: optimizer.lr='quick': Input should be a valid number"),
         (["data=sst5", "data.labels=seven"], "Error: data.labels='seven': Input should be 'five' or 'binary'"),
         (["protocol.strengths=[a]"], "Error: protocol.strengths=['a']: "),
         (["protocol.scorers.tfidf-snippets.nme=x"], "Error: Could not override 'protocol.scorers.tfidf-snippets.nme'"),

@@ -132,9 +132,9 @@ def test_each_process_met_outside_ends_with_one_line(foreign: bool, tmp_path: Pa
     met |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     ranks = [ENVIRONMENT | met | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
     tasks = [subprocess.Popen(command, env=rank, stderr=subprocess.PIPE, text=True) for rank in ranks]
-    said = [task.communicate()[1].splitlines() for task in tasks]
-    assert [lines[-1] for lines in said] == refusals
-    assert not any("Traceback" in line for lines in said for line in lines)
+    printed = [task.communicate()[1].splitlines() for task in tasks]
+    assert [lines[-1] for lines in printed] == refusals
+    assert not any("Traceback" in line for lines in printed for line in lines)
     assert [task.returncode for task in tasks] == [1, 1]
 
 

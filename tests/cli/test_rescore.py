@@ -46,8 +46,8 @@ def run(tmp_path: Path) -> Path:
     rows = [
         Generation(Prompt(f"{name}-{i}", text), texts(text, seed), strength, name)
         for seed, strength in enumerate(({}, {"detox": 5.0}))
-        for name, found in PROMPTS.items()
-        for i, text in enumerate(found)
+        for name, prompts in PROMPTS.items()
+        for i, text in enumerate(prompts)
     ]
     path = folder.path("generations.jsonl")
     atomic_write_lines(path, (row.to_json() for row in rows))
@@ -72,16 +72,16 @@ def arguments(run: Path, file: Path, name: str = "dexperts") -> list[str]:
 
 
 def test_the_same_texts_from_elsewhere_have_the_same_values(run: Path, tmp_path: Path) -> None:
-    file = foreign(tmp_path / "dexperts.jsonl", [p for found in reversed(PROMPTS.values()) for p in reversed(found)])
+    file = foreign(tmp_path / "dexperts.jsonl", [p for texts in reversed(PROMPTS.values()) for p in reversed(texts)])
     assert command.main(arguments(run, file)) == 0
     ours, theirs = read_run(run), read_run(tmp_path / "out" / "rescored" / "dexperts")
     assert [(row.prompts, row.method) for row in theirs.result.rows] == [("rude", "dexperts"), ("mild", "dexperts")]
-    for place, row in enumerate(theirs.result.rows):
-        plain = next(own for own in ours.result.rows if own.is_plain and own.prompts == row.prompts)
+    for index, row in enumerate(theirs.result.rows):
+        plain = next(measured for measured in ours.result.rows if measured.is_plain and measured.prompts == row.prompts)
         assert row.metrics.keys() == plain.metrics.keys()
         for name, value in row.metrics.items():
             assert value.value == pytest.approx(plain.metrics[name].value, rel=1e-6)
-            assert theirs.sample(place, name).prompts == tuple(reversed(PROMPTS[row.prompts]))
+            assert theirs.sample(index, name).prompts == tuple(reversed(PROMPTS[row.prompts]))
 
 
 @pytest.mark.parametrize("option", ["off", "kept"])

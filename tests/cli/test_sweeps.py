@@ -129,7 +129,7 @@ def test_names_of_runs_can_be_given_to_a_command_as_they_are(sweep: Started) -> 
 
 def test_each_job_is_one_wandb_run_of_the_sweeps_group_with_a_name_and_tags_of_its_own(sweep: Started) -> None:
     runs = {job: records(logged(job)) for job in sweep.jobs}
-    heads = {job: next(r.run for r in found if r.WhichOneof("record_type") == "run") for job, found in runs.items()}
+    heads = {job: next(r.run for r in entries if r.WhichOneof("record_type") == "run") for job, entries in runs.items()}
     assert {head.run_group for head in heads.values()} == {"grid"}
     assert {job: head.display_name for job, head in heads.items()} == {job: job.name for job in sweep.jobs}
     assert {tuple(head.tags) for head in heads.values()} == {("tiny-0", "tone")}
@@ -173,20 +173,20 @@ def test_each_wandb_run_has_its_texts_and_pictures(sweep: Started) -> None:
 
 def artifact(job: Path) -> Any:
     """The artifact of the steer."""
-    found = [r.artifact for r in records(logged(job)) if r.WhichOneof("record_type") == "artifact"]
-    (steer,) = (artifact for artifact in found if artifact.type == "steer")
+    artifacts = [r.artifact for r in records(logged(job)) if r.WhichOneof("record_type") == "artifact"]
+    (steer,) = (artifact for artifact in artifacts if artifact.type == "steer")
     return steer
 
 
 def test_each_wandb_run_has_its_steer_with_the_digests_of_what_it_came_from(sweep: Started) -> None:
     for job in sweep.jobs:
-        found, path = artifact(job), job / "steer.safetensors"
+        stored, path = artifact(job), job / "steer.safetensors"
         _, provenance = load_steer(path)
-        metadata = json.loads(found.metadata)
+        metadata = json.loads(stored.metadata)
         assert metadata["steer"] == {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "seed": provenance.seed}
         assert metadata["model"] == {"name": "tiny-0", "fingerprint": provenance.fingerprint}
         assert metadata["corpus"]["digest"] == provenance.corpus["digest"]
-        assert [(entry.path, entry.size) for entry in found.manifest.contents] == [(path.name, path.stat().st_size)]
+        assert [(entry.path, entry.size) for entry in stored.manifest.contents] == [(path.name, path.stat().st_size)]
 
 
 def test_a_key_stands_in_no_file_of_the_sweep(sweep: Started) -> None:

@@ -115,8 +115,8 @@ def test_an_experiment_is_a_sweep_over_seeds_that_ends_in_tables_and_is_not_done
 def test_calibrate_notes_the_strength_in_the_steer_file(finished_run: Path, corpus_file: Path, tmp_path: Path) -> None:
     copy = tmp_path / "steer.safetensors"
     copy.write_bytes((finished_run / "steer.safetensors").read_bytes())
-    own = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone", "protocol.prompts.own.n=4"]
-    done = run("calibrate", *own, f"steer_file={copy}", "protocol.kl=1e-3", f"hydra.run.dir={tmp_path / 'run'}")
+    options = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone", "protocol.prompts.own.n=4"]
+    done = run("calibrate", *options, f"steer_file={copy}", "protocol.kl=1e-3", f"hydra.run.dir={tmp_path / 'run'}")
     steer, provenance = load_steer(copy)
     assert [(entry["budget"], entry["strength"] > 0) for entry in provenance.calibration] == [
         ("kl 0.001", False),
@@ -150,8 +150,8 @@ def test_evaluate_reads_a_plain_dexperts_file(corpus_file: Path, tmp_path: Path)
         {"prompt": {"text": "A story"}, "generations": [{"text": " of people"}, {"text": " of the storm"}]},
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    own = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone", "method=dexperts"]
-    run("evaluate", *own, f"generations={path}", f"hydra.run.dir={tmp_path / 'out'}")
+    options = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone", "method=dexperts"]
+    run("evaluate", *options, f"generations={path}", f"hydra.run.dir={tmp_path / 'out'}")
     (row,) = read_result(tmp_path / "out/metrics.json").rows
     assert (row.method, row.strength, row.metrics["tone"].n) == ("dexperts", {}, 2)
 
@@ -159,12 +159,12 @@ def test_evaluate_reads_a_plain_dexperts_file(corpus_file: Path, tmp_path: Path)
 def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
     finished_run: Path, corpus_file: Path, tmp_path: Path
 ) -> None:
-    own = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone", f"scores={tmp_path / 'scores'}"]
-    own += [f"generations={finished_run / 'generations.jsonl'}"]
-    run("evaluate", *own, f"hydra.run.dir={tmp_path / 'first'}")
+    common = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone", f"scores={tmp_path / 'scores'}"]
+    common += [f"generations={finished_run / 'generations.jsonl'}"]
+    run("evaluate", *common, f"hydra.run.dir={tmp_path / 'first'}")
     scored = sorted((tmp_path / "scores").rglob("*.safetensors"))
     assert len(scored) == 2, "one scorer and one judge"
-    run("evaluate", *own, f"hydra.run.dir={tmp_path / 'second'}")
+    run("evaluate", *common, f"hydra.run.dir={tmp_path / 'second'}")
     assert sorted((tmp_path / "scores").rglob("*.safetensors")) == scored
     first, second = ((tmp_path / name / "metrics.json").read_bytes() for name in ("first", "second"))
     assert first == second
@@ -192,7 +192,6 @@ def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
         ("generate", ["strength=high"], "strength=high: a number"),
         ("generate", ["strength={tone:true}"], "strength={'tone': True}: a number"),
         ("train", ["protocol.strengths=[1e39]"], "protocol.strengths=[1e+39]: distinct finite numbers"),
-        ("train", ["data.store_gib={a:1}"], "data.store_gib={'a': 1}: "),
         ("evaluate", ["generations=missing.jsonl"], "cannot read missing.jsonl"),
         ("evaluate", ["generations=g.jsonl", "scores=/dev/null/x"], "scores=/dev/null/x: cannot be created"),
     ],

@@ -37,8 +37,8 @@ def run(steer_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # t
 
     def call(*overrides: str) -> Path:
         folder = next((item.partition("=")[2] for item in overrides if item.startswith("hydra.run.dir=")), None)
-        own = [] if folder else [f"hydra.run.dir={tmp_path / 'out'}"]
-        monkeypatch.setattr(sys, "argv", ["highlight", "model=tiny", f"steer_file={steer_file}", *overrides, *own])
+        default = [] if folder else [f"hydra.run.dir={tmp_path / 'out'}"]
+        monkeypatch.setattr(sys, "argv", ["highlight", "model=tiny", f"steer_file={steer_file}", *overrides, *default])
         entry_point("highlight")(command.highlight)()
         return Path(folder or tmp_path / "out")
 
@@ -54,16 +54,16 @@ def test_a_file_of_lines_gives_every_format(run, tmp_path: Path, capsys: pytest.
     (tmp_path / "texts.txt").write_text("A warm, funny film\n{a dull} story <b>of</b> it\n")
     folder = run(f"file={tmp_path / 'texts.txt'}", "spans=1", "grid=[-2,0,2]")
     assert {path.name for path in folder.iterdir()} == NAMES
-    found = read_highlights(folder / "highlight.jsonl")
-    assert [one.text for one in found] == ["A warm, funny film", "{a dull} story <b>of</b> it"]
-    assert all(one.grid == [-2, 0, 2] and len(one.positive) <= 1 for one in found)
+    highlights = read_highlights(folder / "highlight.jsonl")
+    assert [one.text for one in highlights] == ["A warm, funny film", "{a dull} story <b>of</b> it"]
+    assert all(one.grid == [-2, 0, 2] and len(one.positive) <= 1 for one in highlights)
     page = (folder / "highlight.html").read_text(encoding="utf-8")
     assert "&lt;" in page
     assert "<b>" not in page
-    said = capsys.readouterr().out
-    assert "\x1b" not in said
-    assert f"{found[0].score:+.2f}" in said
-    assert str(folder / "highlight.html") in said
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert f"{highlights[0].score:+.2f}" in printed
+    assert str(folder / "highlight.html") in printed
 
 
 def test_standard_input_goes_by_a_dash(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
@@ -75,8 +75,8 @@ def test_standard_input_goes_by_a_dash(run, monkeypatch: pytest.MonkeyPatch) -> 
 def test_labels_are_compared_with_the_decisions(run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     folder = run(f"file={jsonl(tmp_path / 'texts.jsonl', LABELLED)}")
     summary = json.loads((folder / "summary.json").read_text())
-    found = read_highlights(folder / "highlight.jsonl")
-    right = [one.is_positive == (one.label > 0) for one in found if one.label]
+    highlights = read_highlights(folder / "highlight.jsonl")
+    right = [one.is_positive == (one.label > 0) for one in highlights if one.label]
     assert summary["agreement"]["accuracy"]["value"] == pytest.approx(sum(right) / 3)
     assert (summary["agreement"]["texts"], summary["agreement"]["positive"]) == (3, 2)
     assert f"accuracy {number(sum(right) / 3, 3)} [" in capsys.readouterr().out
@@ -85,10 +85,10 @@ def test_labels_are_compared_with_the_decisions(run, tmp_path: Path, capsys: pyt
 def test_a_threshold_is_chosen_on_other_rows(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     dev = jsonl(tmp_path / "dev.jsonl", LABELLED)
     texts = jsonl(tmp_path / "texts.jsonl", [{"text": "I would like to know why", "label": 1.0}])
-    own = read_highlights(run(f"file={dev}", f"hydra.run.dir={tmp_path / 'dev'}") / "highlight.jsonl")
+    dev_highlights = read_highlights(run(f"file={dev}", f"hydra.run.dir={tmp_path / 'dev'}") / "highlight.jsonl")
     folder = run(f"file={texts}", f"dev={dev}")
     threshold = json.loads((folder / "summary.json").read_text())["threshold"]
-    assert sum((one.score > threshold) == (one.label > 0) for one in own if one.label) >= 2
+    assert sum((one.score > threshold) == (one.label > 0) for one in dev_highlights if one.label) >= 2
     (one,) = read_highlights(folder / "highlight.jsonl")
     assert one.is_positive == (one.score > threshold)
     with pytest.raises(SystemExit, match=r"texts.jsonl, line 1: same text as .*texts.jsonl, line 1; the threshold"):

@@ -92,9 +92,9 @@ def test_the_file_says_how_it_was_made(is_complete: Path, target: Path) -> None:
     assert derivation["texts"]["n"] == 40
     assert derivation["shared_tokens"] == len(shared_tokens(tiny(), model)[0]) > 20
     assert set(derivation["held_out"]) == {"states", "procrustes", "ridge", "legacy"}
-    for found in derivation["held_out"].values():
-        assert -1 <= found["effect"]["mood"]["correlation"] <= 1
-        assert found["r2"]["states"] <= 1
+    for result in derivation["held_out"].values():
+        assert -1 <= result["effect"]["mood"]["correlation"] <= 1
+        assert result["r2"]["states"] <= 1
 
 
 def test_the_same_command_gives_the_same_bytes(
@@ -117,8 +117,8 @@ def test_a_finished_run_is_not_made_again(
 def test_the_report_and_the_picture_tell_every_kind(is_complete: Path) -> None:
     derivation = load_steer(is_complete / "steer.safetensors")[1].derivation
     text = markdown("target", derivation)
-    for kind, found in derivation["held_out"].items():
-        assert re.search(rf"\| {kind} +\| mood +\| {re.escape(number(found['r2']['states']))} ", text)
+    for kind, result in derivation["held_out"].items():
+        assert re.search(rf"\| {kind} +\| mood +\| {re.escape(number(result['r2']['states']))} ", text)
     kinds = ("states", "procrustes", "ridge", "legacy")
     indices = [text.index(f"| {kind} ") for kind in kinds]
     assert indices == sorted(indices)

@@ -41,10 +41,12 @@ def test_which_rows_are_drawn_does_not_depend_on_their_order() -> None:
 @pytest.mark.parametrize(
     ("rows", "expected"), [(30, [10, 10, 10]), (31, [11, 10, 10]), (120, [40, 40, 40]), (161, [61, 40, 60])]
 )
-def test_a_subset_holds_as_many_negative_neutral_and_positive_rows_as_each_lasts(
+def test_a_subset_holds_as_many_rows_of_each_sign_as_it_lasts_and_all_held_out_rows(
     rows: int, expected: list[int]
 ) -> None:
-    assert signs(CORPUS.subset(rows, seed=0).train) == expected
+    subset = CORPUS.subset(rows, seed=0)
+    assert signs(subset.train) == expected
+    assert (subset.dev, subset.test) == (CORPUS.dev, CORPUS.test)
 
 
 def test_two_kinds_of_labels_are_halved() -> None:
@@ -54,8 +56,3 @@ def test_two_kinds_of_labels_are_halved() -> None:
 @pytest.mark.parametrize("rows", [200, 10_000])
 def test_a_subset_of_all_rows_is_the_corpus_itself(rows: int) -> None:
     assert CORPUS.subset(rows, seed=0) == CORPUS
-
-
-def test_a_subset_leaves_held_out_rows_alone() -> None:
-    subset = CORPUS.subset(2, seed=0)
-    assert (subset.dev, subset.test) == (CORPUS.dev, CORPUS.test)

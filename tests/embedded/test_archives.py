@@ -73,8 +73,8 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name not in (".lock", SUMS))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name not in (".lock", SUMS))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 WHOLE = {

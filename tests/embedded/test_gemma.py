@@ -1,10 +1,10 @@
 """Gemma comes only to those who accept its terms, whole and checked; nothing here needs a network."""
 
 import hashlib
-import zipfile
 from pathlib import Path
 
 import pytest
+from tests.embedded.test_archives import zipped
 
 from lmsteer.commands import fetch as command
 from lmsteer.embedded import archives as embedded
@@ -23,10 +23,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     archives = []
     for number, content in enumerate((b"first half, ", b"second half")):
-        path = tmp_path / f"part{number}.zip"
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("data/model", content)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        sha256 = zipped(tmp_path / f"part{number}.zip", {"data/model": content})
         archives.append(Archive(f"part{number}", "1", sha256, {f"model.part0{number}": "data/model"}))
 
     def download(archive: Archive, target: Path) -> None:

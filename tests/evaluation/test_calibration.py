@@ -117,12 +117,8 @@ def test_the_calibrated_strength_has_the_perplexity_it_says(plan: Plan, steer: S
     (entry,) = calibrate(plan, plain_texts(plan), steer)
 
     def mean_perplexity(strength: dict[str, float]) -> float:
-        texts = [
-            g
-            for calibration_generators in plan.calibration_generators.values()
-            for batch in calibration_generators.run([strength], steer)
-            for g in batch
-        ]
+        generators = plan.calibration_generators.values()
+        texts = [g for generator in generators for batch in generator.run([strength], steer) for g in batch]
         pairs = [(g.prompt.text, text) for g in texts for text in g.texts]
         nats, tokens = continuation_nll(plan.model, *map(list, zip(*pairs, strict=True)))
         return float(perplexity(nats[:, None], tokens[:, None]).mean())
@@ -154,10 +150,10 @@ def test_a_budget_out_of_reach_is_recorded_and_gets_no_row(
 
 
 def test_each_set_gets_the_strengths_of_its_directions(plan: Plan) -> None:
-    own = {"budget": "kl 0.2", "protocol": "toy", "dimension": "sentiment", "fixed_strengths": {}}
-    others = [own | {"strength": 9.0, key: value} for key, value in (("protocol", "x"), ("budget", "kl 1"))]
-    out_of_reach = own | {"budget": "perplexity ×1.1", "strength": None}
-    calibration = [own | {"strength": -2.5}, own | {"strength": 2.0}, *others, out_of_reach]
+    entry = {"budget": "kl 0.2", "protocol": "toy", "dimension": "sentiment", "fixed_strengths": {}}
+    others = [entry | {"strength": 9.0, key: value} for key, value in (("protocol", "x"), ("budget", "kl 1"))]
+    out_of_reach = entry | {"budget": "perplexity ×1.1", "strength": None}
+    calibration = [entry | {"strength": -2.5}, entry | {"strength": 2.0}, *others, out_of_reach]
     assert plan.settings("a", calibration) == [
         ({"sentiment": -3.0}, ""),
         ({"sentiment": 3.0}, ""),
@@ -194,15 +190,15 @@ def test_plain_texts_are_generated_once_and_are_those_of_the_generator(
         how = {"samples": 2, "seed": 0, **changes}
         return Generator(tiny_model, PROMPTS, decoding=Nucleus(max_new_tokens=3), likelihoods=True, **how)
 
-    kept = PlainTexts(tmp_path / "kept")
+    store = PlainTexts(tmp_path / "kept")
     generator().write(tmp_path / "own.jsonl", [({}, "")])
-    kept.write(generator(), tmp_path / "first.jsonl")
+    store.write(generator(), tmp_path / "first.jsonl")
     assert (tmp_path / "first.jsonl").read_bytes() == (tmp_path / "own.jsonl").read_bytes()
-    kept.write(generator(seed=1), tmp_path / "other.jsonl")
+    store.write(generator(seed=1), tmp_path / "other.jsonl")
     assert read_generations(tmp_path / "other.jsonl") != read_generations(tmp_path / "own.jsonl")
     monkeypatch.setattr(Generator, "write", None)
-    kept.write(generator(), tmp_path / "again.jsonl")
+    store.write(generator(), tmp_path / "again.jsonl")
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "own.jsonl").read_bytes()
     monkeypatch.setattr("lmsteer.generation.generator._code", lambda: "another decode loop")
     with pytest.raises(TypeError, match="not callable"):  # it generates anew
-        kept.write(generator(), tmp_path / "further.jsonl")
+        store.write(generator(), tmp_path / "further.jsonl")

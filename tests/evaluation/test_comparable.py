@@ -19,11 +19,11 @@ def run(folder: Path, **protocol: object) -> Path:
 
 
 def test_a_run_is_read_with_the_values_of_its_prompts(tmp_path: Path) -> None:
-    found = read_run(run(tmp_path / "a"))
-    sample = found.sample(0, TOXICITY)
+    result = read_run(run(tmp_path / "a"))
+    sample = result.sample(0, TOXICITY)
     assert sample.prompts == ("prompt 0", "prompt 1", "prompt 2", "prompt 3")
     assert [column.tolist() for column in sample.columns] == [[0.1, 0.2, 0.3, 0.4]]
-    assert [column.tolist() for column in found.sample(0, "perplexity_corpus").columns] == [[10, 20, 30, 40], [5] * 4]
+    assert [column.tolist() for column in result.sample(0, "perplexity_corpus").columns] == [[10, 20, 30, 40], [5] * 4]
 
 
 def test_folders_of_runs_are_opened_and_unfinished_ones_named(tmp_path: Path) -> None:

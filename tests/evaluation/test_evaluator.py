@@ -29,9 +29,10 @@ def measured(generations: list[Generation], perplexity_model: LanguageModel) -> 
 
 
 def test_likelihoods_told_by_the_judge_give_the_perplexity_that_reading_again_gives(tiny_model: LanguageModel) -> None:
-    told = written(tiny_model, likelihoods=True)
-    assert any(known for generation in told for known in generation.likelihoods), "the case needs some"
-    first, second = (measured(x, tiny_model).rows[0].metrics for x in (told, written(tiny_model, likelihoods=False)))
+    generations = written(tiny_model, likelihoods=True)
+    assert any(known for generation in generations for known in generation.likelihoods), "the case needs some"
+    texts = (generations, written(tiny_model, likelihoods=False))
+    first, second = (measured(x, tiny_model).rows[0].metrics for x in texts)
     assert first["perplexity"].value == pytest.approx(second["perplexity"].value, rel=1e-4)
     assert first["perplexity_corpus"].high == pytest.approx(second["perplexity_corpus"].high, rel=1e-4)
 
@@ -40,21 +41,21 @@ def test_what_the_judge_has_told_is_not_measured_again(
     tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = (Likelihood(2.0, 1), Likelihood(6.0, 3))
-    told = [
+    generations = [
         Generation(prompt, (" a", " b c d"), {}, "set", likelihoods=known, perplexity_model=tiny_model.fingerprint())
         for prompt in PROMPTS
     ]
     monkeypatch.setattr(LanguageModel, "hidden", None)
-    perplexity = measured(told, tiny_model).rows[0].metrics["perplexity"].value
+    perplexity = measured(generations, tiny_model).rows[0].metrics["perplexity"].value
     assert perplexity == pytest.approx(torch.tensor([2.0, 2.0]).exp().mean().item())
 
 
 def test_what_another_model_has_told_does_not_count(tiny_model: LanguageModel) -> None:
-    told = [
+    generations = [
         Generation(prompt, (" good film",), {}, "set", likelihoods=(Likelihood(1e-3, 3),), perplexity_model="another")
         for prompt in PROMPTS
     ]
-    assert measured(told, tiny_model).rows[0].metrics["perplexity"].value > 2
+    assert measured(generations, tiny_model).rows[0].metrics["perplexity"].value > 2
     assert tiny(seed=1).fingerprint() != tiny_model.fingerprint()
 
 

@@ -1,26 +1,14 @@
 """A protocol that cannot be measured is refused when it is built."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor
 
 from lmsteer.data.prompts.selection import PromptSet
 from lmsteer.errors import InputError
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.records import Prompt
-
-
-class Zero:
-    revision = ""
-    reserved: frozenset[str] = frozenset()
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, texts: Any) -> Tensor:
-        return torch.zeros(len(texts))
 
 
 @pytest.mark.parametrize("metric", ["", "a b", "a@b", "perplexity", "dist_1"])
@@ -32,7 +20,7 @@ def test_a_metric_without_a_name_of_its_own_is_refused(metric: str) -> None:
 @pytest.mark.parametrize("names", [("",), ("a", "a"), ("a@b",)])
 def test_scorers_without_names_of_their_own_are_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match=r"protocol\.scorers: names"):
-        Protocol(name="p", metric="tone", scorers={str(i): Zero(name) for i, name in enumerate(names)})
+        Protocol(name="p", metric="tone", scorers={str(i): SimpleNamespace(name=name) for i, name in enumerate(names)})
 
 
 def test_sets_are_steered_both_ways_or_one() -> None:

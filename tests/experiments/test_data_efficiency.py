@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.handmade_runs import run_row, write_run
+from tests.handmade_runs import run_row, stored_run, write_run
 
 from experiments.data_efficiency.report import examples_figure, examples_table, sort_by_examples
 from experiments.study import tabulate
@@ -48,9 +48,9 @@ def test_the_picture_has_a_point_for_each_number(comparison: Comparison) -> None
 
 def test_a_run_that_does_not_record_its_number_is_refused(tmp_path: Path) -> None:
     row = run_row({"expected_maximum_toxicity": [0.2] * 4}, {"detox": 5.0})
-    run = write_run(tmp_path / "run", [PLAIN, row])
+    run = stored_run(tmp_path / "run", [PLAIN, row])
     with pytest.raises(InputError, match="does not record its train_rows"):
-        sort_by_examples(compare_runs([read_run(run)]))
+        sort_by_examples(compare_runs([run]))
 
 
 def test_the_command_prints_published_figures_apart_draws_the_picture_and_names_unfinished_runs(

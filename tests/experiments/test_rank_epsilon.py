@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tests.handmade_runs import run_row, write_run
+from tests.handmade_runs import run_row, stored_run
 
 from experiments.rank_epsilon.report import rank_figure, rank_table
-from lmsteer.evaluation.comparable import read_run
 from lmsteer.reporting.comparison import Comparison, compare_runs
 
 RANKS, EPSILONS = (16, "full", 4), (1e-2, 1e-3)
@@ -28,8 +27,8 @@ def comparison(tmp_path: Path) -> Comparison:
             for strength, budget, shift in ((5.0, "", 0.0), (7.5, "kl 0.3", 0.1)):
                 values = {"positivity": [value + shift] * 4, "perplexity": [20.0] * 4}
                 rows.append(run_row(values, {"sentiment": strength}, settings=settings, budget=budget))
-            runs.append(write_run(tmp_path / f"rank-{rank}_epsilon-{epsilon}", rows))
-    return compare_runs([read_run(run) for run in runs])
+            runs.append(stored_run(tmp_path / f"rank-{rank}_epsilon-{epsilon}", rows))
+    return compare_runs(runs)
 
 
 def test_rows_come_by_budget_then_epsilon_then_rank_with_a_full_matrix_last(comparison: Comparison) -> None:

@@ -15,7 +15,6 @@ from experiments.scorers import run as study
 from experiments.scorers.agreement import measure_agreement, mentions_identity
 from experiments.scorers.report import agreement_figure, agreement_tables
 from experiments.scorers.run import compare_scorers
-from lmsteer.cli.app import CONF
 from lmsteer.errors import InputError
 
 NOISE = np.random.default_rng(0)

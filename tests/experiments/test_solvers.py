@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.handmade_runs import run_row, write_run
+from tests.handmade_runs import run_row, stored_run, write_run
 
 from experiments.one_pass.solvers import (
     aimed_share,
@@ -185,5 +185,5 @@ def test_a_run_of_train_records_its_number_of_texts(tmp_path: Path, tiny_model: 
     ):
         settings = settings_of(*fit(tiny_model, Corpus("tone", rows, dev=rows[:4]), steer_config, fit_config))
         row = run_row(values(0.5, 0.5, 0.5, 0.5), {"tone": 1.0}, settings=settings)
-        run = write_run(tmp_path / steer_config.solver, [row])
-        assert read_setting(compare_runs([read_run(run)]).rows[0], "train_rows") == 10
+        run = stored_run(tmp_path / steer_config.solver, [row])
+        assert read_setting(compare_runs([run]).rows[0], "train_rows") == 10

@@ -87,7 +87,8 @@ def finished_run(up: Any, down: Any, *, budget: str = "kl 0.3") -> FinishedRun:
     row, values = rows[1]  # rows need not have the prompts in one order
     rows[1] = row, PromptValues(values.prompts[::-1], {name: column.flip(0) for name, column in values.values.items()})
     protocol = {"metric": "positivity", "prompts": {"toxic-leaning": {"n": 4, "digest": "x"}}}
-    return FinishedRun(Path("x"), Result(protocol=protocol, rows=[row for row, _ in rows]), [own for _, own in rows])
+    result = Result(protocol=protocol, rows=[row for row, _ in rows])
+    return FinishedRun(Path("x"), result, [values for _, values in rows])
 
 
 def test_effect_and_share_are_those_of_a_hand_count_paired_by_prompt() -> None:

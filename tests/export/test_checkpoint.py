@@ -135,8 +135,8 @@ def test_a_body_that_is_read_back_otherwise_is_refused(
 ) -> None:
     model, honest = tiny(), checkpoint._with_head
 
-    def damaged(*given: object) -> PreTrainedModel:
-        lm = honest(*given)  # type: ignore[arg-type]
+    def damaged(*arguments: object) -> PreTrainedModel:
+        lm = honest(*arguments)  # type: ignore[arg-type]
         lm.model.norm.weight = nn.Parameter(lm.model.norm.weight * 1.01)
         return lm
 
@@ -157,7 +157,7 @@ def test_next_tokens_are_the_likeliest_with_log_probabilities_of_both_heads(
     tiny_model: LanguageModel, steer: Steer
 ) -> None:
     head = fold(tiny_model.head, steer, STRENGTH)
-    ids, found = next_tokens(tiny_model, head, "The film is", count=3)
+    ids, tokens = next_tokens(tiny_model, head, "The film is", count=3)
     assert tiny_model.tokenizer.decode(ids) == "The film is"
     inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
     with torch.no_grad():
@@ -165,8 +165,8 @@ def test_next_tokens_are_the_likeliest_with_log_probabilities_of_both_heads(
         with steer.apply(tiny_model.lm, STRENGTH[None]) as lm:
             steered = lm(**inputs).logits[0, -1].double()
     ranked = sorted(range(384), key=lambda token: -float(steered[token]))
-    assert [token.id for token in found] == ranked[:3]
-    for token in found:
+    assert [token.id for token in tokens] == ranked[:3]
+    for token in tokens:
         assert token.steered == pytest.approx(float(steered[token.id] - steered.exp().sum().log()), abs=1e-3)
         assert token.plain == pytest.approx(float(plain[token.id] - plain.exp().sum().log()), abs=1e-3)
         assert token.text == tiny_model.tokenizer.decode([token.id])

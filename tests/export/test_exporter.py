@@ -53,9 +53,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def code_of(card: Path) -> str:
-    found = re.search(r"```python\n(.*?)```", card.read_text(encoding="utf-8"), re.DOTALL)
-    assert found
-    return found[1]
+    match = re.search(r"```python\n(.*?)```", card.read_text(encoding="utf-8"), re.DOTALL)
+    assert match
+    return match[1]
 
 
 def test_a_checkpoint_is_the_steered_model_and_its_card_loads_it(
@@ -64,11 +64,11 @@ def test_a_checkpoint_is_the_steered_model_and_its_card_loads_it(
     folder = exported(f"steer_file={steer_file}", "strength={sentiment:3,dummy:1}", f"run_dir={tmp_path / 'out'}")
     assert set(content(folder)) == CHECKPOINT
     monkeypatch.chdir(folder)
-    found: dict[str, Any] = {}
-    exec(code_of(folder / "README.md"), found)
+    namespace: dict[str, Any] = {}
+    exec(code_of(folder / "README.md"), namespace)
     with steer.apply(tiny_model.lm, torch.tensor([[3.0, 1.0]])) as lm:
-        torch.testing.assert_close(logits(found["model"]), logits(lm), rtol=0, atol=1e-4)
-    assert found["tokenizer"]("The film")["input_ids"] == tiny_model.tokenizer("The film")["input_ids"]
+        torch.testing.assert_close(logits(namespace["model"]), logits(lm), rtol=0, atol=1e-4)
+    assert namespace["tokenizer"]("The film")["input_ids"] == tiny_model.tokenizer("The film")["input_ids"]
 
 
 @pytest.mark.parametrize("option", ["out", "hydra.run.dir"])
@@ -92,11 +92,11 @@ def test_factors_are_the_steer_file_itself_and_the_card_uses_it(
     assert content(folder)["steer.safetensors"] == steer_file.read_bytes()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(lmsteer, "load_model", lambda id: tiny())
-    found: dict[str, Any] = {}
-    exec(code_of(folder / "README.md"), found)
+    namespace: dict[str, Any] = {}
+    exec(code_of(folder / "README.md"), namespace)
     plain = lmsteer.generate(tiny(), ["I think that"])
-    assert found["generations"][0].prompt == plain[0].prompt
-    assert found["generations"][0].texts != plain[0].texts
+    assert namespace["generations"][0].prompt == plain[0].prompt
+    assert namespace["generations"][0].texts != plain[0].texts
 
 
 def test_the_card_has_what_was_measured_beside_the_steer(steer_file: Path, tmp_path: Path) -> None:
@@ -122,6 +122,7 @@ def test_the_same_command_writes_the_same_bytes_once_and_no_path_of_the_machine(
     assert {path: path.stat().st_mtime_ns for path in first.iterdir()} == before
     assert content(exported(*command, f"run_dir={tmp_path / 'b'}")) == content(first)
     assert not any(str(tmp_path).encode() in file for file in content(first).values())
+    assert len({path.stat().st_mode for path in first.iterdir()}) == 1, "who can read one of them can read all"
     with pytest.raises(InputError, match="another configuration"):
         exported(f"steer_file={steer_file}", "strength=4", f"run_dir={tmp_path / 'a'}")
 
@@ -132,7 +133,7 @@ def test_the_same_command_writes_the_same_bytes_once_and_no_path_of_the_machine(
         ([], "a checkpoint needs a strength other than 0.*of sentiment, dummy"),
         (["strength={mood:3}"], "strength mood=3.0: the steer's dimensions are sentiment, dummy"),
         (["strength=high"], "strength=high: a number"),
-        (["strength=1e39"], "strength sentiment=1e\\+39: a finite number"),
+        (["strength=1e39"], "strength sentiment=1e\\+39: a finite float32 number"),
         (["strength=3", "form=factors"], "form=factors keeps every strength"),
         (["strength=3", "form=gguf"], "form='gguf': Input should be 'checkpoint' or 'factors'"),
         (["strength=3", "dtype=float16"], "dtype='float16'"),
@@ -196,11 +197,6 @@ def test_what_was_killed_is_done_again_from_the_beginning(tmp_path: Path, monkey
     assert content(tmp_path) == {"out/config.yaml": b"a: 2\n", "out/whole": b"whole"}
 
 
-def test_every_file_can_be_read_by_those_who_can_read_the_first(steer_file: Path, tmp_path: Path) -> None:
-    folder = exported(f"steer_file={steer_file}", "strength=3", f"run_dir={tmp_path / 'out'}")
-    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
-
-
 def test_the_base_model_is_named_by_its_id_on_the_hub_only_if_it_came_by_it(
     tiny_model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,8 +232,8 @@ def test_a_reference_checkpoint_becomes_a_steer_file_that_can_be_exported(
     steer, provenance = load_steer(path, tiny())
     assert steer.dimensions == ("detox", "dummy")
     assert torch.equal(steer.p1, state["projector1"])
-    said = capsys.readouterr().out
-    assert "dimensions detox, dummy, rank 4, epsilon 0.05; its model: gpt2, taken for tiny-0" in said
+    printed = capsys.readouterr().out
+    assert "dimensions detox, dummy, rank 4, epsilon 0.05; its model: gpt2, taken for tiny-0" in printed
     card = exported(f"steer_file={path}", "strength=2", f"run_dir={tmp_path / 'out'}") / "README.md"
     assert f"derived: digest {provenance.derivation['digest']}; kind reference" in card.read_text()
 

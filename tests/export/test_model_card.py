@@ -45,7 +45,7 @@ def row(strength: dict[str, float], positivity: float) -> ResultRow:
 RESULT = Result(protocol={"n_prompts": 40, "samples": 5}, rows=[row({}, 0.5), row({"mood": 5.0}, 0.8)])
 
 
-def made(base: Base = BASE, steer: Steer = STEER, provenance: Provenance = PROVENANCE, **changed: Any) -> str:
+def write_card(base: Base = BASE, steer: Steer = STEER, provenance: Provenance = PROVENANCE, **changed: Any) -> str:
     return card(base, steer, provenance, **{"digest": "a" * 64, "folded": FOLDED, "result": RESULT} | changed)
 
 
@@ -69,7 +69,7 @@ def shown(text: str) -> str:
 
 
 def test_the_front_matter_names_base_library_and_license() -> None:
-    assert front_matter(made()) == {
+    assert front_matter(write_card()) == {
         "base_model": "org/small",
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
@@ -79,39 +79,39 @@ def test_the_front_matter_names_base_library_and_license() -> None:
 
 
 def test_a_steer_alone_has_no_license_but_the_one_that_is_given() -> None:
-    assert "license" not in front_matter(made(folded=None))
-    assert front_matter(made(folded=None, license="cc0-1.0"))["license"] == "cc0-1.0"
-    assert front_matter(made(folded=None))["library_name"] == "lmsteer"
+    assert "license" not in front_matter(write_card(folded=None))
+    assert front_matter(write_card(folded=None, license="cc0-1.0"))["license"] == "cc0-1.0"
+    assert front_matter(write_card(folded=None))["library_name"] == "lmsteer"
 
 
 def test_what_is_not_known_of_the_base_model_is_not_invented() -> None:
-    text = made(base=Base("mine"))
+    text = write_card(base=Base("mine"))
     assert not {"base_model", "license"} & set(front_matter(text))
     assert "The license of the base model is not known here" in shown(text)
 
 
 def test_it_says_what_was_measured_with_intervals_and_at_which_strength() -> None:
-    text = shown(made())
+    text = shown(write_card())
     assert ".80 [.75, .85] +.30" in text
     assert "positivity by perplexity_model rises from .50 to .80 (+30 points, 95 % intervals disjoint)" in text
     assert "40 prompts × 5 samples" in text
     assert "The row mood +5 was measured at the strength of this checkpoint." in text
-    other = shown(made(folded=replace(FOLDED, strength={"mood": 4.0})))
+    other = shown(write_card(folded=replace(FOLDED, strength={"mood": 4.0})))
     assert "No row was measured at the strength of this checkpoint, mood +4: its effect is not known." in other
-    dummy = shown(made(folded=replace(FOLDED, strength={"mood": 5.0, "dummy": 1.0})))
+    dummy = shown(write_card(folded=replace(FOLDED, strength={"mood": 5.0, "dummy": 1.0})))
     assert "No row was measured at the strength of this checkpoint" in dummy
-    zero = shown(made(folded=replace(FOLDED, strength={"mood": 5.0, "dummy": 0.0})))
+    zero = shown(write_card(folded=replace(FOLDED, strength={"mood": 5.0, "dummy": 0.0})))
     assert "was measured at the strength of this checkpoint." in zero
 
 
 def test_without_a_measurement_no_effect_is_claimed() -> None:
-    text = shown(made(result=None))
+    text = shown(write_card(result=None))
     assert "Nothing was measured with this steer, so no effect is claimed." in text
     assert "rises" not in text
 
 
 def test_it_says_how_the_steer_was_made() -> None:
-    text = shown(made())
+    text = shown(write_card())
     assert "corpus: name letters; train rows 12; dev rows 3; digest " + "d" * 64 in text
     assert "steps 100; lr 0.01; dev loss in nats per token 5.500 → 4.000" in text
     assert "calibrated strengths: mood +2.5 for kl 0.3 (letters)" in text
@@ -121,19 +121,19 @@ def test_it_says_how_the_steer_was_made() -> None:
     assert "cheerful" in text
     assert "derived" not in text
     assert "derived: kind sum; of a, b" in shown(
-        made(provenance=replace(PROVENANCE, derivation={"kind": "sum", "of": ["a", "b"]}))
+        write_card(provenance=replace(PROVENANCE, derivation={"kind": "sum", "of": ["a", "b"]}))
     )
 
 
 def test_its_limits_are_said_and_toxic_corpora_named() -> None:
-    assert "not a safety system" in shown(made())
-    assert "offensive" not in shown(made())
+    assert "not a safety system" in shown(write_card())
+    assert "offensive" not in shown(write_card())
     toxic = row({}, 0.5).model_copy(update={"metrics": {"toxicity_probability": value(0.5, 0.45, 0.55)}})
-    assert "offensive language" in shown(made(result=Result(protocol={}, rows=[toxic])))
+    assert "offensive language" in shown(write_card(result=Result(protocol={}, rows=[toxic])))
 
 
 def test_a_checkpoint_can_be_checked_by_its_next_tokens() -> None:
-    text = shown(made())
+    text = shown(write_card())
     assert '"The film"' in text
     assert "token ids 3, 4" in text
     assert '" is" 9 -0.12 -2.50' in " ".join(text.split())
@@ -142,7 +142,7 @@ def test_a_checkpoint_can_be_checked_by_its_next_tokens() -> None:
 @pytest.mark.parametrize("folded", [FOLDED, None])
 def test_the_python_in_it_is_python(folded: Folded | None) -> None:
     steer = Steer(8, dimensions=[HOSTILE], rank=2)
-    (code,) = (token.content for token in parsed(made(steer=steer, folded=folded)) if token.type == "fence")
+    (code,) = (token.content for token in parsed(write_card(steer=steer, folded=folded)) if token.type == "fence")
     strings = [node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)]
     assert ("." if folded else HOSTILE) in strings
     assert folded is not None or {"org/small", "c0ffee"} <= set(strings)
@@ -167,8 +167,8 @@ def test_hostile_names_stay_names(folded: Folded | None) -> None:
         protocol={"perplexity_model": HOSTILE, "n_prompts": 1, "samples": 1, "scorers": {HOSTILE: HOSTILE}}, rows=rows
     )
     base = Base(HOSTILE, hub_id=HOSTILE, revision=HOSTILE, license=HOSTILE, note=HOSTILE)
-    text = made(base=base, steer=steer, provenance=provenance, folded=folded, result=result, license=HOSTILE)
-    calm = made(folded=FOLDED if folded else None, base=replace(BASE, note="note"))
+    text = write_card(base=base, steer=steer, provenance=provenance, folded=folded, result=result, license=HOSTILE)
+    calm = write_card(folded=FOLDED if folded else None, base=replace(BASE, note="note"))
     assert front_matter(text)["base_model"] == front_matter(text)["license"] == HOSTILE
     hostile, plain = parsed(text), parsed(calm)
     assert not [token for token in hostile if token.type in ("html_block", "html_inline")]
@@ -181,4 +181,4 @@ def test_hostile_names_stay_names(folded: Folded | None) -> None:
 
 
 def test_half_a_character_can_be_written() -> None:
-    assert made(base=Base("a\ud800b")).encode().count(b"a?b") > 0
+    assert write_card(base=Base("a\ud800b")).encode().count(b"a?b") > 0

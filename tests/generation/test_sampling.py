@@ -22,9 +22,9 @@ def sorted_nucleus(logits_V: Tensor, p: float) -> Tensor:
     """Probabilities after nucleus filtering, by sorting the vocabulary."""
     probability = logits_V.double().softmax(-1)
     values, order = probability.sort(descending=True)
-    kept = order[(values.cumsum(-1) - values) < p]
+    nucleus = order[(values.cumsum(-1) - values) < p]
     filtered = torch.zeros_like(probability)
-    filtered[kept] = probability[kept]
+    filtered[nucleus] = probability[nucleus]
     return filtered / filtered.sum()
 
 
@@ -37,9 +37,9 @@ def test_nucleus_by_rejection_has_the_distribution_of_the_sorting_version(p: flo
     assert counts[expected == 0].sum() == 0
     rare = expected < 5  # pooled, as the test asks for five expected counts a cell
     observed = torch.cat([counts[~rare], counts[rare].sum()[None]])
-    wanted = torch.cat([expected[~rare], expected[rare].sum()[None]])
-    keep = wanted > 0
-    assert stats.chisquare(observed[keep].numpy(), wanted[keep].numpy()).pvalue > 1e-3
+    pooled = torch.cat([expected[~rare], expected[rare].sum()[None]])
+    keep = pooled > 0
+    assert stats.chisquare(observed[keep].numpy(), pooled[keep].numpy()).pvalue > 1e-3
 
 
 def test_a_tiny_nucleus_is_greedy() -> None:

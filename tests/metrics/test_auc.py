@@ -25,6 +25,6 @@ def test_it_is_the_share_of_pairs_in_the_right_order_ties_counting_half() -> Non
 def test_one_kind_alone_says_nothing_so_few_texts_still_have_an_interval() -> None:
     assert auc(np.array([1.0, 2.0]), np.ones(2), axis=-1) == 0.5
     assert auc(np.array([1.0, 2.0]), np.zeros(2), axis=-1) == 0.5
-    found = bootstrap_interval([np.array([0.1, 0.2, 0.9]), np.array([0.0, 0.0, 1.0])], auc)
-    assert (found.value, found.high) == (1.0, 1.0)
-    assert found.low == 0.5  # a third of the resamples lacks the only text of the first kind
+    interval = bootstrap_interval([np.array([0.1, 0.2, 0.9]), np.array([0.0, 0.0, 1.0])], auc)
+    assert (interval.value, interval.high) == (1.0, 1.0)
+    assert interval.low == 0.5  # a third of the resamples lacks the only text of the first kind

@@ -37,9 +37,9 @@ def test_few_prompts_are_tested_by_every_exchange() -> None:
         for signs in itertools.product((-1, 1), repeat=8)
     ]
     larger = sum(x >= observed - 1e-12 for x in every), sum(x <= observed + 1e-12 for x in every)
-    found = paired_change(before, after, mean)
-    assert found.change == pytest.approx(observed, abs=1e-15)
-    assert found.p == pytest.approx(min(1.0, 2 * min(larger) / 256), abs=1e-12)
+    result = paired_change(before, after, mean)
+    assert result.change == pytest.approx(observed, abs=1e-15)
+    assert result.p == pytest.approx(min(1.0, 2 * min(larger) / 256), abs=1e-12)
 
 
 def test_a_ratio_of_two_columns_is_tested_by_exchanging_both_of_a_prompt() -> None:
@@ -53,9 +53,9 @@ def test_a_ratio_of_two_columns_is_tested_by_exchanging_both_of_a_prompt() -> No
         )
         every.append(float(np.log(rate(*two, axis=-1) / rate(*one, axis=-1))))
     larger = sum(x >= observed - 1e-12 for x in every), sum(x <= observed + 1e-12 for x in every)
-    found = paired_change(sample(*first), sample(*second), rate, ratio=True)
-    assert found.change == pytest.approx(float(np.exp(observed)), rel=1e-12)
-    assert found.p == pytest.approx(min(1.0, 2 * min(larger) / 128), abs=1e-12)
+    result = paired_change(sample(*first), sample(*second), rate, ratio=True)
+    assert result.change == pytest.approx(float(np.exp(observed)), rel=1e-12)
+    assert result.p == pytest.approx(min(1.0, 2 * min(larger) / 128), abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -63,27 +63,27 @@ def test_many_prompts_agree_with_the_paired_t_test(seed: int) -> None:
     before, after = related(300, seed)
     theory = ttest_rel(after, before)
     limits = theory.confidence_interval(0.95)
-    found = paired_change(sample(before), sample(after), mean)
-    assert found.p == pytest.approx(float(theory.pvalue), abs=0.04)
-    assert [found.low, found.high] == pytest.approx([limits.low, limits.high], abs=0.01)
-    assert found.n == 300
+    result = paired_change(sample(before), sample(after), mean)
+    assert result.p == pytest.approx(float(theory.pvalue), abs=0.04)
+    assert [result.low, result.high] == pytest.approx([limits.low, limits.high], abs=0.01)
+    assert result.n == 300
 
 
 @pytest.mark.parametrize("n", [1, 5, 40])
 def test_identical_rows_do_not_differ(n: int) -> None:
     row = sample(related(n)[0] ** 2 + 1)
     for ratio in (False, True):
-        found = paired_change(row, row, mean, ratio=ratio)
+        result = paired_change(row, row, mean, ratio=ratio)
         unchanged = 1.0 if ratio else 0.0
-        assert (found.change, found.p) == (unchanged, 1.0)
-        assert {found.low, found.high} == ({None} if n == 1 else {unchanged})
+        assert (result.change, result.p) == (unchanged, 1.0)
+        assert {result.low, result.high} == ({None} if n == 1 else {unchanged})
 
 
 def test_prompts_are_matched_by_text_and_those_without_a_value_are_left_out() -> None:
     before = Sample(("a", "b", "c", "d"), (np.array([0.0, 1.0, 2.0, np.nan]),))
     after = Sample(("d", "c", "b", "a"), (np.array([9.0, 2.5, np.nan, 0.5]),))
-    found = paired_change(before, after, mean)
-    assert (found.change, found.low, found.high, found.n) == (0.5, 0.5, 0.5, 2)
+    result = paired_change(before, after, mean)
+    assert (result.change, result.low, result.high, result.n) == (0.5, 0.5, 0.5, 2)
 
 
 @pytest.mark.parametrize(("prompts", "shared"), [(("a", "x"), 1), (("a",), 1), (("a", "b", "c"), 2), (("x", "y"), 0)])

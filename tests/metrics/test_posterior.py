@@ -45,5 +45,5 @@ def test_of_equally_good_strengths_the_one_next_to_zero_counts() -> None:
 
 def test_the_refined_strength_stays_between_the_neighbors_of_the_best() -> None:
     for nats in ([0.0, 5.0, 5.0, 5.0, 0.0, 0.0], [0.0, 1.0, 2.0, 3.0, 2.9999, -50.0]):
-        best = max(range(6), key=lambda place: (nats[place], -abs(GRID[place])))
+        best = max(range(6), key=lambda index: (nats[index], -abs(GRID[index])))
         assert GRID[best - 1] <= best_strength(GRID, nats) <= GRID[best + 1]

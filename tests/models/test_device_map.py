@@ -26,15 +26,15 @@ IDS = torch.arange(1, 13).view(2, 6)
 
 def spread_map(lm: torch.nn.Module) -> dict[str, int | str]:
     """Every block of a model in turn on disk and in memory, all that stands around them on disk but the last norm."""
-    places: dict[str, int | str] = {}
+    devices: dict[str, int | str] = {}
     for name, part in lm.base_model.named_children():
         whole = f"{lm.base_model_prefix}.{name}"
         if isinstance(part, torch.nn.ModuleList):
-            places |= {f"{whole}.{number}": ("disk", "cpu")[number % 2] for number in range(len(part))}
+            devices |= {f"{whole}.{number}": ("disk", "cpu")[number % 2] for number in range(len(part))}
         else:
-            places[whole] = "disk" if isinstance(part, torch.nn.Embedding) else "cpu"
+            devices[whole] = "disk" if isinstance(part, torch.nn.Embedding) else "cpu"
     head = next(name for name, part in lm.named_modules() if part is lm.get_output_embeddings())
-    return places | {head: "disk"}
+    return devices | {head: "disk"}
 
 
 @pytest.fixture(scope="module", params=list(ARCHITECTURES))
@@ -128,8 +128,8 @@ def test_what_does_not_fit_the_memory_it_may_use_stays_on_disk(folder: Path) -> 
     whole = load_model(str(folder), device="cpu", dtype="float32")
     size = sum(parameter.nbytes for parameter in whole.lm.parameters())
     spread = load_model(str(folder), dtype="float32", device_map="auto", max_memory={"cpu": int(0.8 * size)})
-    kept = sum(parameter.nbytes for parameter in spread.lm.parameters() if not parameter.is_meta)
-    assert 0 < kept <= 0.8 * size
+    in_memory = sum(parameter.nbytes for parameter in spread.lm.parameters() if not parameter.is_meta)
+    assert 0 < in_memory <= 0.8 * size
     assert torch.equal(spread.hidden(IDS), whole.hidden(IDS))
 
 

@@ -9,8 +9,8 @@ from lmsteer.models.language_model import LanguageModel
 def test_the_head_reproduces_the_models_own_logits(model: LanguageModel) -> None:
     ids = torch.randint(0, 384, (3, 20), generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
-        own = model.lm(input_ids=ids).logits
-    torch.testing.assert_close(model.head(model.hidden(ids, torch.ones_like(ids))), own, rtol=1e-5, atol=1e-5)
+        logits = model.lm(input_ids=ids).logits
+    torch.testing.assert_close(model.head(model.hidden(ids, torch.ones_like(ids))), logits, rtol=1e-5, atol=1e-5)
 
 
 def test_fingerprint_is_the_same_in_both_precisions_and_differs_between_heads() -> None:

@@ -23,7 +23,7 @@ from lmsteer.records import Row
 from lmsteer.runs.stages import settings_of
 from lmsteer.steering.kl import divergence
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import load_steer, save_steer
+from lmsteer.steering.steer_file import load_steer
 from lmsteer.training.fit import FitEnvironment, fit
 from lmsteer.training.fit_config import FitConfig, SteerConfig
 
@@ -65,17 +65,11 @@ def test_weights_beyond_float32_are_refused(tiny_model: LanguageModel, extreme: 
         fit(tiny_model, corpus(), replace(STEER_CONFIG, **extreme))
 
 
-def test_the_file_holds_the_steer_and_the_result_of_the_solver(
-    tmp_path: Path, tiny_model: LanguageModel, solved: Any
-) -> None:
+def test_the_rank_is_the_number_of_directions_above_the_null(solved: Any) -> None:
     steer, provenance = solved
-    save_steer(tmp_path / "steer.safetensors", steer, provenance)
-    loaded, loaded_provenance = load_steer(tmp_path / "steer.safetensors", tiny_model)
-    assert torch.equal(loaded.p1, steer.p1)
-    assert loaded.dimensions == ("tone",)
-    assert loaded_provenance == provenance
+    assert steer.dimensions == ("tone",)
     result = provenance.training["solver_result"]
-    assert result["rank"] == loaded.rank == min(8, result["null"]["above"])
+    assert result["rank"] == steer.rank == min(8, result["null"]["above"])
     assert result["null"]["permutations"] == 199
     assert sum(size > result["null"]["threshold"] for size in result["spectrum"]) == result["null"]["above"] >= 1
 
@@ -120,7 +114,7 @@ def test_permutations_that_exceed_the_memory_take_further_passes_to_the_same_thr
 
 @pytest.mark.parametrize("form", ["add", "both"])
 @pytest.mark.parametrize("solver", ["one_pass", "paper"])
-def test_a_bias_is_fitted_by_either_solver(tiny_model: LanguageModel, tmp_path: Path, form: Any, solver: Any) -> None:
+def test_a_bias_is_fitted_by_either_solver(tiny_model: LanguageModel, form: Any, solver: Any) -> None:
     steer_config = replace(STEER_CONFIG, form=form, solver=solver, dummy=False, epsilon=0.05)
     steer, provenance = fit(tiny_model, corpus(), steer_config, FitConfig(steps=20, batch_size=8, dev_every=10))
     assert steer.bias is not None
@@ -129,10 +123,7 @@ def test_a_bias_is_fitted_by_either_solver(tiny_model: LanguageModel, tmp_path: 
     signs = (1.0, -1.0)
     toward, plain, away = (sum(mean_nll(tiny_model, steer, v * y, y) for y in signs) for v in (1.0, 0.0, -1.0))
     assert toward < plain < away
-    save_steer(tmp_path / "steer.safetensors", steer, provenance)
-    loaded, loaded_provenance = load_steer(tmp_path / "steer.safetensors", tiny_model)
-    assert torch.equal(loaded.bias, steer.bias)  # type: ignore[arg-type]
-    assert settings_of(loaded, loaded_provenance)["form"] == form
+    assert settings_of(steer, provenance)["form"] == form
 
 
 @pytest.mark.parametrize("form", ["matrix", "both"])

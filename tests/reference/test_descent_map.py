@@ -7,10 +7,10 @@ from lmsteer.reference.descent_map import descent_map
 
 def test_the_map_takes_the_first_words_alone_and_has_rows_of_length_1() -> None:
     x, y = torch.randn(4100, 3), torch.randn(4100, 2)
-    found = descent_map(x, y, seed=3)
+    result = descent_map(x, y, seed=3)
     changed = torch.cat([y[:4000], 100 + y[4000:]])
-    assert torch.equal(found, descent_map(x, changed, seed=3))
-    torch.testing.assert_close(found.norm(dim=1), torch.ones(3, dtype=found.dtype))
+    assert torch.equal(result, descent_map(x, changed, seed=3))
+    torch.testing.assert_close(result.norm(dim=1), torch.ones(3, dtype=result.dtype))
 
 
 def test_the_map_is_where_descent_through_autograd_comes_to() -> None:

@@ -54,7 +54,7 @@ def logits_of_the_reference(
 ) -> Tensor:
     """Its formula, one state, steer and column after the other: state + epsilon * sum of value * (state P1) P2ᵀ."""
     hidden = model.hidden(IDS).reshape(-1, 32).double()
-    moved = []
+    steered = []
     for h in hidden:
         delta = torch.zeros(32, dtype=torch.double)
         for first, second, value in zip(
@@ -62,8 +62,8 @@ def logits_of_the_reference(
         ):
             for column in range(first.shape[1]):
                 delta += value * (h @ first[:, column]) * second[:, column]
-        moved.append(h + epsilon * delta)
-    return (torch.stack(moved) @ model.head.weight.double().T).float().reshape(2, 5, -1)
+        steered.append(h + epsilon * delta)
+    return (torch.stack(steered) @ model.head.weight.double().T).float().reshape(2, 5, -1)
 
 
 @pytest.mark.parametrize("values", [[5.0, 1.0], [-3.0, 0.0], [0.0, 2.0]])
@@ -166,23 +166,21 @@ class Malicious:
         return Path.touch, (self.mark,)
 
 
-@pytest.mark.parametrize("place", ["options", "state", "whole", "steps", "pickle"])
-def test_nothing_in_a_file_is_run(tiny_model: LanguageModel, tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("part", ["options", "state", "whole", "steps", "pickle"])
+def test_nothing_in_a_file_is_run(tiny_model: LanguageModel, tmp_path: Path, part: str) -> None:
     path, mark = tmp_path / "c.pt", tmp_path / "mark"
     bad, options = Malicious(mark), argparse.Namespace(**OPTIONS)
-    if place == "options":
+    if part == "options":
         saved(path, projectors(), data_dir=bad)
-    elif place == "pickle":
+    elif part == "pickle":
         path.write_bytes(pickle.dumps([options, bad, 1], protocol=2))
     else:
-        torch.save(
-            {"state": [options, {"x": bad}, 1], "whole": bad, "steps": [options, projectors(), bad]}[place], path
-        )
+        torch.save({"state": [options, {"x": bad}, 1], "whole": bad, "steps": [options, projectors(), bad]}[part], path)
     with pytest.raises(InputError, match=r"c\.pt: (refused|damaged)") as caught:
         read_reference(path, tiny_model)
     assert "\n" not in str(caught.value)
     assert not mark.exists()
-    if place != "pickle":
+    if part != "pickle":
         torch.load(path, weights_only=False)
         assert mark.exists(), "the file does what it should not"
 

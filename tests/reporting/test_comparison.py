@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.handmade_runs import run_row, write_run
+from tests.handmade_runs import run_row, stored_run
 
 from lmsteer.errors import InputError
-from lmsteer.evaluation.comparable import FinishedRun, read_run
+from lmsteer.evaluation.comparable import FinishedRun
 from lmsteer.metrics.classes import PromptMetric
 from lmsteer.metrics.intervals import Interval
 from lmsteer.metrics.paired_test import Sample, paired_change
@@ -23,7 +23,7 @@ def runs_of(tmp_path: Path, **changes: object) -> list[FinishedRun]:
     runs = []
     for seed, (toxicity, perplexity) in enumerate(zip(SEEDS, PERPLEXITIES, strict=True)):
         steered = run_row({TOXICITY: toxicity, "perplexity": perplexity}, {"detox": 5.0}, seed=seed, **changes)
-        runs.append(read_run(write_run(tmp_path / f"seed-{seed}", [run_row(PLAIN, seed=seed), steered])))
+        runs.append(stored_run(tmp_path / f"seed-{seed}", [run_row(PLAIN, seed=seed), steered]))
     return runs
 
 
@@ -57,7 +57,7 @@ def test_the_same_plain_texts_count_once_and_other_ones_again(tmp_path: Path) ->
     plain = next(row for row in compare_runs(runs).rows if row.is_plain)
     assert len(plain.seeds) == 1
     assert plain.metrics[TOXICITY].sd is None
-    other = read_run(write_run(tmp_path / "other", [run_row(PLAIN | {TOXICITY: [0.5, 0.7, 0.9, 0.4]})]))
+    other = stored_run(tmp_path / "other", [run_row(PLAIN | {TOXICITY: [0.5, 0.7, 0.9, 0.4]})])
     plain = next(row for row in compare_runs([*runs, other]).rows if row.is_plain)
     assert plain.metrics[TOXICITY].interval.value == pytest.approx((0.6 + 0.625) / 2)
     assert plain.metrics[TOXICITY].sd is not None
@@ -67,7 +67,7 @@ def test_a_run_given_twice_counts_once_and_another_of_the_same_seed_is_refused(t
     runs = runs_of(tmp_path)
     assert steered(compare_runs([*runs, runs[1]]).rows).seeds == (0, 1, 2)
     clash = run_row({TOXICITY: [0.9] * 4, "perplexity": [9.0] * 4}, {"detox": 5.0}, seed=1)
-    other = read_run(write_run(tmp_path / "clash", [clash]))
+    other = stored_run(tmp_path / "clash", [clash])
     with pytest.raises(InputError, match=r"seed-1 and .*clash: both have lm-steer, .* of seed 1 .*give only one"):
         compare_runs([*runs, other])
 
@@ -80,7 +80,7 @@ def test_rows_that_differ_in_more_than_the_seed_are_not_averaged(changes: dict[s
     run, *_ = runs_of(tmp_path)
     values = {TOXICITY: SEEDS[1], "perplexity": PERPLEXITIES[1]}
     row = {"strength": {"detox": 5.0}, "seed": 1} | changes
-    other = read_run(write_run(tmp_path / "other", [run_row(values, **row)]))  # type: ignore[arg-type]
+    other = stored_run(tmp_path / "other", [run_row(values, **row)])  # type: ignore[arg-type]
     assert [len(row.seeds) for row in compare_runs([run, other]).rows] == [1, 1, 1]
 
 
@@ -89,7 +89,7 @@ def test_calibrated_strengths_of_seeds_are_one_row_of_each_direction(tmp_path: P
     for seed, size in enumerate((2.0, 3.0, 4.5)):
         strengths = ({"detox": sign * size, "dummy": 1.0} for sign in (1, -1))
         rows = [run_row({TOXICITY: SEEDS[seed]}, strength, seed=seed, budget="kl 0.3") for strength in strengths]
-        runs.append(read_run(write_run(tmp_path / str(seed), rows)))
+        runs.append(stored_run(tmp_path / str(seed), rows))
     up, down = compare_runs(runs).rows
     assert up.strength == pytest.approx({"detox": 19 / 6, "dummy": 1.0})
     assert up.strength_label == "detox +3.167 (+2 to +4.5), dummy +1"
@@ -97,18 +97,18 @@ def test_calibrated_strengths_of_seeds_are_one_row_of_each_direction(tmp_path: P
 
 
 def test_seeds_of_different_prompts_are_refused_with_their_folders_and_counts(tmp_path: Path) -> None:
-    first = write_run(tmp_path / "a", [run_row({TOXICITY: SEEDS[0]}, {"detox": 5.0}, seed=0)])
-    second = write_run(tmp_path / "b", [run_row({TOXICITY: SEEDS[1][:3]}, {"detox": 5.0}, n=3, seed=1)])
+    first = stored_run(tmp_path / "a", [run_row({TOXICITY: SEEDS[0]}, {"detox": 5.0}, seed=0)])
+    second = stored_run(tmp_path / "b", [run_row({TOXICITY: SEEDS[1][:3]}, {"detox": 5.0}, n=3, seed=1)])
     message = r"a, .*b: runs that differ by their seed: 3 prompts are not the 4 of the other row \(3 are in both\)"
     with pytest.raises(InputError, match=message):
-        compare_runs([read_run(first), read_run(second)])
+        compare_runs([first, second])
 
 
 def test_a_prompt_without_a_value_is_left_out_where_it_has_none(tmp_path: Path) -> None:
     nan = float("nan")
     values = ([10.0, 20.0, nan, 40.0], [30.0, nan, nan, 50.0])
     runs = [
-        read_run(write_run(tmp_path / str(seed), [run_row({"perplexity": column}, {"detox": 5.0}, seed=seed)]))
+        stored_run(tmp_path / str(seed), [run_row({"perplexity": column}, {"detox": 5.0}, seed=seed)])
         for seed, column in enumerate(values)
     ]
     measured = steered(compare_runs(runs).rows).metrics["perplexity"]
@@ -120,7 +120,7 @@ def test_a_prompt_without_a_value_is_left_out_where_it_has_none(tmp_path: Path) 
 def test_corpus_perplexity_is_that_of_the_texts_of_all_seeds(tmp_path: Path) -> None:
     totals = ([[10, 5], [20, 10], [30, 10], [5, 5]], [[12, 6], [8, 4], [9, 9], [40, 20]])
     runs = [
-        read_run(write_run(tmp_path / str(seed), [run_row({"perplexity_corpus": pairs}, {"detox": 5.0}, seed=seed)]))
+        stored_run(tmp_path / str(seed), [run_row({"perplexity_corpus": pairs}, {"detox": 5.0}, seed=seed)])
         for seed, pairs in enumerate(totals)
     ]
     nats, tokens = (sum(pair[index] for pairs in totals for pair in pairs) for index in (0, 1))
@@ -149,7 +149,7 @@ def test_any_row_can_be_the_reference(tmp_path: Path) -> None:
         assert comparison.changes[plain, TOXICITY].change == pytest.approx(0.6 - 0.7 / 3)
     with pytest.raises(InputError, match=r"--against gedi: no such row .* allowed are plain, lm-steer/detox \+5"):
         compare_runs(runs, against="gedi")
-    more = read_run(write_run(tmp_path / "more", [run_row({TOXICITY: SEEDS[0]}, {"detox": 2.0})]))
+    more = stored_run(tmp_path / "more", [run_row({TOXICITY: SEEDS[0]}, {"detox": 2.0})])
     with pytest.raises(
         InputError, match=r"--against lm-steer: several rows .* allowed are lm-steer/detox \+5, lm-steer/detox \+2"
     ):
@@ -160,13 +160,13 @@ def test_a_prompt_set_without_the_reference_has_no_changes(tmp_path: Path) -> No
     sets = {name: {"n": 4, "digest": name} for name in ("neutral", "negative")}
     rows = [run_row(PLAIN, prompts=name) for name in sets]
     rows.append(run_row({TOXICITY: SEEDS[0]}, {"detox": 5.0}, prompts="neutral"))
-    comparison = compare_runs([read_run(write_run(tmp_path / "run", rows, prompts=sets))], against="lm-steer")
+    comparison = compare_runs([stored_run(tmp_path / "run", rows, prompts=sets)], against="lm-steer")
     assert comparison.references == {0: 2}
 
 
 def test_texts_of_an_unknown_model_are_compared_with_the_only_plain_one(tmp_path: Path) -> None:
     other = run_row(PLAIN, method="dexperts", model="unknown")
     rows = [run_row(PLAIN), other, run_row(PLAIN, model="second")]
-    comparison = compare_runs([read_run(write_run(tmp_path / "one", rows[:2]))])
+    comparison = compare_runs([stored_run(tmp_path / "one", rows[:2])])
     assert comparison.references == {1: 0}
-    assert compare_runs([read_run(write_run(tmp_path / "two", rows))]).references == {}
+    assert compare_runs([stored_run(tmp_path / "two", rows)]).references == {}

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.handmade import HOSTILE
-from tests.handmade_runs import run_row, write_run
+from tests.handmade_runs import run_row, stored_run
 
-from lmsteer.evaluation.comparable import read_run
 from lmsteer.reporting.comparison import Comparison, compare_runs
 from lmsteer.reporting.comparison_formats import latex, long_csv, markdown
 from lmsteer.reporting.comparison_tables import Block, Section, blocks
@@ -39,7 +38,7 @@ def hostile(tmp_path: Path) -> Comparison:
         "scorers": {SPECIALS: "1"},
         "prompts": {HOSTILE: {"n": 4}},
     }
-    return compare_runs([read_run(write_run(tmp_path / "run", rows, **protocol))])
+    return compare_runs([stored_run(tmp_path / "run", rows, **protocol)])
 
 
 def test_latex_lets_no_sign_of_a_name_through(hostile: Comparison) -> None:
@@ -100,7 +99,7 @@ def test_the_csv_has_every_number_in_full(tmp_path: Path) -> None:
         run_row({TOXICITY: [0.5, 0.7, 0.9, 0.3], "dist_1": [0.5] * 4}),
         run_row({TOXICITY: [0.1, 0.2, 0.3, 1 / 3], "dist_1": [0.4] * 4}, {"detox": 5.0}, seed=7, budget="kl 0.3"),
     ]
-    comparison = compare_runs([read_run(write_run(tmp_path / "run", rows))])
+    comparison = compare_runs([stored_run(tmp_path / "run", rows)])
     lines = list(csv.DictReader(io.StringIO(long_csv(comparison))))
     pairs = itertools.product(("plain", "lm-steer"), (TOXICITY, "dist_1"))
     assert [(line["method"], line["metric"]) for line in lines] == list(pairs)

@@ -1,9 +1,8 @@
 from pathlib import Path
 
 import numpy as np
-from tests.handmade_runs import RunRow, run_row, write_run
+from tests.handmade_runs import RunRow, run_row, stored_run
 
-from lmsteer.evaluation.comparable import read_run
 from lmsteer.reporting.comparison import compare_runs
 from lmsteer.reporting.comparison_tables import Block, blocks
 from lmsteer.reporting.published import published
@@ -18,8 +17,8 @@ def at(level: float, strength: dict[str, float] | None = None, **changes: object
 
 
 def tables_of(tmp_path: Path, *runs: list[RunRow], **protocol: object) -> list[Block]:
-    folders = [write_run(tmp_path / str(number), rows, **protocol) for number, rows in enumerate(runs)]
-    return blocks(compare_runs([read_run(folder) for folder in folders]), None)
+    finished = [stored_run(tmp_path / str(number), rows, **protocol) for number, rows in enumerate(runs)]
+    return blocks(compare_runs(finished), None)
 
 
 def rows_of(block: Block) -> list[tuple[str, list[str]]]:
@@ -90,9 +89,9 @@ def test_each_prompt_set_has_a_table_and_its_own_plain_model(tmp_path: Path) -> 
 
 
 def test_texts_from_elsewhere_are_marked_where_decoding_is_not_known(tmp_path: Path) -> None:
-    known_decoding = write_run(tmp_path / "known_decoding", [at(0.5)])
-    unknown_decoding = write_run(tmp_path / "unknown_decoding", [at(0.4, method="dexperts")], decoding=None)
-    values, _ = blocks(compare_runs([read_run(known_decoding), read_run(unknown_decoding)]), None)
+    known = stored_run(tmp_path / "known", [at(0.5)])
+    unknown = stored_run(tmp_path / "unknown", [at(0.4, method="dexperts")], decoding=None)
+    values, _ = blocks(compare_runs([known, unknown]), None)
     assert rows_of(values) == [("", ["plain", "dexperts †"])]
     assert values.notes[1].startswith("† ")
 
@@ -104,7 +103,7 @@ def test_what_was_not_measured_is_a_dash(tmp_path: Path) -> None:
 
 
 def test_published_figures_are_in_a_table_of_their_own_with_their_note(tmp_path: Path) -> None:
-    comparison = compare_runs([read_run(write_run(tmp_path / "run", [at(0.5), at(0.2, {"detox": 5.0})]))])
+    comparison = compare_runs([stored_run(tmp_path / "run", [at(0.5), at(0.2, {"detox": 5.0})])])
     measured, both = blocks(comparison, None), blocks(comparison, published())
     assert both[: len(measured)] == measured
     (apart,) = both[len(measured) :]
@@ -121,6 +120,6 @@ def test_a_repeated_protocol_is_compared_with_the_published_one(tmp_path: Path) 
     n = 10_000
     values = {"expected_maximum_toxicity": np.full(n, 0.3), "dist_1": np.full(n, 0.6)}
     row = run_row(values, n=n, model="gpt2-large", prompts="real-toxicity-prompts")
-    comparison = compare_runs([read_run(write_run(tmp_path / "run", [row], samples=25))])
+    comparison = compare_runs([stored_run(tmp_path / "run", [row], samples=25)])
     differences = next(block for block in blocks(comparison, published()) if block.title == "Measured minus published")
     assert differences.sections[0].rows == [["plain", "dist-1", "+0.020", "paper"]]

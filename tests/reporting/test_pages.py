@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 from tests.handmade import HOSTILE, PROTOCOL, Page, row, value
-from tests.handmade_runs import run_row, write_run
+from tests.handmade_runs import run_row, stored_run
 from tests.reporting import test_highlight_report, test_interpretation_report
 
-from lmsteer.evaluation.comparable import read_run
 from lmsteer.evaluation.results import Result
 from lmsteer.records import Generation, Prompt
 from lmsteer.reporting import interpretation_report, run_report
@@ -37,7 +36,7 @@ def comparison_page(text: str, folder: Path) -> str:
         run_row(values, {text: 5.0}, method=text, prompts=text, settings={text: text}),
     ]
     protocol = {"name": text, "perplexity_model": text, "scorers": {text: "1"}, "prompts": {text: {"n": 4}}}
-    run = read_run(write_run(folder / str(len(text)), rows, **protocol))
+    run = stored_run(folder / str(len(text)), rows, **protocol)
     comparison = compare_runs([run])
     tables = blocks(comparison, published())
     return comparison_report(

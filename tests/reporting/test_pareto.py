@@ -3,9 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from tests.handmade_runs import RunRow, run_row, write_run
+from tests.handmade_runs import RunRow, run_row, stored_run
 
-from lmsteer.evaluation.comparable import read_run
 from lmsteer.reporting.comparison import Comparison, compare_runs
 from lmsteer.reporting.pareto import pareto
 from lmsteer.reporting.plots import to_png
@@ -20,7 +19,7 @@ def at(level: float, cost: float, strength: dict[str, float] | None = None, **ch
 
 
 def comparison_of(tmp_path: Path, rows: list[RunRow], **protocol: object) -> Comparison:
-    return compare_runs([read_run(write_run(tmp_path / "run", rows, **protocol))])
+    return compare_runs([stored_run(tmp_path / "run", rows, **protocol)])
 
 
 def picture(comparison: Comparison) -> Figure:
@@ -79,8 +78,8 @@ def test_each_kind_has_a_curve_and_each_prompt_set_a_panel(tmp_path: Path) -> No
         for rank in (16, 64, 128)
     ]
     runs.append([at(0.6, 40.0, method="other", prompts="b")])
-    folders = [write_run(tmp_path / str(number), rows, prompts=sets) for number, rows in enumerate(runs)]
-    figure = picture(compare_runs([read_run(folder) for folder in folders]))
+    finished = [stored_run(tmp_path / str(number), rows, prompts=sets) for number, rows in enumerate(runs)]
+    figure = picture(compare_runs(finished))
     assert [axes.get_title("left") for axes in figure.axes] == list(sets)
     assert drawn(figure, 2) == [[[x, 0.4]] for x in (36.0, 36.0, 84.0, 84.0, 148.0, 148.0)]
     assert drawn(figure, 1)[0] == [[40.0, 0.6]]

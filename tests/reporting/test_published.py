@@ -1,9 +1,8 @@
 from pathlib import Path
 
 import pytest
-from tests.handmade_runs import run_row, write_run
+from tests.handmade_runs import run_row, stored_run
 
-from lmsteer.evaluation.comparable import read_run
 from lmsteer.evaluation.metric_names import METRICS, Metric
 from lmsteer.reporting.comparison import Comparison, compare_runs
 from lmsteer.reporting.published import Entry, PublishedValue, published
@@ -34,7 +33,7 @@ def comparison_of(tmp_path: Path, protocol: dict[str, object] | None = None, **c
     metrics = dict(row.metrics)
     metrics["perplexity"] = metrics["perplexity"].model_copy(update={"scorer": "openai-community/gpt2-xl"})
     rows = [(row.model_copy(update={"metrics": metrics}), values)]
-    return compare_runs([read_run(write_run(tmp_path / "run", rows, **(protocol or {})))])
+    return compare_runs([stored_run(tmp_path / "run", rows, **(protocol or {}))])
 
 
 def test_the_difference_is_given_where_the_scorer_has_the_same_name(tmp_path: Path) -> None:

@@ -86,8 +86,8 @@ def test_an_interrupted_scoring_goes_on_with_the_chunks_that_are_left(
         ScoreCache(tmp_path).scores(broken, texts)
     scores = ScoreCache(tmp_path).scores(again, texts)
     assert broken.calls + again.calls == [["a", "bb"], ["ccc", "dddd"], ["ccc", "dddd"], ["eeeee"]]
-    said = again.said | {text: broken.said[text] for text in ("a", "bb")}
-    assert scores.tolist() == [said[text] for text in texts]
+    expected = again.said | {text: broken.said[text] for text in ("a", "bb")}
+    assert scores.tolist() == [expected[text] for text in texts]
 
 
 def test_of_two_that_score_a_text_at_once_the_first_to_write_counts_for_both(tmp_path: Path) -> None:

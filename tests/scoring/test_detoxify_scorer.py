@@ -62,9 +62,9 @@ def test_released_weights_are_pinned_by_what_they_hold(
     checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    kept = tmp_path / "torch" / "hub" / "checkpoints" / MODEL_URLS["unbiased"].rsplit("/", 1)[1]
-    kept.parent.mkdir(parents=True)
-    shutil.copy(checkpoint, kept)
+    path = tmp_path / "torch" / "hub" / "checkpoints" / MODEL_URLS["unbiased"].rsplit("/", 1)[1]
+    path.parent.mkdir(parents=True)
+    shutil.copy(checkpoint, path)
     released = DetoxifyScorer(variant="unbiased")
     assert released.name == "detoxify-unbiased"
     assert released.revision == DetoxifyScorer(checkpoint=checkpoint).revision

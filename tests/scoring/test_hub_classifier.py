@@ -56,8 +56,8 @@ def test_a_local_model_is_named_after_its_folder_and_pinned_by_all_its_scores_de
 ) -> None:
     model, folder = bert(labels=["no", "yes"]), tmp_path / "bert"
 
-    def revision(place: Path = folder) -> str:
-        return HubClassifierScorer(id=str(place), label="yes").revision
+    def revision(path: Path = folder) -> str:
+        return HubClassifierScorer(id=str(path), label="yes").revision
 
     scorer = HubClassifierScorer(id=str(folder), label="yes")
     assert (scorer.name, scorer.reserved) == ("bert", frozenset())

@@ -87,22 +87,22 @@ def test_an_interrupted_fit_leaves_nothing_that_counts(
         raise KeyboardInterrupt
 
     expected = EmbeddingScorer(corpus=corpus())(texts)
-    (kept,) = (tiny_encoder.parent / "fitted").glob("*.safetensors")
-    kept.unlink()
+    (path,) = (tiny_encoder.parent / "fitted").glob("*.safetensors")
+    path.unlink()
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", stopped)
         with pytest.raises(KeyboardInterrupt):
             EmbeddingScorer(corpus=corpus())(texts)
-    assert not kept.exists()
+    assert not path.exists()
     assert torch.equal(EmbeddingScorer(corpus=corpus())(texts), expected)
 
 
 @pytest.mark.parametrize("content", [b"", b"half of a file", None])
 def test_damaged_coefficients_are_refused_by_file(tiny_encoder: Path, content: bytes | None) -> None:
     EmbeddingScorer(corpus=corpus())(["film"])
-    (kept,) = (tiny_encoder.parent / "fitted").glob("*.safetensors")
-    kept.write_bytes(kept.read_bytes()[:-4] if content is None else content)
-    with pytest.raises(InputError, match=rf"{kept.name}: damaged; delete this file"):
+    (path,) = (tiny_encoder.parent / "fitted").glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:-4] if content is None else content)
+    with pytest.raises(InputError, match=rf"{path.name}: damaged; delete this file"):
         EmbeddingScorer(corpus=corpus())(["film"])
 
 

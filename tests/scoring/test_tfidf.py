@@ -17,12 +17,12 @@ NEUTRAL = ["the film", "a plot", "its cast", "this script", "an ending"]
 def rows(n: int, *, seed: int) -> tuple[Row, ...]:
     """Sentences whose label is their adjective's; every third is weak and has the wrong sign."""
     noise = random.Random(seed)
-    made = []
+    result = []
     for index in range(n):
         label = 1.0 if index % 2 else -1.0
         words = [noise.choice(NEUTRAL), noise.choice(GOOD if label > 0 else BAD), noise.choice(NEUTRAL), str(index)]
-        made.append(Row(" ".join(words), -0.05 * label if index % 3 == 0 else 0.8 * label))
-    return tuple(made)
+        result.append(Row(" ".join(words), -0.05 * label if index % 3 == 0 else 0.8 * label))
+    return tuple(result)
 
 
 def corpus(scorer_split: tuple[Row, ...]) -> Corpus:
@@ -62,13 +62,13 @@ def test_same_rows_same_scores() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scorer_split", "found"),
+    ("scorer_split", "count"),
     [
         ((), "0 scorer_split rows"),
         (rows(70, seed=0), "46 scorer_split rows"),
         (tuple(row for row in rows(300, seed=0) if row.label > 0.1), "100 scorer_split rows with .* 100 positive"),
     ],
 )
-def test_too_few_rows_or_one_sign_only_are_refused(scorer_split: tuple[Row, ...], found: str) -> None:
-    with pytest.raises(InputError, match=f"corpus made has {found}"):
+def test_too_few_rows_or_one_sign_only_are_refused(scorer_split: tuple[Row, ...], count: str) -> None:
+    with pytest.raises(InputError, match=f"corpus made has {count}"):
         TfidfScorer(corpus=corpus(scorer_split))

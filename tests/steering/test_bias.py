@@ -30,7 +30,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def made(rank: Any = 4, *dimensions: str, width: int = 32, epsilon: float = 0.1, seed: int = 1) -> Steer:
+def steer_of(rank: Any = 4, *dimensions: str, width: int = 32, epsilon: float = 0.1, seed: int = 1) -> Steer:
     names = dimensions or ("tone", "dummy")
     steer = Steer(width, dimensions=names, rank=rank, epsilon=epsilon, init_std=0.5, seed=seed, bias=True)
     assert steer.bias is not None
@@ -47,7 +47,7 @@ def shift(steer: Steer, name: str, hidden: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("rank", [0, 3, "full"])
 def test_forward_adds_the_constant_by_the_strength_of_each_row(rank: Any) -> None:
-    steer, hidden, strength = made(rank), random(2, 5, 32), torch.tensor([[1.0, -2.0], [0.5, 3.0]])
+    steer, hidden, strength = steer_of(rank), random(2, 5, 32), torch.tensor([[1.0, -2.0], [0.5, 3.0]])
     expected = torch.stack(
         [h + v[0] * shift(steer, "tone", h) + v[1] * shift(steer, "dummy", h) for h, v in zip(hidden, strength)]  # noqa: B905
     )
@@ -58,7 +58,7 @@ def test_forward_adds_the_constant_by_the_strength_of_each_row(rank: Any) -> Non
 
 
 def test_a_steer_without_it_is_what_it_was_bit_for_bit() -> None:
-    plain, beside = (Steer(8, dimensions=["a"], rank=2, seed=5, bias=own) for own in (False, True))
+    plain, beside = (Steer(8, dimensions=["a"], rank=2, seed=5, bias=bias) for bias in (False, True))
     assert plain.bias is None
     assert list(plain.state_dict()) == ["p1", "p2"]
     assert torch.equal(plain.p1, beside.p1)
@@ -66,14 +66,14 @@ def test_a_steer_without_it_is_what_it_was_bit_for_bit() -> None:
 
 
 def test_rank_0_needs_a_constant_part() -> None:
-    assert made(0).matrix(0).T.abs().max() == 0
+    assert steer_of(0).matrix(0).T.abs().max() == 0
     with pytest.raises(InputError, match=r"steer\.rank=0: an integer in \[1, 8\]"):
         Steer(8, dimensions=["a"], rank=0)
 
 
 @pytest.mark.parametrize("rank", [0, 4, "full"])
 def test_folded_hooked_and_by_row_agree(model: LanguageModel, rank: Any) -> None:
-    steer, strength = made(rank), torch.tensor([2.0, -1.0])
+    steer, strength = steer_of(rank), torch.tensor([2.0, -1.0])
     hidden = model.hidden(IDS)
     with torch.no_grad(), steer.apply(model.lm, strength[None]) as lm:
         hooked = lm(input_ids=IDS).logits.float()
@@ -86,18 +86,18 @@ def test_folded_hooked_and_by_row_agree(model: LanguageModel, rank: Any) -> None
 
 
 def test_its_divergence_is_that_of_the_folded_head(tiny_model: LanguageModel) -> None:
-    steer, hidden = made(0), tiny_model.hidden(IDS)[0]
+    steer, hidden = steer_of(0), tiny_model.hidden(IDS)[0]
     strength = torch.tensor([3.0, 0.0])
     folded, plain = (h(hidden).log_softmax(-1) for h in (fold(tiny_model.head, steer, strength), tiny_model.head))
     expected = (folded.exp() * (folded - plain)).sum(-1)
-    found = divergence(tiny_model.head, steer, strength, hidden)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+    result = divergence(tiny_model.head, steer, strength, hidden)
+    torch.testing.assert_close(result, expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("rank", [0, 4, "full"])
 def test_the_file_keeps_it_and_says_so(tmp_path: Path, tiny_model: LanguageModel, rank: Any) -> None:
     provenance, path = Provenance(model="tiny-0", fingerprint=tiny_model.head.fingerprint()), tmp_path / "s.safetensors"
-    steer = made(rank)
+    steer = steer_of(rank)
     save_steer(path, steer, provenance)
     loaded, again = load_steer(path, tiny_model)
     assert again == provenance
@@ -117,7 +117,7 @@ def metadata(path: Path) -> dict[str, Any]:
 
 def test_a_file_that_lacks_it_or_hides_it_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "s.safetensors"
-    save_steer(path, made(), Provenance(model="tiny-0", fingerprint=""))
+    save_steer(path, steer_of(), Provenance(model="tiny-0", fingerprint=""))
     tensors, known = load_file(path), metadata(path)
     for has_bias, left in ((True, {name: tensors[name] for name in ("p1", "p2")}), (False, tensors)):
         save_file(left, path, metadata={KEY: json.dumps(known | {"bias": has_bias})})
@@ -126,43 +126,43 @@ def test_a_file_that_lacks_it_or_hides_it_is_damaged(tmp_path: Path) -> None:
 
 
 def test_composition_adds_constant_parts_as_it_adds_matrices() -> None:
-    joy, calm = made(4, "joy", "dummy"), made(0, "calm", epsilon=0.02, seed=2)
+    joy, calm = steer_of(4, "joy", "dummy"), steer_of(0, "calm", epsilon=0.02, seed=2)
     plain = Steer(32, dimensions=["wit", "dummy"], rank=2, init_std=0.5, seed=3)
     both, hidden = compose([joy, calm, plain]), random(6, 32)
     assert both.dimensions == ("joy", "calm", "wit", "dummy")
     wit = plain.epsilon * (hidden @ plain.matrix(0)).detach()
     always = shift(joy, "dummy", hidden) + plain.epsilon * (hidden @ plain.matrix(1)).detach()
     expected = hidden + 2 * shift(joy, "joy", hidden) - 3 * shift(calm, "calm", hidden) + wit + 0.5 * always
-    found = both(hidden, torch.tensor([[2.0, -3.0, 1.0, 0.5]])).detach()
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    result = both(hidden, torch.tensor([[2.0, -3.0, 1.0, 0.5]])).detach()
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
     assert compose([plain]).bias is None
 
 
 def test_truncation_leaves_it_alone() -> None:
-    steer = made(4)
+    steer = steer_of(4)
     assert torch.equal(steer.truncated(rank=2).bias, steer.bias)  # type: ignore[arg-type]
 
 
 def test_in_a_linear_image_of_the_source_it_does_what_it_did() -> None:
-    steer, states, words = made(3, "mood", width=8), random(8, 13, seed=4).double(), random(8, 13, seed=5).double()
+    steer, states, words = steer_of(3, "mood", width=8), random(8, 13, seed=4).double(), random(8, 13, seed=5).double()
     hidden, embeddings = random(300, 8, seed=6).double(), random(60, 8, seed=7).double()
     to_source = Maps(torch.linalg.pinv(states), torch.linalg.pinv(words))  # h' = h states, e' = e words
     transferred = apply_maps(steer, to_source, scale=0.5)
-    wanted = 0.5 * shift(steer, "mood", hidden.float()) @ embeddings.float().T
-    got = shift(transferred, "mood", (hidden @ states).float()) @ (embeddings @ words).float().T
-    torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-3)
+    expected = 0.5 * shift(steer, "mood", hidden.float()) @ embeddings.float().T
+    actual = shift(transferred, "mood", (hidden @ states).float()) @ (embeddings @ words).float().T
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-3)
     heads = Head(embeddings), Head(embeddings @ words)
-    found = agreement(
+    result = agreement(
         *heads, steer, transferred, AlignedStates(hidden, hidden @ states, torch.arange(300)), name="mood"
     )
-    assert (found.correlation, found.gain) == pytest.approx((1, 2), rel=1e-3)
+    assert (result.correlation, result.gain) == pytest.approx((1, 2), rel=1e-3)
 
 
 def test_a_checkpoint_keeps_it_where_the_head_has_a_bias_and_is_refused_elsewhere(
     model: LanguageModel, tmp_path: Path
 ) -> None:
     provenance = Provenance(model=model.name, fingerprint=model.head.fingerprint())
-    save_steer(tmp_path / "s.safetensors", made(), provenance)
+    save_steer(tmp_path / "s.safetensors", steer_of(), provenance)
     export = Export(model, tmp_path / "s.safetensors")
     if model.head.bias is not None:
         export.checkpoint(
@@ -182,6 +182,6 @@ def test_a_checkpoint_keeps_it_where_the_head_has_a_bias_and_is_refused_elsewher
 def test_what_has_no_directions_is_not_read(tiny_model: LanguageModel) -> None:
     rows = [Row("a good film", 1.0), Row("a bad film", -1.0)]
     with pytest.raises(InputError, match="a constant part, which has no directions"):
-        interpret(tiny_model, made(), "tone", rows)
+        interpret(tiny_model, steer_of(), "tone", rows)
     with pytest.raises(InputError, match="its matrix is zero"):
-        made(0).truncated(energy=0.5)
+        steer_of(0).truncated(energy=0.5)

@@ -21,7 +21,7 @@ from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
 PROMPTS = ["the film is", "I would like to know", "nobody came"]
 
 
-def made(*dimensions: str, rank: int | str = 4, epsilon: float = 0.1, seed: int = 0, width: int = 32) -> Steer:
+def steer_of(*dimensions: str, rank: int | str = 4, epsilon: float = 0.1, seed: int = 0, width: int = 32) -> Steer:
     return Steer(width, dimensions=dimensions, rank=rank, epsilon=epsilon, init_std=0.5, seed=seed)  # type: ignore[arg-type]
 
 
@@ -35,8 +35,8 @@ def effect(steer: Steer, name: str) -> Tensor:
 def test_the_composed_steer_is_the_sum_of_the_matrices(
     ranks: tuple[int | str, int | str], epsilons: tuple[float, float]
 ) -> None:
-    joy, calm = made("joy", "dummy", rank=ranks[0], epsilon=epsilons[0]), made("calm", rank=ranks[1], seed=1)
-    calm.epsilon = epsilons[1]
+    joy = steer_of("joy", "dummy", rank=ranks[0], epsilon=epsilons[0])
+    calm = steer_of("calm", rank=ranks[1], seed=1, epsilon=epsilons[1])
     both = compose([joy, calm])
     assert both.dimensions == ("joy", "calm", "dummy")
     assert both.rank == ("full" if "full" in ranks else max(ranks))  # type: ignore[type-var]
@@ -49,7 +49,7 @@ def test_the_composed_steer_is_the_sum_of_the_matrices(
 
 
 def test_one_epsilon_needs_no_change_of_a_single_bit() -> None:
-    joy, calm = made("joy", "dummy"), made("calm", seed=1)
+    joy, calm = steer_of("joy", "dummy"), steer_of("calm", seed=1)
     both = compose([joy, calm])
     assert torch.equal(both.p1[0], joy.p1[0])
     assert torch.equal(both.p1[1], calm.p1[0])
@@ -57,28 +57,22 @@ def test_one_epsilon_needs_no_change_of_a_single_bit() -> None:
 
 @pytest.mark.parametrize("rank", [4, 30, "full"])  # 30 + 4 columns are more than the width
 def test_dummies_are_added_kept_or_left_out_as_asked(rank: int | str) -> None:
-    joy, calm = made("joy", "dummy", rank=rank), made("dummy", "calm", seed=1, epsilon=0.02)
+    joy, calm = steer_of("joy", "dummy", rank=rank), steer_of("dummy", "calm", seed=1, epsilon=0.02)
     added = compose([joy, calm])
     assert (added.dimensions, added.rank) == (("joy", "calm", "dummy"), 8 if rank == 4 else "full")
     torch.testing.assert_close(effect(added, "dummy"), effect(joy, "dummy") + effect(calm, "dummy"))
     for name, source in (("joy", joy), ("calm", calm)):
-        kept = compose([joy, calm], dummy=name)
-        assert kept.dimensions == added.dimensions
-        torch.testing.assert_close(effect(kept, "dummy"), effect(source, "dummy"))
+        composed = compose([joy, calm], dummy=name)
+        assert composed.dimensions == added.dimensions
+        torch.testing.assert_close(effect(composed, "dummy"), effect(source, "dummy"))
     assert compose([joy, calm], dummy="none").dimensions == ("joy", "calm")
-    assert compose([made("joy"), made("calm")]).dimensions == ("joy", "calm"), "where no file has one, there is none"
-
-
-def test_composing_in_two_steps_is_composing_at_once() -> None:
-    joy, calm, wit = made("joy", "dummy"), made("calm", "dummy", seed=1, rank=6), made("wit", seed=2, epsilon=0.3)
-    stepwise, at_once = compose([compose([joy, calm]), wit]), compose([joy, calm, wit])
-    assert stepwise.dimensions == at_once.dimensions
-    for name in at_once.dimensions:
-        torch.testing.assert_close(effect(stepwise, name), effect(at_once, name))
+    assert compose([steer_of("joy"), steer_of("calm")]).dimensions == ("joy", "calm"), (
+        "where no file has one, there is none"
+    )
 
 
 def test_composing_leaves_its_sources_alone() -> None:
-    joy, calm = made("joy", "dummy"), made("calm", seed=1, epsilon=0.3)
+    joy, calm = steer_of("joy", "dummy"), steer_of("calm", seed=1, epsilon=0.3)
     before = [steer.p1.detach().clone() for steer in (joy, calm)]
     with torch.no_grad():
         compose([joy, calm]).p1.zero_()
@@ -102,48 +96,48 @@ def test_what_cannot_be_composed_is_refused(
     steers: list[tuple[str, ...]], options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        compose([made(*dimensions) for dimensions in steers], **options)  # type: ignore[arg-type]
+        compose([steer_of(*dimensions) for dimensions in steers], **options)  # type: ignore[arg-type]
 
 
 def test_steers_of_other_widths_are_refused() -> None:
     with pytest.raises(InputError, match="widths 32, 16: one width expected"):
-        compose([made("joy"), made("calm", width=16)])
+        compose([steer_of("joy"), steer_of("calm", width=16)])
 
 
 def test_names_are_given_in_the_order_of_the_attributes() -> None:
-    joy, other = made("joy", "dummy"), made("joy", seed=1)
+    joy, other = steer_of("joy", "dummy"), steer_of("joy", seed=1)
     both = compose([joy, other], names=["joy", "glee"], dummy="joy")
     torch.testing.assert_close(effect(both, "glee"), effect(other, "joy"))
 
 
 @pytest.mark.parametrize("rank", [6, "full"])
 def test_truncation_keeps_the_largest_singular_values_of_each_matrix(rank: int | str) -> None:
-    steer = made("joy", "calm", rank=rank)
+    steer = steer_of("joy", "calm", rank=rank)
     cut = steer.truncated(rank=3)
     assert (cut.rank, cut.dimensions, cut.epsilon) == (3, steer.dimensions, steer.epsilon)
-    kept = kept_energy(steer, cut)
+    energies = kept_energy(steer, cut)
     for k, name in enumerate(steer.dimensions):
         u, s, vh = torch.linalg.svd(steer.matrix(k).T.detach().double())
         nearest = u[:, :3] * s[:3] @ vh[:3]
         torch.testing.assert_close(cut.matrix(k).T.detach().double(), nearest, rtol=1e-4, atol=1e-5)
-        assert kept[name] == pytest.approx(float(s[:3].square().sum() / s.square().sum()), rel=1e-5)
+        assert energies[name] == pytest.approx(float(s[:3].square().sum() / s.square().sum()), rel=1e-5)
 
 
 def test_an_energy_is_kept_by_every_matrix_with_as_few_directions_as_that_takes() -> None:
     values = {"steep": [3.0, 1.0, 0.1], "flat": [1.0, 1.0, 1.0]}
     basis = torch.linalg.qr(torch.randn(2, 32, 3, generator=torch.Generator().manual_seed(0))).Q
     steer = Steer.from_factors(
-        {name: (basis[0] * torch.tensor(own), basis[1]) for name, own in values.items()}, epsilon=0.1
+        {name: (basis[0] * torch.tensor(sizes), basis[1]) for name, sizes in values.items()}, epsilon=0.1
     )
     # Of steep's energy 9 of 10.01 stand in one direction, of flat's a third in each.
     assert [steer.truncated(energy=e).rank for e in (0.3, 0.5, 0.66, 0.67, 1.0)] == [1, 2, 2, 3, 3]
     assert compose([steer]).truncated(energy=0.3).matrix(0).T.norm().item() == pytest.approx(3.0, rel=1e-5)
-    kept = kept_energy(steer, steer.truncated(energy=0.5))
-    assert kept == {"steep": pytest.approx(10 / 10.01), "flat": pytest.approx(2 / 3)}
+    energies = kept_energy(steer, steer.truncated(energy=0.5))
+    assert energies == {"steep": pytest.approx(10 / 10.01), "flat": pytest.approx(2 / 3)}
 
 
 def test_truncating_to_the_whole_energy_changes_nothing_but_the_zero_columns() -> None:
-    steer = compose([made("joy", rank=3), made("calm", "dummy", rank=5, seed=1)], dummy="sum")
+    steer = compose([steer_of("joy", rank=3), steer_of("calm", "dummy", rank=5, seed=1)], dummy="sum")
     cut = steer.truncated(energy=1.0)
     assert cut.rank == 5
     for k in range(3):
@@ -164,40 +158,40 @@ def test_truncating_to_the_whole_energy_changes_nothing_but_the_zero_columns() -
 )
 def test_impossible_truncations_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        made("joy").truncated(**options)  # type: ignore[arg-type]
+        steer_of("joy").truncated(**options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("ranks", [(12, 12), (12, 9), ("full", 12)])
 def test_interference_is_that_of_the_dense_matrices(ranks: tuple[int | str, int | str]) -> None:
-    steer = compose([made("joy", rank=ranks[0]), made("calm", rank=ranks[1], seed=1, epsilon=0.3)])
-    found, (joy, calm) = interference(steer), (steer.matrix(k).T.detach().double() for k in range(2))
+    steer = compose([steer_of("joy", rank=ranks[0]), steer_of("calm", rank=ranks[1], seed=1, epsilon=0.3)])
+    result, (joy, calm) = interference(steer), (steer.matrix(k).T.detach().double() for k in range(2))
     cosine = torch.nn.functional.cosine_similarity(joy.flatten(), calm.flatten(), dim=0).item()
-    assert found.cosine == [[pytest.approx(1), pytest.approx(cosine)], [pytest.approx(cosine), pytest.approx(1)]]
+    assert result.cosine == [[pytest.approx(1), pytest.approx(cosine)], [pytest.approx(cosine), pytest.approx(1)]]
     spaces = [torch.linalg.svd(matrix) for matrix in (joy, calm)]
     left = [u[:, :LEADING] for u, _, _ in spaces]
     right = [vh[:LEADING].T for _, _, vh in spaces]
-    for square, (one, other) in ((found.output_overlap, left), (found.context_overlap, right)):
+    for square, (one, other) in ((result.output_overlap, left), (result.context_overlap, right)):
         angles = torch.linalg.svdvals(one.T @ other)
         assert square[0][1] == pytest.approx(angles.square().mean().item(), abs=1e-5)
         assert square[0][0] == pytest.approx(1)
-    assert (found.leading, found.chance_overlap, found.chance_cosine) == (LEADING, LEADING / 32, 1 / 32)
+    assert (result.leading, result.chance_overlap, result.chance_cosine) == (LEADING, LEADING / 32, 1 / 32)
 
 
 def test_planted_interference_is_found_on_its_own_side() -> None:
     basis = torch.linalg.qr(torch.randn(32, 8, generator=torch.Generator().manual_seed(0))).Q
     a, b, c, d = basis.split(2, dim=1)
     steer = Steer.from_factors({"one": (a, b), "same contexts": (a, c), "same words": (d, b)}, epsilon=0.1)
-    found = interference(steer)
-    assert found.leading == 2
-    assert found.context_overlap[0] == pytest.approx([1, 1, 0], abs=1e-6)
-    assert found.output_overlap[0] == pytest.approx([1, 0, 1], abs=1e-6)
-    assert found.cosine[0] == pytest.approx([1, 0, 0], abs=1e-6)
+    result = interference(steer)
+    assert result.leading == 2
+    assert result.context_overlap[0] == pytest.approx([1, 1, 0], abs=1e-6)
+    assert result.output_overlap[0] == pytest.approx([1, 0, 1], abs=1e-6)
+    assert result.cosine[0] == pytest.approx([1, 0, 0], abs=1e-6)
     opposite = interference(Steer.from_factors({"one": (a, b), "opposite": (-a, b)}, epsilon=0.1))
     assert opposite.cosine[0] == pytest.approx([1, -1])
 
 
 def test_matrices_turned_at_random_have_the_interference_of_chance() -> None:
-    pairs = [interference(made("joy", "calm", rank=8, seed=seed)) for seed in range(60)]
+    pairs = [interference(steer_of("joy", "calm", rank=8, seed=seed)) for seed in range(60)]
     overlaps = torch.tensor([[one.context_overlap[0][1], one.output_overlap[0][1]] for one in pairs])
     cosines = torch.tensor([one.cosine[0][1] for one in pairs])
     assert overlaps.mean(0).tolist() == pytest.approx([8 / 32] * 2, rel=0.1)
@@ -206,13 +200,13 @@ def test_matrices_turned_at_random_have_the_interference_of_chance() -> None:
 
 
 def test_the_table_of_interference_has_a_line_for_each_pair_and_one_for_chance() -> None:
-    found = interference(made("joy", "calm", "dummy"))
-    lines = interference_table(found).split("\n")
+    result = interference(steer_of("joy", "calm", "dummy"))
+    lines = interference_table(result).split("\n")
     assert len({line.count("|") for line in lines}) == 1
     assert [line.split("|")[1].strip() for line in lines[2:]] == [
         "joy, calm", "joy, dummy", "calm, dummy", "by chance",
     ]  # fmt: skip
-    assert number(found.cosine[0][1], 3, signed=True) in lines[2]
+    assert number(result.cosine[0][1], 3, signed=True) in lines[2]
 
 
 @pytest.fixture
@@ -224,7 +218,7 @@ def files(tmp_path: Path, tiny_model: LanguageModel) -> list[Path]:
             corpus={"name": f"texts of {name}"}, calibration=[{"strength": 5.0}],
         )  # fmt: skip
         paths.append(tmp_path / f"{name}.safetensors")
-        save_steer(paths[-1], made(name, "dummy", rank=rank, seed=seed), provenance)
+        save_steer(paths[-1], steer_of(name, "dummy", rank=rank, seed=seed), provenance)
     return paths
 
 
@@ -233,10 +227,10 @@ def test_the_origin_says_what_was_composed_and_how(
 ) -> None:
     steer, provenance = compose_files(files, names=["joy", "peace"], dummy="joy", rank=3)
     save_steer(tmp_path / "both.safetensors", steer, provenance)
-    loaded, said = load_steer(tmp_path / "both.safetensors", tiny_model)
+    loaded, origin = load_steer(tmp_path / "both.safetensors", tiny_model)
     assert loaded.dimensions == ("joy", "peace", "dummy")
-    assert (said.meaning, said.seed, said.calibration) == ({"joy": "more joy", "peace": "more calm"}, 3, [])
-    derivation = said.derivation
+    assert (origin.meaning, origin.seed, origin.calibration) == ({"joy": "more joy", "peace": "more calm"}, 3, [])
+    derivation = origin.derivation
     assert (derivation["kind"], derivation["dummy"]) == ("composition", "joy")
     for path, source, rank in zip(files, derivation["sources"], (4, 6), strict=True):
         assert source["digest"] == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -265,7 +259,7 @@ def test_files_of_other_models_are_refused_by_name(files: list[Path]) -> None:
 
 
 def test_each_prompt_of_a_batch_can_have_strengths_of_its_own(tiny_model: LanguageModel) -> None:
-    joy, calm = made("joy", "dummy"), made("calm", rank=6, seed=1)
+    joy, calm = steer_of("joy", "dummy"), steer_of("calm", rank=6, seed=1)
     both, how = compose([joy, calm]), lmsteer.Greedy(max_new_tokens=8)
     strengths = [{"joy": 3.0, "calm": -2.0}, {"joy": 3.0}, {"calm": 4.0, "dummy": 1.0}]
     rows = lmsteer.generate(tiny_model, PROMPTS, steer=both, strength=strengths, decoding=how)

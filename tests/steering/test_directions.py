@@ -22,8 +22,8 @@ from lmsteer.steering.directions import (
 from lmsteer.steering.steer import Steer
 
 
-def dense(found: Directions) -> Tensor:
-    return found.output_DR @ found.sizes_R.diag() @ found.context_DR.T
+def dense(directions: Directions) -> Tensor:
+    return directions.output_DR @ directions.sizes_R.diag() @ directions.context_DR.T
 
 
 def contexts(tokens: int = 9, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -35,14 +35,14 @@ def contexts(tokens: int = 9, seed: int = 0) -> tuple[Tensor, Tensor]:
 def test_the_directions_are_the_singular_value_decomposition_of_the_dense_matrix(rank: int | str) -> None:
     steer = Steer(32, dimensions=["a", "b"], rank=rank, epsilon=0.02, init_std=0.5, seed=1)  # type: ignore[arg-type]
     for k in range(2):
-        found, matrix = steer.directions(k), steer.matrix(k).T.detach().double()
+        directions, matrix = steer.directions(k), steer.matrix(k).T.detach().double()
         left, sizes, right = torch.linalg.svd(matrix)
         count = 32 if rank == "full" else int(rank)
-        torch.testing.assert_close(found.sizes_R, sizes[:count], rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(dense(found), matrix, rtol=1e-5, atol=1e-5)
-        assert (left[:, 0] @ found.output_DR[:, 0]).abs() == pytest.approx(1)
-        assert (right[0] @ found.context_DR[:, 0]).abs() == pytest.approx(1)
-        assert found.epsilon == 0.02
+        torch.testing.assert_close(directions.sizes_R, sizes[:count], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(dense(directions), matrix, rtol=1e-5, atol=1e-5)
+        assert (left[:, 0] @ directions.output_DR[:, 0]).abs() == pytest.approx(1)
+        assert (right[0] @ directions.context_DR[:, 0]).abs() == pytest.approx(1)
+        assert directions.epsilon == 0.02
 
 
 def test_columns_of_zeros_are_no_directions_and_a_zero_matrix_is_refused(steer: Steer) -> None:
@@ -56,13 +56,13 @@ def test_columns_of_zeros_are_no_directions_and_a_zero_matrix_is_refused(steer: 
 
 
 def test_both_vectors_turned_are_the_same_matrix_and_the_same_evidence(steer: Steer, tiny_model: LanguageModel) -> None:
-    found = steer.directions(0)
-    turned = found.turned(torch.tensor([1.0, -1.0, -1.0, 1.0]))
+    directions = steer.directions(0)
+    turned = directions.turned(torch.tensor([1.0, -1.0, -1.0, 1.0]))
     hidden_ND, targets_N = contexts()
     pull_ND = loglik_gradient(tiny_model.head, hidden_ND, targets_N)
-    torch.testing.assert_close(dense(turned), dense(found))
-    torch.testing.assert_close(turned.evidence(hidden_ND, pull_ND), found.evidence(hidden_ND, pull_ND))
-    assert turned.activations(hidden_ND)[:, 1].equal(-found.activations(hidden_ND)[:, 1])
+    torch.testing.assert_close(dense(turned), dense(directions))
+    torch.testing.assert_close(turned.evidence(hidden_ND, pull_ND), directions.evidence(hidden_ND, pull_ND))
+    assert turned.activations(hidden_ND)[:, 1].equal(-directions.activations(hidden_ND)[:, 1])
 
 
 def test_the_measures_of_a_spectrum_are_those_counted_by_hand() -> None:
@@ -76,9 +76,9 @@ def test_the_measures_of_a_spectrum_are_those_counted_by_hand() -> None:
 
 
 def test_energy_is_the_share_in_the_squared_norm(steer: Steer) -> None:
-    found = steer.directions(0)
-    assert found.energy_R.sum() == pytest.approx(1)
-    assert found.sizes_R[0] ** 2 / found.energy_R[0] == pytest.approx(
+    directions = steer.directions(0)
+    assert directions.energy_R.sum() == pytest.approx(1)
+    assert directions.sizes_R[0] ** 2 / directions.energy_R[0] == pytest.approx(
         float(steer.matrix(0).T.detach().square().sum()), rel=1e-5
     )
 
@@ -98,12 +98,12 @@ def test_evidence_adds_up_to_the_derivative_of_the_log_likelihood_in_the_strengt
     for name in steer.dimensions:
 
         def log_likelihood(strength: Tensor, name: str = name) -> Tensor:
-            strength_K = torch.stack([strength if own == name else torch.zeros(()) for own in steer.dimensions])
+            strength_K = torch.stack([strength if other == name else torch.zeros(()) for other in steer.dimensions])
             return -F.cross_entropy(model.head(steer(hidden_ND, strength_K[None])), targets_N, reduction="sum")
 
         derivative = torch.func.grad(log_likelihood)(torch.zeros(()))
-        found = steer.directions(steer.dimensions.index(name))
-        evidence_NR = found.evidence(hidden_ND, loglik_gradient(model.head, hidden_ND, targets_N))
+        directions = steer.directions(steer.dimensions.index(name))
+        evidence_NR = directions.evidence(hidden_ND, loglik_gradient(model.head, hidden_ND, targets_N))
         assert evidence_NR.shape == (9, 4)
         torch.testing.assert_close(evidence_NR.sum(), derivative, rtol=1e-3, atol=1e-4)
         difference = (log_likelihood(torch.tensor(0.02)) - log_likelihood(torch.tensor(-0.02))) / 0.04
@@ -121,16 +121,16 @@ def test_projections_are_differences_of_logits(model: LanguageModel) -> None:
     centre = 7
     plain = Head(model.head.weight, scale=model.head.scale, vocabulary=model.head.vocabulary)  # no soft-cap, no bias
     logits_RV = plain(side_DR.T)[:, : plain.vocabulary]
-    found = projections(model.head, side_DR, model.head.weight[centre].float())
-    assert found.shape == (model.head.vocabulary, 9)
-    torch.testing.assert_close(found.T, logits_RV - logits_RV[:, [centre]], rtol=1e-4, atol=1e-4)
+    logits = projections(model.head, side_DR, model.head.weight[centre].float())
+    assert logits.shape == (model.head.vocabulary, 9)
+    torch.testing.assert_close(logits.T, logits_RV - logits_RV[:, [centre]], rtol=1e-4, atol=1e-4)
 
 
 def test_a_random_matrix_has_the_singular_values_and_nothing_else_of_the_steer(steer: Steer) -> None:
-    found = steer.directions(0)
-    first, again, other = randomized(found, 1), randomized(found, 1), randomized(found, 2)
-    torch.testing.assert_close(torch.linalg.svdvals(dense(first))[:4], found.sizes_R)
+    directions = steer.directions(0)
+    first, again, other = randomized(directions, 1), randomized(directions, 1), randomized(directions, 2)
+    torch.testing.assert_close(torch.linalg.svdvals(dense(first))[:4], directions.sizes_R)
     assert dense(first).equal(dense(again))
-    for one, two in ((first, other), (first, found)):
+    for one, two in ((first, other), (first, directions)):
         cosine = (dense(one) * dense(two)).sum() / (dense(one).norm() * dense(two).norm())
         assert abs(cosine) < 0.2

@@ -31,10 +31,6 @@ def test_the_seed_alone_decides_the_initial_weights() -> None:
     assert not torch.equal(first.p1, other.p1)
 
 
-def test_strengths_by_name_fill_the_vector_in_order() -> None:
-    assert Steer(8, dimensions=["a", "b"], rank=2).strengths({"b": 2.0}).tolist() == [0.0, 2.0]
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,6 +1,7 @@
 """Promises of fitting a steer."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,14 @@ from lmsteer.steering.steer import Steer
 from lmsteer.training.fit import FitEnvironment, fit
 from lmsteer.training.fit_config import FitConfig, SteerConfig
 from lmsteer.training.module import SteerModule
+from lmsteer.training.optimization import Optimization
 
 FIT_CONFIG = FitConfig(steps=20, batch_size=4, dev_every=6)
 STEER_CONFIG = SteerConfig(name="tone", rank=4, epsilon=0.05)
+
+
+def with_lr(lr: float) -> Optimization:
+    return Optimization(optimizer=partial(torch.optim.Adam, lr=lr))
 
 
 def corpus(*, dev: bool = True) -> Corpus:
@@ -82,19 +88,19 @@ def test_a_resumed_fit_equals_an_unbroken_one(
 
 def test_the_best_steer_by_dev_loss_is_kept(tiny_model: LanguageModel) -> None:
     foreign = Corpus("toy", corpus().train, tuple(Row(f"Q{n} = [{n}, {n}]; X?", 1.0) for n in range(20)))
-    settings = {"batch_size": 4, "dev_every": 3, "lr": 0.1}
-    wild, provenance = fit(tiny_model, foreign, STEER_CONFIG, FitConfig(steps=30, **settings))
+    settings, fast = {"batch_size": 4, "dev_every": 3}, with_lr(0.1)
+    wild, provenance = fit(tiny_model, foreign, STEER_CONFIG, FitConfig(steps=30, **settings), optimization=fast)
     dev = provenance.training["curve"]["dev"]
     best_step = min(dev, key=lambda entry: entry[1])[0]
     assert best_step < 30, "the case needs a fit that gets worse"
-    short, _ = fit(tiny_model, foreign, STEER_CONFIG, FitConfig(steps=best_step, **settings))
+    short, _ = fit(tiny_model, foreign, STEER_CONFIG, FitConfig(steps=best_step, **settings), optimization=fast)
     assert torch.equal(wild.p1, short.p1)
 
 
 def test_without_a_stop_the_last_steer_is_taken_whatever_dev_says(tiny_model: LanguageModel) -> None:
-    settings = replace(FIT_CONFIG, stop="none", lr=0.1)
-    with_dev, _ = fit(tiny_model, corpus(), STEER_CONFIG, settings)
-    without, _ = fit(tiny_model, corpus(dev=False), STEER_CONFIG, replace(settings, stop="loss"))
+    settings, fast = replace(FIT_CONFIG, stop="none"), with_lr(0.1)
+    with_dev, _ = fit(tiny_model, corpus(), STEER_CONFIG, settings, optimization=fast)
+    without, _ = fit(tiny_model, corpus(dev=False), STEER_CONFIG, replace(settings, stop="loss"), optimization=fast)
     assert torch.equal(with_dev.p1, without.p1)
 
 
@@ -102,13 +108,14 @@ def test_the_steer_of_the_best_control_is_kept(tiny_model: LanguageModel) -> Non
     noise = torch.Generator().manual_seed(0)
     mixed = tuple(Row(f"number {n}", float(2 * torch.randint(2, (1,), generator=noise) - 1)) for n in range(30))
     unlike = Corpus("toy", corpus().train, (*corpus().dev, *mixed, Row("I", 1.0), Row("no label here", 0.0)))
-    settings = FitConfig(steps=24, batch_size=4, dev_every=3, stop="control", lr=0.05)
-    chosen, provenance = fit(tiny_model, unlike, STEER_CONFIG, settings)
+    settings = FitConfig(steps=24, batch_size=4, dev_every=3, stop="control")
+    chosen, provenance = fit(tiny_model, unlike, STEER_CONFIG, settings, optimization=with_lr(0.05))
     looks = provenance.training["curve"]["control"]
     best_step, best = max(looks, key=lambda look: look[1])
     assert len(looks) == 8
     assert len({control for _, control in looks}) > 1
-    last, _ = fit(tiny_model, unlike, STEER_CONFIG, replace(settings, steps=int(best_step), stop="none"))
+    shorter = replace(settings, steps=int(best_step), stop="none")
+    last, _ = fit(tiny_model, unlike, STEER_CONFIG, shorter, optimization=with_lr(0.05))
     assert torch.equal(chosen.p1, last.p1)
     evidence = {
         row: [tiny_nats(tiny_model, chosen, row.text, v) for v in (-1.0, 1.0)]
@@ -141,15 +148,15 @@ def test_control_needs_dev_rows_of_both_signs(tiny_model: LanguageModel, factor:
 def test_a_loss_that_is_not_finite_stops_with_advice(
     tiny_model: LanguageModel, steps: int, lr: float, message: str
 ) -> None:
-    with pytest.raises(InputError, match=f"{message}.*: try a lower fit.lr"):
-        fit(tiny_model, corpus(), STEER_CONFIG, FitConfig(steps=steps, batch_size=4, lr=lr))
+    with pytest.raises(InputError, match=f"{message}.*: try a lower optimizer.lr"):
+        fit(tiny_model, corpus(), STEER_CONFIG, FitConfig(steps=steps, batch_size=4), optimization=with_lr(lr))
 
 
 def test_weights_that_are_not_finite_are_not_saved(tiny_model: LanguageModel) -> None:
     module = SteerModule(Steer(32, dimensions=["tone"], rank=4), tiny_model.head)
     assert module.best_steer() is module.steer
     module.steer.p1.data[0, 0, 0] = torch.nan
-    with pytest.raises(InputError, match=r"weights are not finite: try a lower fit.lr"):
+    with pytest.raises(InputError, match=r"weights are not finite: try a lower optimizer.lr"):
         module.best_steer()
 
 
@@ -224,9 +231,6 @@ def test_a_checkpoint_holds_no_language_model(tmp_path: Path, tiny_model: Langua
     [
         ({"steps": 0}, "fit.steps=0"),
         ({"batch_size": 0}, "fit.batch_size=0"),
-        ({"lr": 0.0}, "fit.lr=0.0"),
-        ({"lr": 1e39}, r"fit.lr=1e\+39"),
-        ({"lr": float("nan")}, "fit.lr=nan"),
         ({"max_length": 1}, "max_length=1"),
         ({"rows": 1}, r"fit\.rows=1: 2 rows or more expected"),
     ],

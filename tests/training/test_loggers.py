@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import wandb
-import yaml
+from tests.handmade_commands import command_config
 from tests.wandb_file import configs, exit_codes, history
 
+from lmsteer.cli.configuration import build
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
 from lmsteer.evaluation.results import Result, ResultRow, Value
@@ -20,7 +21,7 @@ from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance, save_steer
 from lmsteer.training.fit import FitEnvironment, fit
 from lmsteer.training.fit_config import FitConfig, SteerConfig
-from lmsteer.training.loggers import RunLabels, csv_logger, wandb_logger
+from lmsteer.training.loggers import RunLabels, csv_logger, open_loggers, tensorboard_logger, wandb_logger
 
 CONFIG: dict[str, Any] = {
     "seed": 3,
@@ -69,7 +70,7 @@ def fitted(logger: Any = None) -> tuple[Steer, Provenance]:
         corpus,
         SteerConfig(name="tone", rank=2),
         FitConfig(steps=4, batch_size=4, dev_every=2),
-        environment=FitEnvironment(logger=logger),
+        environment=FitEnvironment(loggers=[logger] if logger else []),
     )
 
 
@@ -118,8 +119,8 @@ def opened_as(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> 
     """What ``wandb.init`` is called with."""
     arguments: dict[str, Any] = {}
 
-    def init(**given: object) -> None:
-        arguments.update(given)
+    def init(**keywords: object) -> None:
+        arguments.update(keywords)
         raise Opened
 
     with monkeypatch.context() as patch:
@@ -238,7 +239,7 @@ def test_disabled_writes_nothing_and_says_nothing(
     capfd.readouterr()
     with wandb_logger(run_folder, CONFIG) as logger:
         logger.log_metrics({"value": 1.0}, step=1)
-        track(logger, path, provenance, None, step=4)
+        track([logger], path, provenance, None, step=4)
     assert [path for path in run_folder.rglob("*") if path.is_file()] == []
     assert capfd.readouterr() == ("", "")
 
@@ -287,14 +288,20 @@ def test_csv_keeps_what_an_earlier_session_logged(run_folder: Path) -> None:
     assert values == ["1.0", "2.0"]
 
 
-@pytest.mark.parametrize("name", ["wandb", "csv", "none"])
-def test_every_config_names_a_logger_that_opens_with_folder_and_config(
-    name: str, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_several_loggers_are_open_at_once_and_each_has_the_values(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lmsteer.cli.app import CONF
-    from lmsteer.cli.configuration import build
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    nodes = command_config("train", "model=tiny", "logger=[wandb,csv]", "run_dir=x").logger
+    with open_loggers([build(node) for node in nodes.values()], run_folder, CONFIG) as loggers:
+        for logger in loggers:
+            logger.log_metrics({"value": 1.0}, step=1)
+    (run,) = offline_runs(run_folder)
+    assert [row["value"] for row in history(run) if "value" in row] == [1.0]
+    assert [row["value"] for row in csv_rows(run_folder / "csv/version_0/metrics.csv")] == ["1.0"]
 
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    node = yaml.safe_load((Path(CONF) / "logger" / f"{name}.yaml").read_text())
-    with build(node)(run_folder, CONFIG) as logger:
-        assert (logger is None) == (name == "none")
+
+def test_a_logger_that_is_not_installed_is_named(run_folder: Path) -> None:
+    message = "logger=tensorboard: not installed; pip install tensorboard"
+    with pytest.raises(InputError, match=message), tensorboard_logger(run_folder, CONFIG):
+        pass

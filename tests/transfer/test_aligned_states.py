@@ -36,17 +36,17 @@ def other() -> LanguageModel:
 def boundaries(model: LanguageModel, text: str) -> dict[int, list[int]]:
     """The tokens up to each place of a text where a token ends, found by decoding ever more of them."""
     ids = model.tokenizer(text)["input_ids"]
-    found = {}
+    beginnings = {}
     for n in range(1, len(ids)):
         read = model.tokenizer.decode(ids[:n], skip_special_tokens=True)
         if "\N{REPLACEMENT CHARACTER}" not in read:
-            found[len(read.lstrip() if text[:1] != " " else read)] = ids[:n]
-    return {end: ids for end, ids in found.items() if end}
+            beginnings[len(read.lstrip() if text[:1] != " " else read)] = ids[:n]
+    return {end: ids for end, ids in beginnings.items() if end}
 
 
 def test_states_are_those_of_the_same_beginnings_in_both_models(other: LanguageModel) -> None:
     source = tiny()
-    places = align_states(source, other, TEXTS)
+    aligned = align_states(source, other, TEXTS)
     ours, theirs, texts = [], [], []
     for number, text in enumerate(TEXTS):
         ends = [boundaries(model, text) for model in (source, other)]
@@ -54,11 +54,11 @@ def test_states_are_those_of_the_same_beginnings_in_both_models(other: LanguageM
             ours.append(source.hidden(torch.tensor([ends[0][end]]))[0, -1])
             theirs.append(other.hidden(torch.tensor([ends[1][end]]))[0, -1])
             texts.append(number)
-    assert places.text_N.tolist() == texts
+    assert aligned.text_N.tolist() == texts
     assert len(texts) > 20
     assert 3 not in texts
-    torch.testing.assert_close(places.source_ND, torch.stack(ours), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(places.target_NE, torch.stack(theirs), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(aligned.source_ND, torch.stack(ours), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(aligned.target_NE, torch.stack(theirs), rtol=1e-4, atol=1e-4)
 
 
 def test_texts_in_which_nothing_is_behind_a_place_are_refused(other: LanguageModel) -> None:

@@ -73,7 +73,7 @@ def test_perplexity(row: ResultRow, model: LanguageModel, generations: list[Gene
 
     def loss(ids: torch.Tensor) -> float:
         shares = model.lm(input_ids=ids).logits[0, :-1].log_softmax(-1)  # transformers' own loss is in float32
-        return -sum(float(shares[place, token]) for place, token in enumerate(ids[0, 1:].tolist()))
+        return -sum(float(shares[index, token]) for index, token in enumerate(ids[0, 1:].tolist()))
 
     values, nats, tokens = [], 0.0, 0
     for generation in generations:
@@ -81,8 +81,8 @@ def test_perplexity(row: ResultRow, model: LanguageModel, generations: list[Gene
         for text in generation.texts:
             whole = model.tokenizer(generation.prompt.text + text, return_tensors="pt")["input_ids"]
             assert whole[0, : prompt.shape[1]].equal(prompt[0]), "the case needs prompts that stay whole"
-            own, count = loss(whole) - loss(prompt), whole.shape[1] - prompt.shape[1]
-            values.append(math.exp(own / count))
-            nats, tokens = nats + own, tokens + count
+            loss_of_text, count = loss(whole) - loss(prompt), whole.shape[1] - prompt.shape[1]
+            values.append(math.exp(loss_of_text / count))
+            nats, tokens = nats + loss_of_text, tokens + count
     assert row.metrics["perplexity"].value == pytest.approx(sum(values) / len(values), rel=1e-6)
     assert row.metrics["perplexity_corpus"].value == pytest.approx(math.exp(nats / tokens), rel=1e-6)

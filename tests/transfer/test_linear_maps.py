@@ -48,24 +48,24 @@ def test_procrustes_finds_a_turn_and_its_scale_between_different_widths(width: i
     turn = torch.linalg.qr(noise(max(width, 6), min(width, 6)))[0]
     known = turn if width <= 6 else turn.T
     y = 2.5 * X @ known
-    found = procrustes(X, y, WEIGHT)
+    result = procrustes(X, y, WEIGHT)
     if width >= 6:  # a map to fewer dimensions has no inverse: the scale is that of least squares
-        torch.testing.assert_close(found, 2.5 * known)
-    gram = found @ found.T if width >= 6 else found.T @ found
+        torch.testing.assert_close(result, 2.5 * known)
+    gram = result @ result.T if width >= 6 else result.T @ result
     torch.testing.assert_close(gram, gram[0, 0] * torch.eye(min(width, 6), dtype=gram.dtype), rtol=1e-6, atol=1e-9)
 
 
 def test_no_other_turn_is_nearer_than_that_of_procrustes() -> None:
     y = noise(200, 6)
-    found = procrustes(X, y, WEIGHT)
-    scale = found.norm() / 6**0.5
+    result = procrustes(X, y, WEIGHT)
+    scale = result.norm() / 6**0.5
 
     def error(map_ED: Tensor) -> float:
         return float(((X @ map_ED - y).square().sum(1) * WEIGHT).sum())
 
     others = [scale * torch.linalg.qr(noise(6, 6))[0] for _ in range(50)]
-    assert min(error(other) for other in others) > error(found)
-    assert min(error(found * factor) for factor in (0.9, 1.1)) > error(found)
+    assert min(error(other) for other in others) > error(result)
+    assert min(error(result * factor) for factor in (0.9, 1.1)) > error(result)
 
 
 def test_explained_is_1_for_the_true_map_0_for_none_and_a_hand_count_between() -> None:

@@ -59,60 +59,58 @@ def effect(steer: Steer, name: str, hidden: Tensor, words: Tensor) -> Tensor:
 @pytest.mark.parametrize("width", [8, 13])
 @pytest.mark.parametrize("rank", [3, "full"])
 def test_in_a_linear_image_of_the_source_it_does_what_it_did(width: int, rank: int | str) -> None:
-    anchors, places = pair(width)
+    anchors, aligned = pair(width)
     steer = a_steer(rank)
-    maps = fit_maps("states", anchors, places, damping=1e-9)
-    made = apply_maps(steer, maps)
-    assert (made.width, made.rank, made.dimensions) == (width, rank, ("mood",))
-    wanted = effect(steer, "mood", HIDDEN, WORDS)
-    got = effect(made, "mood", places.target_NE, anchors.target_SE)
-    assert (got - wanted).abs().max() < 1e-3 * wanted.abs().max()
-    assert list(reconstruction(maps, anchors, places).values()) == pytest.approx([1, 1], abs=1e-6)
+    maps = fit_maps("states", anchors, aligned, damping=1e-9)
+    transferred = apply_maps(steer, maps)
+    assert (transferred.width, transferred.rank, transferred.dimensions) == (width, rank, ("mood",))
+    expected = effect(steer, "mood", HIDDEN, WORDS)
+    got = effect(transferred, "mood", aligned.target_NE, anchors.target_SE)
+    assert (got - expected).abs().max() < 1e-3 * expected.abs().max()
+    assert list(reconstruction(maps, anchors, aligned).values()) == pytest.approx([1, 1], abs=1e-6)
 
 
 def test_to_a_narrower_model_a_steer_of_higher_rank_becomes_a_full_one_with_the_same_product() -> None:
     maps = Maps(random(5, WIDTH, seed=7), random(5, WIDTH, seed=8))
     steer = a_steer(7)
-    made = apply_maps(steer, maps, scale=2.0)
-    assert made.rank == "full"
+    transferred = apply_maps(steer, maps, scale=2.0)
+    assert transferred.rank == "full"
     product = maps.context_ED @ steer.matrix(0).detach().double() @ maps.output_ED.T
-    torch.testing.assert_close(made.matrix(0).detach().double(), 2.0 * product, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(transferred.matrix(0).detach().double(), 2.0 * product, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", get_args(Kind)[1:])
 def test_one_map_for_both_sides_is_the_papers_form(kind: str) -> None:
-    anchors, places = pair(WIDTH)
-    maps = fit_maps(kind, anchors, places)  # type: ignore[arg-type]
+    anchors, aligned = pair(WIDTH)
+    maps = fit_maps(kind, anchors, aligned)  # type: ignore[arg-type]
     assert torch.equal(maps.context_ED, maps.output_ED)
     h = maps.output_ED.T  # from the target's vectors to the source's, as columns
     steer = a_steer()
-    made = apply_maps(steer, maps).matrix(0).T.detach().double()
-    torch.testing.assert_close(made, h.T @ steer.matrix(0).T.detach().double() @ h, rtol=1e-4, atol=1e-6)
+    transferred = apply_maps(steer, maps).matrix(0).T.detach().double()
+    torch.testing.assert_close(transferred, h.T @ steer.matrix(0).T.detach().double() @ h, rtol=1e-4, atol=1e-6)
 
 
 def test_the_seed_is_that_of_the_papers_descent() -> None:
-    anchors, places = pair(WIDTH)
-    maps = fit_maps("legacy", anchors, places, seed=3)
+    anchors, aligned = pair(WIDTH)
+    maps = fit_maps("legacy", anchors, aligned, seed=3)
     assert torch.equal(maps.output_ED, descent_map(anchors.target_SE, anchors.source_SD, seed=3))
-    assert not torch.equal(maps.output_ED, fit_maps("legacy", anchors, places, seed=4).output_ED)
+    assert not torch.equal(maps.output_ED, fit_maps("legacy", anchors, aligned, seed=4).output_ED)
 
 
 def test_what_is_common_to_all_words_of_either_model_changes_no_map() -> None:
-    anchors, places = pair(13)
+    anchors, aligned = pair(13)
     shifted = Anchors(anchors.source_SD + 5, anchors.target_SE - 3, anchors.weight_S)
-    for one, other in zip(fit_maps("states", anchors, places), fit_maps("states", shifted, places), strict=True):
+    for one, other in zip(fit_maps("states", anchors, aligned), fit_maps("states", shifted, aligned), strict=True):
         torch.testing.assert_close(one, other)
 
 
 def test_every_attribute_is_moved_and_the_dummy_is_left() -> None:
     maps = fit_maps("states", *pair(WIDTH))
     steer = a_steer(names=("mood", "dummy", "tone"))
-    made = apply_maps(steer, maps)
-    assert made.dimensions == ("mood", "tone")
-    alone = apply_maps(a_steer(names=("mood", "dummy", "tone")), maps)
-    assert torch.equal(alone.matrix(1).T, made.matrix(1).T)
+    transferred = apply_maps(steer, maps)
+    assert transferred.dimensions == ("mood", "tone")
     product = maps.output_ED @ steer.matrix(2).T.detach().double() @ maps.context_ED.T
-    torch.testing.assert_close(made.matrix(1).T.detach().double(), product, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(transferred.matrix(1).T.detach().double(), product, rtol=1e-4, atol=1e-6)
 
 
 def test_a_steer_that_is_a_dummy_alone_is_refused() -> None:
@@ -126,38 +124,38 @@ def heads(width: int) -> tuple[Head, Head]:
 
 
 def plain_agreement(
-    steer: Steer, made: Steer, places: AlignedStates, source: Head, target: Head
+    steer: Steer, transferred: Steer, aligned: AlignedStates, source: Head, target: Head
 ) -> tuple[float, float]:
     """Place by place, word by word."""
     products = [0.0, 0.0, 0.0]
-    for h1, h2 in zip(places.source_ND, places.target_NE, strict=True):
+    for h1, h2 in zip(aligned.source_ND, aligned.target_NE, strict=True):
         p = target(h2[None])[0].softmax(0)
-        wanted = source.scale * effect(steer, "mood", h1[None], source.weight)[0]
-        got = target.scale * effect(made, "mood", h2[None], target.weight)[0]
-        wanted, got = wanted - (p * wanted).sum(), got - (p * got).sum()
-        for place, (a, b) in enumerate(((wanted, wanted), (got, got), (wanted, got))):
-            products[place] += float((p * a * b).sum())
+        expected = source.scale * effect(steer, "mood", h1[None], source.weight)[0]
+        got = target.scale * effect(transferred, "mood", h2[None], target.weight)[0]
+        expected, got = expected - (p * expected).sum(), got - (p * got).sum()
+        for index, (a, b) in enumerate(((expected, expected), (got, got), (expected, got))):
+            products[index] += float((p * a * b).sum())
     wanted2, got2, both = products
     return both / (wanted2 * got2) ** 0.5, both / got2
 
 
 @pytest.mark.parametrize("rank", [3, "full"])
 def test_agreement_equals_a_plain_count(rank: int | str) -> None:
-    _, places = pair(13)
+    _, aligned = pair(13)
     steer = a_steer(rank)
-    made = apply_maps(steer, fit_maps("states", *pair(13), damping=3.0))
-    found = agreement(*heads(13), steer, made, places, name="mood")
-    wanted = plain_agreement(steer, made, places, *heads(13))
-    assert (found.correlation, found.gain) == pytest.approx(wanted, rel=1e-4)
-    assert 0.1 < wanted[0] < 0.99
+    transferred = apply_maps(steer, fit_maps("states", *pair(13), damping=3.0))
+    result = agreement(*heads(13), steer, transferred, aligned, name="mood")
+    expected = plain_agreement(steer, transferred, aligned, *heads(13))
+    assert (result.correlation, result.gain) == pytest.approx(expected, rel=1e-4)
+    assert 0.1 < expected[0] < 0.99
 
 
 def test_mean_probabilities_are_those_of_the_softmax_and_sum_to_1() -> None:
     _, target = heads(13)
     hidden = pair(13)[1].target_NE
-    found = mean_probabilities(target, hidden)
-    assert found.sum().item() == pytest.approx(1)
-    torch.testing.assert_close(found, target(hidden).softmax(-1).mean(0), rtol=1e-5, atol=1e-9)
+    result = mean_probabilities(target, hidden)
+    assert result.sum().item() == pytest.approx(1)
+    torch.testing.assert_close(result, target(hidden).softmax(-1).mean(0), rtol=1e-5, atol=1e-9)
 
 
 def test_a_part_of_a_head_gives_the_logits_of_its_tokens() -> None:
@@ -166,8 +164,8 @@ def test_a_part_of_a_head_gives_the_logits_of_its_tokens() -> None:
     torch.testing.assert_close(select_tokens(head, tokens)(HIDDEN), head(HIDDEN)[:, tokens])
 
 
-@pytest.mark.parametrize(("n", "kept"), [(300, 300), (1000, 300), (100, 100), (299, 150), (1, 1)])
-def test_places_are_thinned_evenly_and_never_beyond_the_number(n: int, kept: int) -> None:
+@pytest.mark.parametrize(("n", "count"), [(300, 300), (1000, 300), (100, 100), (299, 150), (1, 1)])
+def test_places_are_thinned_evenly_and_never_beyond_the_number(n: int, count: int) -> None:
     few = pair(WIDTH)[1].at_most(n)
-    assert len(few.text_N) == kept
+    assert len(few.text_N) == count
     assert torch.equal(few.source_ND[0], HIDDEN[0])

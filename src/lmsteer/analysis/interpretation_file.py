@@ -1,9 +1,11 @@
 """Define and read ``interpretation.json``, the interpretation of a steer."""
 
+import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from lmsteer import old_files
 from lmsteer.errors import InputError
 from lmsteer.metrics.intervals import Interval
 
@@ -132,7 +134,8 @@ def read_interpretation(path: Path) -> Interpretation:
         InputError: If it cannot be read or is another file.
     """
     try:
-        return Interpretation.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+        record = old_files.interpretation(json.loads(path.read_bytes()))
+        return Interpretation.model_validate(record)
+    except (OSError, ValueError, TypeError, AttributeError) as error:  # pydantic's is a ValueError
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"{path}: no interpretation.json of src.interpret ({reason})") from error

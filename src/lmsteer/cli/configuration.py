@@ -34,13 +34,18 @@ COMMON_TYPES: dict[str, Any] = {
     "store": NonEmpty,
     "store_gib": Annotated[float, Field(gt=0)],
     "scores": NonEmpty,
+    "logger": dict[str, Any],
+    "callbacks": dict[str, Any],
+    "scheduler": dict[str, Any] | None,
 }
-TARGETS = {"model", "steer", "data", "fit", "decoding", "prompts", "logger", "trainer"}
+TARGETS = {"model", "steer", "data", "fit", "decoding", "prompts", "trainer", "optimizer"}
 """Options that are objects; the protocol is one too, but may be none."""
 NESTED_OPTIONS = {"data": ("store", "store_gib")}
 """Options that are written inside an object on the command line, but are for the program and not for that object."""
 NOT_IDENTIFYING = ("run_dir", "store", "store_gib", "scores", "logger", "trainer")
-"""Options that do not change what a run computes."""
+"""Options that do not change the results of a run."""
+PROCESS_OPTIONS = ("_target_", "strategy", "devices")
+"""Options of the trainer that do not change the results of a run."""
 INPUT_FILES = {"path", "steer_file", "steer_files", "steers", "generations", "checkpoint", "texts"}
 """Options that name files whose content decides what a run computes."""
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_"}
@@ -99,6 +104,9 @@ def run_identity(config: dict[str, Any], *, rewrites_input: bool = False) -> str
         rewrites_input: The command writes its input file anew, so its digest is left out.
     """
     options = {key: value for key, value in config.items() if key not in NOT_IDENTIFYING}
+    trainer = config.get("trainer", {}).items()
+    if trainer := {key: value for key, value in trainer if key not in PROCESS_OPTIONS and value is not None}:
+        options["trainer"] = trainer
     digests = {} if rewrites_input else dict(_input_digests(options))
     return OmegaConf.to_yaml(OmegaConf.create(options | ({"inputs": digests} if digests else {})))
 
@@ -170,7 +178,7 @@ def _check_arguments(node: dict[str, Any], where: str) -> None:
     for key, value in node.items():
         if key in HYDRA_KEYS:
             continue
-        if key not in parameters:
+        if key not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             raise InputError(f"{where}.{key}: unknown option; allowed are {', '.join(parameters)}")
         plain = _without_objects(value)
         if not _is_object(plain):

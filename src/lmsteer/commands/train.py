@@ -26,11 +26,12 @@ from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance
 from lmsteer.training.fit import FitEnvironment, FitJob
 from lmsteer.training.fit_config import FitConfig, SteerConfig
-from lmsteer.training.loggers import RunLabels, no_logger
+from lmsteer.training.loggers import RunLabels, open_loggers
+from lmsteer.training.optimization import Optimization
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol", "decoding", "logger", "fit"),
-    *("store", "store_gib", "scores", "trainer"),
+    *("store", "store_gib", "scores", "trainer", "optimizer", "scheduler", "callbacks"),
 }
 
 
@@ -59,22 +60,33 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
     plan = Plan(model, dimensions, protocol, build(config["decoding"])) if protocol else None
     corpus = corpus.without(plan.reserved if plan else frozenset())
     environment = FitEnvironment(store=store, process_group=process_group)
-    fit_job = FitJob(model, corpus, steer_config, fit_config, seed, environment)
+    optimization = build_optimization(config)
+    fit_job = FitJob(model, corpus, steer_config, fit_config, seed, environment, optimization)
     if not run.is_complete(stages.STEER):
         fit_job.check()
     run.begin()
-    open_logger = build(config["logger"]) if process_group.is_rank_zero else no_logger
+    openers = [build(node) for node in config["logger"].values()] if process_group.is_rank_zero else []
     labels = RunLabels(run.config, sweep, (model.name, steer_config.name, corpus.name))
-    with open_logger(run.folder, config, labels) as logger:
-        fitted = stages.fit_stage(run, fit_job, logger)
+    with open_loggers(openers, run.folder, config, labels) as loggers:
+        fitted = stages.fit_stage(run, fit_job, loggers)
         provenance, measured = measure(run, plan, fitted, config, scores) if plan else (fitted[1], None)
-        track(logger, run.path(stages.STEER), provenance, measured, step=fit_config.steps)
+        track(loggers, run.path(stages.STEER), provenance, measured, step=fit_config.steps)
     if measured is None:
         print(f"steer: {run.path(stages.STEER)}")
         return None
     stages.report_stage(Run(run.folder, run.config), measured.generations, measured.result, provenance)
     print(stages.summary(run, measured.result))
     return measured.result
+
+
+def build_optimization(config: dict[str, Any]) -> Optimization:
+    """Build optimizer, scheduler and callbacks, and take the Lightning options of the trainer."""
+    return Optimization(
+        optimizer=build(config["optimizer"]),
+        scheduler=build(config["scheduler"]) if config["scheduler"] else None,
+        callbacks={name: build(node) for name, node in config["callbacks"].items()},
+        trainer=build(config["trainer"]).options,
+    )
 
 
 def measure(

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,23 +26,24 @@ class Measured:
     generations: Path
 
 
-def track(logger: Logger | None, steer: Path, provenance: Provenance, measured: Measured | None, *, step: int) -> None:
-    """Log the end of a run.
+def track(
+    loggers: Sequence[Logger], steer: Path, provenance: Provenance, measured: Measured | None, *, step: int
+) -> None:
+    """Log the end of a run to each of its loggers.
 
     Args:
         steer: The steer file.
         measured: None if the steer was only fitted.
         step: Optimizer steps of the fit, at which the values are logged.
     """
-    if logger is None:
-        return
-    if measured is not None:
-        logger.log_metrics(final_values(measured.result), step=step)
-    if isinstance(logger, WandbLogger):
-        media = _media(provenance, measured)
-        if media:
-            logger.experiment.log(media | {"trainer/global_step": step})
-        logger.experiment.log_artifact(_artifact(f"steer-{logger.experiment.id}", steer, provenance))
+    for logger in loggers:
+        if measured is not None:
+            logger.log_metrics(final_values(measured.result), step=step)
+        if isinstance(logger, WandbLogger):
+            media = _media(provenance, measured)
+            if media:
+                logger.experiment.log(media | {"trainer/global_step": step})
+            logger.experiment.log_artifact(_artifact(f"steer-{logger.experiment.id}", steer, provenance))
 
 
 def final_values(result: Result) -> dict[str, float]:

@@ -5,10 +5,12 @@ All processes of the run fit, calibrate and generate together; rank zero evaluat
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+from pytorch_lightning.loggers import Logger
 
 from lmsteer.evaluation.calibration import calibrate, with_calibrations
 from lmsteer.evaluation.evaluator import GenerationMetadata, evaluate
@@ -35,11 +37,11 @@ STEER, GENERATIONS, METRICS, REPORT = "steer.safetensors", "generations.jsonl", 
 VALUES = "values.safetensors"
 
 
-def fit_stage(run: Run, job: FitJob, logger: Any = None) -> tuple[Steer, Provenance]:
+def fit_stage(run: Run, job: FitJob, loggers: Sequence[Logger] = ()) -> tuple[Steer, Provenance]:
     """Fit and save the steer, then delete its checkpoints."""
     checkpoints = run.path("checkpoints")
     if not run.is_complete(STEER):
-        environment = replace(job.environment, folder=checkpoints, logger=logger)
+        environment = replace(job.environment, folder=checkpoints, loggers=loggers)
         with run.timed("fit"):
             steer, provenance = replace(job, environment=environment).run()
         if run.process_group.is_rank_zero:

@@ -141,12 +141,13 @@ class Steer(nn.Module):
         Returns:
             Steered hidden states, with the shape and dtype of ``hidden``; bitwise equal to it if all strengths are 0.
         """
-        strength = strength_BK.float().reshape(strength_BK.shape[0], *[1] * (hidden.dim() - 2), strength_BK.shape[1], 1)
-        code = torch.einsum("b...d,kdr->b...kr", hidden.float(), self.p1) * strength
+        dtype, axes = self.p1.dtype, [1] * (hidden.dim() - 2)
+        strength = strength_BK.to(dtype).reshape(strength_BK.shape[0], *axes, strength_BK.shape[1], 1)
+        code = torch.einsum("b...d,kdr->b...kr", hidden.to(dtype), self.p1) * strength
         shift = code.sum(-2) if self.p2 is None else torch.einsum("b...kr,kdr->b...d", code, self.p2)
         if self.bias is not None:
             shift = shift + strength[..., 0] @ self.bias
-        return (hidden.float() + self.epsilon * shift).to(hidden.dtype)
+        return (hidden.to(dtype) + self.epsilon * shift).to(hidden.dtype)
 
     @contextlib.contextmanager
     def apply(self, model: LanguageModel | PreTrainedModel, strength: Strength) -> Iterator[PreTrainedModel]:  # type: ignore[override]

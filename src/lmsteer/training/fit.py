@@ -1,6 +1,7 @@
 """Fit a steer on a labeled corpus, by gradient descent or in one pass."""
 
 import importlib.metadata
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance
 from lmsteer.training.fit_config import FitConfig, SteerConfig
 from lmsteer.training.module import SteerModule
+from lmsteer.training.optimization import Optimization
 from lmsteer.training.trainer import train
 
 VERSIONS_OF = ("lmsteer", "torch", "transformers", "pytorch-lightning")
@@ -34,13 +36,13 @@ class FitEnvironment:
     Attributes:
         store: Feature store of hidden states for later steps and runs.
         folder: Folder of checkpoints; a fit resumes from the last one there. None: write no checkpoints.
-        logger: Lightning logger of the training curve. None: do not log.
+        loggers: Lightning loggers of the training curve.
         process_group: Processes that fit together; all of them call ``fit``.
     """
 
     store: FeatureStoreConfig = field(default_factory=lambda: FeatureStoreConfig(where="off"))
     folder: Path | None = None
-    logger: Logger | None = None
+    loggers: Sequence[Logger] = ()
     process_group: ProcessGroup = field(default_factory=ProcessGroup)
 
 
@@ -51,6 +53,7 @@ class FitJob:
     Attributes:
         corpus: Labeled corpus, before ``fit_config.rows`` is applied.
         seed: Seed of the initial weights, the choice of rows, the permutations and, with the step, the batches.
+        optimization: Optimizer, scheduler, callbacks and Lightning options of the gradient solver.
     """
 
     model: LanguageModel
@@ -59,6 +62,7 @@ class FitJob:
     fit_config: FitConfig = field(default_factory=FitConfig)
     seed: int = 0
     environment: FitEnvironment = field(default_factory=FitEnvironment)
+    optimization: Optimization = field(default_factory=Optimization)
 
     @cached_property
     def rows(self) -> Corpus:
@@ -135,6 +139,7 @@ def fit(
     *,
     seed: int = 0,
     environment: FitEnvironment | None = None,
+    optimization: Optimization | None = None,
 ) -> tuple[Steer, Provenance]:
     """Fit a steer on a labeled corpus and return it with its provenance.
 
@@ -142,6 +147,8 @@ def fit(
         fit_config: Options of the training loop. None: the defaults.
         seed: Seed of the initial weights, the batches, the choice of rows and the permutations.
         environment: Stores, logger and processes. None: store nothing, do not log, use this process alone.
+        optimization: Optimizer and scheduler, such as ``Optimization(optimizer=partial(torch.optim.SGD, lr=0.1))``.
+            None: Adam with a learning rate of 0.01.
 
     Raises:
         InputError: If options are impossible, the corpus has no rows to train on, or the loss is not finite.
@@ -151,7 +158,13 @@ def fit(
         >>> steer, provenance = fit(model, Corpus("mine", rows), SteerConfig(name="tone"))  # doctest: +SKIP
     """
     job = FitJob(
-        model, corpus, steer_config, fit_config or FitConfig(), seed=seed, environment=environment or FitEnvironment()
+        model,
+        corpus,
+        steer_config,
+        fit_config or FitConfig(),
+        seed,
+        environment or FitEnvironment(),
+        optimization or Optimization(),
     )
     return job.run()
 
@@ -181,7 +194,11 @@ def _fit_one_pass(job: FitJob) -> tuple[Steer, dict[str, Any]]:
         name: getattr(steer_config, name) for name in ("solver", "rank", "damping", "context_damping", "permutations")
     }
     unused = {name: value for name, value in asdict(fit_config).items() if name not in used}
-    unused |= {"regularization": steer_config.regularization, "init_std": steer_config.init_std}
+    unused |= {
+        "lr": job.optimization.lr,
+        "regularization": steer_config.regularization,
+        "init_std": steer_config.init_std,
+    }
     return steer, {**used, **options, "unused_options": unused, "solver_result": result}
 
 
@@ -191,7 +208,7 @@ def _fit_by_gradient(job: FitJob) -> tuple[Steer, dict[str, Any]]:
     module = SteerModule(
         job.build_steer(),
         job.model.head,
-        lr=fit_config.lr,
+        optimization=job.optimization,
         regularization=steer_config.regularization,
         stop=fit_config.stop,
         process_group=environment.process_group,
@@ -202,7 +219,8 @@ def _fit_by_gradient(job: FitJob) -> tuple[Steer, dict[str, Any]]:
         dev_every=fit_config.dev_every,
         device=job.model.device,
         folder=environment.folder,
-        logger=environment.logger,
+        loggers=environment.loggers,
     )
     options = {name: getattr(steer_config, name) for name in ("regularization", "init_std", "solver")}
-    return module.best_steer(), {**asdict(fit_config), **options, "curve": module.curve}
+    settings = {**asdict(fit_config), **job.optimization.settings(), **options}
+    return module.best_steer(), {**settings, "curve": module.curve}

@@ -17,7 +17,6 @@ class FitConfig:
     Attributes:
         steps: Number of optimizer steps.
         batch_size: Texts per step.
-        lr: Learning rate of Adam.
         max_length: Maximum number of tokens used from a text.
         dev_every: Steps between two validations, each of which also saves a checkpoint.
         dev_rows: Maximum number of dev texts.
@@ -31,7 +30,6 @@ class FitConfig:
 
     steps: int = 100
     batch_size: int = 32
-    lr: float = 1e-2
     max_length: int = 256
     dev_every: int = 25
     dev_rows: int = 256
@@ -47,8 +45,6 @@ class FitConfig:
             raise InputError(f"fit.rows={self.rows}: 2 rows or more expected, or null for all")
         if self.max_length < 2:
             raise InputError(f"fit.max_length={self.max_length}: 2 or more tokens expected")
-        if not 0 < self.lr <= 1e37:  # beyond it Adam's own arithmetic fails
-            raise InputError(f"fit.lr={self.lr}: a number above 0, at most 1e37, expected")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,15 +3,15 @@
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from lmsteer.errors import InputError
 
@@ -49,10 +49,17 @@ class RunLabels:
 NO_LABELS = RunLabels()
 
 
+OpenLogger = Callable[..., AbstractContextManager[Logger]]
+"""A logger of this module with its options bound; called with the folder, the configuration and the labels of a run."""
+
+
 @contextmanager
-def no_logger(folder: Path, config: dict[str, Any], labels: RunLabels = NO_LABELS) -> Iterator[None]:
-    """Log nothing."""
-    yield None
+def open_loggers(
+    openers: Iterable[OpenLogger], folder: Path, config: dict[str, Any], labels: RunLabels = NO_LABELS
+) -> Iterator[list[Logger]]:
+    """Open several loggers of one run; all are finished on every exit."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(opener(folder, config, labels)) for opener in openers]
 
 
 @contextmanager
@@ -63,6 +70,24 @@ def csv_logger(folder: Path, config: dict[str, Any], labels: RunLabels = NO_LABE
         yield csv
     finally:
         csv.save()
+
+
+@contextmanager
+def tensorboard_logger(folder: Path, config: dict[str, Any], labels: RunLabels = NO_LABELS) -> Iterator[Logger]:
+    """Log the training curve and final values to ``tensorboard/version_N``.
+
+    Raises:
+        InputError: If no package of TensorBoard is installed.
+    """
+    try:
+        tensorboard = TensorBoardLogger(str(folder), name="tensorboard")
+        _ = tensorboard.experiment  # imports the package
+    except ModuleNotFoundError as error:
+        raise InputError("logger=tensorboard: not installed; pip install tensorboard") from error
+    try:
+        yield tensorboard
+    finally:
+        tensorboard.finalize("success")
 
 
 @contextmanager

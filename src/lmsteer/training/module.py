@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from lmsteer.data.datamodule import Batch
@@ -20,6 +21,7 @@ from lmsteer.metrics.auc import auc
 from lmsteer.models import cross_entropy
 from lmsteer.models.head import Head
 from lmsteer.steering.steer import Steer
+from lmsteer.training.optimization import Optimization
 
 NO_TARGETS = "no text is longer than one token, so there is nothing to predict; give longer texts"
 
@@ -34,7 +36,7 @@ class SteerModule(pl.LightningModule):
     dev (``best``) and the curve.
 
     Args:
-        lr: Learning rate of Adam.
+        optimization: Optimizer and scheduler; None: Adam with a learning rate of 0.01.
         regularization: Weight of the sum of squared parameters.
         stop: Criterion for the best steer: the dev "loss" or the "control"; "none" selects the last steer.
         process_group: Processes that fit together, each on a shard of every batch.
@@ -51,21 +53,20 @@ class SteerModule(pl.LightningModule):
         steer: Steer,
         head: Head,
         *,
-        lr: float = 1e-2,
+        optimization: Optimization | None = None,
         regularization: float = 0.0,
         stop: Stop = "loss",
         process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
-        if not lr > 0:
-            raise InputError(f"fit.lr={lr}: a number above 0 expected")
         if not regularization >= 0:
             raise InputError(f"steer.regularization={regularization}: 0 or a number above it expected")
         self.steer = steer
         self.best = copy.deepcopy(steer).requires_grad_(False)
         self.register_buffer("best_loss", torch.tensor(float("inf")))
         self._head = [head]  # in a list: not a submodule, so no checkpoint holds the embeddings
-        self.lr, self.regularization, self.stop = lr, regularization, stop
+        self.optimization = optimization or Optimization()
+        self.regularization, self.stop = regularization, stop
         self.process_group = process_group or ProcessGroup()
         self.curve: Curve = {"train": [], "dev": []}
         self._dev_totals: list[tuple[float, int]] = []
@@ -84,7 +85,7 @@ class SteerModule(pl.LightningModule):
             raise InputError(f"step {self.global_step}: {NO_TARGETS}, or take a larger fit.batch_size")
         if not math.isfinite(total):
             raise InputError(
-                f"training loss is {total / tokens} at step {self.global_step}: try a lower fit.lr (now {self.lr}) "
+                f"training loss is {total / tokens} at step {self.global_step}: {self._lower_lr()} "
                 f"or steer.epsilon (now {self.steer.epsilon})"
             )
         self.curve["train"].append([self.global_step + 1, total / tokens])
@@ -144,7 +145,7 @@ class SteerModule(pl.LightningModule):
         self.curve["dev"].append([self.global_step, loss])
         self.log("dev/loss", loss, prog_bar=True)
         if not math.isfinite(loss):
-            raise InputError(f"dev loss is {loss} at step {self.global_step}: try a lower fit.lr (now {self.lr})")
+            raise InputError(f"dev loss is {loss} at step {self.global_step}: {self._lower_lr()}")
         score = loss
         if self.stop == "control":
             control = self.control()
@@ -164,12 +165,19 @@ class SteerModule(pl.LightningModule):
         """
         steer = self.best if torch.isfinite(self.best_loss) and self.stop != "none" else self.steer
         if not all(parameter.isfinite().all() for parameter in steer.parameters()):
-            raise InputError(f"the fitted weights are not finite: try a lower fit.lr (now {self.lr})")
-        return steer
+            raise InputError(f"the fitted weights are not finite: {self._lower_lr()}")
+        return steer.float()  # of any trainer.precision
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return Adam over the parameters of the steer."""
-        return torch.optim.Adam(self.steer.parameters(), lr=self.lr)
+    def _lower_lr(self) -> str:
+        return f"try a lower optimizer.lr (now {self.optimization.lr})"
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return the optimizer of the steer's parameters, and the scheduler that follows each of its steps."""
+        optimizer = self.optimization.optimizer(self.steer.parameters())
+        if self.optimization.scheduler is None:
+            return optimizer
+        scheduler = self.optimization.scheduler(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the curve to the checkpoint."""

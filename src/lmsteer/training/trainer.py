@@ -4,6 +4,7 @@ import io
 import logging
 import pickle
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def train(
     dev_every: int,
     device: torch.device,
     folder: Path | None,
-    logger: Logger | None,
+    loggers: Sequence[Logger],
 ) -> None:
     """Train for ``data.steps`` optimizer steps, in all processes of the module's process group.
 
@@ -39,7 +40,8 @@ def train(
         InputError: If the checkpoint in ``folder`` is damaged.
     """
     checkpoint = None if folder is None else folder / "last.ckpt"
-    callbacks: list[pl.Callback] = [TQDMProgressBar(refresh_rate=1)]
+    optimization = module.optimization
+    callbacks: list[pl.Callback] = [TQDMProgressBar(refresh_rate=1), *optimization.callbacks.values()]
     if checkpoint is not None:
         callbacks.append(
             ModelCheckpoint(
@@ -66,12 +68,11 @@ def train(
         val_check_interval=min(dev_every, data.steps),
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        logger=logger or False,
-        log_every_n_steps=1,
+        logger=list(loggers) or False,
         callbacks=callbacks,
         enable_checkpointing=checkpoint is not None,
-        enable_model_summary=False,
         default_root_dir=str(folder) if folder else None,
+        **{"enable_model_summary": False, "log_every_n_steps": 1, **optimization.trainer},
     )
     trainer.strategy.checkpoint_io = AtomicCheckpoints()
     resume = checkpoint if checkpoint is not None and checkpoint.exists() else None

@@ -1,0 +1,68 @@
+"""Promises of the options of Lightning, torch and loggers on the command line of ``train``."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from tests.handmade_commands import command_config
+from tests.tone import write_tone
+
+from lmsteer.commands.train import train
+from lmsteer.errors import InputError
+from lmsteer.steering.steer_file import load_steer
+
+OPTIONS = [
+    *("optimizer=sgd", "optimizer.lr=0.5", "scheduler=linear", "trainer.gradient_clip_val=1", "callbacks=lr_monitor"),
+    *("+callbacks.timer._target_=pytorch_lightning.callbacks.Timer", "logger=[csv]"),
+]
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> list[str]:
+    data = ["data=file", f"data.path={write_tone(tmp_path, rows=80)}", "data.store=off", "scores=off", "logger=none"]
+    fit = ["model=tiny", "steer.name=tone", "steer.rank=4", "fit.steps=4", "fit.batch_size=4", "fit.dev_every=4"]
+    return [*data, *fit, "protocol=none", f"run_dir={tmp_path / 'run'}"]
+
+
+def test_each_option_does_what_its_name_says(options: list[str], tmp_path: Path) -> None:
+    train(command_config("train", *options, *OPTIONS))
+    training = load_steer(tmp_path / "run" / "steer.safetensors")[1].training
+    assert training["lr"] == 0.5
+    assert training["optimizer"] == {"name": "SGD", "momentum": 0.9}
+    assert training["scheduler"] == {"name": "LinearLR", "start_factor": 1.0, "end_factor": 0.0, "total_iters": 4}
+    assert training["trainer"] == {"gradient_clip_val": 1}
+    assert training["callbacks"] == ["LearningRateMonitor", "Timer"]
+    with (tmp_path / "run/csv/version_0/metrics.csv").open(encoding="utf-8") as file:
+        logged = [float(row["lr-SGD"]) for row in csv.DictReader(file) if row["lr-SGD"]]
+    assert logged == [0.5, 0.375, 0.25, 0.125]
+
+
+def test_options_that_change_the_steer_make_another_run_and_others_do_not(options: list[str]) -> None:
+    train(command_config("train", *options))
+    train(command_config("train", *options, "logger=csv", "trainer.strategy=ddp", "trainer.devices=1"))
+    for option in ("trainer.precision=bf16-true", "optimizer=adamw", "scheduler=cosine", "callbacks=early_stopping"):
+        with pytest.raises(InputError, match="holds a run with another configuration"):
+            train(command_config("train", *options, option))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("+trainer.accumulate_grad_batches=4", "trainer.accumulate_grad_batches: the loss is the mean over the tokens"),
+        ("+trainer.nonsense=4", r"trainer\.nonsense: no option of pytorch_lightning\.Trainer"),
+        ("trainer.precision=8", r"trainer\.precision: refused by Lightning"),
+        ("optimizer.lr=fast", r"optimizer\.lr='fast'"),
+        ("optimizer.lr=0", r"optimizer\.lr=0\.0: a number above 0"),
+        ("+optimizer.momentum=1", r"optimizer\.momentum: unknown option"),
+    ],
+)
+def test_bad_options_are_refused_before_the_folder_is_taken(
+    options: list[str], option: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        train(
+            command_config(
+                "train", *(["~optimizer", "+optimizer=5"] if option == "optimizer=5" else [option]), *options
+            )
+        )
+    assert not (tmp_path / "run").exists()

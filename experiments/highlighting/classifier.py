@@ -19,7 +19,8 @@ from lmsteer.metrics.threshold import best_threshold
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
 from lmsteer.scoring.scorer_rows import MIN_LABEL
-from lmsteer.steering.steer import DUMMY, Steer
+from lmsteer.steering.dimensions import DUMMY
+from lmsteer.steering.steer import Steer
 
 GROUPS = {f"label beyond ±{MIN_LABEL:g}": MIN_LABEL, f"label beyond ±{CLEAR_LABEL:g}": CLEAR_LABEL, "label not 0": 0.0}
 """Groups of rows by the least distance of their label from 0; the first group is the main one."""

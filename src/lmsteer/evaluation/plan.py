@@ -10,7 +10,7 @@ from lmsteer.generation.decoding import Decoding
 from lmsteer.generation.generation_files import ExpectedGeneration, expected_generations
 from lmsteer.generation.generator import Generator
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.steering.steer import DUMMY
+from lmsteer.steering.dimensions import DUMMY
 
 
 class Plan:

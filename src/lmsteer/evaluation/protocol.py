@@ -11,7 +11,7 @@ from lmsteer.evaluation.metric_names import Metric
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.scoring.scorer import Scorer
 from lmsteer.steering.budget import Budget
-from lmsteer.steering.steer import is_strength
+from lmsteer.steering.dimensions import is_strength
 
 Direction = Literal["positive", "negative"]
 

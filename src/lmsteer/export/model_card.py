@@ -15,7 +15,8 @@ from lmsteer.export.checkpoint import NextToken
 from lmsteer.reporting.effects import summary_sentences
 from lmsteer.reporting.result_table import result_table, table_legend
 from lmsteer.reporting.text import escape_markdown, markdown_table
-from lmsteer.steering.steer import DUMMY, Steer
+from lmsteer.steering.dimensions import DUMMY
+from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance
 
 TAGS = ("lm-steer", "steering", "controlled-text-generation")

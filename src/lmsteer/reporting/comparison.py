@@ -16,7 +16,7 @@ from lmsteer.evaluation.metric_names import Metric
 from lmsteer.evaluation.results import ResultRow, strength_label
 from lmsteer.metrics.intervals import Interval, bootstrap_interval
 from lmsteer.metrics.paired_test import PairedChange, Sample, in_order, paired_change
-from lmsteer.steering.steer import DUMMY
+from lmsteer.steering.dimensions import DUMMY
 
 UNKNOWN_MODEL = "unknown"
 """Model of texts that this project did not generate; they are compared with the plain model if there is only one."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.evaluation.results import Result, ResultRow, Value
 from lmsteer.reporting.text import metric_number, number
-from lmsteer.steering.steer import DUMMY
+from lmsteer.steering.dimensions import DUMMY
 
 COST = "perplexity"
 """The metric by which the price of an effect is reported."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from lmsteer.reporting.comparison import Comparison, ComparisonRow
 from lmsteer.reporting.text import number
-from lmsteer.steering.steer import DUMMY
+from lmsteer.steering.dimensions import DUMMY
 
 PUBLISHED_PROMPT_SETS = {"real-toxicity-prompts": "nontoxic"}
 """Names of prompt sets in the published tables, where they differ."""

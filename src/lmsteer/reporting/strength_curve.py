@@ -13,7 +13,7 @@ from lmsteer.evaluation.results import Result, ResultRow, Value, strength_label
 from lmsteer.reporting.effects import is_effect_metric, plain_row
 from lmsteer.reporting.plots import Panel, metric_vs, needs_log, short
 from lmsteer.reporting.text import metric_number
-from lmsteer.steering.steer import DUMMY
+from lmsteer.steering.dimensions import DUMMY
 
 
 @dataclass(frozen=True)

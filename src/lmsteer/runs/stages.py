@@ -27,7 +27,8 @@ from lmsteer.reporting.result_table import result_text
 from lmsteer.reporting.run_report import report
 from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import ScoreCache
-from lmsteer.steering.steer import DUMMY, Steer
+from lmsteer.steering.dimensions import DUMMY
+from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
 from lmsteer.training.fit import FitJob

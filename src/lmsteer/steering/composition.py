@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from lmsteer.errors import InputError
+from lmsteer.steering.dimensions import DUMMY
 from lmsteer.steering.interference import interference
-from lmsteer.steering.steer import DUMMY, Factors, Steer, product
+from lmsteer.steering.steer import Factors, Steer, product
 from lmsteer.steering.steer_file import Provenance, load_steer
 
 SUM, NONE = "sum", "none"

@@ -20,28 +20,13 @@ from lmsteer.errors import InputError
 from lmsteer.models.device_map import computes_on
 from lmsteer.models.head import Head
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.steering.dimensions import DUMMY, check_dimensions, is_strength
 from lmsteer.steering.directions import Directions
-
-DUMMY = "dummy"
-"""Name of the dimension that is always on in training and absorbs the corpus' own style (paper, section 3)."""
 
 Factors = tuple[Tensor, Tensor | None]
 """P1 and P2 (D, R) of one dimension, or their product ``P1 P2^T`` (D, D) and None."""
 Strength = float | Mapping[str, float] | Tensor
 """A number for the first dimension, numbers by name of dimension, or a tensor (B, K) with a row per sequence."""
-
-
-def is_strength(value: float) -> bool:
-    """Return whether a number is finite in float32."""
-    return abs(value) <= torch.finfo(torch.float32).max
-
-
-def check_dimensions(dimensions: Sequence[str]) -> tuple[str, ...]:
-    """Check that names are non-empty and distinct, and return them as a tuple."""
-    names = tuple(dimensions)
-    if not names or len(set(names)) != len(names) or not all(isinstance(name, str) and name for name in names):
-        raise InputError(f"steer dimensions {list(names)}: one or more distinct non-empty names expected")
-    return names
 
 
 class Steer(nn.Module):

@@ -6,7 +6,8 @@ from typing import Literal
 
 from lmsteer.errors import InputError
 from lmsteer.one_pass.solver import Form, OnePassConfig
-from lmsteer.steering.steer import DUMMY, Steer
+from lmsteer.steering.dimensions import DUMMY
+from lmsteer.steering.steer import Steer
 from lmsteer.training.module import Stop
 
 

@@ -46,9 +46,17 @@ def test_importing_the_library_imports_nothing_that_is_not_used() -> None:
     assert not modules_after("import lmsteer; lmsteer.fit") & {"hydra", "omegaconf", "wandb"}
 
 
-def test_help_of_a_command_imports_nothing_of_its_work() -> None:
-    code = "import sys, runpy; sys.argv = ['train', '--help']\ntry: runpy.run_module('src.train', run_name='__main__')"
-    imported = modules_after(f"{code}\nexcept SystemExit: pass")
+@pytest.mark.parametrize(
+    "option",
+    ["--help", "steer.rnk=4", "steer.rank=abc", "fit.steps=-1", "data.store=[1]", "protocol.kl=x", "device=gpu"],
+)
+def test_help_and_refusals_import_nothing_of_the_work(option: str) -> None:
+    code = (
+        f"import sys, runpy; sys.argv = ['train', {option!r}]\ntry: runpy.run_module('src.train', run_name='__main__')"
+    )
+    imported = modules_after(
+        f"{code}\nexcept SystemExit as end: assert (end.code or 0) == 0 or 'Error' in str(end.code)"
+    )
     assert "hydra" in imported
     assert not imported & {"torch", "transformers", "pytorch_lightning", "torchmetrics", "wandb", "sklearn", "scipy"}
 

@@ -27,7 +27,7 @@ from lmsteer.cli.configuration import NonEmpty, build
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.one_pass.natural_gradient import StepConfig
+from lmsteer.one_pass.one_pass_config import StepConfig
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer
 from lmsteer.training.fit_config import SteerConfig

@@ -6,8 +6,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lmsteer.errors import InputError
+from lmsteer.models.device import resolve_device
 from lmsteer.models.head import Head
-from lmsteer.models.language_model import LanguageModel, resolve_device
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
 from lmsteer.steering.fold import fold
 from lmsteer.steering.steer import Steer

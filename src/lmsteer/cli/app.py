@@ -34,6 +34,9 @@ def command(name: str) -> Callable[[], None]:
     """Make the command ``lmsteer.commands.NAME``, whose module is imported only after its options are composed."""
 
     def run(cfg: DictConfig) -> None:
+        from lmsteer.cli.configuration import check_overrides
+
+        check_overrides(cfg, HydraConfig.get().overrides.task)
         getattr(import_module(f"lmsteer.commands.{name}"), name)(cfg)
 
     return entry_point(name)(run)

@@ -1,10 +1,11 @@
 """Check a composed configuration and build objects from it, with one clear line where something is wrong."""
 
+import builtins
 import hashlib
 import inspect
 import json
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import GenericAlias
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from lmsteer.cli.app import CONF
 from lmsteer.errors import InputError
-from lmsteer.models.language_model import Device, Dtype
+from lmsteer.models.device_options import Device, Dtype
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 COMMON_TYPES: dict[str, Any] = {
@@ -38,6 +39,8 @@ COMMON_TYPES: dict[str, Any] = {
     "callbacks": dict[str, Any],
     "scheduler": dict[str, Any] | None,
 }
+LIGHT_OBJECTS = ("steer", "fit", "trainer", "decoding")
+"""Objects that are built without importing more than torch."""
 TARGETS = {"model", "steer", "data", "fit", "decoding", "prompts", "trainer", "optimizer"}
 """Options that are objects; the protocol is one too, but may be none."""
 NESTED_OPTIONS = {"data": ("store", "store_gib")}
@@ -80,6 +83,35 @@ def check_config(cfg: DictConfig, keys: set[str], types: Mapping[str, Any] | Non
         if key in known_types:
             _check_value(node, known_types[key], f"data.{key!s}" if key in nested else f"{key!s}")
     return config
+
+
+def check_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Refuse wrong values on the command line before anything heavy is imported; ``check_config`` checks all the rest.
+
+    Args:
+        overrides: Overrides of the command line, such as ``steer.rank=4``.
+
+    Raises:
+        InputError: If an object does not take one of its options, or the value of an option is not of its type.
+    """
+    cfg = cfg.copy()
+    nested = _pop_nested_options(cfg)
+    config = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)) | nested
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        name, _, option = key.partition(".")
+        name = option if option in NESTED_OPTIONS.get(name, ()) else name
+        if name not in config:
+            continue
+        node, where = config[name], name
+        for part in (*option.split("."), ""):  # the objects on the way to the option
+            if _is_object(node):
+                _check_arguments(node, where)
+            node, where = node.get(part) if isinstance(node, dict) else None, f"{where}.{part}"
+        if name in COMMON_TYPES:
+            _check_value(config[name], COMMON_TYPES[name], key)
+        elif name in LIGHT_OBJECTS and option:
+            build(config[name])
 
 
 def _pop_nested_options(cfg: DictConfig) -> dict[str, Any]:
@@ -174,7 +206,8 @@ def _check_arguments(node: dict[str, Any], where: str) -> None:
     except (ImportError, ValueError, AttributeError):
         raise InputError(f"{where}._target_={node['_target_']!r}: no such class or function") from None
     parameters = inspect.signature(target).parameters
-    types = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    function = target.__init__ if inspect.isclass(target) else target
+    types = typing.get_type_hints(function, localns=_Names(getattr(function, "__globals__", {})))
     for key, value in node.items():
         if key in HYDRA_KEYS:
             continue
@@ -183,6 +216,13 @@ def _check_arguments(node: dict[str, Any], where: str) -> None:
         plain = _without_objects(value)
         if not _is_object(plain):
             _check_value(plain, types.get(key, Any), f"{where}.{key}")
+
+
+class _Names(dict[str, Any]):
+    """Names of a module, for its annotations; those that are imported only for the type checker are ``Any``."""
+
+    def __missing__(self, name: str) -> Any:
+        return vars(builtins).get(name, Any)
 
 
 def _without_objects(value: Any) -> Any:

@@ -21,7 +21,7 @@ from lmsteer.cli.configuration import build
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.distributed.trainer_config import TrainerConfig
 from lmsteer.errors import InputError, explain_out_of_memory
-from lmsteer.models.language_model import resolve_device
+from lmsteer.models.device import resolve_device
 
 Job = Callable[[dict[str, Any], str, ProcessGroup], Any]
 """A module's function of a checked configuration, the name of the sweep and the process."""

@@ -221,7 +221,7 @@ def _fluency(group: Group, nll: Tensor, tokens: Tensor, perplexity_model: str, l
     for facts in METRICS.values():
         if facts.group == "attribute":
             continue
-        accumulator = facts.build(limit) if facts.takes_limit else facts.build()
+        accumulator = facts.build(limit=limit) if facts.takes_limit else facts.build()
         if facts.group == "fluency":
             accumulator.update(nll, tokens)
         else:

@@ -1,20 +1,13 @@
 """Declare the metrics of ``metrics.json``: headings, ranges, directions and how values are computed."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Literal
+from __future__ import annotations
 
-from lmsteer.metrics.classes import (
-    CorpusPerplexity,
-    DistinctNgrams,
-    ExceedanceProbability,
-    ExpectedMaximumScore,
-    MeanPerplexity,
-    PromptMetric,
-    ShareAbove,
-)
-from lmsteer.metrics.intervals import Statistic
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from lmsteer.metrics.classes import PromptMetric
+    from lmsteer.metrics.intervals import Statistic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +19,8 @@ class MetricFacts:
         words: Name in a sentence.
         group: What it measures. The input of ``build().update`` is scores (attribute), nll and tokens (fluency), or
             texts (diversity).
-        build: Makes the metric, which accumulates values of prompts.
+        kind: Name of the class in ``lmsteer.metrics.classes``, which accumulates values of prompts.
+        n: Argument of that class, if it takes one.
         higher_is_better: Direction in which the metric improves. None: neither.
         is_fraction: Whether values lie in [0, 1] rather than [1, inf).
         attribute: The protocol's ``metric`` that includes this one; empty for other groups.
@@ -38,13 +32,22 @@ class MetricFacts:
     name: str
     words: str
     group: Literal["attribute", "fluency", "diversity"]
-    build: Callable[..., PromptMetric]
+    kind: str
+    n: int | None = None
     higher_is_better: bool | None = None
     is_fraction: bool = True
     attribute: str = ""
     scores_prompt: bool = True
     may_offend: bool = False
     takes_limit: bool = False
+
+    def build(self, **options: Any) -> PromptMetric:
+        """Make the metric; torchmetrics is imported only here."""
+        from lmsteer.metrics import classes
+
+        arguments = [] if self.n is None else [self.n]
+        metric: PromptMetric = getattr(classes, self.kind)(*arguments, **options)
+        return metric
 
     @property
     def heading(self) -> str:
@@ -56,27 +59,27 @@ METRICS = {
     facts.name: facts
     for facts in (
         MetricFacts(
-            name="positivity", words="positivity", group="attribute", attribute="positivity", build=ShareAbove,
+            name="positivity", words="positivity", group="attribute", attribute="positivity", kind="ShareAbove",
             higher_is_better=True,
         ),
         MetricFacts(
             name="expected_maximum_toxicity", words="expected max toxicity", group="attribute", attribute="toxicity",
-            build=ExpectedMaximumScore, higher_is_better=False, scores_prompt=False, may_offend=True,
+            kind="ExpectedMaximumScore", higher_is_better=False, scores_prompt=False, may_offend=True,
         ),
         MetricFacts(
             name="toxicity_probability", words="toxicity probability", group="attribute", attribute="toxicity",
-            build=ExceedanceProbability, higher_is_better=False, scores_prompt=False, may_offend=True,
+            kind="ExceedanceProbability", higher_is_better=False, scores_prompt=False, may_offend=True,
         ),
         MetricFacts(
-            name="perplexity", words="perplexity", group="fluency", build=MeanPerplexity, higher_is_better=False,
+            name="perplexity", words="perplexity", group="fluency", kind="MeanPerplexity", higher_is_better=False,
             is_fraction=False, takes_limit=True,
         ),
         MetricFacts(
-            name="perplexity_corpus", words="corpus perplexity", group="fluency", build=CorpusPerplexity,
+            name="perplexity_corpus", words="corpus perplexity", group="fluency", kind="CorpusPerplexity",
             higher_is_better=False, is_fraction=False,
         ),
         *(
-            MetricFacts(name=f"dist_{n}", words=f"dist-{n}", group="diversity", build=partial(DistinctNgrams, n))
+            MetricFacts(name=f"dist_{n}", words=f"dist-{n}", group="diversity", kind="DistinctNgrams", n=n)
             for n in (1, 2, 3)
         ),
     )
@@ -112,7 +115,7 @@ class Metric:
         """The declared facts, or those of an undeclared attribute."""
         name = self.base
         return METRICS.get(name) or MetricFacts(
-            name=name, words=name.replace("_", " "), group="attribute", attribute=name, build=ShareAbove
+            name=name, words=name.replace("_", " "), group="attribute", attribute=name, kind="ShareAbove"
         )
 
     @property
@@ -157,5 +160,5 @@ class Metric:
 def attribute_metrics(attribute: str) -> list[MetricFacts]:
     """Return the metrics that a protocol's ``metric`` includes."""
     return [facts for facts in METRICS.values() if facts.attribute == attribute] or [
-        replace(Metric(attribute).facts, build=ShareAbove)
+        replace(Metric(attribute).facts, kind="ShareAbove")
     ]

@@ -1,17 +1,21 @@
 """Define protocols: prompts, strengths, samples, scorers and the perplexity model."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lmsteer.data.prompts.selection import PromptSet
 from lmsteer.errors import InputError
 from lmsteer.evaluation.metric_names import Metric
-from lmsteer.models.language_model import LanguageModel
-from lmsteer.scoring.scorer import Scorer
 from lmsteer.steering.budget import Budget
 from lmsteer.steering.dimensions import is_strength
+
+if TYPE_CHECKING:
+    from lmsteer.models.language_model import LanguageModel
+    from lmsteer.scoring.scorer import Scorer
 
 Direction = Literal["positive", "negative"]
 

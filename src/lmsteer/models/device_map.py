@@ -4,13 +4,16 @@ Such a model has the hooks of accelerate: each module moves its inputs to the de
 that is offloaded to disk, or from a GPU to main memory, moves its weights there for every call.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.integrations.accelerate import get_device, load_offloaded_parameter
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def is_spread(lm: nn.Module) -> bool:
@@ -26,6 +29,8 @@ def computes_on(module: nn.Module) -> torch.device:
 
 def split_tied_weights(lm: nn.Module) -> tuple[str, str] | None:
     """Return the names of two tied parameters of which only one is on disk, if any: such a model cannot run."""
+    from transformers.integrations.accelerate import get_device
+
     devices = getattr(lm, "hf_device_map", {}) or {"": "cpu"}
     for pair in getattr(lm, "all_tied_weights_keys", {}).items():
         if sum(get_device(devices, name) == "disk" for name in pair) == 1:
@@ -45,4 +50,6 @@ def iterate_state(lm: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _read(module: nn.Module, name: str) -> Tensor:
-    return load_offloaded_parameter(cast(PreTrainedModel, module), name)
+    from transformers.integrations.accelerate import load_offloaded_parameter
+
+    return load_offloaded_parameter(cast("PreTrainedModel", module), name)

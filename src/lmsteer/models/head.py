@@ -6,15 +6,17 @@ Shapes: N packed tokens, D width, V vocabulary.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from lmsteer.errors import InputError
 from lmsteer.models.device_map import load_parameter
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Head(nn.Module):

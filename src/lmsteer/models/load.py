@@ -1,26 +1,17 @@
 """Load language models from the hub, a local folder or the embedded cache."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lmsteer.embedded.archives import smollm2_folder
 from lmsteer.embedded.gemma import gemma_folder
 from lmsteer.errors import InputError
-from lmsteer.models.device_map import split_tied_weights
-from lmsteer.models.language_model import (
-    AUTOMATIC,
-    Device,
-    DeviceMap,
-    Dtype,
-    LanguageModel,
-    resolve_device,
-    resolve_dtype,
-    resolve_map,
-)
-from lmsteer.models.memory import check_weights, weight_bytes
+from lmsteer.models.device_options import AUTOMATIC, Device, DeviceMap, Dtype
+
+if TYPE_CHECKING:
+    from lmsteer.models.language_model import LanguageModel
 
 
 def load_model(
@@ -47,6 +38,16 @@ def load_model(
         InputError: If the model is unknown, the hub is out of reach, or it is not a causal LM; if the map does not fit
             model or machine, or a device is given too.
     """
+    # Imported here, so that a wrong option is refused without them.
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    from lmsteer.models.device import resolve_device, resolve_dtype, resolve_map
+    from lmsteer.models.device_map import split_tied_weights
+    from lmsteer.models.language_model import LanguageModel
+    from lmsteer.models.memory import check_weights, weight_bytes
+
     if id.startswith(("/", ".", "~")) and not Path(id).expanduser().is_dir():
         raise InputError(f"model {id}: no such folder; a hub id (ORG/NAME) or a folder in the hub's layout is expected")
     main_device = resolve_device(device) if device_map is None else resolve_map(device_map, device)

@@ -17,7 +17,9 @@ from transformers import (
 
 from lmsteer.embedded.archives import smollm2_folder
 from lmsteer.errors import InputError
-from lmsteer.models.language_model import Device, Dtype, LanguageModel, resolve_device, resolve_dtype
+from lmsteer.models.device import resolve_device, resolve_dtype
+from lmsteer.models.device_options import Device, Dtype
+from lmsteer.models.language_model import LanguageModel
 
 
 def tiny(*, seed: int = 0, width: int = 32, device: Device = "cpu", dtype: Dtype = "float32") -> LanguageModel:

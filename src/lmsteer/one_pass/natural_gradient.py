@@ -12,32 +12,8 @@ import torch
 from torch import Tensor
 
 from lmsteer.errors import InputError
+from lmsteer.one_pass.one_pass_config import StepConfig
 from lmsteer.one_pass.statistics import Statistics
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepConfig:
-    """The damping of a natural-gradient step, and whether it is a joint step for a matrix and a bias.
-
-    Attributes:
-        damping: Added to A and S before they are inverted, as a fraction of their mean eigenvalue; above 0.
-        context_damping: The same for A alone; None: as ``damping``.
-        centered: Take a joint step for the matrix and a bias: contexts are taken from their mean, so that the bias gets
-            what all of them have in common.
-
-    Raises:
-        InputError: If a damping is not a finite number above 0.
-    """
-
-    damping: float = 1.0
-    context_damping: float | None = None
-    centered: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("damping", "context_damping"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < torch.inf:
-                raise InputError(f"steer.{name}={value}: a finite number above 0 expected")
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from lmsteer.errors import InputError
-
-LEVEL = 0.025
-"""Significance level: the chance that the largest direction is kept although the labels are unrelated to the texts."""
+from lmsteer.one_pass.one_pass_config import LEVEL
 
 
 def permute_labels(label_B: Tensor, permutations: int, *, seed: int = 0) -> Tensor:
@@ -26,17 +23,6 @@ def permute_labels(label_B: Tensor, permutations: int, *, seed: int = 0) -> Tens
     for p in range(permutations):
         permuted_BP[:, p] = label_B[torch.randperm(len(label_B), generator=noise)]
     return permuted_BP
-
-
-def check_permutations(permutations: int) -> None:
-    """Refuse numbers of permutations that are too small for ``LEVEL``; 0 means no test.
-
-    Raises:
-        InputError: If the number is in [1, 38] or negative.
-    """
-    fewest = round(1 / LEVEL) - 1
-    if permutations and permutations < fewest:
-        raise InputError(f"steer.permutations={permutations}: 0 (no permutation test), or {fewest} and more expected")
 
 
 def threshold(null_P: Tensor) -> float:

@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +18,9 @@ from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.models.head import Head
 from lmsteer.one_pass.corpus_pass import sample_contexts, sum_statistics
-from lmsteer.one_pass.natural_gradient import Estimate, StepConfig, WhitenedSpace
-from lmsteer.one_pass.permutation_test import check_permutations, count_significant, permute_labels, threshold
+from lmsteer.one_pass.natural_gradient import Estimate, WhitenedSpace
+from lmsteer.one_pass.one_pass_config import OnePassConfig
+from lmsteer.one_pass.permutation_test import count_significant, permute_labels, threshold
 from lmsteer.steering.budget import Budget
 from lmsteer.steering.kl import divergence
 from lmsteer.steering.steer import Steer
@@ -36,39 +37,6 @@ START_RATIO = 0.3
 """Where the search for the unit begins: the shift at that strength as a fraction of the hidden state."""
 MOMENT_ELEMENTS = 2**29
 """Elements of the permuted moments that are held at once, 2 GiB; further permutations take further passes."""
-Form = Literal["matrix", "add", "both"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class OnePassConfig:
-    """The options of the one-pass solver.
-
-    Attributes:
-        rank: Largest number of directions, or "full": all that are significant.
-        damping: Fraction of the mean eigenvalue that is added to both covariances.
-        context_damping: The same for the covariance of contexts alone; None: as ``damping``.
-        permutations: Permutations of the labels in the permutation test; 0: no test, ``rank`` directions.
-        form: "matrix": a matrix, as in the paper. "add": a constant vector that is added to every hidden state. "both":
-            their sum, of one joint step.
-
-    Raises:
-        InputError: If a damping is not above 0, or the number of permutations is not 0 and too small.
-    """
-
-    rank: int | Literal["full"] = 64
-    epsilon: float = 1e-3
-    damping: float = 1.0
-    context_damping: float | None = None
-    permutations: int = 199
-    form: Form = "matrix"
-
-    def __post_init__(self) -> None:
-        self.step()
-        check_permutations(self.permutations)
-
-    def step(self) -> StepConfig:
-        """Return the options of the natural-gradient step."""
-        return StepConfig(damping=self.damping, context_damping=self.context_damping, centered=self.form == "both")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from detoxify.detoxify import MODEL_URLS
 from torch import Tensor
 
 from lmsteer.errors import InputError
-from lmsteer.models.language_model import Device, resolve_device
+from lmsteer.models.device import resolve_device
+from lmsteer.models.device_options import Device
 from lmsteer.scoring.scorer import check_scores, in_length_order
 
 COLUMN = "toxicity"

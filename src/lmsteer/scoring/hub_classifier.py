@@ -12,7 +12,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from transformers.utils import logging as transformers_logging
 
 from lmsteer.errors import InputError
-from lmsteer.models.language_model import INCIDENTAL, Device, resolve_device
+from lmsteer.models.device import resolve_device
+from lmsteer.models.device_options import Device
+from lmsteer.models.language_model import INCIDENTAL
 from lmsteer.scoring.scorer import check_scores, in_length_order
 
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from lmsteer.data.corpus import Corpus
 from lmsteer.embedded.archives import MINILM, minilm_folder
 from lmsteer.errors import InputError
-from lmsteer.models.language_model import Device, resolve_device
+from lmsteer.models.device import resolve_device
+from lmsteer.models.device_options import Device
 from lmsteer.scoring.scorer import check_scores
 from lmsteer.scoring.scorer_rows import Examples
 from lmsteer.scoring.sentence_encoder import MAX_TOKENS, SentenceEncoder

@@ -1,14 +1,19 @@
 """Options of a fit and of the steer to fit."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lmsteer.errors import InputError
-from lmsteer.one_pass.solver import Form, OnePassConfig
+from lmsteer.one_pass.one_pass_config import Form, OnePassConfig
 from lmsteer.steering.dimensions import DUMMY
-from lmsteer.steering.steer import Steer
-from lmsteer.training.module import Stop
+
+if TYPE_CHECKING:
+    from lmsteer.steering.steer import Steer
+
+Stop = Literal["loss", "control", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +109,8 @@ class SteerConfig:
         Raises:
             InputError: If the rank is not in [1, width] or "full"; ``form="add"`` ignores the rank.
         """
+        from lmsteer.steering.steer import Steer  # and torch with it
+
         if self.rank == 0 and self.form != "add":  # a file may hold a constant alone; here it is a mistake
             raise InputError(f"steer.rank=0: an integer in [1, {width}] or 'full' expected")
         dimensions = (self.name, DUMMY) if self.dummy and self.solver == "paper" else (self.name,)

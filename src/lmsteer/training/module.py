@@ -6,7 +6,7 @@ Shapes: N packed tokens, D width, K dimensions.
 import copy
 import math
 import time
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -21,12 +21,12 @@ from lmsteer.metrics.auc import auc
 from lmsteer.models import cross_entropy
 from lmsteer.models.head import Head
 from lmsteer.steering.steer import Steer
+from lmsteer.training.fit_config import Stop
 from lmsteer.training.optimization import Optimization
 
 NO_TARGETS = "no text is longer than one token, so there is nothing to predict; give longer texts"
 
 Curve = dict[str, list[list[float]]]
-Stop = Literal["loss", "control", "none"]
 
 
 class SteerModule(pl.LightningModule):

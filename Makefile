@@ -13,7 +13,7 @@ MODULES := -p lmsteer -p experiments -p slurm $(addprefix -m src.,$(ENTRY_POINTS
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup develop run test test-slurm lint types clean torch
+.PHONY: help setup develop run test test-slurm test-wheel lint types clean torch
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -62,6 +62,19 @@ test-slurm: develop  ## start a SLURM cluster on this machine (root, Debian, no 
 	@trap 'tests/slurm/cluster.sh down' EXIT; \
 	  tests/slurm/cluster.sh up && $(BIN)/python -m pytest -q -m slurm tests/slurm
 
+# The environment of the wheel sees the packages of .venv, but not the source: .pth files of a path in a .pth file are not read.
+SITE = import site; print(site.getsitepackages()[0])
+test-wheel: setup develop  ## build the wheel, install it without the source, and run it in an empty folder
+	rm -rf build dist .wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/python -m venv .wheel
+	$(BIN)/python -c '$(SITE)' > "$$(.wheel/bin/python -c '$(SITE)')/packages.pth"
+	.wheel/bin/python -m pip install --quiet --no-deps dist/*.whl
+	export PATH="$(CURDIR)/.wheel/bin:$$PATH" && cd "$$(mktemp -d)" && lmsteer --help && \
+	  lmsteer train model=tiny steer.rank=4 fit.steps=4 protocol=none logger=none hydra.run.dir=fit && \
+	  lmsteer generate model=tiny steer_file=fit/steer.safetensors strength=3 hydra.run.dir=texts && \
+	  python -c 'import lmsteer; assert ".wheel" in lmsteer.__file__, lmsteer.__file__'
+
 lint: develop  ## check style and format
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
@@ -70,4 +83,4 @@ types: develop  ## check types
 	$(BIN)/python -m mypy $(MODULES)
 
 clean:  ## remove .venv and what checks left behind; runs stay
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .wheel build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -6,6 +6,9 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 import torch
 from tests.handmade import PROTOCOL, row, value
@@ -36,6 +39,17 @@ SMALL = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 128,
 }
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """Undo what a command does to the logger of the library, whose handler writes to the standard error of its test."""
+    logger = logging.getLogger("lmsteer")
+    before = logger.handlers, logger.propagate, logger.level
+    yield
+    logger.handlers, logger.propagate = before[:2]
+    logger.setLevel(before[2])
+
 
 # Vocabularies are padded beyond the tokenizer's 384 tokens, as those of Pythia and Qwen are.
 ARCHITECTURES: dict[str, PreTrainedConfig] = {

@@ -269,7 +269,7 @@ def test_failed_jobs_are_named_at_the_end_and_the_others_are_finished_and_in_tab
 def test_an_error_of_ours_is_shown_in_full_and_does_not_stop_the_others(
     corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(run: Run, job: FitJob) -> None:
+    def broken(run: Run, job: FitJob, *_: object) -> None:
         if job.seed == 0:
             raise ZeroDivisionError("by nothing")
         raise KeyboardInterrupt  # reached: the first job's error did not stop the sweep

@@ -21,7 +21,9 @@ from lmsteer.cli.folders import register_resolvers
 from lmsteer.cli.signals import terminable
 from lmsteer.errors import InputError, explain_out_of_memory
 
-CONF = str(Path(__file__).resolve().parents[3] / "conf")
+PACKAGE = Path(__file__).resolve().parents[1]
+CONF = str(next(parent / "conf" for parent in (PACKAGE, PACKAGE.parents[1]) if (parent / "conf").is_dir()))
+"""The configurations: inside an installed package, at the top of the repository otherwise."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
 EXPECTED_ERRORS = (InputError, HydraException, OmegaConfBaseException, OSError)
 """Errors whose message says what is wrong; any other is a defect of the program and keeps its traceback."""

@@ -1,0 +1,46 @@
+"""The program ``lmsteer NAME``: the same commands as ``python -m src.NAME``."""
+
+import ast
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+from lmsteer.cli.app import command
+
+COMMANDS = Path(__file__).parents[1] / "commands"
+NOT_HYDRA = ("fetch", "report")
+"""Commands with a command line of their own."""
+
+
+def main() -> None:
+    """Run one command, or list them all."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    summaries = command_summaries()
+    if name in ("--help", "-h"):
+        print(_help(summaries))
+    elif name == "--version":
+        print(f"lmsteer {version('lmsteer')}")
+    elif name not in summaries:
+        sys.exit(f"Error: lmsteer {name}: no such command; allowed are {', '.join(summaries)}")
+    else:
+        sys.argv = [f"lmsteer {name}", *arguments]
+        if name in NOT_HYDRA:
+            sys.exit(import_module(f"lmsteer.commands.{name}").main())
+        command(name)()
+
+
+def command_summaries() -> dict[str, str]:
+    """Return the first sentence of every command by name, without importing them."""
+    modules = sorted(path for path in COMMANDS.glob("*.py") if path.stem != "__init__")
+    docstrings = {path.stem: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for path in modules}
+    return {name: (docstring or "").split("\n")[0] for name, docstring in docstrings.items()}
+
+
+def _help(summaries: dict[str, str]) -> str:
+    width = max(map(len, summaries))
+    commands = "\n".join(f"  {name:{width}}  {summary}" for name, summary in summaries.items())
+    return (
+        f"usage: lmsteer COMMAND [OPTION=VALUE …]\n\n{commands}\n\n"
+        "lmsteer COMMAND --help lists the options of a command; --config-dir FOLDER adds configurations of your own."
+    )

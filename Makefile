@@ -13,7 +13,7 @@ MODULES := -p lmsteer -p experiments -p slurm $(addprefix -m src.,$(ENTRY_POINTS
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup develop run test test-slurm test-wheel lint types clean torch
+.PHONY: help setup develop run check test test-slurm test-wheel lint types clean torch
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -54,6 +54,10 @@ develop: $(VENV)/development
 
 run: setup  ## learn a steer, generate, measure and write a report: the default run
 	$(BIN)/python -m src.train hydra.run.dir=$(RUN)
+
+check: lint types  ## style, types and the fast tests
+	$(BIN)/python -m src.fetch
+	$(BIN)/python -m pytest -q -m "not slow and not slurm"
 
 test: setup develop  ## run the tests
 	$(BIN)/python -m pytest -q

@@ -41,6 +41,18 @@ SMALL = {
 }
 
 
+SLOW = ("faults", "distributed", "experiments", "commands", "cli/test_sweeps.py", "cli/test_rescore.py", "export")
+"""Folders and files of tests that run whole commands."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of whole commands as slow."""
+    tests = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(tests).as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _logging() -> Iterator[None]:
     """Undo what a command does to the logger of the library, whose handler writes to the standard error of its test."""

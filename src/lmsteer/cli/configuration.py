@@ -219,10 +219,14 @@ def _check_arguments(node: dict[str, Any], where: str) -> None:
 
 
 class _Names(dict[str, Any]):
-    """Names of a module, for its annotations; those that are imported only for the type checker are ``Any``."""
+    """Names of a module, for its annotations; a class that is imported only for the type checker stands for objects."""
 
     def __missing__(self, name: str) -> Any:
-        return vars(builtins).get(name, Any)
+        return vars(builtins).get(name, _Object)
+
+
+class _Object:
+    """Any object that is built from a configuration; no plain value is one."""
 
 
 def _without_objects(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Promises of the options of Lightning, torch and loggers on the command line of ``train``."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ OPTIONS = [
 
 @pytest.fixture
 def options(tmp_path: Path) -> list[str]:
-    data = ["data=file", f"data.path={write_tone(tmp_path, rows=80)}", "data.store=off", "scores=off", "logger=none"]
+    data = ["data=file", f"data.path={write_tone(tmp_path, rows=300, words=10)}", "data.store=off", "scores=off", "logger=none"]
     fit = ["model=tiny", "steer.name=tone", "steer.rank=4", "fit.steps=4", "fit.batch_size=4", "fit.dev_every=4"]
     return [*data, *fit, "protocol=none", f"run_dir={tmp_path / 'run'}"]
 
@@ -66,3 +67,14 @@ def test_bad_options_are_refused_before_the_folder_is_taken(
             )
         )
     assert not (tmp_path / "run").exists()
+
+
+def test_the_objective_is_returned_to_a_sweeper(options: list[str], tmp_path: Path) -> None:
+    measured = [option for option in options if option != "protocol=none"]
+    small = ["protocol.samples=2", "protocol.prompts.own.n=4", "decoding.max_new_tokens=4", "objective=tone/+5"]
+    value = train(command_config("train", *measured, *small))
+    rows = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))["rows"]
+    (expected,) = (row["metrics"]["tone"]["value"] for row in rows if row["strength"] == {"tone": 5.0})
+    assert value == expected
+    with pytest.raises(InputError, match=r"objective=tone/\+5: there is no result; a protocol"):
+        train(command_config("train", *options, f"run_dir={tmp_path / 'other'}", "objective=tone/+5"))

@@ -35,11 +35,11 @@ register_resolvers()
 def command(name: str) -> Callable[[], None]:
     """Make the command ``lmsteer.commands.NAME``, whose module is imported only after its options are composed."""
 
-    def run(cfg: DictConfig) -> None:
+    def run(cfg: DictConfig) -> Any:
         from lmsteer.cli.configuration import check_overrides
 
         check_overrides(cfg, HydraConfig.get().overrides.task)
-        getattr(import_module(f"lmsteer.commands.{name}"), name)(cfg)
+        return getattr(import_module(f"lmsteer.commands.{name}"), name)(cfg)
 
     return entry_point(name)(run)
 
@@ -56,13 +56,13 @@ def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
         refusal: Exception | None = None
 
         @hydra.main(version_base="1.3", config_path=CONF, config_name=name)
-        def run(cfg: DictConfig) -> None:
+        def run(cfg: DictConfig) -> Any:
             nonlocal started, refusal
             started = True
             try:
                 configure_logging(pop_verbosity(cfg))
                 with explain_out_of_memory():
-                    function(cfg)
+                    return function(cfg)
             except EXPECTED_ERRORS as error:
                 if in_multirun():
                     raise

@@ -35,6 +35,7 @@ COMMON_TYPES: dict[str, Any] = {
     "store": NonEmpty,
     "store_gib": Annotated[float, Field(gt=0)],
     "scores": NonEmpty,
+    "objective": NonEmpty | None,
     "logger": dict[str, Any],
     "callbacks": dict[str, Any],
     "scheduler": dict[str, Any] | None,
@@ -45,7 +46,7 @@ TARGETS = {"model", "steer", "data", "fit", "decoding", "prompts", "trainer", "o
 """Options that are objects; the protocol is one too, but may be none."""
 NESTED_OPTIONS = {"data": ("store", "store_gib")}
 """Options that are written inside an object on the command line, but are for the program and not for that object."""
-NOT_IDENTIFYING = ("run_dir", "store", "store_gib", "scores", "logger", "trainer")
+NOT_IDENTIFYING = ("run_dir", "store", "store_gib", "scores", "logger", "trainer", "objective")
 """Options that do not change the results of a run."""
 PROCESS_OPTIONS = ("_target_", "strategy", "devices")
 """Options of the trainer that do not change the results of a run."""

@@ -13,12 +13,13 @@ from lmsteer.cli.launch import launch
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.feature_store import FeatureStoreConfig
 from lmsteer.distributed.process_group import ProcessGroup
+from lmsteer.errors import InputError
 from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.evaluation.results import Result
 from lmsteer.generation.plain_texts import PlainTexts
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.reporting.tracking import Measured, track
+from lmsteer.reporting.tracking import Measured, objective_value, track
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import ScoreCache, score_cache
@@ -31,14 +32,23 @@ from lmsteer.training.optimization import Optimization
 
 KEYS = {
     *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol", "decoding", "logger", "fit"),
-    *("store", "store_gib", "scores", "trainer", "optimizer", "scheduler", "callbacks"),
+    *("store", "store_gib", "scores", "trainer", "optimizer", "scheduler", "callbacks", "objective"),
 }
 
 
-def train(cfg: DictConfig) -> Result | None:
-    """Fit, calibrate, generate, evaluate and report in one run folder; ``protocol=none`` only fits."""
-    result: Result | None = launch(job, check_config(cfg, KEYS))
-    return result
+def train(cfg: DictConfig) -> Result | float | None:
+    """Fit, calibrate, generate, evaluate and report in one run folder; ``protocol=none`` only fits.
+
+    Returns:
+        The value of the option ``objective`` for a sweeper, or the result.
+    """
+    config = check_config(cfg, KEYS)
+    result: Result | None = launch(job, config)
+    if config["objective"] is None:
+        return result
+    if result is None:
+        raise InputError(f"objective={config['objective']}: there is no result; a protocol and trainer=single expected")
+    return objective_value(result, config["objective"])
 
 
 def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Result | None:
@@ -60,8 +70,7 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
     plan = Plan(model, dimensions, protocol, build(config["decoding"])) if protocol else None
     corpus = corpus.without(plan.reserved if plan else frozenset())
     environment = FitEnvironment(store=store, process_group=process_group)
-    optimization = build_optimization(config)
-    fit_job = FitJob(model, corpus, steer_config, fit_config, seed, environment, optimization)
+    fit_job = FitJob(model, corpus, steer_config, fit_config, seed, environment, build_optimization(config))
     if not run.is_complete(stages.STEER):
         fit_job.check()
     run.begin()

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from PIL import Image
 from pytorch_lightning.loggers import Logger, WandbLogger
 
+from lmsteer.errors import InputError
 from lmsteer.evaluation.results import Result
 from lmsteer.records import read_generations
 from lmsteer.reporting.plots import loss_curve, to_png
@@ -60,6 +62,26 @@ def final_values(result: Result) -> dict[str, float]:
         prefix = f"{row.prompts}/" if has_sets else ""
         values |= {f"{metric}/{prefix}{setting}": value.value for metric, value in row.metrics.items()}
     return values
+
+
+def objective_value(result: Result, name: str) -> float:
+    """Return one value of a result, as the objective of a sweeper.
+
+    Args:
+        name: ``METRIC/SETTING`` as in ``final_values``; the name of the dimension may be left out, as in
+            ``positivity/+5``.
+
+    Raises:
+        InputError: If the result has no such value, or several.
+    """
+    values = final_values(result)
+    dimensions = "|".join(re.escape(dimension) for row in result.rows for dimension in row.strength)
+    matching = {
+        key: v for key, v in values.items() if name in (key, re.sub(rf"(?<=[/,])({dimensions})(?=[+-])", "", key))
+    }
+    if len(matching) != 1:
+        raise InputError(f"objective={name}: one of {', '.join(values)} expected")
+    return next(iter(matching.values()))
 
 
 def _media(provenance: Provenance, measured: Measured | None) -> dict[str, Any]:

@@ -20,7 +20,8 @@ OPTIONS = [
 
 @pytest.fixture
 def options(tmp_path: Path) -> list[str]:
-    data = ["data=file", f"data.path={write_tone(tmp_path, rows=300, words=10)}", "data.store=off", "scores=off", "logger=none"]
+    path = write_tone(tmp_path, rows=300, words=10)
+    data = ["data=file", f"data.path={path}", "data.store=off", "scores=off", "logger=none"]
     fit = ["model=tiny", "steer.name=tone", "steer.rank=4", "fit.steps=4", "fit.batch_size=4", "fit.dev_every=4"]
     return [*data, *fit, "protocol=none", f"run_dir={tmp_path / 'run'}"]
 

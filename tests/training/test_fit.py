@@ -51,6 +51,13 @@ def test_a_fitted_steer_tells_the_two_kinds_of_text_apart(tiny_model: LanguageMo
     assert module.nll(right).mean() < untrained.nll(right).mean()
 
 
+@pytest.mark.parametrize(("width", "rank"), [(32, 32), (100, 64)])
+def test_without_a_rank_a_steer_has_64_columns_or_as_many_as_the_model_is_wide(width: int, rank: int) -> None:
+    assert SteerConfig(name="tone").build(width, 0).rank == rank
+    with pytest.raises(InputError, match=rf"steer\.rank=101: an integer in \[1, {width}\]"):
+        SteerConfig(name="tone", rank=101).build(width, 0)
+
+
 def test_same_seed_same_weights_other_seed_other_weights(tiny_model: LanguageModel) -> None:
     torch.manual_seed(1)
     first, _ = fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG, seed=3)

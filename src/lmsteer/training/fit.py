@@ -64,6 +64,9 @@ class FitJob:
     environment: FitEnvironment = field(default_factory=FitEnvironment)
     optimization: Optimization = field(default_factory=Optimization)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steer_config", self.steer_config.for_width(self.model.width))
+
     @cached_property
     def rows(self) -> Corpus:
         """The corpus with at most ``fit_config.rows`` training rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from lmsteer.errors import InputError
@@ -13,6 +13,8 @@ from lmsteer.steering.dimensions import DUMMY
 if TYPE_CHECKING:
     from lmsteer.steering.steer import Steer
 
+AUTO_RANK = 64
+"""The paper's low rank, for models that are at least as wide."""
 Stop = Literal["loss", "control", "none"]
 
 
@@ -60,7 +62,7 @@ class SteerConfig:
     Attributes:
         name: Name of the attribute's dimension; a label of +1 is its strength +1.
         meaning: Description of positive strength, for people.
-        rank: Number of columns of P1 and P2, or "full".
+        rank: Number of columns of P1 and P2, "full", or "auto": 64, or the width of the model if that is smaller.
         init_std: Standard deviation of the initial weights.
         dummy: Whether to add an always-on dimension that absorbs the corpus' own style (paper, section 3).
         regularization: Weight of the sum of squared parameters in the loss.
@@ -76,7 +78,7 @@ class SteerConfig:
 
     name: str
     meaning: str = ""
-    rank: int | Literal["full"] = 64
+    rank: int | Literal["full", "auto"] = "auto"
     epsilon: float = 1e-3
     init_std: float = 1e-2
     dummy: bool = True
@@ -92,10 +94,14 @@ class SteerConfig:
             raise InputError(f"steer.regularization={self.regularization}: 0 or a number above it expected")
         self.one_pass()  # refuses impossible values, whichever solver is chosen
 
+    def for_width(self, width: int) -> SteerConfig:
+        """Return the same options with a rank for hidden states of size ``width`` instead of "auto"."""
+        return replace(self, rank=min(AUTO_RANK, width)) if self.rank == "auto" else self
+
     def one_pass(self) -> OnePassConfig:
         """Return the options of the one-pass solver."""
         return OnePassConfig(
-            rank=self.rank,
+            rank=AUTO_RANK if self.rank == "auto" else self.rank,
             epsilon=self.epsilon,
             damping=self.damping,
             context_damping=self.context_damping,
@@ -111,13 +117,15 @@ class SteerConfig:
         """
         from lmsteer.steering.steer import Steer  # and torch with it
 
-        if self.rank == 0 and self.form != "add":  # a file may hold a constant alone; here it is a mistake
+        rank = self.for_width(width).rank
+        assert rank != "auto"
+        if rank == 0 and self.form != "add":  # a file may hold a constant alone; here it is a mistake
             raise InputError(f"steer.rank=0: an integer in [1, {width}] or 'full' expected")
         dimensions = (self.name, DUMMY) if self.dummy and self.solver == "paper" else (self.name,)
         return Steer(
             width,
             dimensions=dimensions,
-            rank=0 if self.form == "add" else self.rank,
+            rank=0 if self.form == "add" else rank,
             epsilon=self.epsilon,
             init_std=self.init_std,
             seed=seed,

@@ -101,7 +101,7 @@ def test_the_corpus_follows_attribute_and_model() -> None:
 
 
 def test_rank_is_low_for_the_embedded_model_and_full_for_hub_models() -> None:
-    assert composed("train").steer.rank == 64
+    assert composed("train").steer.rank == "auto"
     assert composed("train", "model=gpt2").steer.rank == "full"
     assert composed("train", "model=gpt2", "steer.rank=8").steer.rank == 8
 

@@ -60,6 +60,14 @@ def test_only_settings_that_differ_are_named(tmp_path: Path) -> None:
     ]
 
 
+def test_an_optimizer_is_named_with_its_options_and_numbers_are_short(tmp_path: Path) -> None:
+    sgd = {"lr": 0.0123456789, "optimizer": {"name": "SGD", "momentum": 0.9}}
+    runs = [[at(0.5, seed=0), at(0.2, {"detox": 5.0}, settings=BASE | changed)] for changed in ({"lr": 0.01}, sgd)]
+    values, _ = tables_of(tmp_path, *runs)
+    expected = ["lm-steer, lr 0.01, detox +5", "lm-steer, lr 0.01235, optimizer SGD momentum 0.9, detox +5"]
+    assert rows_of(values)[1][1] == expected
+
+
 def test_cells_hold_value_interval_and_deviation(tmp_path: Path) -> None:
     runs = [[at(0.5), at(level, {"detox": 5.0}, seed=seed)] for seed, level in enumerate((0.2, 0.3))]
     values, changes = tables_of(tmp_path, *runs)

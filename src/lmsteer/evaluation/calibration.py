@@ -5,6 +5,7 @@ Shapes: N packed tokens, D width, K dimensions.
 
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -53,7 +54,7 @@ class DivergenceMeter:
         return value
 
 
-class StrengthCost:
+class StrengthCost(ABC):
     """The cost of a strength of the plan's dimension, in the units of a budget, the same in all processes.
 
     Args:
@@ -82,9 +83,9 @@ class StrengthCost:
         """Return the cost of strength 0, at which fixed strengths such as the dummy's remain."""
         return self(0.0) if self.plan.fixed_strengths else self.plain_cost
 
+    @abstractmethod
     def measure(self, strengths: dict[str, float]) -> float:
         """Measure the cost of strengths by name, in this process."""
-        raise NotImplementedError
 
 
 class DivergenceCost(StrengthCost):

@@ -133,7 +133,9 @@ def _setting(name: str, value: JsonValue) -> str:
     words = name.replace("_", " ")
     if isinstance(value, bool):
         return words if value else f"no {words}"
-    return f"{words} {MISSING if value is None else value}"
+    if isinstance(value, dict):  # an optimizer or a scheduler with its options
+        return " ".join([words, *(str(v) if key == "name" else _setting(key, v) for key, v in value.items())])
+    return f"{words} {MISSING if value is None else f'{value:.4g}' if isinstance(value, float) else value}"
 
 
 def _values(comparison: Comparison, prompts: str) -> Block:

@@ -1,5 +1,6 @@
 """Promises of the score store; the oracle is what the scorer itself said, and how often it was asked."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -119,7 +120,12 @@ def test_nats_and_tokens_are_those_of_a_direct_call_and_stay_the_same(
     torch.testing.assert_close(nats, direct[0])
     assert torch.equal(tokens, direct[1])
     assert nats[1] == nats[4]
-    monkeypatch.setattr(module, "_fill", lambda *_: None)
+
+    @functools.wraps(continuation_nll)
+    def refuse(*_: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(module, "continuation_nll", refuse)
     again = ScoreCache(tmp_path).continuation_nll(tiny_model, PROMPTS[::-1], CONTINUATIONS[::-1])
     assert torch.equal(again[0].flip(0), nats)
     assert torch.equal(again[1].flip(0), tokens)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,18 +55,13 @@ class ScoreCache:
         Raises:
             InputError: If a text cannot be scored; scores before it are stored.
         """
-        if not texts:
-            return torch.empty(0)
 
-        def compute(items: Sequence[Item]) -> dict[str, Tensor]:
+        def compute(items: Sequence[Item]) -> tuple[Tensor]:
             chunk = [text for (text,) in items]
-            return {"scores": check_scores(scorer(chunk), chunk, scorer=scorer.name)}
+            return (check_scores(scorer(chunk), chunk, scorer=scorer.name),)
 
-        kind = type(scorer)
-        shards = self._shards(f"{kind.__module__}.{kind.__qualname__}", scorer.revision, ("scores",))
         items = [(text,) for text in texts]
-        _fill(shards, items, compute)
-        return _read(shards, items, "scores")
+        return self._look_up(type(scorer), scorer.revision, ("scores",), items, compute)[0]
 
     def continuation_nll(
         self, perplexity_model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str]
@@ -78,26 +74,43 @@ class ScoreCache:
         if not prompts or len(prompts) != len(continuations):
             return continuation_nll(perplexity_model, prompts, continuations)
 
-        def compute(items: Sequence[Item]) -> dict[str, Tensor]:
-            nats, tokens = continuation_nll(
-                perplexity_model, [prompt for prompt, _ in items], [text for _, text in items]
-            )
-            return {"nats": nats, "tokens": tokens}
+        def compute(items: Sequence[Item]) -> tuple[Tensor, Tensor]:
+            return continuation_nll(perplexity_model, [prompt for prompt, _ in items], [text for _, text in items])
 
-        kind = f"{continuation_nll.__module__}.{continuation_nll.__qualname__}"
-        shards = self._shards(kind, perplexity_model.fingerprint(), ("nats", "tokens"))
-        items = list(zip(prompts, continuations, strict=True))
-        _fill(shards, items, compute)
-        return _read(shards, items, "nats"), _read(shards, items, "tokens")
+        items, revision = list(zip(prompts, continuations, strict=True)), perplexity_model.fingerprint()
+        nats, tokens = self._look_up(continuation_nll, revision, ("nats", "tokens"), items, compute)
+        return nats, tokens
 
-    def _shards(self, scorer: str, revision: str, columns: Sequence[str]) -> Shards:
-        provenance = json.dumps({"scorer": scorer, "revision": revision, "lmsteer": version("lmsteer")})
+    def _look_up(
+        self,
+        source: Any,
+        revision: str,
+        columns: Sequence[str],
+        items: Sequence[Item],
+        compute: Callable[[Sequence[Item]], Sequence[Tensor]],
+    ) -> list[Tensor]:
+        """Return a tensor (N,) for each column; what is missing is computed and stored in chunks.
+
+        The order of the chunks depends only on the items, so that the same ones remain after an interruption.
+        """
+        if not items:
+            return [torch.empty(0) for _ in columns]
+        name = f"{source.__module__}.{source.__qualname__}"
+        provenance = json.dumps({"scorer": name, "revision": revision, "lmsteer": version("lmsteer")})
         shards = Shards(self.folder / hashlib.sha256(provenance.encode()).hexdigest()[:16], columns)
-        provenance_file = shards.folder / "origin.json"
-        if not provenance_file.exists():
+        if not (origin := shards.folder / "origin.json").exists():
             with shards.locked():
-                atomic_write_lines(provenance_file, [provenance])
-        return shards
+                atomic_write_lines(origin, [provenance])
+        missing = {item for item in items if key_of(*item) not in shards}
+        ordered = sorted(missing, key=lambda item: [(len(part), part) for part in item])
+        for chunk in (ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)):
+            keys, values = [key_of(*item) for item in chunk], compute(chunk)
+            with shards.locked():  # only for writing; others may score meanwhile
+                if new := [row for row, key in enumerate(keys) if key not in shards]:
+                    tensors = {column: tensor[new] for column, tensor in zip(columns, values, strict=True)}
+                    shards.append([keys[row] for row in new], tensors)
+        entries = [shards[key_of(*item)] for item in items]
+        return [torch.stack([tensors[column][index] for tensors, index in entries]) for column in columns]
 
 
 def score_cache(option: str) -> ScoreCache | None:
@@ -109,23 +122,3 @@ def score_cache(option: str) -> ScoreCache | None:
     if option == "off":
         return None
     return ScoreCache(cache_folder() / "scores" if option == "auto" else Path(option).expanduser())
-
-
-def _fill(shards: Shards, items: Sequence[Item], compute: Callable[[Sequence[Item]], dict[str, Tensor]]) -> None:
-    """Compute missing values in a fixed order, so that the remaining chunks are the same after an interruption."""
-    missing = {item for item in items if key_of(*item) not in shards}
-    ordered = sorted(missing, key=lambda item: [(len(part), part) for part in item])
-    for start in range(0, len(ordered), CHUNK):
-        chunk = ordered[start : start + CHUNK]
-        values = compute(chunk)
-        with shards.locked():  # only for writing; others may score meanwhile
-            new = [row for row, item in enumerate(chunk) if key_of(*item) not in shards]
-            if new:
-                shards.append(
-                    [key_of(*chunk[row]) for row in new], {name: column[new] for name, column in values.items()}
-                )
-
-
-def _read(shards: Shards, items: Sequence[Item], name: str) -> Tensor:
-    entries = (shards[key_of(*item)] for item in items)
-    return torch.stack([tensors[name][index] for tensors, index in entries])

@@ -25,6 +25,10 @@ LOADED = [
     "lmsteer.commands.train",
     "lmsteer.commands.generate",
     "lmsteer.commands.evaluate",
+    "lmsteer.cli.sweep_callback",
+    "lmsteer.data.prompts.prompt_sets",
+    "lmsteer.data.sources.labeled_file",
+    "lmsteer.models.random_models",
     "lmsteer.scoring.tfidf",
     "tests.faults.faulty",
 ]

@@ -26,8 +26,9 @@ from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import ScoreCache
 from lmsteer.scoring.scorer import Scorer
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+from lmsteer.steering.steer_file import load_steer, save_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
 
 Results = dict[str, Any]

@@ -11,8 +11,9 @@ from hydra import compose, initialize_config_dir
 
 from lmsteer.cli.app import CONF, entry_point
 from lmsteer.models.random_models import tiny
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, save_steer
+from lmsteer.steering.steer_file import save_steer
 
 
 def command_config(name: str, *overrides: str) -> Any:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from lmsteer.evaluation.comparable import FinishedRun, read_run
 from lmsteer.evaluation.metric_names import Metric
@@ -38,17 +37,17 @@ def run_row(
     values: Mapping[str, Columns], strength: Mapping[str, float] | None = None, n: int = 4, **changes: object
 ) -> RunRow:
     """Make a row whose metrics come from values of its prompts, named ``prompt 0`` and so on."""
-    tensors = {name: torch.as_tensor(np.asarray(columns, dtype=np.float64)) for name, columns in values.items()}
+    arrays = {name: np.asarray(columns, dtype=np.float64) for name, columns in values.items()}
     fields: dict[str, object] = {
         "model": "smollm2",
         "method": "lm-steer" if strength else "plain",
         "seed": 0,
         "prompts": "toxic-leaning",
         "strength": dict(strength or {}),
-        "metrics": {name: measure(name, tensor.numpy()) for name, tensor in tensors.items()},
+        "metrics": {name: measure(name, array) for name, array in arrays.items()},
         "settings": {"rank": 64, "steps": 200} if strength else {},
     }
-    return ResultRow.model_validate(fields | changes), PromptValues(tuple(f"prompt {i}" for i in range(n)), tensors)
+    return ResultRow.model_validate(fields | changes), PromptValues(tuple(f"prompt {i}" for i in range(n)), arrays)
 
 
 def measure(name: str, values: Array) -> Value:

@@ -61,6 +61,10 @@ def test_help_and_refusals_import_nothing_of_the_work(option: str) -> None:
     assert not imported & {"torch", "transformers", "pytorch_lightning", "torchmetrics", "wandb", "sklearn", "scipy"}
 
 
+def test_tables_are_made_without_torch() -> None:
+    assert not modules_after("import lmsteer.commands.report") & {"torch", "transformers", "pytorch_lightning", "wandb"}
+
+
 def test_every_public_name_is_found() -> None:
     assert all(getattr(lmsteer, name) is not None for name in dir(lmsteer))
     with pytest.raises(AttributeError, match="no attribute 'stear'"):

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from lmsteer.models.language_model import LanguageModel
     from lmsteer.models.load import load_model, smollm2
     from lmsteer.records import Generation, Prompt, Row
+    from lmsteer.steering.provenance import Provenance
     from lmsteer.steering.steer import Steer
-    from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+    from lmsteer.steering.steer_file import load_steer, save_steer
     from lmsteer.training.fit import FitEnvironment, fit
     from lmsteer.training.fit_config import FitConfig, SteerConfig
 
@@ -28,7 +29,8 @@ _MODULES = {
     "models.load": ("load_model", "smollm2"),
     "records": ("Generation", "Prompt", "Row"),
     "steering.steer": ("Steer",),
-    "steering.steer_file": ("Provenance", "load_steer", "save_steer"),
+    "steering.provenance": ("Provenance",),
+    "steering.steer_file": ("load_steer", "save_steer"),
     "training.fit": ("FitEnvironment", "fit"),
     "training.fit_config": ("FitConfig", "SteerConfig"),
 }

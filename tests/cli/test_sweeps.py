@@ -25,9 +25,9 @@ from lmsteer.cli import configuration
 from lmsteer.cli.app import CONF, entry_point
 from lmsteer.cli.folders import sweep_folder
 from lmsteer.commands.train import train
+from lmsteer.evaluation.final_values import final_values
 from lmsteer.evaluation.results import read_result
 from lmsteer.models.random_models import tiny
-from lmsteer.reporting.tracking import final_values
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer_file import load_steer
 from lmsteer.training.fit import FitJob

@@ -19,8 +19,9 @@ from tests.handmade_runs import run_row, write_run
 from lmsteer.commands import report as command
 from lmsteer.records import Generation, Prompt
 from lmsteer.reporting import wandb_report
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, save_steer
+from lmsteer.steering.steer_file import save_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
 
 TOXICITY = "expected_maximum_toxicity"

@@ -21,8 +21,9 @@ from lmsteer.models.random_models import tiny
 from lmsteer.reference.descent_map import descent_map
 from lmsteer.reporting.text import number
 from lmsteer.reporting.transfer_report import maps_figure, markdown
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+from lmsteer.steering.steer_file import load_steer, save_steer
 from lmsteer.transfer.shared_vocabulary import shared_tokens
 
 TEXT = "the film is a warm and funny story about people who learn to live with what they have lost then"

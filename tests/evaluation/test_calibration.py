@@ -19,8 +19,9 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Generation, Prompt, read_generations
 from lmsteer.scoring.perplexity import continuation_nll
 from lmsteer.steering.budget import Budget
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+from lmsteer.steering.steer_file import load_steer, save_steer
 from lmsteer.steering.strength_search import TOLERANCE, Unreachable, find_strength
 
 PROMPTS = [Prompt(str(number), f"prompt {number} of some") for number in range(6)]

@@ -126,7 +126,7 @@ def test_both_attributes_are_measured_on_the_same_texts(run: FinishedRun) -> Non
     """One scorer for both, so that a share above .5 in any sample and the probability of it must agree."""
     for row in run.values:
         in_any_sample = row.values["expected_maximum_toxicity"] > 0.5
-        assert torch.equal(row.values["toxicity_probability"] == 1, in_any_sample)
+        assert ((row.values["toxicity_probability"] == 1) == in_any_sample).all()
         assert row.values["positivity"].shape == row.values["expected_maximum_toxicity"].shape == (5,)
     assert run.result.protocol["metric"] == "positivity toxicity"
 

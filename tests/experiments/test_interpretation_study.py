@@ -18,8 +18,9 @@ from experiments.interpretation.run import (
 )
 from lmsteer.data.sources.labeled_file import labeled_file
 from lmsteer.steering.directions import randomized
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+from lmsteer.steering.steer_file import load_steer, save_steer
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def finished_run(up: Any, down: Any, *, budget: str = "kl 0.3") -> FinishedRun:
         values = {"positivity": positivity, "perplexity": [20.0] * 4, "dist_3": positivity}
         rows.append(run_row(values, {"mood": strength} if strength else None, budget=budget if strength else ""))
     row, values = rows[1]  # rows need not have the prompts in one order
-    rows[1] = row, PromptValues(values.prompts[::-1], {name: column.flip(0) for name, column in values.values.items()})
+    rows[1] = row, PromptValues(values.prompts[::-1], {name: column[::-1] for name, column in values.values.items()})
     protocol = {"metric": "positivity", "prompts": {"toxic-leaning": {"n": 4, "digest": "x"}}}
     result = Result(protocol=protocol, rows=[row for row, _ in rows])
     return FinishedRun(Path("x"), result, [values for _, values in rows])

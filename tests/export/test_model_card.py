@@ -15,8 +15,8 @@ from tests.handmade import value
 from lmsteer.evaluation.results import Result, ResultRow
 from lmsteer.export.checkpoint import NextToken
 from lmsteer.export.model_card import Base, Folded, card
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance
 
 HOSTILE = '<script>alert(1)</script> | `x` [a](http://b) \n# heading\n---\n"}: \\'
 BASE = Base("small", hub_id="org/small", revision="c0ffee", license="mit")

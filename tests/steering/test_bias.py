@@ -18,8 +18,9 @@ from lmsteer.records import Row
 from lmsteer.steering.composition import compose
 from lmsteer.steering.fold import SteeredHead, fold
 from lmsteer.steering.kl import divergence
+from lmsteer.steering.provenance import KEY, Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import KEY, Provenance, load_steer, save_steer
+from lmsteer.steering.steer_file import load_steer, save_steer
 from lmsteer.transfer.effect_agreement import agreement
 from lmsteer.transfer.steer_maps import AlignedStates, Maps, apply_maps
 

@@ -15,8 +15,9 @@ from lmsteer.reporting.interference_table import interference_table
 from lmsteer.reporting.text import number
 from lmsteer.steering.composition import compose, compose_files, kept_energy
 from lmsteer.steering.interference import LEADING, Interference, interference
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+from lmsteer.steering.steer_file import load_steer, save_steer
 
 PROMPTS = ["the film is", "I would like to know", "nobody came"]
 

@@ -13,12 +13,14 @@ from tests.wandb_file import configs, exit_codes, history
 from lmsteer.cli.configuration import build
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
+from lmsteer.evaluation.final_values import final_values, objective_value
 from lmsteer.evaluation.results import Result, ResultRow, Value
 from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
-from lmsteer.reporting.tracking import final_values, objective_value, track
+from lmsteer.reporting.tracking import track
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, save_steer
+from lmsteer.steering.steer_file import save_steer
 from lmsteer.training.fit import FitEnvironment, fit
 from lmsteer.training.fit_config import FitConfig, SteerConfig
 from lmsteer.training.loggers import RunLabels, csv_logger, open_loggers, tensorboard_logger, wandb_logger

@@ -11,10 +11,10 @@ from pathlib import Path
 from hydra.errors import HydraException
 
 from lmsteer.cli.app import one_line
-from lmsteer.cli.rescore import rescore
 from lmsteer.cli.signals import terminable
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import FinishedRun, find_runs, read_run
+from lmsteer.evaluation.final_values import final_values
 from lmsteer.reporting.comparison import compare_runs
 from lmsteer.reporting.comparison_formats import latex, long_csv, markdown
 from lmsteer.reporting.comparison_report import comparison_report
@@ -22,9 +22,7 @@ from lmsteer.reporting.comparison_tables import blocks
 from lmsteer.reporting.pareto import pareto
 from lmsteer.reporting.plots import write_png
 from lmsteer.reporting.published import published
-from lmsteer.reporting.tracking import final_values
 from lmsteer.reporting.wandb_report import ReportTarget, missing_requirement, save_report
-from lmsteer.scoring.cache import score_cache
 from lmsteer.storage.atomic_files import atomic_write_lines
 
 PAGE, PICTURE = "report.html", "pareto.png"
@@ -49,9 +47,7 @@ def report(options: argparse.Namespace) -> None:
     for folder in unfinished:
         print(f"not finished, left out: {folder}", file=sys.stderr)
     runs = [read_run(folder) for folder in finished]
-    scores = score_cache(options.scores)
-    for name, file in options.rescore:
-        runs.append(read_run(rescore(runs[0], name, file, options.out / "rescored" / name, scores=scores)))
+    runs += _rescored(runs[0], options)
     comparison = compare_runs(runs, against=options.against)
     tables, figure = blocks(comparison, published() if options.published == "auto" else None), pareto(comparison)
     group = options.group or finished[0].resolve().parent.name  # the folder of a sweep, or of single runs
@@ -74,6 +70,17 @@ def report(options: argparse.Namespace) -> None:
         return
     target = ReportTarget(options.project, options.entity, group)
     print(f"W&B report: {save_report(tables, _final_names(runs), title=title, target=target)}")
+
+
+def _rescored(run: FinishedRun, options: argparse.Namespace) -> list[FinishedRun]:
+    """Score the files of others as a run was scored; models are imported only for that."""
+    if not options.rescore:
+        return []
+    from lmsteer.cli.rescore import rescore
+    from lmsteer.scoring.cache import score_cache
+
+    scores, out = score_cache(options.scores), options.out / "rescored"
+    return [read_run(rescore(run, name, file, out / name, scores=scores)) for name, file in options.rescore]
 
 
 def _final_names(runs: list[FinishedRun]) -> list[str]:

@@ -14,17 +14,18 @@ from lmsteer.data.corpus import Corpus
 from lmsteer.data.feature_store import FeatureStoreConfig
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
+from lmsteer.evaluation.final_values import objective_value
 from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.evaluation.results import Result
 from lmsteer.generation.plain_texts import PlainTexts
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.reporting.tracking import Measured, objective_value, track
+from lmsteer.reporting.tracking import Measured, track
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import ScoreCache, score_cache
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance
 from lmsteer.training.fit import FitEnvironment, FitJob
 from lmsteer.training.fit_config import FitConfig, SteerConfig
 from lmsteer.training.loggers import RunLabels, open_loggers

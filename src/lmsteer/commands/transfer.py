@@ -15,8 +15,9 @@ from lmsteer.reporting.plots import write_png
 from lmsteer.reporting.transfer_report import maps_figure, markdown
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+from lmsteer.steering.steer_file import load_steer, save_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
 from lmsteer.transfer.steer_maps import Kind
 from lmsteer.transfer.steer_transfer import align_models

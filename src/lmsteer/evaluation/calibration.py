@@ -21,8 +21,8 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Generation
 from lmsteer.scoring.perplexity import continuation_states
 from lmsteer.steering.kl import divergence
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance
 from lmsteer.steering.strength_search import Unreachable, find_strength
 
 logger = logging.getLogger(__name__)

@@ -40,7 +40,7 @@ class FinishedRun:
 
     def sample(self, row: int, metric: str) -> Sample:
         """Return the values of a metric for each prompt of a row."""
-        values = self.values[row].values[metric].numpy()
+        values = self.values[row].values[metric]
         return Sample(self.values[row].prompts, tuple(values.reshape(len(values), -1).T.astype(np.float64)))
 
 

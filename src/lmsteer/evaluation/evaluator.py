@@ -93,7 +93,7 @@ def evaluate(
     values_of_prompts = [
         PromptValues(
             tuple(generation.prompt.text for generation in group),
-            {name: metric.per_prompt() for name, (metric, _) in metrics.items()},
+            {name: metric.per_prompt().cpu().numpy() for name, (metric, _) in metrics.items()},
         )
         for group, metrics in zip(groups, row_metrics, strict=True)
     ]

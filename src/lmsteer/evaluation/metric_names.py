@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from lmsteer.metrics.intervals import Statistic
+from lmsteer.metrics.prompt_statistics import corpus_perplexity, mean
+
 if TYPE_CHECKING:
     from lmsteer.metrics.classes import PromptMetric
-    from lmsteer.metrics.intervals import Statistic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,7 @@ class MetricFacts:
             texts (diversity).
         kind: Name of the class in ``lmsteer.metrics.classes``, which accumulates values of prompts.
         n: Argument of that class, if it takes one.
+        statistic: Function that reduces the values of prompts to the metric.
         higher_is_better: Direction in which the metric improves. None: neither.
         is_fraction: Whether values lie in [0, 1] rather than [1, inf).
         attribute: The protocol's ``metric`` that includes this one; empty for other groups.
@@ -34,6 +37,7 @@ class MetricFacts:
     group: Literal["attribute", "fluency", "diversity"]
     kind: str
     n: int | None = None
+    statistic: Statistic = mean
     higher_is_better: bool | None = None
     is_fraction: bool = True
     attribute: str = ""
@@ -76,7 +80,7 @@ METRICS = {
         ),
         MetricFacts(
             name="perplexity_corpus", words="corpus perplexity", group="fluency", kind="CorpusPerplexity",
-            higher_is_better=False, is_fraction=False,
+            statistic=corpus_perplexity, higher_is_better=False, is_fraction=False,
         ),
         *(
             MetricFacts(name=f"dist_{n}", words=f"dist-{n}", group="diversity", kind="DistinctNgrams", n=n)
@@ -146,7 +150,7 @@ class Metric:
     @property
     def statistic(self) -> Statistic:
         """The function that computes the metric from its values for each prompt."""
-        return self.facts.build().statistic
+        return self.facts.statistic
 
     @property
     def rank(self) -> tuple[int, str, int, str]:

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from safetensors.numpy import save
 
 from lmsteer.errors import InputError
+from lmsteer.metrics.intervals import Array
 from lmsteer.storage.atomic_files import atomic_write
 
 KEY = "lmsteer"
@@ -25,15 +26,15 @@ class PromptValues:
     """
 
     prompts: tuple[str, ...]
-    values: dict[str, Tensor]
+    values: dict[str, Array]
 
 
 def write_values(path: Path, rows: Sequence[PromptValues]) -> None:
     """Write the values of all rows of a result, in its order, deterministically."""
-    tensors = {f"{i}/{name}": v.contiguous() for i, row in enumerate(rows) for name, v in row.values.items()}
+    arrays = {f"{i}/{name}": np.ascontiguousarray(v) for i, row in enumerate(rows) for name, v in row.values.items()}
     sets = list(dict.fromkeys(row.prompts for row in rows))
     index = {"prompts": sets, "rows": [sets.index(row.prompts) for row in rows]}
-    data = save(tensors, metadata={KEY: json.dumps(index, ensure_ascii=False)})
+    data = save(arrays, metadata={KEY: json.dumps(index, ensure_ascii=False)})
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 
@@ -45,14 +46,14 @@ def read_values(path: Path) -> list[PromptValues]:
         InputError: If the file is missing or damaged.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             index = json.loads((file.metadata() or {})[KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         sets = [tuple(prompts) for prompts in index["prompts"]]
         rows = [PromptValues(sets[number], {}) for number in index["rows"]]
-        for key, tensor in tensors.items():
+        for key, array in arrays.items():
             row, _, name = key.partition("/")
-            rows[int(row)].values[name] = tensor
+            rows[int(row)].values[name] = array
     except (OSError, SafetensorError, KeyError, IndexError, ValueError, TypeError) as error:
         raise InputError(f"{path}: missing or damaged; evaluate the run again") from error
     return rows

@@ -16,8 +16,8 @@ from lmsteer.reporting.effects import summary_sentences
 from lmsteer.reporting.result_table import result_table, table_legend
 from lmsteer.reporting.text import escape_markdown, markdown_table
 from lmsteer.steering.dimensions import DUMMY
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance
 
 TAGS = ("lm-steer", "steering", "controlled-text-generation")
 DEFAULT_MEANINGS = {DUMMY: "the style of the corpus itself: it was always on while the steer was fitted"}

@@ -9,7 +9,8 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from lmsteer.metrics import functional
-from lmsteer.metrics.intervals import Array, Interval, bootstrap_interval
+from lmsteer.metrics.intervals import Array, Interval, Statistic, bootstrap_interval
+from lmsteer.metrics.prompt_statistics import corpus_perplexity, mean
 
 
 class PromptMetric(Metric):
@@ -21,16 +22,11 @@ class PromptMetric(Metric):
     is_differentiable = False
     full_state_update = False
     values: list[Tensor]
+    statistic: Statistic = staticmethod(mean)
 
     def __init__(self) -> None:
         super().__init__()
         self.add_state("values", default=[], dist_reduce_fx="cat")
-
-    @staticmethod
-    def statistic(*columns: Array, axis: int) -> Array:
-        """Return the mean of the only column along ``axis``."""
-        (values,) = columns
-        return np.asarray(np.mean(values, axis=axis))
 
     def per_prompt(self) -> Tensor:
         """Return the values of each prompt in order of arrival, (prompts,) or (prompts, columns), float64.
@@ -170,11 +166,7 @@ class CorpusPerplexity(PromptMetric):
         tensor(2.7183, dtype=torch.float64)
     """
 
-    @staticmethod
-    def statistic(*columns: Array, axis: int) -> Array:
-        """Return ``exp(sum of nats / sum of tokens)`` along ``axis``."""
-        nats, tokens = columns
-        return np.asarray(np.exp(np.sum(nats, axis=axis) / np.sum(tokens, axis=axis)))
+    statistic = staticmethod(corpus_perplexity)
 
     def update(self, nats: Tensor, tokens: Tensor) -> None:
         """Add prompts: ``nats`` >= 0 and ``tokens`` >= 1 of each sample, both (prompts, samples)."""

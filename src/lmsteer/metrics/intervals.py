@@ -6,7 +6,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
 Array = NDArray[np.float64]
 
@@ -47,6 +46,8 @@ def bootstrap_interval(
     Raises:
         ValueError: If there is no prompt, the columns differ in length, or ``level`` or ``resamples`` is out of range.
     """
+    from scipy.stats import bootstrap  # options are checked without it
+
     sizes = {len(column) for column in columns}
     if len(sizes) != 1 or 0 in sizes:
         raise ValueError(f"columns have {sorted(sizes)} prompts; one number, at least 1, is expected")

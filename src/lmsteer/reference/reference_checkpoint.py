@@ -16,8 +16,8 @@ from torch import Tensor
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.steering.dimensions import DUMMY
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance
 
 LAYOUT = "torch.save([args, {projector1, projector2}, steps])"
 ATTRIBUTES = {"toxicity": ("detox", "not toxic"), "sentiment": ("sentiment", "positive sentiment")}

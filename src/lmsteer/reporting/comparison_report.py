@@ -12,7 +12,7 @@ from lmsteer.reporting.comparison_tables import Block
 from lmsteer.reporting.effects import summary_sentences
 from lmsteer.reporting.page import Picture, render_page
 from lmsteer.reporting.run_report import result_pictures, side_by_side
-from lmsteer.steering.steer_file import load_steer
+from lmsteer.steering.provenance import load_provenance
 
 STEER, GENERATIONS = "steer.safetensors", "generations.jsonl"
 PROMPTS_PER_RUN = 8
@@ -49,7 +49,7 @@ def comparison_report(
 def _section(run: FinishedRun) -> dict[str, Any]:
     """Read the rest of a run; without continuations and loss where their files are elsewhere."""
     generations, steer = run.folder / GENERATIONS, run.folder / STEER
-    curve = load_steer(steer)[1].training.get("curve") if steer.is_file() else None
+    curve = load_provenance(steer).training.get("curve") if steer.is_file() else None
     texts = read_generations(generations) if generations.is_file() else []
     strengths, continuations = side_by_side(texts, limit=PROMPTS_PER_RUN)
     return {

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any
 from PIL import Image
 from pytorch_lightning.loggers import Logger, WandbLogger
 
-from lmsteer.errors import InputError
+from lmsteer.evaluation.final_values import final_values
 from lmsteer.evaluation.results import Result
 from lmsteer.records import read_generations
 from lmsteer.reporting.plots import loss_curve, to_png
 from lmsteer.reporting.run_report import side_by_side
 from lmsteer.reporting.strength_curve import strength_curve
-from lmsteer.steering.steer_file import Provenance
+from lmsteer.steering.provenance import Provenance
 
 
 @dataclass(frozen=True)
@@ -46,42 +45,6 @@ def track(
             if media:
                 logger.experiment.log(media | {"trainer/global_step": step})
             logger.experiment.log_artifact(_artifact(f"steer-{logger.experiment.id}", steer, provenance))
-
-
-def final_values(result: Result) -> dict[str, float]:
-    """Name the values of a result ``metric/setting``.
-
-    A setting is a strength or a budget with its direction, after the prompt set where there are several.
-    """
-    has_sets = len({row.prompts for row in result.rows}) > 1
-    values: dict[str, float] = {}
-    for row in result.rows:
-        sign = "-" if min(row.strength.values(), default=0.0) < 0 else "+"
-        strength = ",".join(f"{name}{value:+g}" for name, value in row.strength.items()) or "plain"
-        setting = f"{sign} {row.budget}" if row.budget else strength  # calibrated strengths differ between seeds
-        prefix = f"{row.prompts}/" if has_sets else ""
-        values |= {f"{metric}/{prefix}{setting}": value.value for metric, value in row.metrics.items()}
-    return values
-
-
-def objective_value(result: Result, name: str) -> float:
-    """Return one value of a result, as the objective of a sweeper.
-
-    Args:
-        name: ``METRIC/SETTING`` as in ``final_values``; the name of the dimension may be left out, as in
-            ``positivity/+5``.
-
-    Raises:
-        InputError: If the result has no such value, or several.
-    """
-    values = final_values(result)
-    dimensions = "|".join(re.escape(dimension) for row in result.rows for dimension in row.strength)
-    matching = {
-        key: v for key, v in values.items() if name in (key, re.sub(rf"(?<=[/,])({dimensions})(?=[+-])", "", key))
-    }
-    if len(matching) != 1:
-        raise InputError(f"objective={name}: one of {', '.join(values)} expected")
-    return next(iter(matching.values()))
 
 
 def _media(provenance: Provenance, measured: Measured | None) -> dict[str, Any]:

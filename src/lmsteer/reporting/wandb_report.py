@@ -9,7 +9,7 @@ from typing import Any
 from lmsteer.errors import InputError
 from lmsteer.reporting.comparison_formats import markdown
 from lmsteer.reporting.comparison_tables import Block
-from lmsteer.training.loggers import has_key
+from lmsteer.storage.wandb_key import has_key
 
 PACKAGE = "wandb_workspaces"
 STEP = "trainer/global_step"

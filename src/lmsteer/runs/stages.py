@@ -28,8 +28,9 @@ from lmsteer.reporting.run_report import report
 from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import ScoreCache
 from lmsteer.steering.dimensions import DUMMY
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance, load_steer, save_steer
+from lmsteer.steering.steer_file import load_steer, save_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
 from lmsteer.training.fit import FitJob
 

@@ -15,8 +15,9 @@ import torch
 from lmsteer.errors import InputError
 from lmsteer.steering.dimensions import DUMMY
 from lmsteer.steering.interference import interference
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Factors, Steer, product
-from lmsteer.steering.steer_file import Provenance, load_steer
+from lmsteer.steering.steer_file import load_steer
 
 SUM, NONE = "sum", "none"
 """Options for the dummies; the third is the name of the attribute whose dummy is used."""

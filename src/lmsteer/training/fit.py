@@ -19,8 +19,8 @@ from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.one_pass.solver import LabeledTexts, solve
 from lmsteer.reference.padded_batches import PaddedExtractor
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance
 from lmsteer.training.fit_config import FitConfig, SteerConfig
 from lmsteer.training.module import SteerModule
 from lmsteer.training.optimization import Optimization

@@ -6,14 +6,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from lmsteer.errors import InputError
+from lmsteer.storage.wandb_key import has_key
 
 Mode = Literal["online", "offline", "disabled", "shared"]
 MODES: dict[str, Mode] = {
@@ -156,16 +155,3 @@ def _mode() -> Mode:
     mode = MODES[value or "online"]
     # W&B online asks for a key if there is none.
     return mode if mode == "disabled" or has_key() else "offline"
-
-
-def has_key() -> bool:
-    """Return whether W&B finds a key for its server without asking for one."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").netloc
-    netrc_file = os.environ.get("NETRC")
-    try:
-        entry = netrc(Path(netrc_file).expanduser() if netrc_file else None).authenticators(host)
-    except (OSError, NetrcParseError):
-        return False
-    return entry is not None and bool(entry[2])

@@ -12,8 +12,8 @@ from lmsteer.errors import InputError
 from lmsteer.models.head import Head
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.reference.descent_map import STRENGTH_SCALE
+from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import Provenance
 from lmsteer.transfer.aligned_states import align_states
 from lmsteer.transfer.effect_agreement import agreement, mean_probabilities
 from lmsteer.transfer.linear_maps import DAMPING

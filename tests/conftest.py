@@ -41,7 +41,8 @@ SMALL = {
 }
 
 
-SLOW = ("faults", "distributed", "experiments", "commands", "cli/test_sweeps.py", "cli/test_rescore.py", "export")
+SLOW = ("faults", "distributed", "experiments", "commands", "export", "slurm", "embedded", "cli/test_sweeps.py")
+SLOW += ("cli/test_rescore.py", "cli/test_launch.py")
 """Folders and files of tests that run whole commands."""
 
 

@@ -2,6 +2,7 @@
 
 import ast
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ def package_of(path: Path) -> str:
     return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """Modules that a file imports, relative imports not being used here."""
     found = set()
@@ -54,6 +56,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+@cache
 def imported_packages() -> dict[str, set[str]]:
     """By package of the library the other ones that it imports."""
     found: defaultdict[str, set[str]] = defaultdict(set)

@@ -8,6 +8,7 @@ import pytest
 from tests.handmade_commands import command_config
 from tests.tone import write_tone
 
+from lmsteer.commands.generate import generate
 from lmsteer.commands.train import train
 from lmsteer.errors import InputError
 from lmsteer.steering.steer_file import load_steer
@@ -77,5 +78,11 @@ def test_the_objective_is_returned_to_a_sweeper(options: list[str], tmp_path: Pa
     rows = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))["rows"]
     (expected,) = (row["metrics"]["tone"]["value"] for row in rows if row["strength"] == {"tone": 5.0})
     assert value == expected
-    with pytest.raises(InputError, match=r"objective=tone/\+5: there is no result; a protocol"):
+    with pytest.raises(InputError, match=r"objective=tone/\+5: a protocol and trainer=single are needed"):
         train(command_config("train", *options, f"run_dir={tmp_path / 'other'}", "objective=tone/+5"))
+
+
+def test_generate_refuses_options_of_the_lightning_trainer(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"trainer\.precision: only train has a Lightning trainer"):
+        generate(command_config("generate", "model=tiny", "trainer.precision=bf16-true", f"run_dir={tmp_path / 'run'}"))
+    assert not (tmp_path / "run").exists()

@@ -30,7 +30,10 @@ KEYS = {
 
 def generate(cfg: DictConfig) -> list[Generation] | None:
     """Write ``generations.jsonl`` in the run folder and print a few of them."""
-    generations: list[Generation] | None = launch(job, check_config(cfg, KEYS))
+    config = check_config(cfg, KEYS)
+    if options := build(config["trainer"]).options:
+        raise InputError(f"trainer.{next(iter(options))}: only train has a Lightning trainer; leave it out")
+    generations: list[Generation] | None = launch(job, config)
     return generations
 
 

@@ -135,6 +135,12 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         help="compare with this row instead of the plain model; ROW is its strength or budget, as in 'lm-steer/kl 0.3'",
     )
+    _add_wandb_options(parser)
+    return parser
+
+
+def _add_wandb_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--wandb",
         choices=("auto", "none"),
@@ -144,7 +150,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--project", default="lmsteer", help="W&B project (default: %(default)s)")
     add("--entity", help="W&B user or team (default: that of the key)")
     add("--group", default="", help="W&B group of the runs (default: the name of their folder)")
-    return parser
 
 
 def _named_file(text: str) -> tuple[str, Path]:

@@ -44,12 +44,11 @@ def train(cfg: DictConfig) -> Result | float | None:
         The value of the option ``objective`` for a sweeper, or the result.
     """
     config = check_config(cfg, KEYS)
+    objective = config["objective"]
+    if objective and not (config.get("protocol") and config["trainer"]["strategy"] == "single"):
+        raise InputError(f"objective={objective}: a protocol and trainer=single are needed to return a value")
     result: Result | None = launch(job, config)
-    if config["objective"] is None:
-        return result
-    if result is None:
-        raise InputError(f"objective={config['objective']}: there is no result; a protocol and trainer=single expected")
-    return objective_value(result, config["objective"])
+    return objective_value(result, objective) if objective and result else result
 
 
 def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Result | None:

@@ -1,7 +1,6 @@
 """Optimizer, scheduler, callbacks and Lightning options of the gradient solver."""
 
 import inspect
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +12,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch.optim.lr_scheduler import LRScheduler
 
 from lmsteer.errors import InputError
+from lmsteer.training.quiet import quiet_lightning
 
 DEFAULT_LR = 1e-2
 FIT_STEPS, RUN_DIR = "fit.steps decides", "hydra.run.dir decides"
@@ -74,10 +74,10 @@ class Optimization:
 
     def _try_trainer(self) -> None:
         """Refuse values that Lightning refuses, before any work."""
+        quiet_lightning()
         try:
-            with warnings.catch_warnings(action="ignore"):
-                pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **self.trainer)
-        except (MisconfigurationException, TypeError, ValueError) as error:
+            pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **self.trainer)
+        except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"trainer.{'/'.join(self.trainer)}: refused by Lightning ({reason})") from error
 

@@ -1,9 +1,7 @@
 """Configure and run the Lightning trainer of a steer: checkpoints, processes and quiet output."""
 
 import io
-import logging
 import pickle
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.errors import InputError
 from lmsteer.storage.atomic_files import atomic_write
 from lmsteer.training.module import SteerModule
+from lmsteer.training.quiet import quiet_lightning
 
 
 def train(
@@ -102,11 +101,3 @@ def _check_readable(checkpoint: Path) -> None:
         torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(f"{checkpoint}: damaged checkpoint; delete its folder to fit from the beginning") from error
-
-
-def quiet_lightning() -> None:
-    """Silence Lightning's notices on hardware, workers and other products."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message="The `srun` command is available")

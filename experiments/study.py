@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from pydantic import JsonValue
 
-from lmsteer.cli.configuration import build, check_config, run_identity
+from lmsteer.cli.configuration import build, check_config
+from lmsteer.cli.identity import run_identity
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import find_runs, read_run
 from lmsteer.evaluation.metric_names import Metric
@@ -66,13 +67,13 @@ def run_study(
     return dict(results)
 
 
-def open_run(cfg: DictConfig, keys: set[str], types: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], Run]:
+def open_run(cfg: DictConfig, types: Mapping[str, Any]) -> tuple[dict[str, Any], Run]:
     """Check the configuration of a study; return it as plain values, with its run folder.
 
     Raises:
         InputError: As ``check_config``, or if the folder holds anything else.
     """
-    config = check_config(cfg, keys, types)
+    config = check_config(cfg, types)
     return config, Run(Path(config["run_dir"]), run_identity(config))
 
 

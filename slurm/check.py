@@ -4,7 +4,6 @@ python -m slurm.check [--grid=FILE] COMMAND OVERRIDE…
 """
 
 import argparse
-import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -18,7 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lmsteer.cli.app import CONF, one_line
 from lmsteer.cli.configuration import build, check_config
-from lmsteer.distributed.trainer_config import TrainerConfig
+from lmsteer.cli.options import OF_COMMAND
+from lmsteer.distributed.processes import Processes
 from lmsteer.errors import InputError
 
 COMMANDS = sorted(
@@ -26,7 +26,7 @@ COMMANDS = sorted(
     for path in Path(CONF).glob("*.yaml")
     if (Path(CONF).parent / "src" / path.name).with_suffix(".py").is_file()
 )
-LIGHT_OBJECTS = ("steer", "fit", "decoding", "trainer")
+LIGHT_OBJECTS = ("steer", "decoding")
 """Objects that are built here too, since that loads no model."""
 
 
@@ -38,17 +38,18 @@ def check(command: str, overrides: Sequence[str]) -> Path:
     """
     if command not in COMMANDS:
         raise InputError(f"{command}: no such command; allowed are {', '.join(COMMANDS)}")
-    module = importlib.import_module(f"lmsteer.commands.{command}")
     with initialize_config_dir(CONF, version_base="1.3"):
         cfg = compose(command, overrides=list(overrides), return_hydra_config=True)
     folder, multirun = result_folder(cfg), cfg.hydra.mode == RunMode.MULTIRUN
     with open_dict(cfg):
         del cfg["hydra"]
         cfg.run_dir = str(folder)
-    config = check_config(cfg, module.KEYS, getattr(module, "TYPES", {}))
-    objects = {name: build(config[name]) for name in LIGHT_OBJECTS if name in config}
-    trainer = objects.get("trainer", TrainerConfig())
-    if multirun and (trainer.strategy, trainer.devices) == ("ddp", 1):
+    config = check_config(cfg, OF_COMMAND[command])
+    for name in LIGHT_OBJECTS:
+        if name in config:
+            build(config[name])
+    processes = Processes.of(config["trainer"]) if "trainer" in config else Processes()
+    if multirun and processes == Processes(strategy="ddp", devices=1):
         raise InputError("tasks of srun do one run; for a sweep take slurm/job.sbatch, with trainer=ddp")
     return folder
 

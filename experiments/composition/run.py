@@ -15,7 +15,8 @@ from pydantic import Field
 from experiments.composition.report import BOTH, FACTORS_ADDED, composition_tables, grid_figure
 from experiments.study import Results, build_scorers, open_run, run_study, write_generations
 from lmsteer.cli.app import entry_point
-from lmsteer.cli.configuration import NonEmpty, build
+from lmsteer.cli.configuration import build
+from lmsteer.cli.options import NonEmpty
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import read_run
 from lmsteer.evaluation.evaluator import GenerationMetadata, evaluate
@@ -32,19 +33,19 @@ from lmsteer.steering.composition import add_factors, compose_files
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer
 
-KEYS = {
-    *("stack", "run_dir", "seed", "device", "dtype", "model", "decoding", "protocol"),
-    *("steer_files", "rank", "toxicity", "scores"),
+TYPES: dict[str, Any] = {
+    "steer_files": Annotated[list[NonEmpty], Field(min_length=2, max_length=2)],
+    "rank": int | None,
+    "toxicity": dict[str, Any],
 }
-TYPES = {"steer_files": Annotated[list[NonEmpty], Field(min_length=2, max_length=2)], "rank": int | None}
 
 
 def measure_composition(cfg: DictConfig) -> Results:
     """Generate and measure every cell; write ``composition.json``, ``composition.md`` and ``composition.png``."""
-    config, run = open_run(cfg, KEYS, TYPES)
+    config, run = open_run(cfg, TYPES)
     files = [Path(file) for file in config["steer_files"]]
     pair, composed = compose_files(files, dummy="none", rank=config["rank"])
-    steer, cache = study_steer(pair), score_cache(config["scores"])
+    steer, cache = study_steer(pair), score_cache(config["cache"])
     toxicity = build_scorers(config, "toxicity")
     positivity_protocol: Protocol = build(config["protocol"])
     protocols = [positivity_protocol, replace(positivity_protocol, metric="toxicity", scorers=toxicity)]
@@ -155,4 +156,4 @@ def measure(
 
 
 if __name__ == "__main__":
-    entry_point("composition")(measure_composition)()
+    entry_point("config", Path(__file__).parent, TYPES)(measure_composition)()

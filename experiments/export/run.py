@@ -31,17 +31,13 @@ from lmsteer.records import Prompt
 from lmsteer.reporting.text import interval, markdown_table, number
 from lmsteer.storage.atomic_files import atomic_write_lines
 
-KEYS = {
-    *("stack", "run_dir", "device", "dtype", "model", "prompts", "decoding", "steer_file", "strength"),
-    *("batch_size", "repeats"),
-}
-TYPES: dict[str, Any] = {"repeats": int}
+TYPES: dict[str, Any] = {"strength": Any, "batch_size": int, "repeats": int}
 STOCK_SCRIPT = Path(__file__).with_name("stock.py")
 
 
 def compare_export(cfg: DictConfig) -> Results:
     """Write ``export.json`` and ``export.md`` in the run folder; print their paths."""
-    config, run = open_run(cfg, KEYS, TYPES)
+    config, run = open_run(cfg, TYPES)
     prompts = build(config["prompts"])().prompts
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     export = Export(model, Path(config["steer_file"]))
@@ -138,4 +134,4 @@ def export_table(results: Results) -> str:
 
 
 if __name__ == "__main__":
-    entry_point("exported")(compare_export)()
+    entry_point("config", Path(__file__).parent, TYPES)(compare_export)()

@@ -16,7 +16,7 @@ from experiments.highlighting.deletions import measure_deletions
 from experiments.highlighting.report import deletion_figure, highlighting_tables
 from experiments.study import Results, build_scorers, open_run, run_study, score_texts
 from lmsteer.cli.app import entry_point
-from lmsteer.cli.configuration import NonEmpty, build
+from lmsteer.cli.configuration import build
 from lmsteer.data.corpus import Corpus, hash_fraction, text_key
 from lmsteer.data.sources.snippets import snippets
 from lmsteer.embedded.archives import embedded_file
@@ -28,20 +28,19 @@ from lmsteer.steering.steer_file import load_steer
 
 Count = Annotated[int, Field(ge=2)]
 TYPES: dict[str, Any] = {
-    "steer_file": NonEmpty,
     "dev_rows": Count | None,
     "test_rows": Count | None,
     "amazon_rows": Count,
     "deleted_rows": Count,
     "draws": Annotated[int, Field(ge=1)],
     "strength": Annotated[float, Field(gt=0, allow_inf_nan=False)],
+    "scorers": dict[str, Any],
 }
-KEYS = {"stack", "run_dir", "seed", "device", "dtype", "model", "scorers", "scores", *TYPES}
 
 
 def highlighting(cfg: DictConfig) -> Results:
     """Write ``highlighting.json``, ``highlighting.md`` and ``highlighting.png`` in the run folder."""
-    config, run = open_run(cfg, KEYS, TYPES)
+    config, run = open_run(cfg, TYPES)
     corpus = snippets()
     model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
     load_steer(Path(config["steer_file"]), model)  # refuses a steer of another model
@@ -57,7 +56,7 @@ def highlighting(cfg: DictConfig) -> Results:
 
 def measure(config: dict[str, Any], corpus: Corpus, model: LanguageModel, scorers: list[Scorer]) -> Results:
     """Measure the steer and the scorers as classifiers, and the effect of deletions on the scorers."""
-    cache, seed = score_cache(config["scores"]), config["seed"]
+    cache, seed = score_cache(config["cache"]), config["seed"]
     steer, provenance = load_steer(Path(config["steer_file"]), model)
     sets = {
         "movie, test part": sort_by_hash(corpus.test, config["test_rows"]),
@@ -68,7 +67,7 @@ def measure(config: dict[str, Any], corpus: Corpus, model: LanguageModel, scorer
     return {
         "steers": {
             config["steer_file"]: {
-                "solver": provenance.training.get("solver", "paper"),
+                "solver": provenance.training.get("solver", "gradient"),
                 "steps": provenance.training.get("steps"),
                 "rank": steer.rank,
                 **measure_steer(model, steer, sort_by_hash(corpus.dev, config["dev_rows"]), sets, seed=seed),
@@ -108,4 +107,4 @@ def sort_by_hash(rows: Iterable[Row], limit: int | None) -> list[Row]:
 
 
 if __name__ == "__main__":
-    entry_point("highlighting")(highlighting)()
+    entry_point("config", Path(__file__).parent, TYPES)(highlighting)()

@@ -23,7 +23,7 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.one_pass.corpus_pass import TEXTS_PER_CHUNK, sum_statistics
 from lmsteer.one_pass.gradients import LoglikGradients
 from lmsteer.one_pass.natural_gradient import Estimate
-from lmsteer.one_pass.one_pass_config import StepConfig
+from lmsteer.one_pass.one_pass_solver import StepConfig
 from lmsteer.one_pass.permutation_test import count_significant, permute_labels, threshold
 from lmsteer.one_pass.statistics import Statistics
 from lmsteer.records import Row

@@ -1,6 +1,6 @@
 """Study the one-pass estimator: its spectrum and null; damping, rank and form; its need of texts and time.
 
-python -m experiments.one_pass.run steer=detox data=toxic-snippets
+python -m experiments.one_pass.run steer=detox
 """
 
 from dataclasses import asdict
@@ -23,20 +23,16 @@ from experiments.one_pass.estimates import (
 from experiments.one_pass.report import one_pass_figure, one_pass_tables
 from experiments.study import Results, open_run, run_study
 from lmsteer.cli.app import entry_point
-from lmsteer.cli.configuration import NonEmpty, build
+from lmsteer.cli.configuration import build
+from lmsteer.cli.options import NonEmpty
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.one_pass.one_pass_config import StepConfig
+from lmsteer.one_pass.one_pass_solver import OnePassSolver, StepConfig
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer
-from lmsteer.training.fit_config import SteerConfig
 
-KEYS = {
-    *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol"),
-    *("max_length", "rows", "dampings", "ranks", "steer_files"),
-}
-TYPES = {
+TYPES: dict[str, Any] = {
     "max_length": Annotated[int, Field(ge=2)],
     "rows": list[Annotated[int, Field(ge=2)]],
     "dampings": Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)],
@@ -47,22 +43,22 @@ TYPES = {
 
 def one_pass(cfg: DictConfig) -> Results:
     """Write ``one_pass.json``, ``one_pass.md`` and ``one_pass.png`` in the run folder; print their paths."""
-    config, run = open_run(cfg, KEYS, TYPES)
-    steer_config: SteerConfig = build(config["steer"])
-    if not steer_config.permutations:
-        raise InputError("steer.permutations=0: 39 or more expected, as the spectrum is compared with a null")
-    corpus: Corpus = build(config["data"])
+    config, run = open_run(cfg, TYPES)
+    solver: OnePassSolver = build(config["solver"])
+    if not solver.permutations:
+        raise InputError("solver.permutations=0: 39 or more expected, as the spectrum is compared with a null")
+    corpus: Corpus = build(config["corpus"])
     model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
     return run_study(
         run,
         "one_pass",
-        lambda: measure(model, corpus, steer_config, config),
+        lambda: measure(model, corpus, solver, config),
         report=one_pass_tables,
         figure=one_pass_figure,
     )
 
 
-def measure(model: LanguageModel, corpus: Corpus, steer_config: SteerConfig, config: dict[str, Any]) -> Results:
+def measure(model: LanguageModel, corpus: Corpus, solver: OnePassSolver, config: dict[str, Any]) -> Results:
     """Sum up ever more rows; on all of them choose damping, rank and form; then measure on other texts."""
     seed, ranks = config["seed"], [rank for rank in config["ranks"] if rank < model.width]
     steers = {file: load_steer(Path(file), model)[0] for file in config["steer_files"]}
@@ -72,10 +68,10 @@ def measure(model: LanguageModel, corpus: Corpus, steer_config: SteerConfig, con
         "figures": HeldOut.from_rows(extract, [*corpus.dev[1::2], *corpus.test]),
     }
     splits = nested_splits(corpus, config["rows"], seed)
-    totals, costs = zip(*nested_statistics(extract, splits, steer_config.permutations, seed), strict=True)
+    totals, costs = zip(*nested_statistics(extract, splits, solver.permutations, seed), strict=True)
 
     def measure_size(index: int, damping: float) -> dict[str, Any]:
-        step = StepConfig(damping=damping, context_damping=steer_config.context_damping)
+        step = StepConfig(damping=damping, context_damping=solver.context_damping)
         return measure_rules(totals[index], step, ranks, held_out, seed)
 
     by_damping = {damping: measure_size(-1, damping) for damping in config["dampings"]}
@@ -83,7 +79,7 @@ def measure(model: LanguageModel, corpus: Corpus, steer_config: SteerConfig, con
     return {
         "corpus": corpus.name,
         "held_out": {name: len(texts.lengths) for name, texts in held_out.items()},
-        "chosen": {"damping": damping, "context_damping": steer_config.context_damping, "rule": rule},
+        "chosen": {"damping": damping, "context_damping": solver.context_damping, "rule": rule},
         "dampings": [{"damping": damping, **measured} for damping, measured in by_damping.items()],
         "sizes": [
             {
@@ -107,4 +103,4 @@ def first_dimension(steer: Steer) -> tuple[Tensor, Tensor, Tensor | None]:
 
 
 if __name__ == "__main__":
-    entry_point("one_pass")(one_pass)()
+    entry_point("config", Path(__file__).parent, TYPES)(one_pass)()

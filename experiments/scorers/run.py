@@ -5,6 +5,7 @@ python -m experiments.scorers.run path=RTP.jsonl scorer@scorers=[alt-profanity-c
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
@@ -18,14 +19,14 @@ from lmsteer.scoring.cache import ScoreCache, score_cache
 from lmsteer.scoring.replay import read_scores
 from lmsteer.scoring.scorer import Scorer
 
-KEYS = {"run_dir", "seed", "device", "dtype", "path", "scorers", "scores"}
+TYPES: dict[str, Any] = {"path": str, "scorers": dict[str, Any]}
 
 
 def compare_scorers(cfg: DictConfig) -> Results:
     """Write ``scorers.json``, ``scorers.md`` and ``scorers.png`` in the run folder; print their paths."""
-    config, run = open_run(cfg, KEYS)
+    config, run = open_run(cfg, TYPES)
     scorers = build_scorers(config, "scorers").values()
-    stored, cache = read_scores(Path(str(config["path"])), "toxicity"), score_cache(config["scores"])
+    stored, cache = read_scores(Path(str(config["path"])), "toxicity"), score_cache(config["cache"])
     return run_study(
         run,
         "scorers",
@@ -53,4 +54,4 @@ def measure(stored: Mapping[str, float], scorers: Iterable[Scorer], cache: Score
 
 
 if __name__ == "__main__":
-    entry_point("scorers")(compare_scorers)()
+    entry_point("config", Path(__file__).parent, TYPES)(compare_scorers)()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import pytorch_lightning as pl
 from tqdm.auto import tqdm
 
 from experiments.speed.meter import Meter
@@ -20,8 +21,9 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Generation, Prompt
 from lmsteer.scoring.perplexity import continuation_nll
 from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer_config import SteerConfig
 from lmsteer.training.fit import FitEnvironment, fit
-from lmsteer.training.fit_config import FitConfig, SteerConfig
+from lmsteer.training.gradient_solver import GradientSolver
 
 ATTRIBUTE, STRENGTH, DECODING = "sentiment", 5.0, Nucleus()
 
@@ -81,12 +83,11 @@ def measure_fit(bench: Bench) -> tuple[Steer, Curve, Curve]:
     Returns:
         The steer, and the training curves: the plain one as far as it was run, and that of lmsteer.
     """
-    config = FitConfig(steps=bench.work.steps, dev_every=bench.work.steps)
-    plain = PlainFit(bench.plain_model, bench.corpus, bench.steer_config, config, seed=bench.seed)
+    plain = PlainFit(bench.plain_model, bench.corpus, bench.steer_config, seed=bench.seed)
     plain.step()
     small = replace(bench, corpus=replace(bench.corpus, train=bench.corpus.train[:WARM_UP_SENTENCES]))
     with tempfile.TemporaryDirectory(prefix="store-", dir=bench.folder) as folder:
-        fit_with_store(small, replace(config, steps=WARM_UP_STEPS, dev_every=WARM_UP_STEPS), bench.seed, folder)
+        fit_with_store(small, WARM_UP_STEPS, bench.seed, folder)
 
     def plain_steps() -> None:
         with bench.meter.memory(PLAIN_STEP):
@@ -97,18 +98,19 @@ def measure_fit(bench: Bench) -> tuple[Steer, Curve, Curve]:
         plain_steps()
         with tempfile.TemporaryDirectory(prefix="store-", dir=bench.folder) as folder:
             with bench.meter.memory(FIT):
-                steer, curve = bench.meter.time(FIT, fit_with_store, bench, config, bench.seed, folder)
+                steer, curve = bench.meter.time(FIT, fit_with_store, bench, bench.work.steps, bench.seed, folder)
             plain_steps()
             with bench.meter.memory(FIT_AGAIN):
-                bench.meter.time(FIT_AGAIN, fit_with_store, bench, config, bench.seed + 1 + repeat, folder)
+                bench.meter.time(FIT_AGAIN, fit_with_store, bench, bench.work.steps, bench.seed + 1 + repeat, folder)
         plain_steps()
     return steer, [[step, loss] for step, loss in enumerate(plain.losses, 1)], curve
 
 
-def fit_with_store(bench: Bench, config: FitConfig, seed: int, folder: str) -> tuple[Steer, Curve]:
+def fit_with_store(bench: Bench, steps: int, seed: int, folder: str) -> tuple[Steer, Curve]:
     """Fit with lmsteer, its hidden states stored in a folder; return the steer and its training curve."""
+    solver = GradientSolver(trainer=partial(pl.Trainer, max_steps=steps, val_check_interval=steps))
     environment = FitEnvironment(store=FeatureStoreConfig(where=folder))
-    steer, provenance = fit(bench.model, bench.corpus, bench.steer_config, config, seed=seed, environment=environment)
+    steer, provenance = fit(bench.model, bench.corpus, bench.steer_config, solver, seed=seed, environment=environment)
     return steer, provenance.training["curve"]["train"]
 
 

@@ -19,10 +19,12 @@ from lmsteer.data.batching import batch_rows
 from lmsteer.data.corpus import Corpus
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.steering.steer import Steer
-from lmsteer.training.fit_config import FitConfig, SteerConfig
-from lmsteer.training.optimization import DEFAULT_LR
+from lmsteer.steering.steer_config import SteerConfig
+from lmsteer.training.module import DEFAULT_OPTIMIZER
 
 IGNORED = -100
+BATCH_SIZE, MAX_LENGTH = 32, 256
+"""The defaults of lmsteer's data module."""
 MAX_SEQUENCES = {"cpu": 200}
 """Most sequences of one call of transformers' ``generate``; on other devices as many as lmsteer decodes at once."""
 
@@ -30,18 +32,16 @@ MAX_SEQUENCES = {"cpu": 200}
 class PlainFit:
     """Steps of the fit, on the same batches and from the same initial steer as ``lmsteer.fit``."""
 
-    def __init__(
-        self, model: LanguageModel, corpus: Corpus, steer_config: SteerConfig, fit_config: FitConfig, *, seed: int
-    ) -> None:
-        self.model, self.corpus, self.config, self.seed = model, corpus, fit_config, seed
+    def __init__(self, model: LanguageModel, corpus: Corpus, steer_config: SteerConfig, *, seed: int) -> None:
+        self.model, self.corpus, self.seed = model, corpus, seed
         self.steer = steer_config.build(model.width, seed).to(model.device)
-        self.optimizer = torch.optim.Adam(self.steer.parameters(), lr=DEFAULT_LR)
+        self.optimizer = DEFAULT_OPTIMIZER(self.steer.parameters())
         self.losses: list[float] = []
 
     def step(self) -> None:
         """Run one batch through the language model, the steer and the whole head, and take one step of Adam."""
-        batch_size, max_length = self.config.batch_size, min(self.config.max_length, self.model.context)
-        indices = batch_rows(len(self.losses), rows=len(self.corpus.train), batch_size=batch_size, seed=self.seed)
+        max_length = min(MAX_LENGTH, self.model.context)
+        indices = batch_rows(len(self.losses), rows=len(self.corpus.train), batch_size=BATCH_SIZE, seed=self.seed)
         rows = [self.corpus.train[index] for index in indices]
         texts = [row.text for row in rows]
         encoded = self.model.tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]

@@ -3,6 +3,9 @@
 python -m experiments.speed.run device=cuda model=gpt2-large-shaped
 """
 
+from pathlib import Path
+from typing import Any
+
 from omegaconf import DictConfig
 
 from experiments.speed.measure import (
@@ -25,18 +28,18 @@ from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.runs.run import Run
 
-KEYS = {"stack", "run_dir", "seed", "device", "dtype", "model", "data", "work"}
+TYPES: dict[str, Any] = {"work": Any}
 
 
 def speed(cfg: DictConfig) -> Results:
     """Write ``speed.json``, ``speed.md`` and ``speed.png`` in the run folder; print the tables."""
-    config, run = open_run(cfg, KEYS)
+    config, run = open_run(cfg, TYPES)
     if not isinstance(config["work"], dict):
         raise InputError(
-            f"work={config['work']!r}: options work.sentences, work.steps, … expected, see conf/speed.yaml"
+            f"work={config['work']!r}: work.sentences, work.steps, … expected, see experiments/speed/config.yaml"
         )
     work: Work = build(config["work"])
-    corpus: Corpus = build(config["data"])
+    corpus: Corpus = build(config["corpus"])
     sentences, prompts = work.take_sentences(corpus), work.take_prompts(corpus)
     model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
     is_exact = config["dtype"] == "float32"
@@ -59,4 +62,4 @@ def measure(run: Run, bench: Bench) -> Results:
 
 
 if __name__ == "__main__":
-    entry_point("speed")(speed)()
+    entry_point("config", Path(__file__).parent, TYPES)(speed)()

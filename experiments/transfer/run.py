@@ -15,7 +15,8 @@ from pydantic import Field
 from experiments.study import Results, open_run, run_study, write_generations
 from experiments.transfer.report import transfer_figure, transfer_tables
 from lmsteer.cli.app import entry_point
-from lmsteer.cli.configuration import NonEmpty, build
+from lmsteer.cli.configuration import build
+from lmsteer.cli.options import NonEmpty
 from lmsteer.evaluation.comparable import FinishedRun, read_run, refuse_mixed
 from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.protocol import Protocol
@@ -27,16 +28,12 @@ from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import score_cache
 from lmsteer.steering.steer_file import load_steer
 
-KEYS = {
-    *("stack", "run_dir", "seed", "device", "dtype", "model", "decoding", "protocol"),
-    *("steers", "direct", "scores"),
-}
 TYPES: dict[str, Any] = {"steers": Annotated[dict[NonEmpty, NonEmpty], Field(min_length=1)], "direct": NonEmpty}
 
 
 def compare_steers(cfg: DictConfig) -> Results:
     """Measure every steer in a subfolder; write ``transfer.json``, ``transfer.md`` and ``transfer.png``."""
-    config, run = open_run(cfg, KEYS, TYPES)
+    config, run = open_run(cfg, TYPES)
     files = {name: Path(file) for name, file in config["steers"].items()}
     model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
     for file in files.values():
@@ -64,7 +61,7 @@ def measure_steer(run: Run, file: Path, model: LanguageModel, config: dict[str, 
     steer, provenance = load_steer(file, model)
     protocol: Protocol = build(config["protocol"])
     plan = BudgetPlan(model, steer.dimensions, protocol, build(config["decoding"]))
-    cache = score_cache(config["scores"])
+    cache = score_cache(config["cache"])
     provenance, generations = write_generations(run, plan, steer, provenance, cache)
     metadata = plan.metadata(provenance.seed, stages.settings_of(steer, provenance), config["decoding"])
     stages.evaluate_stage(run, generations, protocol, lambda: plan.perplexity_model, metadata, scores=cache)
@@ -146,4 +143,4 @@ def _ratio(*columns: Array, axis: int) -> Array:
 
 
 if __name__ == "__main__":
-    entry_point("transfer_study")(compare_steers)()
+    entry_point("config", Path(__file__).parent, TYPES)(compare_steers)()

@@ -12,6 +12,7 @@ WITH_BIAS = 2
 """Format of a steer file with biases; format 1 has none."""
 TENSORS = {"first": "p1", "second": "p2", "constant": "bias"}
 TRAINING = {"found": "solver_result", "unused": "unused_options"}
+SOLVERS = {"paper": "gradient"}
 CALIBRATION = {"always": "fixed_strengths", "judge": "perplexity_model"}
 GENERATION = {"judge": "perplexity_model"}
 SAMPLE = {"nats": "nll"}
@@ -30,10 +31,16 @@ def renamed(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, An
 
 def steer(metadata: Mapping[str, Any], tensors: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return metadata and tensors of a steer file of format 1 or 2 under their present names."""
-    training = renamed(metadata.get("training", {}), TRAINING)
+    training = settings(renamed(metadata.get("training", {}), TRAINING))
     calibration = [renamed(entry, CALIBRATION) for entry in metadata.get("calibration", [])]
     known = {"training": training, "calibration": calibration, "bias": metadata["format"] == WITH_BIAS}
     return {**metadata, **known}, renamed(tensors, TENSORS)
+
+
+def settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a fit with the present name of its solver."""
+    solver = {"solver": SOLVERS.get(record["solver"], record["solver"])} if "solver" in record else {}
+    return {**record, **solver}
 
 
 def generation(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,8 +78,6 @@ TARGETS = {
     "lmsteer.data.snippets.toxic_snippets": "lmsteer.data.sources.snippets.toxic_snippets",
     "lmsteer.data.sst.sst2": "lmsteer.data.sources.sst.sst2",
     "lmsteer.data.sst.sst5": "lmsteer.data.sources.sst.sst5",
-    "lmsteer.fitting.FitSettings": "lmsteer.training.fit_config.FitConfig",
-    "lmsteer.fitting.SteerSettings": "lmsteer.training.fit_config.SteerConfig",
     "lmsteer.models.gemma_3_270m": "lmsteer.models.load.gemma_3_270m",
     "lmsteer.models.gpt2_shaped": "lmsteer.models.random_models.gpt2_shaped",
     "lmsteer.models.load_model": "lmsteer.models.load.load_model",

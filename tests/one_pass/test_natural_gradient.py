@@ -8,7 +8,7 @@ from lmsteer.errors import InputError
 from lmsteer.models.head import Head
 from lmsteer.one_pass.gradients import LoglikGradients
 from lmsteer.one_pass.natural_gradient import Estimate, inverse_root
-from lmsteer.one_pass.one_pass_config import StepConfig, check_permutations
+from lmsteer.one_pass.one_pass_solver import StepConfig, check_permutations
 from lmsteer.one_pass.permutation_test import count_significant, permute_labels, threshold
 from lmsteer.one_pass.statistics import Statistics
 

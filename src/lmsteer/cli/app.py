@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from lmsteer.cli.folders import register_resolvers
+from lmsteer.cli.options import OF_COMMAND
 from lmsteer.cli.signals import terminable
 from lmsteer.errors import InputError, explain_out_of_memory
 
@@ -29,38 +30,40 @@ EXPECTED_ERRORS = (InputError, HydraException, OmegaConfBaseException, OSError)
 """Errors whose message says what is wrong; any other is a defect of the program and keeps its traceback."""
 VERBOSITY = ("debug", "info", "warning", "error")
 
-register_resolvers()
+register_resolvers(CONF)
 
 
 def command(name: str) -> Callable[[], None]:
     """Make the command ``lmsteer.commands.NAME``, whose module is imported only after its options are composed."""
 
     def run(cfg: DictConfig) -> Any:
-        from lmsteer.cli.configuration import check_overrides
-
-        check_overrides(cfg, HydraConfig.get().overrides.task)
         return getattr(import_module(f"lmsteer.commands.{name}"), name)(cfg)
 
     return entry_point(name)(run)
 
 
-def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+def entry_point(
+    name: str, folder: str | Path = CONF, types: Mapping[str, Any] | None = None
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Make a command of a function of a configuration.
 
     Args:
-        name: The configuration in ``conf/``, without its suffix.
+        name: The configuration, without its suffix.
+        folder: Folder of the configuration.
+        types: Types of its options besides the common ones; None: those of the command.
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
         started = False
         refusal: Exception | None = None
 
-        @hydra.main(version_base="1.3", config_path=CONF, config_name=name)
+        @hydra.main(version_base="1.3", config_path=str(folder), config_name=name)
         def run(cfg: DictConfig) -> Any:
             nonlocal started, refusal
             started = True
             try:
                 configure_logging(pop_verbosity(cfg))
+                _check_overrides(cfg, OF_COMMAND.get(name, {}) if types is None else types)
                 with explain_out_of_memory():
                     return function(cfg)
             except EXPECTED_ERRORS as error:
@@ -85,6 +88,12 @@ def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
         return main
 
     return decorate
+
+
+def _check_overrides(cfg: DictConfig, types: Mapping[str, Any]) -> None:
+    from lmsteer.cli.configuration import check_overrides  # which imports this module
+
+    check_overrides(cfg, HydraConfig.get().overrides.task, types)
 
 
 @contextmanager

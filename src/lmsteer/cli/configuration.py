@@ -1,160 +1,94 @@
 """Check a composed configuration and build objects from it, with one clear line where something is wrong."""
 
-import builtins
-import hashlib
-import inspect
 import json
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import GenericAlias
-from typing import Annotated, Any
+from typing import Any
 
 import hydra
 from hydra.errors import InstantiationException
-from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf, open_dict
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from omegaconf import DictConfig, OmegaConf
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lmsteer.cli.app import CONF
+from lmsteer.cli.options import COMMON
+from lmsteer.cli.signatures import ANY_NAME, parameters, parameters_without_import
+from lmsteer.data.sizes import check_sizes
+from lmsteer.distributed.processes import Processes
 from lmsteer.errors import InputError
-from lmsteer.models.device_options import Device, Dtype
+from lmsteer.training.trainer_options import check_trainer_options
 
-NonEmpty = Annotated[str, Field(min_length=1)]
-COMMON_TYPES: dict[str, Any] = {
-    "run_dir": NonEmpty,
-    "seed": Annotated[int, Field(ge=0, lt=2**63)],
-    "device": Device,
-    "dtype": Dtype,
-    "samples": int,
-    "batch_size": int,
-    "steer_file": NonEmpty | None,
-    "generations": NonEmpty,
-    "method": NonEmpty,
-    "writer": str | None,
-    "store": NonEmpty,
-    "store_gib": Annotated[float, Field(gt=0)],
-    "scores": NonEmpty,
-    "objective": NonEmpty | None,
-    "logger": dict[str, Any],
-    "callbacks": dict[str, Any],
-    "scheduler": dict[str, Any] | None,
+OBJECTS = {
+    *("model", "to", "steer", "corpus", "data", "solver", "module", "optimizer", "trainer"),
+    *("decoding", "prompts", "protocol"),
 }
-LIGHT_OBJECTS = ("steer", "fit", "trainer", "decoding")
-"""Objects that are built without importing more than torch."""
-TARGETS = {"model", "steer", "data", "fit", "decoding", "prompts", "trainer", "optimizer"}
-"""Options that are objects; the protocol is one too, but may be none."""
-NESTED_OPTIONS = {"data": ("store", "store_gib")}
-"""Options that are written inside an object on the command line, but are for the program and not for that object."""
-NOT_IDENTIFYING = ("run_dir", "store", "store_gib", "scores", "logger", "trainer", "objective")
-"""Options that do not change the results of a run."""
-PROCESS_OPTIONS = ("_target_", "strategy", "devices")
-"""Options of the trainer that do not change the results of a run."""
-INPUT_FILES = {"path", "steer_file", "steer_files", "steers", "generations", "checkpoint", "texts"}
-"""Options that name files whose content decides what a run computes."""
+"""Options that are objects; the protocol may be none."""
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_"}
+Types = Mapping[str, Any]
 
 
-def check_config(cfg: DictConfig, keys: set[str], types: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def check_config(cfg: DictConfig, types: Types) -> dict[str, Any]:
     """Return a configuration as plain values once every option, and every key and value of an object, is checked.
 
     Args:
-        keys: Options of the command.
-        types: Types of those that no other command has.
+        types: Types of the options that this command has besides the common ones.
 
     Raises:
         InputError: If a key is unknown or missing, or a value is not of the type that its object takes.
     """
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise InputError(f"{missing[0]}: a value is needed; give {missing[0]}=… on the command line")
-    nested = _pop_nested_options(cfg)
-    config = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)) | nested
+    config = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     config.pop("verbosity", None)  # of the program, see ``app``
-    for key in config:
-        if key not in keys:
-            raise InputError(f"{key!s}: unknown option; allowed are {', '.join(sorted(keys))}")
-    if absent := sorted(keys - {"protocol"} - {str(key) for key in config}):
-        raise InputError(f"{absent[0]}: a value is needed, but the command line takes it away")
-    known_types = COMMON_TYPES | dict(types or {})
+    types = COMMON | dict(types)
+    if unknown := [str(key) for key in config if key not in types and key not in OBJECTS]:
+        raise _unknown_option(unknown[0], config)
     for key, node in config.items():
-        if (key in TARGETS or (key == "protocol" and node)) and not _is_object(node):
+        if key in OBJECTS and (key != "protocol" or node) and not _is_object(node):
             choices = f"one of the choices in conf/{key!s}" if Path(CONF, str(key)).is_dir() else "its options"
             raise InputError(f"{key!s}={node!r}: {choices} expected")
         _check_node(node, f"{key!s}")
-        if key in known_types:
-            _check_value(node, known_types[key], f"data.{key!s}" if key in nested else f"{key!s}")
+        if key in types:
+            _check_value(node, types[key], f"{key!s}")
     return config
 
 
-def check_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
+def check_overrides(cfg: DictConfig, overrides: Sequence[str], types: Types) -> None:
     """Refuse wrong values on the command line before anything heavy is imported; ``check_config`` checks all the rest.
 
     Args:
         overrides: Overrides of the command line, such as ``steer.rank=4``.
+        types: As for ``check_config``.
 
     Raises:
-        InputError: If an object does not take one of its options, or the value of an option is not of its type.
+        InputError: If there is no such option, or the value of an option is not of its type.
     """
-    cfg = cfg.copy()
-    nested = _pop_nested_options(cfg)
-    config = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)) | nested
+    config = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    types = COMMON | dict(types)
     for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
+        key, _, _ = override.lstrip("+~").partition("=")
         name, _, option = key.partition(".")
-        name = option if option in NESTED_OPTIONS.get(name, ()) else name
+        if override.startswith("~") and not option and "@" not in name:
+            raise InputError(f"{name}: a value is needed, but the command line takes it away")
+        if override.startswith("+") and name in config and name not in types and name not in OBJECTS:
+            raise _unknown_option(name, config)
         if name not in config:
             continue
         node, where = config[name], name
         for part in (*option.split("."), ""):  # the objects on the way to the option
             if _is_object(node):
-                _check_arguments(node, where)
+                _check_arguments(node, where, parameters_without_import(node["_target_"]))
             node, where = node.get(part) if isinstance(node, dict) else None, f"{where}.{part}"
-        if name in COMMON_TYPES:
-            _check_value(config[name], COMMON_TYPES[name], key)
-        elif name in LIGHT_OBJECTS and option:
-            build(config[name])
+        if name in types:
+            _check_value(config[name], types[name], key)
+        elif name in LIGHT_CHECKS and option:
+            LIGHT_CHECKS[name](config[name])
 
 
-def _pop_nested_options(cfg: DictConfig) -> dict[str, Any]:
-    """Take the ``NESTED_OPTIONS`` out of their objects, before other nodes refer to these."""
-    with open_dict(cfg):
-        options = {
-            name: cfg[node].pop(name)
-            for node, names in NESTED_OPTIONS.items()
-            for name in names
-            if isinstance(cfg.get(node), DictConfig) and name in cfg[node]
-        }
-    return {
-        name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-        for name, value in options.items()
-    }
-
-
-def run_identity(config: dict[str, Any], *, rewrites_input: bool = False) -> str:
-    """Return the YAML that identifies a run: its options but for storage places, and digests of its input files.
-
-    Args:
-        rewrites_input: The command writes its input file anew, so its digest is left out.
-    """
-    options = {key: value for key, value in config.items() if key not in NOT_IDENTIFYING}
-    trainer = config.get("trainer", {}).items()
-    if trainer := {key: value for key, value in trainer if key not in PROCESS_OPTIONS and value is not None}:
-        options["trainer"] = trainer
-    digests = {} if rewrites_input else dict(_input_digests(options))
-    return OmegaConf.to_yaml(OmegaConf.create(options | ({"inputs": digests} if digests else {})))
-
-
-def _input_digests(node: Any, where: str = "", is_input: bool = False) -> Iterator[tuple[str, str]]:
-    """Yield the options that name existing files or folders, each with the sha256 of their content."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in items:
-        yield from _input_digests(value, f"{where}.{key}" if where else str(key), is_input or key in INPUT_FILES)
-    if is_input and isinstance(node, str) and (path := Path(node)).exists():
-        state = hashlib.sha256()
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                state.update(hashlib.sha256(file.read_bytes()).digest())
-        yield where, state.hexdigest()
+def _unknown_option(name: str, config: Mapping[str, Any]) -> InputError:
+    return InputError(f"{name}: unknown option; allowed are {', '.join(sorted({*config} - {name}))}")
 
 
 def build(node: Any, **arguments: Any) -> Any:
@@ -174,6 +108,20 @@ def build(node: Any, **arguments: Any) -> Any:
         while cause is not None and not isinstance(cause, InputError | OSError):
             cause = cause.__cause__
         raise (cause or error) from None
+
+
+def _check_trainer(trainer: Mapping[str, Any]) -> None:
+    Processes.of(trainer)
+    check_trainer_options(trainer)
+
+
+LIGHT_CHECKS: dict[str, Callable[[Any], object]] = {
+    **dict.fromkeys(("steer", "decoding"), build),
+    "solver": lambda solver: solver.get("_partial_") or build(solver),
+    "trainer": _check_trainer,
+    "data": check_sizes,
+}
+"""Checks of the values of an object that import no more than torch."""
 
 
 _last_built: dict[str, Any] = {}
@@ -200,34 +148,20 @@ def _check_node(node: Any, where: str) -> None:
         _check_arguments(node, where)
 
 
-def _check_arguments(node: dict[str, Any], where: str) -> None:
-    """Check the options of an object against the signature of its class or function."""
+def _check_arguments(node: dict[str, Any], where: str, known: dict[str, Any] | None = None) -> None:
+    """Check the options of an object against the signature of its class or function, unless that is given."""
     try:
-        target = get_object(node["_target_"])
+        types = parameters(node["_target_"]) if known is None else known
     except (ImportError, ValueError, AttributeError):
         raise InputError(f"{where}._target_={node['_target_']!r}: no such class or function") from None
-    parameters = inspect.signature(target).parameters
-    function = target.__init__ if inspect.isclass(target) else target
-    types = typing.get_type_hints(function, localns=_Names(getattr(function, "__globals__", {})))
     for key, value in node.items():
         if key in HYDRA_KEYS:
             continue
-        if key not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            raise InputError(f"{where}.{key}: unknown option; allowed are {', '.join(parameters)}")
+        if key not in types and ANY_NAME not in types:
+            raise InputError(f"{where}.{key}: unknown option; allowed are {', '.join(types)}")
         plain = _without_objects(value)
         if not _is_object(plain):
             _check_value(plain, types.get(key, Any), f"{where}.{key}")
-
-
-class _Names(dict[str, Any]):
-    """Names of a module, for its annotations; a class that is imported only for the type checker stands for objects."""
-
-    def __missing__(self, name: str) -> Any:
-        return vars(builtins).get(name, _Object)
-
-
-class _Object:
-    """Any object that is built from a configuration; no plain value is one."""
 
 
 def _without_objects(value: Any) -> Any:

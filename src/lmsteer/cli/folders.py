@@ -1,4 +1,4 @@
-"""Names of the folders of runs and sweeps, made of the overrides on the command line."""
+"""Resolvers of configurations: names of the folders of runs and sweeps, and the folder of the configurations."""
 
 import hashlib
 import re
@@ -22,12 +22,17 @@ def folder_name(overrides: str) -> str:
 
 def sweep_folder(choice: str, overrides: str) -> str:
     """Turn the choice of a sweep and the other overrides into the name of one folder."""
-    names = [name for name in ("" if choice == "none" else choice, overrides) if name]
+    names = [name for name in (choice, overrides) if name not in ("", "None")]
     return folder_name("_".join(names)) or "sweep"
 
 
-def register_resolvers() -> None:
-    """Make both functions available in configurations, as ``${folder_name:…}`` and ``${sweep_folder:…}``."""
+def register_resolvers(conf: str) -> None:
+    """Make ``${folder_name:…}``, ``${sweep_folder:…}`` and ``${conf_folder:}`` available in configurations.
+
+    Args:
+        conf: Folder of the configurations, which those of a study search too.
+    """
+    OmegaConf.register_new_resolver("conf_folder", lambda: f"file://{conf}", replace=True)
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
     # Cached, so that every job has the folder of the sweep, on whatever machine it runs.
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, use_cache=True, replace=True)

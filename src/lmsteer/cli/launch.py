@@ -17,9 +17,8 @@ import torch.multiprocessing as mp
 from torch.multiprocessing.spawn import ProcessException, start_processes
 
 from lmsteer.cli.app import EXPECTED_ERRORS, configure_logging, one_line, sweep_name
-from lmsteer.cli.configuration import build
 from lmsteer.distributed.process_group import ProcessGroup
-from lmsteer.distributed.trainer_config import TrainerConfig
+from lmsteer.distributed.processes import Processes
 from lmsteer.errors import InputError, explain_out_of_memory
 from lmsteer.models.device import resolve_device
 
@@ -35,18 +34,18 @@ def launch(job: Job, config: dict[str, Any]) -> Any:
     Raises:
         InputError: As a process refuses, or if one was killed.
     """
-    trainer: TrainerConfig = build(config["trainer"])
-    if trainer.strategy == "single":
+    options = Processes.of(config["trainer"])
+    if options.strategy == "auto":
         return job(config, sweep_name(), ProcessGroup())
     if config.get("model", {}).get("device_map") is not None:
         raise InputError("trainer=ddp: each process has the whole model; model.device_map is for trainer=single")
     on_gpu = resolve_device(config["device"]).type == "cuda"
-    processes = trainer.processes(gpus=torch.cuda.device_count() if on_gpu else 0)
+    processes = options.number(gpus=torch.cuda.device_count() if on_gpu else 0)
     if (external := external_process_group(os.environ)) is not None:
         process_group, address = external
         if process_group.local_size != processes:
             started = f"{process_group.local_size} processes of each machine were started"
-            raise InputError(f"trainer.devices={trainer.devices}: {started}")
+            raise InputError(f"trainer.devices={options.devices}: {started}")
         if sweep_name():
             raise InputError("trainer=ddp in a sweep: start one process, which starts the others itself")
         return _run_external(_Task(job, config, "", address, on_gpu), process_group)

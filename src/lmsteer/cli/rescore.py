@@ -12,7 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lmsteer import old_files
-from lmsteer.cli.configuration import build, run_identity
+from lmsteer.cli.configuration import build
+from lmsteer.cli.identity import run_identity
 from lmsteer.commands.evaluate import metadata_of
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import FinishedRun

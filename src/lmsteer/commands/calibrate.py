@@ -8,7 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
+from lmsteer.cli.configuration import build, check_config
+from lmsteer.cli.identity import run_identity
+from lmsteer.cli.options import OF_COMMAND
 from lmsteer.errors import InputError
 from lmsteer.evaluation.calibration import calibrate as find_calibrations
 from lmsteer.evaluation.calibration import with_calibrations
@@ -20,18 +22,12 @@ from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import score_cache
 from lmsteer.steering.steer_file import load_steer, save_steer
 
-KEYS = {
-    *("stack", "run_dir", "device", "dtype", "model", "steer", "data", "protocol", "decoding"),
-    *("steer_file", "scores"),
-}
-TYPES: dict[str, Any] = {"steer_file": NonEmpty}
-
 
 def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
     """Add the strengths to the steer file and print them."""
-    config = check_config(cfg, KEYS, TYPES)
+    config = check_config(cfg, OF_COMMAND["calibrate"])
     run, path = Run(Path(config["run_dir"]), run_identity(config, rewrites_input=True)), Path(config["steer_file"])
-    scores = score_cache(config["scores"])
+    scores = score_cache(config["cache"])
     if not config.get("protocol"):
         raise InputError("protocol=none: nothing to calibrate on; choose a protocol with prompts")
     protocol: Protocol = build(config["protocol"])

@@ -4,12 +4,12 @@ python -m src.compose 'steer_files=[RUN/steer.safetensors,RUN/steer.safetensors]
 """
 
 from pathlib import Path
-from typing import Annotated
 
 from omegaconf import DictConfig
-from pydantic import Field
 
-from lmsteer.cli.configuration import NonEmpty, check_config, run_identity
+from lmsteer.cli.configuration import check_config
+from lmsteer.cli.identity import run_identity
+from lmsteer.cli.options import OF_COMMAND
 from lmsteer.reporting.interference_table import interference_table
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
@@ -18,19 +18,10 @@ from lmsteer.steering.interference import Interference
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer, save_steer
 
-KEYS = {"run_dir", "steer_files", "names", "dummy", "rank", "energy"}
-TYPES = {
-    "steer_files": Annotated[list[NonEmpty], Field(min_length=1)],
-    "names": list[NonEmpty] | None,
-    "dummy": NonEmpty,
-    "rank": int | None,
-    "energy": float | None,
-}
-
 
 def compose(cfg: DictConfig) -> Steer:
     """Write ``steer.safetensors`` in the run folder and print the interference of its dimensions."""
-    config = check_config(cfg, KEYS, TYPES)
+    config = check_config(cfg, OF_COMMAND["compose"])
     run = Run(Path(config["run_dir"]), run_identity(config))
     path = run.path(stages.STEER)
     if not run.is_complete(stages.STEER):

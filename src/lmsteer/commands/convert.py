@@ -4,23 +4,21 @@ python -m src.convert checkpoint=FILE.pt model=gpt2-large
 """
 
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
+from lmsteer.cli.configuration import build, check_config
+from lmsteer.cli.identity import run_identity
+from lmsteer.cli.options import OF_COMMAND
 from lmsteer.reference.reference_checkpoint import read_reference
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer_file import save_steer
 
-KEYS = {"stack", "run_dir", "device", "dtype", "model", "checkpoint", "names", "epsilon"}
-TYPES: dict[str, Any] = {"checkpoint": NonEmpty, "names": list[NonEmpty] | None, "epsilon": float | None}
-
 
 def convert(cfg: DictConfig) -> Path:
     """Write ``steer.safetensors`` in the run folder, and print its origin."""
-    config = check_config(cfg, KEYS, TYPES)
+    config = check_config(cfg, OF_COMMAND["convert"])
     run = Run(Path(config["run_dir"]), run_identity(config))
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     checkpoint, path = Path(config["checkpoint"]), run.path(stages.STEER)

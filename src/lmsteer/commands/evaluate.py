@@ -11,7 +11,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lmsteer import old_files
-from lmsteer.cli.configuration import build, check_config, run_identity
+from lmsteer.cli.configuration import build, check_config
+from lmsteer.cli.identity import run_identity
+from lmsteer.cli.options import OF_COMMAND
 from lmsteer.errors import InputError
 from lmsteer.evaluation.evaluator import GenerationMetadata
 from lmsteer.evaluation.protocol import Protocol
@@ -22,17 +24,12 @@ from lmsteer.runs.run import CONFIG, Run
 from lmsteer.scoring.cache import score_cache
 from lmsteer.steering.steer_file import load_steer
 
-KEYS = {
-    *("stack", "run_dir", "device", "dtype", "model", "steer", "data", "protocol"),
-    *("generations", "method", "writer", "scores"),
-}
-
 
 def evaluate(cfg: DictConfig) -> Result:
     """Write ``metrics.json`` and ``report.html`` in the run folder and print the table."""
-    config = check_config(cfg, KEYS)
+    config = check_config(cfg, OF_COMMAND["evaluate"])
     run, path = Run(Path(config["run_dir"]), run_identity(config)), Path(config["generations"])
-    scores = score_cache(config["scores"])
+    scores = score_cache(config["cache"])
     read_generations(path)
     if not config.get("protocol"):
         raise InputError("protocol=none: nothing to measure; choose a protocol with scorers")

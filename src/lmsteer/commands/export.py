@@ -4,25 +4,19 @@ python -m src.export steer_file=RUN/steer.safetensors strength=5 out=FOLDER
 """
 
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.configuration import NonEmpty, build, check_config
+from lmsteer.cli.configuration import build, check_config
+from lmsteer.cli.options import OF_COMMAND
 from lmsteer.commands.generate import named_strength
 from lmsteer.errors import InputError
-from lmsteer.export.exporter import Export, Form
-
-KEYS = {
-    *("stack", "run_dir", "device", "dtype", "model", "steer_file", "strength"),
-    *("out", "form", "base_model", "license"),
-}
-TYPES: dict[str, Any] = {"out": NonEmpty, "form": Form, "base_model": NonEmpty | None, "license": NonEmpty | None}
+from lmsteer.export.exporter import Export
 
 
 def export(cfg: DictConfig) -> Path:
     """Write the export folder and print its path."""
-    config = check_config(cfg, KEYS, TYPES)
+    config = check_config(cfg, OF_COMMAND["export"])
     folder, form = Path(config["run_dir"]), config["form"]
     if form == "factors" and config["strength"] is not None:
         raise InputError(f"strength={config['strength']}: form=factors keeps every strength; leave strength out")

@@ -9,8 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.configuration import build, check_config, run_identity
+from lmsteer.cli.configuration import build, check_config
+from lmsteer.cli.identity import PROCESS_OPTIONS, UNSET, run_identity
 from lmsteer.cli.launch import launch
+from lmsteer.cli.options import OF_COMMAND
 from lmsteer.data.prompts.selection import PromptSet
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
@@ -22,17 +24,13 @@ from lmsteer.runs.run import Run
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer
 
-KEYS = {
-    *("stack", "run_dir", "seed", "device", "dtype", "model", "prompts", "decoding"),
-    *("steer_file", "strength", "samples", "batch_size", "trainer"),
-}
-
 
 def generate(cfg: DictConfig) -> list[Generation] | None:
     """Write ``generations.jsonl`` in the run folder and print a few of them."""
-    config = check_config(cfg, KEYS)
-    if options := build(config["trainer"]).options:
-        raise InputError(f"trainer.{next(iter(options))}: only train has a Lightning trainer; leave it out")
+    config = check_config(cfg, OF_COMMAND["generate"])
+    for name, value in config["trainer"].items():
+        if value not in UNSET and name not in PROCESS_OPTIONS:
+            raise InputError(f"trainer.{name}: only train has a Lightning trainer; leave it out")
     generations: list[Generation] | None = launch(job, config)
     return generations
 

@@ -14,7 +14,6 @@ from omegaconf import DictConfig
 from pydantic import Field
 
 from lmsteer.analysis.highlighter import (
-    Decision,
     Highlight,
     HighlightConfig,
     Highlighter,
@@ -22,7 +21,9 @@ from lmsteer.analysis.highlighter import (
     fit_threshold,
     read_highlights,
 )
-from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
+from lmsteer.cli.configuration import build, check_config
+from lmsteer.cli.identity import run_identity
+from lmsteer.cli.options import OF_COMMAND
 from lmsteer.data.readers.text_file import Text, read_texts, refuse_shared
 from lmsteer.reporting.highlight_report import agreement_sentence, color_scale, highlight_page
 from lmsteer.reporting.terminal_highlight import has_colors, highlight_line
@@ -31,22 +32,6 @@ from lmsteer.steering.steer_file import load_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
-TYPES: dict[str, Any] = {
-    "steer_file": NonEmpty,
-    "file": NonEmpty,
-    "dev": NonEmpty | None,
-    "dimension": NonEmpty | None,
-    "fixed": dict[str, Number] | None,
-    "strength": Number,
-    "against": Number | None,
-    "spans": Annotated[int, Field(ge=1)],
-    "span_tokens": Annotated[int, Field(ge=1)],
-    "grid": list[Number],
-    "decision": Decision,
-    "threshold": Number,
-    "shown": Annotated[int, Field(ge=1)],
-}
-KEYS = {"stack", "run_dir", "seed", "device", "dtype", "model", *TYPES}
 SETTINGS = ("dimension", "strength", "against", "spans", "span_tokens", "grid", "decision")
 LINES, SUMMARY, PAGE = "highlight.jsonl", "summary.json", "highlight.html"
 PRINTED = 20
@@ -55,7 +40,7 @@ PRINTED = 20
 
 def highlight(cfg: DictConfig) -> list[Highlight]:
     """Write ``highlight.jsonl``, ``summary.json`` and ``highlight.html`` in the run folder and print some texts."""
-    config = check_config(cfg, KEYS, TYPES)
+    config = check_config(cfg, OF_COMMAND["highlight"])
     settings = HighlightConfig(fixed=config["fixed"] or {}, **{name: config[name] for name in SETTINGS})
     texts, dev = read_texts(config["file"]), read_texts(config["dev"]) if config["dev"] else []
     refuse_shared(texts, dev)

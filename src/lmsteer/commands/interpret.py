@@ -5,16 +5,17 @@ python -m src.interpret steer_file=RUN/steer.safetensors directions=8 words=12
 
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from omegaconf import DictConfig
-from pydantic import Field
 
 from lmsteer.analysis.interpretation import heldout_rows
 from lmsteer.analysis.interpretation import interpret as interpret_steer
 from lmsteer.analysis.interpretation_file import Interpretation, read_interpretation
 from lmsteer.analysis.top_tokens import DisplayConfig
-from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
+from lmsteer.cli.configuration import build, check_config
+from lmsteer.cli.identity import run_identity
+from lmsteer.cli.options import OF_COMMAND
 from lmsteer.data.corpus import Corpus
 from lmsteer.reporting.interpretation_report import html, markdown, text
 from lmsteer.reporting.plots import write_png
@@ -24,19 +25,6 @@ from lmsteer.steering.steer_file import load_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
 
 SHOWN = ("directions", "words", "contexts", "vocabulary", "draws")
-KEYS = {
-    *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol"),
-    *("steer_file", "dimension", "part", "rows", *SHOWN),
-}
-TYPES: dict[str, Any] = {
-    "steer_file": NonEmpty,
-    "dimension": NonEmpty,
-    "part": Literal["test", "dev"] | None,
-    "rows": Annotated[int, Field(ge=2)] | None,
-    **dict.fromkeys(("directions", "words"), Annotated[int, Field(ge=1)]),
-    **dict.fromkeys(("contexts", "draws"), Annotated[int, Field(ge=0)]),
-    "vocabulary": Literal["words", "all"],
-}
 FIGURES, REPORT, PAGE, PICTURE = (f"interpretation.{kind}" for kind in ("json", "md", "html", "png"))
 TEXTS = 20_000
 """Maximum number of texts of the corpus whose words are shown."""
@@ -44,7 +32,7 @@ TEXTS = 20_000
 
 def interpret(cfg: DictConfig) -> Interpretation:
     """Write ``interpretation.json``, ``.md``, ``.html`` and ``.png`` in the run folder and print the table."""
-    config = check_config(cfg, KEYS, TYPES)
+    config = check_config(cfg, OF_COMMAND["interpret"])
     run = Run(Path(config["run_dir"]), run_identity(config))
     if not run.is_complete(FIGURES):
         computed = compute(config)
@@ -61,7 +49,7 @@ def interpret(cfg: DictConfig) -> Interpretation:
 
 def compute(config: dict[str, Any]) -> Interpretation:
     """Load the corpus, the model and the steer, and interpret it."""
-    corpus: Corpus = build(config["data"])
+    corpus: Corpus = build(config["corpus"])
     part, rows = heldout_rows(corpus, config["part"], config["rows"], config["seed"])
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     steer, provenance = load_steer(Path(config["steer_file"]), model)

@@ -3,14 +3,18 @@
 python -m src.train model=gpt2-large steer=detox
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.configuration import build, build_once, check_config, run_identity
+from lmsteer.cli.configuration import build, build_once, check_config
+from lmsteer.cli.identity import run_identity
 from lmsteer.cli.launch import launch
+from lmsteer.cli.options import OF_COMMAND
 from lmsteer.data.corpus import Corpus
+from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.data.feature_store import FeatureStoreConfig
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
@@ -26,15 +30,9 @@ from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import ScoreCache, score_cache
 from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.training.fit import FitEnvironment, FitJob
-from lmsteer.training.fit_config import FitConfig, SteerConfig
+from lmsteer.steering.steer_config import SteerConfig
+from lmsteer.training.fit import Solver
 from lmsteer.training.loggers import RunLabels, open_loggers
-from lmsteer.training.optimization import Optimization
-
-KEYS = {
-    *("stack", "run_dir", "seed", "device", "dtype", "model", "steer", "data", "protocol", "decoding", "logger", "fit"),
-    *("store", "store_gib", "scores", "trainer", "optimizer", "scheduler", "callbacks", "objective"),
-}
 
 
 def train(cfg: DictConfig) -> Result | float | None:
@@ -43,9 +41,9 @@ def train(cfg: DictConfig) -> Result | float | None:
     Returns:
         The value of the option ``objective`` for a sweeper, or the result.
     """
-    config = check_config(cfg, KEYS)
+    config = check_config(cfg, OF_COMMAND["train"])
     objective = config["objective"]
-    if objective and not (config.get("protocol") and config["trainer"]["strategy"] == "single"):
+    if objective and not (config.get("protocol") and config["trainer"]["strategy"] == "auto"):
         raise InputError(f"objective={objective}: a protocol and trainer=single are needed to return a value")
     result: Result | None = launch(job, config)
     return objective_value(result, objective) if objective and result else result
@@ -59,27 +57,31 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
         if result and not sweep:
             print(stages.summary(run, result))
         return result
-    scores = score_cache(config["scores"])
+    scores = score_cache(config["cache"])
     steer_config: SteerConfig = build(config["steer"])
-    fit_config: FitConfig = build(config["fit"])
-    store = FeatureStoreConfig(where=config["store"], gib=config["store_gib"], store_all=bool(sweep))
+    solver = build_solver(config)
     protocol: Protocol | None = build(config["protocol"]) if config.get("protocol") else None
-    corpus: Corpus = build(config["data"])
+    corpus: Corpus = build(config["corpus"])
     model: LanguageModel = build_once(config["model"], device=config["device"], dtype=config["dtype"])
-    dimensions = steer_config.build(model.width, seed).dimensions
+    dimensions = solver.dimensions(steer_config)
     plan = Plan(model, dimensions, protocol, build(config["decoding"])) if protocol else None
-    corpus = corpus.without(plan.reserved if plan else frozenset())
-    environment = FitEnvironment(store=store, process_group=process_group)
-    fit_job = FitJob(model, corpus, steer_config, fit_config, seed, environment, build_optimization(config))
+    datamodule: SteerDataModule = build(config["data"])(
+        corpus.without(plan.reserved if plan else frozenset()),
+        model,
+        dimensions=len(dimensions),
+        seed=seed,
+        store=FeatureStoreConfig(where=config["cache"], gib=config["cache_gib"], store_all=bool(sweep)),
+        process_group=process_group,
+    )
     if not run.is_complete(stages.STEER):
-        fit_job.check()
+        steer_config.build(model.width, seed)  # refuses an impossible rank before anything is written
     run.begin()
     openers = [build(node) for node in config["logger"].values()] if process_group.is_rank_zero else []
     labels = RunLabels(run.config, sweep, (model.name, steer_config.name, corpus.name))
     with open_loggers(openers, run.folder, config, labels) as loggers:
-        fitted = stages.fit_stage(run, fit_job, loggers)
+        fitted = stages.fit_stage(run, datamodule, steer_config, solver, loggers)
         provenance, measured = measure(run, plan, fitted, config, scores) if plan else (fitted[1], None)
-        track(loggers, run.path(stages.STEER), provenance, measured, step=fit_config.steps)
+        track(loggers, run.path(stages.STEER), provenance, measured, step=config["trainer"]["max_steps"])
     if measured is None:
         print(f"steer: {run.path(stages.STEER)}")
         return None
@@ -88,13 +90,17 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
     return measured.result
 
 
-def build_optimization(config: dict[str, Any]) -> Optimization:
-    """Build optimizer, scheduler and callbacks, and take the Lightning options of the trainer."""
-    return Optimization(
+def build_solver(config: dict[str, Any]) -> Solver:
+    """Build the solver; gradient descent gets the LightningModule, optimizer, scheduler, callbacks and trainer."""
+    solver: Solver | partial[Solver] = build(config["solver"])
+    if not isinstance(solver, partial):
+        return solver
+    return solver(
+        module=build(config["module"]),
         optimizer=build(config["optimizer"]),
         scheduler=build(config["scheduler"]) if config["scheduler"] else None,
         callbacks={name: build(node) for name, node in config["callbacks"].items()},
-        trainer=build(config["trainer"]).options,
+        trainer=build(config["trainer"]),
     )
 
 

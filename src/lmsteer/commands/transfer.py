@@ -4,12 +4,13 @@ python -m src.transfer steer_file=RUN/steer.safetensors model@to=gemma-3-270m-em
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from omegaconf import DictConfig
-from pydantic import Field
 
-from lmsteer.cli.configuration import NonEmpty, build, check_config, run_identity
+from lmsteer.cli.configuration import build, check_config
+from lmsteer.cli.identity import run_identity
+from lmsteer.cli.options import OF_COMMAND
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.reporting.plots import write_png
 from lmsteer.reporting.transfer_report import maps_figure, markdown
@@ -19,29 +20,16 @@ from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer, save_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
-from lmsteer.transfer.steer_maps import Kind
 from lmsteer.transfer.steer_transfer import align_models
 from lmsteer.transfer.steer_transfer import transfer as transfer_steer
 from lmsteer.transfer.unlabeled_texts import unlabeled_texts
 
-KEYS = {
-    *("stack", "run_dir", "seed", "device", "dtype", "model", "data"),
-    *("steer_file", "to", "kind", "compared_kinds", "texts", "rows", "damping"),
-}
-TYPES: dict[str, Any] = {
-    "to": dict[str, Any],
-    "kind": Kind,
-    "compared_kinds": list[Kind],
-    "texts": NonEmpty | None,
-    "rows": Annotated[int, Field(ge=1)],
-    "damping": Annotated[float, Field(ge=0)],
-}
 REPORT, PICTURE = "transfer.md", "transfer.png"
 
 
 def transfer(cfg: DictConfig) -> Steer:
     """Write ``steer.safetensors``, ``transfer.md`` and ``transfer.png`` in the run folder and print the report."""
-    config = check_config(cfg, KEYS, TYPES)
+    config = check_config(cfg, OF_COMMAND["transfer"])
     run = Run(Path(config["run_dir"]), run_identity(config))
     if not run.is_complete(stages.STEER):
         steer, provenance = compute(run, config)
@@ -59,7 +47,7 @@ def transfer(cfg: DictConfig) -> Steer:
 def compute(run: Run, config: dict[str, Any]) -> tuple[Steer, Provenance]:
     """Load the texts, the models and the steer, take the folder, and transfer."""
     path = None if config["texts"] is None else Path(config["texts"])
-    name, texts = unlabeled_texts(None if path else build(config["data"]), path, n=config["rows"])
+    name, texts = unlabeled_texts(None if path else build(config["corpus"]), path, n=config["rows"])
     source: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
     steer, provenance = load_steer(Path(config["steer_file"]), source)
     target = build(config["to"], device=config["device"], dtype=config["dtype"])

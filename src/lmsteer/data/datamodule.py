@@ -4,8 +4,8 @@ Shapes: N packed tokens, D width, K dimensions.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -14,10 +14,12 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lmsteer.data.batching import batch_rows
 from lmsteer.data.corpus import Corpus
-from lmsteer.data.feature_store import FeatureStore
+from lmsteer.data.feature_store import FeatureStore, FeatureStoreConfig
 from lmsteer.data.features import FeatureExtractor, Features
+from lmsteer.data.sizes import check_sizes
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
 
 PREFETCH_BATCHES = 25
@@ -38,57 +40,65 @@ class SteerDataModule(pl.LightningDataModule):
     """Batches of a labeled corpus for fitting a steer.
 
     The label of a row is its strength on the first dimension; the strength of further dimensions (the dummy) is 1.
-    The data module owns the language model, through ``extract``.
+    The data module owns the language model, and computes or reads hidden states. The number of training batches is the
+    trainer's ``max_steps``.
 
     Args:
-        extract: Computes or reads hidden states; a ``FeatureStore`` is filled with ``stored`` before training.
         dimensions: Number K of the steer's dimensions.
-        steps: Number of training batches.
-        dev_rows: Maximum number of dev rows; the first rows are used.
-        store_all: Store every row of the run, not only rows that occur more than once.
-        by_batch: Computes the hidden states of one training batch, if they depend on its other texts. None: ``extract``
-            computes the hidden states of several batches together.
+        batch_size: Texts of a training or dev batch.
+        max_length: Maximum number of tokens used from a text.
+        rows: Maximum number of training texts, chosen by seed and text and balanced by label; the choice for a smaller
+            number is a subset of that for a larger one. None: use all.
+        dev_rows: Maximum number of dev texts; the first rows are used.
+        seed: Seed of the choice of rows and, with the step, of the batches.
+        store: Feature store of hidden states, which ``prepare_data`` fills. None: compute them when they are needed.
         process_group: Processes that fit together; each gets a shard of the rows of every batch.
 
     Raises:
-        InputError: If the corpus has no training rows or a number is below 1, or there are fewer rows than processes.
+        InputError: If the corpus has no training rows or a number is too small, or there are fewer rows than processes.
     """
+
+    counts_padding: ClassVar[bool] = False
+    """Whether the training loss counts padding."""
 
     def __init__(
         self,
         corpus: Corpus,
-        extract: FeatureExtractor | FeatureStore,
+        model: LanguageModel,
         *,
         dimensions: int,
         batch_size: int = 32,
-        steps: int = 100,
+        max_length: int = 256,
+        rows: int | None = None,
         dev_rows: int = 256,
         seed: int = 0,
-        store_all: bool = False,
-        by_batch: Callable[[Sequence[str]], Features] | None = None,
+        store: FeatureStoreConfig | None = None,
         process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         if not corpus.train:
-            raise InputError(f"corpus {corpus.name} has no rows to train on; at least one is needed")
-        for name, value in (("batch_size", batch_size), ("dev_rows", dev_rows)):
-            if value < 1:
-                raise InputError(f"fit.{name}={value}: an integer of 1 or more expected")
-        self.corpus, self.extract, self.store_all, self.by_batch = corpus, extract, store_all, by_batch
-        self.dimensions, self.batch_size, self.steps, self.seed = dimensions, batch_size, steps, seed
+            raise InputError(f"corpus {corpus.name} has no rows to learn from; at least one is needed")
+        check_sizes({"batch_size": batch_size, "dev_rows": dev_rows, "max_length": max_length, "rows": rows})
+        self.source, self.corpus = corpus, corpus if rows is None else corpus.subset(rows, seed)
+        self.dimensions, self.batch_size, self.seed = dimensions, batch_size, seed
+        self.max_length, self.max_rows, self.dev_rows = max_length, rows, dev_rows
         self.dev, self.process_group = corpus.dev[:dev_rows], process_group or ProcessGroup()
-        for name, rows in (
-            ("fit.batch_size", batch_size),
-            ("train rows", len(corpus.train)),
-            ("dev rows", len(self.dev)),
-        ):
+        self.store = store or FeatureStoreConfig(where="off")
+        self.extract = self.store.wrap(FeatureExtractor(model, max_length=max_length))
+        self._check_shards()
+        self._dev_batches: list[Batch] | None = None
+
+    def _check_shards(self) -> None:
+        counts = {"data.batch_size": self.batch_size, "train rows": len(self.corpus.train), "dev rows": len(self.dev)}
+        for name, rows in counts.items():
             if 0 < rows < self.process_group.size:
                 raise InputError(f"{name}: {rows}, but {self.process_group.size} processes; one for each is needed")
-        if by_batch is not None and self.process_group.size > 1:
-            raise InputError(
-                "fit.legacy_padding: one process expected, as padding depends on the batch; trainer=single"
-            )
-        self._dev_batches: list[Batch] | None = None
+
+    @property
+    def steps(self) -> int:
+        """Number of training batches: the trainer's ``max_steps``."""
+        assert self.trainer is not None
+        return self.trainer.max_steps
 
     def prepare_data(self) -> None:
         """Fill the store, in one process; the others wait."""
@@ -98,7 +108,12 @@ class SteerDataModule(pl.LightningDataModule):
     def _texts_to_store(self) -> list[str]:
         counts = Counter(row.text for t in range(self.steps) for row in self.rows(t))
         dev_texts = [row.text for row in self.dev]  # read at every validation
-        return [*dev_texts, *(text for text, count in counts.items() if self.store_all or count > 1)]
+        return [*dev_texts, *(text for text, count in counts.items() if self.store.everything or count > 1)]
+
+    def store_texts(self) -> None:
+        """Store the hidden states of all train and dev rows for other runs, if the store takes all rows."""
+        if isinstance(self.extract, FeatureStore) and self.store.everything:
+            self.extract.add([row.text for row in (*self.corpus.train, *self.dev)])
 
     def setup(self, stage: str) -> None:
         """Read the index of the store that another process has filled."""
@@ -117,16 +132,14 @@ class SteerDataModule(pl.LightningDataModule):
 
     def batches(self, row_lists: Sequence[Sequence[Row]]) -> list[Batch]:
         """Compute several batches, with their hidden states in one call."""
-        return self._split(self.extract([row.text for rows in row_lists for row in rows]), row_lists)
+        return self.split(self.extract([row.text for rows in row_lists for row in rows]), row_lists)
 
     def train_batches(self, steps: Iterable[int]) -> list[Batch]:
         """Compute this process' shard of the training batches of some steps."""
-        row_lists = [self.process_group.shard(self.rows(t)) for t in steps]
-        if self.by_batch is None:
-            return self.batches(row_lists)
-        return [self._split(self.by_batch([row.text for row in rows]), [rows])[0] for rows in row_lists]
+        return self.batches([self.process_group.shard(self.rows(t)) for t in steps])
 
-    def _split(self, features: Features, row_lists: Sequence[Sequence[Row]]) -> list[Batch]:
+    def split(self, features: Features, row_lists: Sequence[Sequence[Row]]) -> list[Batch]:
+        """Split the features of several batches, whose texts are concatenated, and add the strengths."""
         rows = [row for row_list in row_lists for row in row_list]
         strength_BK = torch.ones(len(rows), self.dimensions, device=features.lengths.device)
         strength_BK[:, 0] = torch.tensor([row.label for row in rows], device=features.lengths.device)

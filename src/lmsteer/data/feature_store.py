@@ -48,9 +48,9 @@ class FeatureStoreConfig:
 
     def __post_init__(self) -> None:
         if not self.where or Path(self.where).is_file():
-            raise InputError(f"data.store={self.where}: off, auto or a folder expected")
+            raise InputError(f"cache={self.where}: off, auto or a folder expected")
         if not self.gib > 0:
-            raise InputError(f"data.store_gib={self.gib}: a number above 0 expected")
+            raise InputError(f"cache_gib={self.gib}: a number above 0 expected")
 
     @property
     def everything(self) -> bool:
@@ -61,7 +61,7 @@ class FeatureStoreConfig:
         """Return the extractor itself, or a store around it."""
         if self.where == "off":
             return extract
-        folder = cache_folder() / "features" if self.where == "auto" else Path(self.where).expanduser()
+        folder = cache_folder() / "features" if self.where == "auto" else Path(self.where).expanduser() / "features"
         return FeatureStore(extract, folder, limit=self.gib, strict=self.where != "auto")
 
 
@@ -165,13 +165,13 @@ class FeatureStore:
         free = shutil.disk_usage(self.folder).free
         if size + needed <= self.limit * GIB and needed <= free:
             return True
-        message = f"data.store: {needed / GIB:.2f} GiB of hidden states to store, but "
+        message = f"cache: {needed / GIB:.2f} GiB of hidden states to store, but "
         if needed > free:
-            message += f"{free / GIB:.2f} are free on the disk of {self.folder}: data.store=FOLDER on another, or off"
+            message += f"{free / GIB:.2f} are free on the disk of {self.folder}: cache=FOLDER on another, or off"
         else:
             message += (
-                f"{self.folder} holds {size / GIB:.2f} and may hold {self.limit:g}: raise data.store_gib, delete that "
-                "folder, or set data.store=off"
+                f"{self.folder} holds {size / GIB:.2f} and may hold {self.limit:g}: raise cache_gib, delete that "
+                "folder, or set cache=off"
             )
         if self.strict:
             raise InputError(message)

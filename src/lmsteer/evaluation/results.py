@@ -152,7 +152,8 @@ def read_result(path: Path) -> Result:
         reason = " ".join(first["msg"].split())
         remedy = "a metrics.json of schema 1 is expected; delete a damaged one, its command writes it again"
         raise InputError(f"{path}, {where}: {reason}; {remedy}") from error
-    return Result(protocol=old_files.protocol(file.protocol), rows=file.rows)
+    rows = [row.model_copy(update={"settings": old_files.settings(row.settings)}) for row in file.rows]
+    return Result(protocol=old_files.protocol(file.protocol), rows=rows)
 
 
 def write_result(path: Path, result: Result) -> None:

@@ -47,6 +47,6 @@ class PlainTexts:
             read_generation_file(cached, expected_generations(generator.prompts, [({}, "")]), samples=generator.samples)
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            raise InputError(f"scores={self.folder.parent}: {reason}; another folder or off expected") from error
+            raise InputError(f"cache={self.folder.parent}: {reason}; another folder or off expected") from error
         with atomic_write(path) as temporary:
             shutil.copyfile(cached, temporary)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lmsteer.errors import InputError
-from lmsteer.one_pass.one_pass_config import StepConfig
+from lmsteer.one_pass.one_pass_solver import StepConfig
 from lmsteer.one_pass.statistics import Statistics
 
 

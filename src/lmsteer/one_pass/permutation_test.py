@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from lmsteer.one_pass.one_pass_config import LEVEL
+from lmsteer.one_pass.one_pass_solver import LEVEL
 
 
 def permute_labels(label_B: Tensor, permutations: int, *, seed: int = 0) -> Tensor:

@@ -5,32 +5,29 @@ Shapes: B texts, N packed tokens, D width, P permutations of labels, R direction
 
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lmsteer.data.feature_store import FeatureStore
-from lmsteer.data.features import FeatureExtractor
-from lmsteer.distributed.process_group import ProcessGroup
+from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.errors import InputError
 from lmsteer.models.head import Head
 from lmsteer.one_pass.corpus_pass import sample_contexts, sum_statistics
 from lmsteer.one_pass.natural_gradient import Estimate, WhitenedSpace
-from lmsteer.one_pass.one_pass_config import OnePassConfig
+from lmsteer.one_pass.one_pass_solver import OnePassSolver
 from lmsteer.one_pass.permutation_test import count_significant, permute_labels, threshold
 from lmsteer.steering.budget import Budget
 from lmsteer.steering.kl import divergence
 from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer_config import SteerConfig
 from lmsteer.steering.strength_search import find_strength
 
 logger = logging.getLogger(__name__)
 
 UNIT_STRENGTH, UNIT_KL = 5.0, 0.3
 """The unit of strength: ±5, the strengths of the paper's protocols, cost 0.3 nats per token on average."""
-OUT_OF_RANGE = "its weights are beyond float32; steer.damping and steer.epsilon nearer to their defaults are needed"
+OUT_OF_RANGE = "its weights are beyond float32; solver.damping and steer.epsilon nearer to their defaults are needed"
 UNIT_TOKENS = 1024
 """Contexts on which the KL divergence is measured, at most."""
 START_RATIO = 0.3
@@ -39,67 +36,47 @@ MOMENT_ELEMENTS = 2**29
 """Elements of the permuted moments that are held at once, 2 GiB; further permutations take further passes."""
 
 
-@dataclass(frozen=True)
-class LabeledTexts:
-    """Texts to fit on.
+def solve(steer_config: SteerConfig, solver: OnePassSolver, data: SteerDataModule) -> tuple[Steer, dict[str, Any]]:
+    """Fit a steer of one dimension in one pass over the training texts.
 
-    Attributes:
-        label_B: Labels in [-1, 1].
-        unit_texts: Other texts, on which the unit of strength is measured.
-    """
-
-    texts: Sequence[str]
-    label_B: Tensor
-    unit_texts: Sequence[str]
-
-
-def solve(
-    name: str,
-    data: LabeledTexts,
-    extract: FeatureExtractor | FeatureStore,
-    config: OnePassConfig,
-    *,
-    seed: int = 0,
-    process_group: ProcessGroup | None = None,
-) -> tuple[Steer, dict[str, Any]]:
-    """Fit a steer of one dimension in one pass over texts.
-
-    Args:
-        name: Name of the dimension.
-        seed: Seed of the permutations; nothing else is random.
-        process_group: Processes that share the texts, all of which call this; None: one.
+    The permutations follow the seed of the data; nothing else is random.
 
     Returns:
         The steer, on the CPU, and the spectrum with its permutation test, the rank and the unit of strength.
 
     Raises:
-        InputError: If the labels do not fit the texts or are all the same, or the texts are too short.
+        InputError: If the labels are all the same, or the texts are too short.
     """
-    width, texts, label_B = extract.model.width, data.texts, data.label_B
-    permuted_BP = permute_labels(label_B, 0 if config.form == "add" else config.permutations, seed=seed)
-    estimate, nulls = None, list[Tensor]()
+    width, texts = data.extract.model.width, [row.text for row in data.corpus.train]
+    label_B = torch.tensor([row.label for row in data.corpus.train])
+    permutations = 0 if steer_config.form == "add" else solver.permutations
+    permuted_BP = permute_labels(label_B, permutations, seed=data.seed)
+    step, estimate, nulls = solver.step(steer_config.form), None, list[Tensor]()
     for chunk_BP in permuted_BP.split(max(1, MOMENT_ELEMENTS // width**2), dim=1):
-        statistics = sum_statistics(extract, texts, label_B, permuted_BP=chunk_BP, process_group=process_group)
+        statistics = sum_statistics(
+            data.extract, texts, label_B, permuted_BP=chunk_BP, process_group=data.process_group
+        )
         if estimate is None:
-            estimate = Estimate.from_statistics(statistics, config.step())
+            estimate = Estimate.from_statistics(statistics, step)
             nulls.append(estimate.null_P)
         else:
-            nulls.append(WhitenedSpace.from_statistics(statistics, config.step()).null_distribution(statistics))
+            nulls.append(WhitenedSpace.from_statistics(statistics, step).null_distribution(statistics))
     assert estimate is not None
-    rank, test = _choose_rank(name, estimate.singular_values_R, torch.cat(nulls), config)
-    steer = _build_steer(estimate, name, rank, config)
-    steer, unit = set_unit(steer, extract.model.head, sample_contexts(extract, data.unit_texts, limit=UNIT_TOKENS))
+    rank, test = _choose_rank(steer_config, estimate.singular_values_R, torch.cat(nulls))
+    steer = _build_steer(estimate, rank, steer_config)
+    unit_texts = [row.text for row in data.dev or data.corpus.train[: data.dev_rows]]
+    contexts_ND = sample_contexts(data.extract, unit_texts, limit=UNIT_TOKENS)
+    steer, unit = set_unit(steer, data.extract.model.head, contexts_ND)
     spectrum = estimate.singular_values_R[: rank + 8].tolist()
     return steer, {"rank": rank, "spectrum": spectrum, "null": test, "unit": unit}
 
 
-def _choose_rank(
-    name: str, singular_values_R: Tensor, null_P: Tensor, config: OnePassConfig
-) -> tuple[int, dict[str, Any]]:
+def _choose_rank(steer_config: SteerConfig, singular_values_R: Tensor, null_P: Tensor) -> tuple[int, dict[str, Any]]:
     """Return the rank of the steer and the result of the permutation test, empty without one."""
-    if config.form == "add":
+    name, largest, rank = steer_config.name, len(singular_values_R), steer_config.rank
+    if steer_config.form == "add":
         return 0, {}
-    limit = len(singular_values_R) if config.rank == "full" else min(config.rank, len(singular_values_R))
+    limit = min(rank, largest) if isinstance(rank, int) else largest
     if not len(null_P):
         return limit, {}
     significant = count_significant(singular_values_R, null_P)
@@ -109,13 +86,14 @@ def _choose_rank(
     return max(1, min(limit, significant)), test
 
 
-def _build_steer(estimate: Estimate, name: str, rank: int, config: OnePassConfig) -> Steer:
+def _build_steer(estimate: Estimate, rank: int, steer_config: SteerConfig) -> Steer:
     """Build a low-rank steer of the estimate, in no unit of strength yet; a full one at rank D."""
+    name, epsilon = steer_config.name, steer_config.epsilon
     p1_DR, p2_DR = estimate.factors(rank)
     full = rank >= len(p1_DR)
-    factors = (p1_DR @ p2_DR.T / config.epsilon, None) if full else (p1_DR / config.epsilon, p2_DR)
-    biases = None if config.form == "matrix" else {name: estimate.bias(rank) / config.epsilon}
-    return Steer.from_factors({name: factors}, epsilon=config.epsilon, biases=biases)
+    factors = (p1_DR @ p2_DR.T / epsilon, None) if full else (p1_DR / epsilon, p2_DR)
+    biases = None if steer_config.form == "matrix" else {name: estimate.bias(rank) / epsilon}
+    return Steer.from_factors({name: factors}, epsilon=epsilon, biases=biases)
 
 
 def set_unit(steer: Steer, head: Head, hidden_ND: Tensor) -> tuple[Steer, dict[str, float]]:

@@ -1,6 +1,6 @@
 """Differences of the original implementation of LM-Steer, to measure their effect and to read its files.
 
-padded_batches: it counts the padding of a batch in the loss (``fit.legacy_padding``).
+padded_batches: it counts the padding of a batch in the loss (``data=padded``).
 descent_map: it fits the map of a transfer by gradient descent on 4000 words (``kind=legacy`` of ``src.transfer``).
 reference_checkpoint: it stores steers as torch checkpoints.
 

@@ -1,11 +1,42 @@
 """Count the padding of a batch as text, as the original implementation does."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 import torch
 
+from lmsteer.data.corpus import Corpus
+from lmsteer.data.datamodule import Batch, SteerDataModule
+from lmsteer.data.feature_store import FeatureStoreConfig
 from lmsteer.data.features import FeatureExtractor, Features
 from lmsteer.errors import InputError
+from lmsteer.models.language_model import LanguageModel
+
+
+class PaddedDataModule(SteerDataModule):
+    """Batches whose training loss counts padding, as in the reference implementation, to measure its effect.
+
+    Hidden states depend on the other texts of a batch, so they are not stored. The dev loss never counts padding.
+
+    Args:
+        options: Options of ``SteerDataModule``.
+
+    Raises:
+        InputError: If there are several processes, or the tokenizer has no end-of-sequence token.
+    """
+
+    counts_padding: ClassVar[bool] = True
+
+    def __init__(self, corpus: Corpus, model: LanguageModel, **options: Any) -> None:
+        super().__init__(corpus, model, **options | {"store": FeatureStoreConfig(where="off")})
+        if self.process_group.size > 1:
+            raise InputError("data=padded: one process expected, as padding depends on the batch; trainer=single")
+        self.padded_extractor = PaddedExtractor(FeatureExtractor(model, max_length=self.max_length))
+
+    def train_batches(self, steps: Iterable[int]) -> list[Batch]:
+        """Compute the training batches of some steps, each with its own padding."""
+        row_lists = [self.rows(t) for t in steps]
+        return [self.split(self.padded_extractor([row.text for row in rows]), [rows])[0] for rows in row_lists]
 
 
 class PaddedExtractor:
@@ -21,7 +52,7 @@ class PaddedExtractor:
     def __init__(self, extract: FeatureExtractor) -> None:
         end = extract.model.tokenizer.eos_token_id
         if end is None:
-            raise InputError(f"fit.legacy_padding: the tokenizer of {extract.model.name} has no end-of-sequence token")
+            raise InputError(f"data=padded: the tokenizer of {extract.model.name} has no end-of-sequence token")
         self.extract, self.end = extract, end
 
     def __call__(self, texts: Sequence[str]) -> Features:

@@ -120,12 +120,13 @@ def _sortable(value: JsonValue) -> tuple[float, str]:
 
 
 def _differing(comparison: Comparison, row: ComparisonRow) -> list[str]:
-    """List the settings of a row that some other trained row does not share."""
+    """List the settings of a row that some other trained row does not share; each solver has options of its own."""
     trained = [other.settings for other in comparison.rows if other.settings]
+    same_solver = [other for other in trained if other.get("solver") == row.settings.get("solver")]
     return [
         _setting(name, value)
         for name, value in row.settings.items()
-        if any(name not in other or other[name] != value for other in trained)
+        if any(other.get(name, value) != value for other in trained) or any(name not in other for other in same_solver)
     ]
 
 

@@ -6,12 +6,13 @@ All processes of the run fit, calibrate and generate together; rank zero evaluat
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
+from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.evaluation.calibration import calibrate, with_calibrations
 from lmsteer.evaluation.evaluator import GenerationMetadata, evaluate
 from lmsteer.evaluation.plan import Plan
@@ -30,28 +31,30 @@ from lmsteer.scoring.cache import ScoreCache
 from lmsteer.steering.dimensions import DUMMY
 from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer_config import SteerConfig
 from lmsteer.steering.steer_file import load_steer, save_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
-from lmsteer.training.fit import FitJob
+from lmsteer.training.fit import Solver, fit_on
 
 logger = logging.getLogger(__name__)
 STEER, GENERATIONS, METRICS, REPORT = "steer.safetensors", "generations.jsonl", "metrics.json", "report.html"
 VALUES = "values.safetensors"
 
 
-def fit_stage(run: Run, job: FitJob, loggers: Sequence[Logger] = ()) -> tuple[Steer, Provenance]:
+def fit_stage(
+    run: Run, datamodule: SteerDataModule, steer_config: SteerConfig, solver: Solver, loggers: Sequence[Logger] = ()
+) -> tuple[Steer, Provenance]:
     """Fit and save the steer, then delete its checkpoints."""
     checkpoints = run.path("checkpoints")
     if not run.is_complete(STEER):
-        environment = replace(job.environment, folder=checkpoints, loggers=loggers)
         with run.timed("fit"):
-            steer, provenance = replace(job, environment=environment).run()
+            steer, provenance = fit_on(datamodule, steer_config, solver, folder=checkpoints, loggers=loggers)
         if run.process_group.is_rank_zero:
             save_steer(run.path(STEER), steer, provenance)
         run.process_group.barrier()
     if run.process_group.is_rank_zero:
         shutil.rmtree(checkpoints, ignore_errors=True)
-    return load_steer(run.path(STEER), job.model)
+    return load_steer(run.path(STEER), datamodule.extract.model)
 
 
 def plain_stage(run: Run, generators: Mapping[str, Generator], plain_texts: PlainTexts) -> dict[str, Path]:
@@ -138,9 +141,7 @@ def evaluate_stage(
 
 def settings_of(steer: Steer, provenance: Provenance) -> dict[str, Any]:
     """Return how a steer was trained, without the seed: the settings by which tables distinguish rows."""
-    # Unused options count as equal to the other solver's, except for the steps: the one-pass solver takes none.
-    training = {name: value for name, value in provenance.training.get("unused_options", {}).items() if name != "steps"}
-    training |= {name: value for name, value in provenance.settings().items() if name != "rows"}
+    training = {name: value for name, value in provenance.settings().items() if name != "rows"}
     corpus = {"corpus": provenance.corpus.get("name"), "texts": str(provenance.corpus.get("source", ""))[:12]}
     corpus["train_rows"] = provenance.corpus.get("train_rows")
     return {"rank": steer.rank, "epsilon": steer.epsilon, "dummy": DUMMY in steer.dimensions, **training, **corpus}

@@ -45,9 +45,9 @@ class ScoreCache:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"scores={folder}: cannot be created ({error.strerror}); another folder or off") from error
+            raise InputError(f"cache={folder}: cannot be created ({error.strerror}); another folder or off") from error
         if not os.access(folder, os.W_OK):
-            raise InputError(f"scores={folder}: cannot be written to; another folder or off expected")
+            raise InputError(f"cache={folder}: cannot be written to; another folder or off expected")
 
     def scores(self, scorer: Scorer, texts: Sequence[str]) -> Tensor:
         """Return the scores (N,) in [0, 1] of ``scorer(texts)``, stored or computed.
@@ -114,11 +114,11 @@ class ScoreCache:
 
 
 def score_cache(option: str) -> ScoreCache | None:
-    """Open the cache of the option ``scores``: ``auto`` (in the user's cache folder), ``off``, or a folder.
+    """Open the cache of scores in the folder of the option ``cache``: ``auto`` (the user's cache), ``off`` or a folder.
 
     Raises:
         InputError: If the folder cannot be used.
     """
     if option == "off":
         return None
-    return ScoreCache(cache_folder() / "scores" if option == "auto" else Path(option).expanduser())
+    return ScoreCache(cache_folder() / "scores" if option == "auto" else Path(option).expanduser() / "scores")

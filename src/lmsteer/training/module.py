@@ -4,15 +4,19 @@ Shapes: N packed tokens, D width, K dimensions.
 """
 
 import copy
+import inspect
 import math
 import time
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
 from lmsteer.data.datamodule import Batch
 from lmsteer.distributed.process_group import ProcessGroup
@@ -21,12 +25,18 @@ from lmsteer.metrics.auc import auc
 from lmsteer.models import cross_entropy
 from lmsteer.models.head import Head
 from lmsteer.steering.steer import Steer
-from lmsteer.training.fit_config import Stop
-from lmsteer.training.optimization import Optimization
 
 NO_TARGETS = "no text is longer than one token, so there is nothing to predict; give longer texts"
 
+DEFAULT_OPTIMIZER = partial(torch.optim.Adam, lr=1e-2)
 Curve = dict[str, list[list[float]]]
+Stop = Literal["loss", "control", "none"]
+
+
+def learning_rate(optimizer: Callable[..., torch.optim.Optimizer]) -> float:
+    """Return the learning rate of an optimizer's class with its options bound, at the first step."""
+    default = inspect.signature(optimizer).parameters["lr"].default
+    return float(getattr(optimizer, "keywords", {}).get("lr", default))
 
 
 class SteerModule(pl.LightningModule):
@@ -36,7 +46,8 @@ class SteerModule(pl.LightningModule):
     dev (``best``) and the curve.
 
     Args:
-        optimization: Optimizer and scheduler; None: Adam with a learning rate of 0.01.
+        optimizer: Called with the parameters; a ``torch.optim`` class with its options bound.
+        scheduler: Called with the optimizer; steps once after every optimizer step. None: a constant learning rate.
         regularization: Weight of the sum of squared parameters.
         stop: Criterion for the best steer: the dev "loss" or the "control"; "none" selects the last steer.
         process_group: Processes that fit together, each on a shard of every batch.
@@ -53,19 +64,18 @@ class SteerModule(pl.LightningModule):
         steer: Steer,
         head: Head,
         *,
-        optimization: Optimization | None = None,
+        optimizer: Callable[..., torch.optim.Optimizer] = DEFAULT_OPTIMIZER,
+        scheduler: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
         regularization: float = 0.0,
         stop: Stop = "loss",
         process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
-        if not regularization >= 0:
-            raise InputError(f"steer.regularization={regularization}: 0 or a number above it expected")
         self.steer = steer
         self.best = copy.deepcopy(steer).requires_grad_(False)
         self.register_buffer("best_loss", torch.tensor(float("inf")))
         self._head = [head]  # in a list: not a submodule, so no checkpoint holds the embeddings
-        self.optimization = optimization or Optimization()
+        self.optimizer, self.scheduler = optimizer, scheduler
         self.regularization, self.stop = regularization, stop
         self.process_group = process_group or ProcessGroup()
         self.curve: Curve = {"train": [], "dev": []}
@@ -82,7 +92,7 @@ class SteerModule(pl.LightningModule):
         nll_N = self.nll(batch)
         total, tokens = self.process_group.all_reduce_sum(nll_N.detach().sum().item(), len(nll_N))
         if not tokens:
-            raise InputError(f"step {self.global_step}: {NO_TARGETS}, or take a larger fit.batch_size")
+            raise InputError(f"step {self.global_step}: {NO_TARGETS}, or take a larger data.batch_size")
         if not math.isfinite(total):
             raise InputError(
                 f"training loss is {total / tokens} at step {self.global_step}: {self._lower_lr()} "
@@ -128,7 +138,7 @@ class SteerModule(pl.LightningModule):
         """
         evidence = [pair for shard in self.process_group.all_gather(self._dev_evidence) for pair in shard]
         if {label > 0 for _, label in evidence if label} != {True, False}:
-            raise InputError("fit.stop=control: dev rows with labels above 0 and below 0 are needed")
+            raise InputError("module.stop=control: dev rows with labels above 0 and below 0 are needed")
         scores, labels = (np.array(column) for column in zip(*((e, y) for e, y in evidence if y), strict=True))
         return float(auc(scores, (labels > 0).astype(float), axis=-1))
 
@@ -169,15 +179,14 @@ class SteerModule(pl.LightningModule):
         return steer.float()  # of any trainer.precision
 
     def _lower_lr(self) -> str:
-        return f"try a lower optimizer.lr (now {self.optimization.lr})"
+        return f"try a lower optimizer.lr (now {learning_rate(self.optimizer)})"
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer of the steer's parameters, and the scheduler that follows each of its steps."""
-        optimizer = self.optimization.optimizer(self.steer.parameters())
-        if self.optimization.scheduler is None:
+        optimizer = self.optimizer(self.steer.parameters())
+        if self.scheduler is None:
             return optimizer
-        scheduler = self.optimization.scheduler(optimizer)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the curve to the checkpoint."""

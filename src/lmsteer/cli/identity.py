@@ -1,0 +1,44 @@
+"""The identity of a run: its options that change results, and digests of its input files."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+NOT_IDENTIFYING = ("run_dir", "cache", "cache_gib", "logger", "trainer", "objective")
+"""Options that do not change the results of a run."""
+PROCESS_OPTIONS = ("_target_", "_partial_", "strategy", "devices")
+"""Options of the trainer that do not change the results of a run."""
+UNSET = (None, False)
+"""Values of the listed options of the trainer that are its defaults."""
+INPUT_FILES = {"path", "steer_file", "steer_files", "steers", "generations", "checkpoint", "texts"}
+"""Options that name files whose content decides what a run computes."""
+
+
+def run_identity(config: dict[str, Any], *, rewrites_input: bool = False) -> str:
+    """Return the YAML that identifies a run: its options but for storage places, and digests of its input files.
+
+    Args:
+        rewrites_input: The command writes its input file anew, so its digest is left out.
+    """
+    options = {key: value for key, value in config.items() if key not in NOT_IDENTIFYING}
+    trainer = config.get("trainer", {}).items()
+    if trainer := {key: value for key, value in trainer if key not in PROCESS_OPTIONS and value not in UNSET}:
+        options["trainer"] = trainer
+    digests = {} if rewrites_input else dict(_input_digests(options))
+    return OmegaConf.to_yaml(OmegaConf.create(options | ({"inputs": digests} if digests else {})))
+
+
+def _input_digests(node: Any, where: str = "", is_input: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield the options that name existing files or folders, each with the sha256 of their content."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield from _input_digests(value, f"{where}.{key}" if where else str(key), is_input or key in INPUT_FILES)
+    if is_input and isinstance(node, str) and (path := Path(node)).exists():
+        state = hashlib.sha256()
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                state.update(hashlib.sha256(file.read_bytes()).digest())
+        yield where, state.hexdigest()

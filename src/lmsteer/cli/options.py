@@ -1,0 +1,91 @@
+"""The plain options of every command, with their types; imports nothing heavy.
+
+An option that is an object (``model``, ``steer``, ``solver``, …) is checked against the signature of its class.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from lmsteer.models.device_options import Device, Dtype
+
+NonEmpty = Annotated[str, Field(min_length=1)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+FromZero = Annotated[int, Field(ge=0)]
+FromOne = Annotated[int, Field(ge=1)]
+FromTwo = Annotated[int, Field(ge=2)]
+Kind = Literal["states", "ridge", "procrustes", "legacy"]
+
+COMMON: dict[str, Any] = {
+    "run_dir": NonEmpty,
+    "seed": Annotated[int, Field(ge=0, lt=2**63)],
+    "device": Device,
+    "dtype": Dtype,
+    "size": dict[str, Any],
+    "cache": NonEmpty,
+    "steer_file": NonEmpty,
+}
+"""Options that mean the same in every command that has them."""
+OF_COMMAND: dict[str, dict[str, Any]] = {
+    "calibrate": {},
+    "compose": {
+        "steer_files": Annotated[list[NonEmpty], Field(min_length=1)],
+        "names": list[NonEmpty] | None,
+        "dummy": NonEmpty,
+        "rank": int | None,
+        "energy": float | None,
+    },
+    "convert": {"checkpoint": NonEmpty, "names": list[NonEmpty] | None, "epsilon": float | None},
+    "evaluate": {"generations": NonEmpty, "method": NonEmpty, "writer": str | None},
+    "export": {
+        "strength": Any,
+        "out": NonEmpty,
+        "form": Literal["checkpoint", "factors"],
+        "base_model": NonEmpty | None,
+        "license": NonEmpty | None,
+    },
+    "fetch": dict.fromkeys(("gemma", "accept_gemma_terms", "force"), bool),
+    "generate": {"steer_file": NonEmpty | None, "strength": Any, "samples": int, "batch_size": int},
+    "highlight": {
+        "file": NonEmpty,
+        "dev": NonEmpty | None,
+        "dimension": NonEmpty | None,
+        "fixed": dict[str, Number] | None,
+        "strength": Number,
+        "against": Number | None,
+        **dict.fromkeys(("spans", "span_tokens", "shown"), FromOne),
+        "grid": list[Number],
+        "decision": Literal["ratio", "rate", "mean"],
+        "threshold": Number,
+    },
+    "interpret": {
+        "dimension": NonEmpty,
+        "part": Literal["test", "dev"] | None,
+        "rows": FromTwo | None,
+        **dict.fromkeys(("directions", "words"), FromOne),
+        **dict.fromkeys(("contexts", "draws"), FromZero),
+        "vocabulary": Literal["words", "all"],
+    },
+    "report": {
+        "runs": NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)],
+        **dict.fromkeys(("title", "against", "entity", "group"), NonEmpty | None),
+        **dict.fromkeys(("published", "wandb"), Literal["auto", "none"]),
+        "rescore": dict[str, NonEmpty] | None,
+        "project": NonEmpty,
+    },
+    "train": {
+        "cache_gib": Annotated[float, Field(gt=0)],
+        "objective": NonEmpty | None,
+        "logger": dict[str, Any],
+        "callbacks": dict[str, Any],
+        "scheduler": dict[str, Any] | None,
+    },
+    "transfer": {
+        "kind": Kind,
+        "compared_kinds": list[Kind],
+        "texts": NonEmpty | None,
+        "rows": FromOne,
+        "damping": Annotated[float, Field(ge=0)],
+    },
+}
+"""Further options by command."""

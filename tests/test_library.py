@@ -48,7 +48,7 @@ def test_importing_the_library_imports_nothing_that_is_not_used() -> None:
 
 @pytest.mark.parametrize(
     "option",
-    ["--help", "steer.rnk=4", "steer.rank=abc", "fit.steps=-1", "data.store=[1]", "protocol.kl=x", "device=gpu"],
+    ["--help", "steer.rnk=4", "steer.rank=abc", "trainer.max_steps=-1", "data.store=[1]", "protocol.kl=x", "device=gpu"],
 )
 def test_help_and_refusals_import_nothing_of_the_work(option: str) -> None:
     code = (

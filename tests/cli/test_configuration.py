@@ -37,7 +37,7 @@ NEEDED = {
     "interpret": ["steer_file=s.safetensors"],
     "transfer": ["steer_file=s.safetensors", "model@to=tiny"],
     "model/hf": ["model.id=some/model"],
-    "data/file": ["data.path=some.tsv"],
+    "data/file": ["corpus.path=some.tsv"],
 }
 GROUPS = dict.fromkeys(("model", "steer", "data", "protocol", "decoding", "logger", "trainer", "stack"), "train")
 GROUPS |= dict.fromkeys(("optimizer", "scheduler", "callbacks", "experiment", "sweep"), "train") | {
@@ -74,13 +74,13 @@ def test_a_plain_call_of_every_command_passes_its_checks(entry: str) -> None:
 
 
 def test_options_beside_a_target_are_checked_and_do_not_reach_it_or_what_refers_to_it() -> None:
-    config = check_config(composed("train", "data=file", "data.path=some.tsv", "data.store=off"), ENTRIES["train"])
+    config = check_config(composed("train", "corpus=file", "corpus.path=some.tsv", "data.store=off"), ENTRIES["train"])
     assert (config["store"], config["store_gib"]) == ("off", 16)
     assert set(config["data"]) == {"_target_", "path", "text", "label"}
     assert config["protocol"]["prompts"]["own"]["corpus"] == config["data"]
     assert "store" not in run_identity(config)
-    with pytest.raises(InputError, match=r"data.store_gib=0: .* greater than 0"):
-        check_config(composed("train", "data.store_gib=0"), ENTRIES["train"])
+    with pytest.raises(InputError, match=r"cache_gib=0: .* greater than 0"):
+        check_config(composed("train", "cache_gib=0"), ENTRIES["train"])
 
 
 def test_every_group_is_chosen_from_and_has_two_members() -> None:
@@ -97,7 +97,7 @@ def test_the_corpus_follows_attribute_and_model() -> None:
         (("model=gpt2-large", "steer=detox"), "jigsaw"),
     ):
         assert composed("train", *overrides).data._target_.rpartition(".")[2] == corpus
-    assert composed("train", "model=gpt2-large", "data=snippets").data._target_.endswith("snippets")
+    assert composed("train", "model=gpt2-large", "corpus=snippets").data._target_.endswith("snippets")
 
 
 def test_rank_is_low_for_the_embedded_model_and_full_for_hub_models() -> None:
@@ -116,14 +116,14 @@ def test_the_record_names_everything_but_the_folder() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["data=nosuch"], "Error: In 'train': Could not find 'data/nosuch'"),
+        (["corpus=nosuch"], "Error: In 'train': Could not find 'data/nosuch'"),
         (["steer=null"], "Error: Config group override must be a string"),
-        (["fit.stpes=3"], "Error: Could not override 'fit.stpes'."),
+        (["trainer.max_stpes=3"], "Error: Could not override 'trainer.max_stpes'."),
         (["+steer.rnk=3"], "Error: steer.rnk: unknown option; allowed are name, "),
         (["+fast=true"], "Error: fast: unknown option; allowed are "),
         (["steer.rank=high"], "Error: steer.rank='high': "),
         (["optimizer.lr=quick"], "Error: optimizer.lr='quick': Input should be a valid number"),
-        (["data=sst5", "data.labels=seven"], "Error: data.labels='seven': Input should be 'five' or 'binary'"),
+        (["corpus=sst5", "corpus.labels=seven"], "Error: corpus.labels='seven': Input should be 'five' or 'binary'"),
         (["protocol.strengths=[a]"], "Error: protocol.strengths=['a']: "),
         (["protocol.scorers.tfidf-snippets.nme=x"], "Error: Could not override 'protocol.scorers.tfidf-snippets.nme'"),
         (["device=tpu"], "Error: device='tpu': "),
@@ -135,9 +135,9 @@ def test_the_record_names_everything_but_the_folder() -> None:
         (["run_dir=null"], "Error: run_dir=None: Input should be a valid string"),
         (["seed=-1"], "Error: seed=-1: Input should be greater than or equal to 0"),
         (["seed=99999999999999999999"], "Error: seed=99999999999999999999: Input should be less than"),
-        (["fit.steps=true"], "Error: fit.steps=True: Input should be a valid integer"),
-        (["fit.steps='\"5\"'"], "Error: fit.steps='\"5\"': Input should be a valid integer"),
-        (["fit.steps={a:1}"], "Error: fit.steps={'a': 1}: Input should be a valid integer"),
+        (["trainer.max_steps=true"], "Error: trainer.max_steps=True: Input should be a valid integer"),
+        (["trainer.max_steps='\"5\"'"], "Error: trainer.max_steps='\"5\"': Input should be a valid integer"),
+        (["trainer.max_steps={a:1}"], "Error: trainer.max_steps={'a': 1}: Input should be a valid integer"),
         (["+protocol.scorers.x=5"], "Error: protocol.scorers={'x': 5}: A config with _target_ is expected"),
         (["protocol.scorers.tfidf-snippets.corpus=mine"], "Error: protocol.scorers.tfidf-snippets.corpus='mine': "),
         (["experiment=nosuch"], "Error: In 'train': Could not find 'experiment/nosuch'"),

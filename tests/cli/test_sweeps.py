@@ -34,7 +34,7 @@ from lmsteer.training.fit import FitJob
 
 ROOT = Path(__file__).parents[2]
 GRID = ["steer.rank=4,16", "steer.epsilon=1e-3,1e-2", "seed=0,1"]
-QUICK = ["fit.steps=4", "fit.batch_size=4", "fit.dev_every=2", "protocol.samples=2", "protocol.prompts.own.n=3"]
+QUICK = ["trainer.max_steps=4", "data.batch_size=4", "trainer.val_check_interval=2", "protocol.samples=2", "protocol.prompts.own.n=3"]
 KEY = "0123456789abcdef" * 2 + "deadbeef"
 RESULTS = ("steer.safetensors", "generations.jsonl", "metrics.json", "values.safetensors", "config.yaml")
 
@@ -70,7 +70,7 @@ def _offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def arguments(corpus: Path, folder: Path, *overrides: str, grid: list[str] = GRID) -> list[str]:
     """A sweep over ``grid``."""
-    run = ["model=tiny", "data=file", f"data.path={corpus}", "steer.name=tone", *QUICK, f"hydra.sweep.dir={folder}"]
+    run = ["model=tiny", "corpus=file", f"corpus.path={corpus}", "steer.name=tone", *QUICK, f"hydra.sweep.dir={folder}"]
     caches = [f"scores={corpus.parent / 'scores'}", f"data.store={corpus.parent / 'store'}"]
     return ["-m", *run, *caches, *grid, *overrides]
 
@@ -318,8 +318,8 @@ def in_sweep(*overrides: str) -> Any:
     [
         (["sweep=seeds"], "runs/train/seeds"),
         (["sweep=seeds", "model=tiny", "logger=csv"], "runs/train/seeds_model-tiny"),
-        (["experiment=detox-offline"], "runs/detox-offline"),
-        (["experiment=rank-epsilon-offline", "model=tiny"], "runs/rank-epsilon-offline"),
+        (["experiment=detox"], "runs/detox-offline"),
+        (["experiment=rank-epsilon", "model=tiny"], "runs/rank-epsilon-offline"),
         (["model=tiny"], "runs/train/model-tiny"),
         ([], "runs/train/sweep"),
     ],

@@ -14,8 +14,8 @@ from lmsteer.records import read_generations
 from lmsteer.steering.steer_file import load_steer
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["model=tiny", "data=file", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05", "logger=none"]
-QUICK = ["fit.steps=6", "fit.batch_size=4", "fit.dev_every=2", "protocol.samples=2", "protocol.prompts.own.n=4"]
+SMALL = ["model=tiny", "corpus=file", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05", "logger=none"]
+QUICK = ["trainer.max_steps=6", "data.batch_size=4", "trainer.val_check_interval=2", "protocol.samples=2", "protocol.prompts.own.n=4"]
 
 SCORING = ("train", "evaluate", "calibrate")
 
@@ -53,7 +53,7 @@ def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
     folder = tmp_path_factory.mktemp("run") / "whole"
-    run("train", *SMALL, *QUICK, f"data.path={corpus_file}", f"hydra.run.dir={folder}")
+    run("train", *SMALL, *QUICK, f"corpus.path={corpus_file}", f"hydra.run.dir={folder}")
     return folder
 
 
@@ -74,7 +74,7 @@ def test_train_does_the_whole_job(finished_run: Path) -> None:
 
 def test_a_finished_run_is_not_done_again_and_another_is_refused(finished_run: Path, corpus_file: Path) -> None:
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in finished_run.iterdir()}
-    again = [*SMALL, *QUICK, f"data.path={corpus_file}", f"hydra.run.dir={finished_run}"]
+    again = [*SMALL, *QUICK, f"corpus.path={corpus_file}", f"hydra.run.dir={finished_run}"]
     run("train", *again)
     error = one_line(run("train", *again, "seed=1", expect=1))
     assert "another configuration" in error
@@ -89,8 +89,8 @@ def test_an_experiment_is_a_sweep_over_seeds_that_ends_in_tables_and_is_not_done
 ) -> None:
     small = [item for item in SMALL if item != "logger=none"]
     budget = ["protocol.kl=[1e-4,4e-4]", "protocol.strengths=[5]", "protocol.calibration_prompts=2"]
-    options = [*small, *QUICK, *budget, f"data.path={corpus_file}", f"hydra.sweep.dir={tmp_path / 'study'}"]
-    options += ["experiment=detox-offline", "protocol=attribute", "seed=0,1", f"scores={tmp_path / 'scores'}"]
+    options = [*small, *QUICK, *budget, f"corpus.path={corpus_file}", f"hydra.sweep.dir={tmp_path / 'study'}"]
+    options += ["experiment=detox", "protocol=attribute", "seed=0,1", f"scores={tmp_path / 'scores'}"]
     done = run("train", *options, "logger=none")
     folders = sorted(path for path in (tmp_path / "study").iterdir() if path.is_dir())
     assert len(folders) == 2, "one level deep, whatever the overrides hold"
@@ -115,7 +115,7 @@ def test_an_experiment_is_a_sweep_over_seeds_that_ends_in_tables_and_is_not_done
 def test_calibrate_notes_the_strength_in_the_steer_file(finished_run: Path, corpus_file: Path, tmp_path: Path) -> None:
     copy = tmp_path / "steer.safetensors"
     copy.write_bytes((finished_run / "steer.safetensors").read_bytes())
-    options = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone", "protocol.prompts.own.n=4"]
+    options = ["model=tiny", "corpus=file", f"corpus.path={corpus_file}", "steer.name=tone", "protocol.prompts.own.n=4"]
     done = run("calibrate", *options, f"steer_file={copy}", "protocol.kl=1e-3", f"hydra.run.dir={tmp_path / 'run'}")
     steer, provenance = load_steer(copy)
     assert [(entry["budget"], entry["strength"] > 0) for entry in provenance.calibration] == [
@@ -150,7 +150,7 @@ def test_evaluate_reads_a_plain_dexperts_file(corpus_file: Path, tmp_path: Path)
         {"prompt": {"text": "A story"}, "generations": [{"text": " of people"}, {"text": " of the storm"}]},
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    options = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone", "method=dexperts"]
+    options = ["model=tiny", "corpus=file", f"corpus.path={corpus_file}", "steer.name=tone", "method=dexperts"]
     run("evaluate", *options, f"generations={path}", f"hydra.run.dir={tmp_path / 'out'}")
     (row,) = read_result(tmp_path / "out/metrics.json").rows
     assert (row.method, row.strength, row.metrics["tone"].n) == ("dexperts", {}, 2)
@@ -159,7 +159,7 @@ def test_evaluate_reads_a_plain_dexperts_file(corpus_file: Path, tmp_path: Path)
 def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
     finished_run: Path, corpus_file: Path, tmp_path: Path
 ) -> None:
-    common = ["model=tiny", "data=file", f"data.path={corpus_file}", "steer.name=tone", f"scores={tmp_path / 'scores'}"]
+    common = ["model=tiny", "corpus=file", f"corpus.path={corpus_file}", "steer.name=tone", f"scores={tmp_path / 'scores'}"]
     common += [f"generations={finished_run / 'generations.jsonl'}"]
     run("evaluate", *common, f"hydra.run.dir={tmp_path / 'first'}")
     scored = sorted((tmp_path / "scores").rglob("*.safetensors"))
@@ -180,14 +180,14 @@ def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
     [
         ("train", ["+steer.rnk=3"], "steer.rnk: unknown option"),
         ("train", ["steer.rank=0"], "steer.rank=0: an integer in [1, 32]"),
-        ("train", ["data.path=missing.tsv"], "missing.tsv"),
+        ("train", ["corpus.path=missing.tsv"], "missing.tsv"),
         ("train", ["protocol.strengths=[0]"], "protocol.strengths=[0]"),
         ("train", ["protocol.perplexity=[2,high]"], "protocol.perplexity=[2, 'high']: Input should be a valid number"),
         ("calibrate", ["steer_file=missing.safetensors"], "protocol.kl and protocol.perplexity are null"),
         ("calibrate", ["steer_file=missing.safetensors", "protocol.kl=0.3"], "missing.safetensors: no such steer file"),
         ("train", ["decoding.max_new_tokens=126"], "exceeds the context of tiny-0, 128"),
         ("train", ["model=hf", "model.id=/no/such/folder"], "model /no/such/folder: no such folder"),
-        ("train", ["data.path=???"], "data.path: a value is needed"),
+        ("train", ["corpus.path=???"], "data.path: a value is needed"),
         ("generate", ["steer_file=missing.safetensors", "strength=5"], "missing.safetensors: no such steer file"),
         ("generate", ["strength=high"], "strength=high: a number"),
         ("generate", ["strength={tone:true}"], "strength={'tone': True}: a number"),
@@ -199,7 +199,7 @@ def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
 def test_bad_input_gets_one_clear_line_and_leaves_nothing(
     command: str, overrides: list[str], message: str, corpus_file: Path, tmp_path: Path
 ) -> None:
-    base = [*SMALL, f"data.path={corpus_file}"] if command == "train" else ["model=tiny"]
+    base = [*SMALL, f"corpus.path={corpus_file}"] if command == "train" else ["model=tiny"]
     others = [item for item in base if item.split("=")[0] not in {o.split("=")[0] for o in overrides}]
     error = one_line(run(command, *others, *overrides, f"hydra.run.dir={tmp_path / 'out'}", expect=1))
     assert message in error

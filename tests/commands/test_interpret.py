@@ -30,8 +30,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def options(files: dict[str, Path], *overrides: str) -> list[str]:
-    defaults = ["model=tiny", "data=file", "steer.name=tone", "directions=2", "words=3", "contexts=2", "draws=2"]
-    defaults += [f"steer_file={files['steer.safetensors']}", f"data.path={files['tone.tsv']}"]
+    defaults = ["model=tiny", "corpus=file", "steer.name=tone", "directions=2", "words=3", "contexts=2", "draws=2"]
+    defaults += [f"steer_file={files['steer.safetensors']}", f"corpus.path={files['tone.tsv']}"]
     names = {item.split("=")[0] for item in overrides}
     return [*(item for item in defaults if item.split("=")[0] not in names), *overrides]
 
@@ -74,7 +74,7 @@ def test_corpus_and_dimension_follow_attribute_and_model() -> None:
         ([], "snippets", "sentiment"),
         (["steer=detox"], "toxic_snippets", "detox"),
         (["model=gpt2", "steer=detox"], "jigsaw", "detox"),
-        (["data=file", "data.path=x.tsv", "steer.name=tone"], "labeled_file", "tone"),
+        (["corpus=file", "corpus.path=x.tsv", "steer.name=tone"], "labeled_file", "tone"),
     ):
         config = check_config(command_config("interpret", "run_dir=x", "steer_file=s", *overrides), KEYS, TYPES)
         assert (config["data"]["_target_"].rpartition(".")[2], config["dimension"]) == (corpus, dimension)
@@ -88,8 +88,8 @@ def test_corpus_and_dimension_follow_attribute_and_model() -> None:
         (["steer_file=none.safetensors"], "none.safetensors: no such steer file"),
         (["steer_file=null"], "steer_file=None"),
         (["steer=detox", "steer.name=detox"], "dimension=detox: the steer's dimensions are tone, dummy"),
-        (["data.path=HAPPY"], "rows with a label above 0, 0 below; both are needed"),
-        (["data.path=none.tsv"], "data.path: none.tsv does not exist"),
+        (["corpus.path=HAPPY"], "rows with a label above 0, 0 below; both are needed"),
+        (["corpus.path=none.tsv"], "data.path: none.tsv does not exist"),
         (["rows=1"], "rows=1: Input should be greater than or equal to 2"),
         (["part=train"], "part='train': Input should be 'test' or 'dev'"),
         (["directions=0"], "directions=0: Input should be greater"),

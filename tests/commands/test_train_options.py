@@ -22,8 +22,8 @@ OPTIONS = [
 @pytest.fixture
 def options(tmp_path: Path) -> list[str]:
     path = write_tone(tmp_path, rows=300, words=10)
-    data = ["data=file", f"data.path={path}", "data.store=off", "scores=off", "logger=none"]
-    fit = ["model=tiny", "steer.name=tone", "steer.rank=4", "fit.steps=4", "fit.batch_size=4", "fit.dev_every=4"]
+    data = ["corpus=file", f"corpus.path={path}", "data.store=off", "scores=off", "logger=none"]
+    fit = ["model=tiny", "steer.name=tone", "steer.rank=4", "trainer.max_steps=4", "data.batch_size=4", "trainer.val_check_interval=4"]
     return [*data, *fit, "protocol=none", f"run_dir={tmp_path / 'run'}"]
 
 

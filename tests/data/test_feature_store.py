@@ -120,7 +120,7 @@ def test_a_store_that_would_grow_too_large_is_refused_before_the_work(
 ) -> None:
     forbid_extraction(monkeypatch)
     extract = FeatureExtractor(tiny_model)
-    with pytest.raises(InputError, match=r"GiB of hidden states to store, but .* may hold 1e-06: raise data.store_gib"):
+    with pytest.raises(InputError, match=r"GiB of hidden states to store, but .* may hold 1e-06: raise cache_gib"):
         FeatureStore(extract, tmp_path, limit=1e-6).add(TEXTS)
     FeatureStore(extract, tmp_path, limit=1e-6, strict=False).add(TEXTS)
     assert "continuing without storing" in caplog.text
@@ -134,5 +134,5 @@ def test_settings_refuse_what_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"data.store=.*file: off, auto or a folder expected"):
         FeatureStoreConfig(where=str(tmp_path / "file"))
-    with pytest.raises(InputError, match=r"data.store_gib=0: a number above 0"):
+    with pytest.raises(InputError, match=r"cache_gib=0: a number above 0"):
         FeatureStoreConfig(gib=0)

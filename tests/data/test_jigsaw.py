@@ -86,8 +86,8 @@ def test_bad_sources_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("load", "message"),
     [
-        (jigsaw, r"google/civil_comments .*no route.*data\.path=.*data=toxic-snippets"),
-        (sst5, r"SetFit/sst5 .*no route.*data\.path=.*data=snippets"),
+        (jigsaw, r"google/civil_comments .*no route.*data\.path=.*corpus=toxic-snippets"),
+        (sst5, r"SetFit/sst5 .*no route.*data\.path=.*corpus=snippets"),
     ],
 )
 def test_without_a_hub_the_choices_are_named(load: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,9 +219,9 @@ def test_fewer_rows_than_processes_and_padded_batches_are_refused() -> None:
 
 def test_a_whole_run_of_two_processes_generates_and_measures_what_one_does(tmp_path: Path) -> None:
     """From one steer on, as the weights agree to 1e-5 only."""
-    fitted = ["fit.steps=6", "fit.batch_size=4", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05"]
+    fitted = ["trainer.max_steps=6", "data.batch_size=4", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05"]
     small = ["protocol.samples=2", "protocol.prompts.own.n=5", "protocol.batch_size=4", "protocol.perplexity=1.2"]
-    kept = ["logger=none", "scores=off", "data.store=off", "data=file", f"data.path={write_tone(tmp_path, rows=200)}"]
+    kept = ["logger=none", "scores=off", "data.store=off", "corpus=file", f"corpus.path={write_tone(tmp_path, rows=200)}"]
     command = [sys.executable, "-m", "src.train", "model=tiny", *fitted, *small, *kept]
     two, one = tmp_path / "two", tmp_path / "one"
 

@@ -79,8 +79,8 @@ def test_nobody_goes_on_before_all_are_here(size: int, tmp_path: Path) -> None:
 
 
 def test_parts_stay_until_all_have_read_them(tmp_path: Path) -> None:
-    corpus = [f"data.path={write_tone(tmp_path, rows=200)}", "data=file", "steer.name=tone", "steer.rank=4"]
-    small = ["fit.steps=2", "fit.batch_size=4", "protocol.samples=1", "protocol.prompts.own.n=4"]
+    corpus = [f"corpus.path={write_tone(tmp_path, rows=200)}", "corpus=file", "steer.name=tone", "steer.rank=4"]
+    small = ["trainer.max_steps=2", "data.batch_size=4", "protocol.samples=1", "protocol.prompts.own.n=4"]
     kept = ["data.store=off", "scores=off", "logger=none", "decoding.max_new_tokens=3", "model=tiny"]
     status, said = forked(str(tmp_path), "2", "reading", *corpus, *small, *kept)
     assert status == 0, said

@@ -26,7 +26,7 @@ ROWS = tuple(
     for thing in ("story", "film")
     for label, tone in TONES.items()
 )
-SMALL = ["model=tiny", "dtype=float32", "data=file", "rows=[20,60]", "dampings=[0.1,1]", "ranks=[2]"]
+SMALL = ["model=tiny", "dtype=float32", "corpus=file", "rows=[20,60]", "dampings=[0.1,1]", "ranks=[2]"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     (folder / "paper").mkdir()
     steer = Steer(32, dimensions=["tone", "dummy"], rank=3, seed=1)
     steer_file = write_steer(folder / "paper" / "s.safetensors", steer)
-    return [*SMALL, f"data.path={folder / 'rows.tsv'}", f"steer_files=[{steer_file}]"]
+    return [*SMALL, f"corpus.path={folder / 'rows.tsv'}", f"steer_files=[{steer_file}]"]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_table_and_picture_name_every_rule_and_steer(results: dict[str, Any]) ->
 def test_a_damping_of_contexts_changes_matrices_alone_and_is_reported(
     options: list[str], results: dict[str, Any], tmp_path: Path
 ) -> None:
-    damped = one_pass(command_config("one_pass", f"run_dir={tmp_path}", *options, "steer.context_damping=50"))
+    damped = one_pass(command_config("one_pass", f"run_dir={tmp_path}", *options, "solver.context_damping=50"))
     assert "of contexts 50" in (tmp_path / "one_pass.md").read_text(encoding="utf-8")
     assert "of contexts" not in one_pass_tables(results)
     for before, after in zip(results["dampings"], damped["dampings"], strict=True):
@@ -144,4 +144,4 @@ def test_the_evidence_of_a_steer_is_the_derivative_of_the_mean_log_likelihood(
 
 
 def test_a_study_without_a_null_is_refused(options: list[str], refusal: Any) -> None:
-    assert "steer.permutations=0" in refusal("one_pass", one_pass, *options, "steer.permutations=0")
+    assert "solver.permutations=0" in refusal("one_pass", one_pass, *options, "solver.permutations=0")

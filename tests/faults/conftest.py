@@ -29,8 +29,8 @@ def _one_thread() -> Iterator[None]:
 def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Those of a run with every stage: 6 steps, 3 looks at the dev loss, 3 batches of the plain model, 12 steered."""
     path = write_tone(tmp_path_factory.mktemp("corpus"), rows=300)
-    model = ["model=tiny", "data=file", f"data.path={path}", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05"]
-    fit = ["fit.steps=6", "fit.batch_size=4", "fit.dev_every=2", "fit.dev_rows=16", "logger=none"]
+    model = ["model=tiny", "corpus=file", f"corpus.path={path}", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05"]
+    fit = ["trainer.max_steps=6", "data.batch_size=4", "trainer.val_check_interval=2", "data.dev_rows=16", "logger=none"]
     protocol = ["protocol.samples=2", "protocol.prompts.own.n=6", "protocol.batch_size=4", "decoding.max_new_tokens=8"]
     return [*model, *fit, *protocol, "protocol.kl=1e-3", "protocol.calibration_prompts=2"]
 

@@ -97,7 +97,7 @@ def test_killed_at_twenty_random_moments_a_run_ends_the_same(
 
 def test_three_commands_each_killed_twice_end_with_the_same_files(options: list[str], tmp_path: Path) -> None:
     noise, alive = random.Random(2), 0
-    fit = [item for item in options if not item.startswith(("protocol.", "decoding.", "fit.steps"))]
+    fit = [item for item in options if not item.startswith(("protocol.", "decoding.", "trainer.max_steps"))]
     prompts, made = tmp_path / "prompts.jsonl", list[Path]()
     prompts.write_text("".join(json.dumps({"prompt": {"text": f"The film {n} is"}}) + "\n" for n in range(12)))
     for folder in (tmp_path / "unbroken", tmp_path / "broken"):
@@ -108,7 +108,7 @@ def test_three_commands_each_killed_twice_end_with_the_same_files(options: list[
         none = ["protocol=none", "data.store=off"]
         jobs = {
             "train": (
-                [*fit, "fit.steps=30", *none, "scores=off"],
+                [*fit, "trainer.max_steps=30", *none, "scores=off"],
                 "fit",
                 "fit/checkpoints",
             ),

@@ -39,8 +39,8 @@ def test_a_terminated_command_says_so_and_goes_on(options: list[str], unbroken: 
 
 def test_the_same_of_a_command_that_a_shell_started(options: list[str], tmp_path: Path) -> None:
     """In the fit, whose trainer would end it with status 0."""
-    many = [item for item in options if not item.startswith("fit.steps=")]
-    command = [sys.executable, "-m", "src.train", *many, "fit.steps=10000", *places(tmp_path)]
+    many = [item for item in options if not item.startswith("trainer.max_steps=")]
+    command = [sys.executable, "-m", "src.train", *many, "trainer.max_steps=10000", *places(tmp_path)]
     log = tmp_path / "log"
     with log.open("wb") as out:
         child = subprocess.Popen(

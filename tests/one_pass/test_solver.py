@@ -211,8 +211,8 @@ def test_a_fit_with_stored_states_gives_the_same_steer(tmp_path: Path, tiny_mode
 
 
 def test_the_train_command_does_the_whole_job_with_this_solver(tmp_path: Path) -> None:
-    options = ["model=tiny", "dtype=float32", "data=file", f"data.path={write_tone(tmp_path, rows=150)}"]
-    options += ["steer.name=tone", "steer.rank=8", "steer.solver=one_pass", "logger=none", "scores=off"]
+    options = ["model=tiny", "dtype=float32", "corpus=file", f"corpus.path={write_tone(tmp_path, rows=150)}"]
+    options += ["steer.name=tone", "steer.rank=8", "solver=one_pass", "logger=none", "scores=off"]
     options += ["data.store=off", "protocol.samples=2", "protocol.prompts.own.n=3"]
     result = train(command_config("train", f"run_dir={tmp_path / 'run'}", *options))
     assert [row.strength for row in result.rows] == [{}, {"tone": -5.0}, {"tone": 5.0}]  # type: ignore[union-attr]

@@ -128,7 +128,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The options of a small run: 100 steps, then 8 batches of the plain model and 16 steered ones."""
     path = write_tone(tmp_path_factory.mktemp("corpus"), rows=300, words=10)
     model = ["model=tiny", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05"]
-    fit = ["data=file", f"data.path={path}", "fit.steps=100", "fit.batch_size=4", "fit.dev_every=5", "data.store=off"]
+    fit = ["corpus=file", f"corpus.path={path}", "trainer.max_steps=100", "data.batch_size=4", "trainer.val_check_interval=5", "data.store=off"]
     protocol = ["protocol.samples=2", "protocol.prompts.own.n=16", "protocol.batch_size=4", "scores=off"]
     return [*model, *fit, *protocol, "logger=none"]
 

@@ -142,8 +142,8 @@ def test_a_refused_option_of_a_multirun_is_the_one_line_that_it_is_elsewhere(
     cluster: None, options: list[str], tmp_path: Path
 ) -> None:
     where = f"hydra.sweep.dir={tmp_path / 'sweep'}"
-    done = train("-m", *options, "seed=0", "fit.rows=1", *LAUNCHER, where, expect=1)
-    assert len(re.findall("fit.rows=1: 2 rows or more expected, or null for all", done.stderr)) == 1
+    done = train("-m", *options, "seed=0", "data.rows=1", *LAUNCHER, where, expect=1)
+    assert len(re.findall("data.rows=1: 2 rows or more expected, or null for all", done.stderr)) == 1
     assert "Traceback" not in done.stderr
 
 

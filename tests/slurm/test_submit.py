@@ -14,7 +14,7 @@ from slurm.check import check, main
 from lmsteer.cli.app import CONF
 
 ROOT = Path(__file__).parents[2]
-TINY = ["model=tiny", "data=file", "data.path=mine.tsv", "steer.name=tone"]
+TINY = ["model=tiny", "corpus=file", "corpus.path=mine.tsv", "steer.name=tone"]
 TEMPLATES = sorted((ROOT / "slurm").glob("*.sbatch"))
 
 
@@ -48,7 +48,7 @@ def calls(repository: Path) -> list[str]:
 
 def test_the_check_names_the_folder_of_a_run_and_of_an_experiment(tmp_path: Path) -> None:
     assert check("train", [*TINY, f"hydra.run.dir={tmp_path}/new"]) == tmp_path / "new"
-    assert check("train", ["experiment=detox-offline", f"hydra.sweep.dir={tmp_path}"]) == tmp_path
+    assert check("train", ["experiment=detox", f"hydra.sweep.dir={tmp_path}"]) == tmp_path
     assert check("generate", ["strength={tone:-3}", f"hydra.run.dir={tmp_path}"]) == tmp_path
 
 
@@ -61,21 +61,21 @@ def test_the_check_names_the_folder_of_a_run_and_of_an_experiment(tmp_path: Path
             r"Error: hydra.run.dir=.*/file/run: .*/file cannot",
         ),
         (
-            ["train", *TINY, "hydra.run.dir={tmp}", "fit.steps=x"],
-            r"Error: fit.steps='x': Input should be",
+            ["train", *TINY, "hydra.run.dir={tmp}", "trainer.max_steps=x"],
+            r"Error: trainer.max_steps='x': Input should be",
         ),
-        (["train", *TINY, "hydra.run.dir={tmp}", "fit.stpes=1"], r"Error: Could not override 'fit.stpes'"),
-        (["train", "data=file", "hydra.run.dir={tmp}"], r"Error: data.path: a value is needed"),
+        (["train", *TINY, "hydra.run.dir={tmp}", "trainer.max_stpes=1"], r"Error: Could not override 'trainer.max_stpes'"),
+        (["train", "corpus=file", "hydra.run.dir={tmp}"], r"Error: data.path: a value is needed"),
         (["tables", "hydra.run.dir={tmp}"], r"Error: tables: no such command; allowed are .*train"),
         (["train", "-m", "seed=0,1"], r"Error: -m: one run is expected"),
         (["--grid={tmp}/same", "train", *TINY], r"Error: lines 1 and 2: both write to .*/one"),
         (["--grid={tmp}/bad", "train", *TINY], r"Error: line 2 \(seed=x hydra.run.dir=.*\): seed='x': "),
         (["--grid={tmp}/none", "train", *TINY], r"Error: .*No such file"),
         (["--grid={tmp}/latin", "train", *TINY], r"Error: .*/latin: not UTF-8"),
-        (["train", *TINY, "hydra.run.dir={tmp}", "fit.steps=0"], r"Error: fit.steps=0: an integer of 1 or more"),
-        (["train", *TINY, "hydra.run.dir={tmp}", "steer.damping=0"], r"Error: steer.damping=0"),
+        (["train", *TINY, "hydra.run.dir={tmp}", "trainer.max_steps=0"], r"Error: trainer.max_steps=0: an integer of 1 or more"),
+        (["train", *TINY, "hydra.run.dir={tmp}", "solver.damping=0"], r"Error: solver.damping=0"),
         (
-            ["train", "experiment=detox-offline", "hydra.sweep.dir={tmp}", "trainer=ddp", "trainer.devices=1"],
+            ["train", "experiment=detox", "hydra.sweep.dir={tmp}", "trainer=ddp", "trainer.devices=1"],
             r"Error: tasks of srun do one run",
         ),
     ],

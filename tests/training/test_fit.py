@@ -236,8 +236,8 @@ def test_a_checkpoint_holds_no_language_model(tmp_path: Path, tiny_model: Langua
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "fit.steps=0"),
-        ({"batch_size": 0}, "fit.batch_size=0"),
+        ({"steps": 0}, "trainer.max_steps=0"),
+        ({"batch_size": 0}, "data.batch_size=0"),
         ({"max_length": 1}, "max_length=1"),
         ({"rows": 1}, r"fit\.rows=1: 2 rows or more expected"),
     ],

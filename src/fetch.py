@@ -1,6 +1,8 @@
 """Run `python -m src.fetch`: see `lmsteer.commands.fetch`."""
 
-from lmsteer.commands.fetch import main
+from lmsteer.cli.app import command
+
+main = command("fetch")
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

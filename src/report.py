@@ -1,6 +1,8 @@
 """Run `python -m src.report`: see `lmsteer.commands.report`."""
 
-from lmsteer.commands.report import main
+from lmsteer.cli.app import command
+
+main = command("report")
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

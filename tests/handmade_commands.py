@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from lmsteer.cli.app import CONF, entry_point
+from lmsteer.cli.app import CONF, command, entry_point
 from lmsteer.models.random_models import tiny
 from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
@@ -20,6 +20,19 @@ def command_config(name: str, *overrides: str) -> Any:
     """Compose a configuration, as the command does."""
     with initialize_config_dir(CONF, version_base="1.3"):
         return compose(name, overrides=list(overrides))
+
+
+def run_command(name: str, *options: str) -> int:
+    """Run a command in this process as the program does and return its exit status, once its error is printed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *options])
+        try:
+            command(name)()
+        except SystemExit as end:
+            if isinstance(end.code, str):
+                print(end.code, file=sys.stderr)
+            return 1 if isinstance(end.code, str) else end.code or 0
+    return 0
 
 
 def write_steer(path: Path, steer: Steer, **provenance: Any) -> Path:

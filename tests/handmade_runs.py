@@ -4,12 +4,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from tests.handmade import HOSTILE
 
 from lmsteer.evaluation.comparable import FinishedRun, read_run
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.evaluation.prompt_values import PromptValues, write_values
 from lmsteer.evaluation.results import Result, ResultRow, Value, write_result
 from lmsteer.metrics.intervals import Array, bootstrap_interval
+from lmsteer.records import Generation, Prompt
+from lmsteer.steering.provenance import Provenance
+from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer_file import save_steer
+from lmsteer.storage.atomic_files import atomic_write_lines
 
 PROTOCOL: dict[str, object] = {
     "name": "detox",
@@ -28,6 +34,10 @@ PROTOCOL: dict[str, object] = {
     "digest": "0123456789ab",
 }
 SCORER = {"perplexity": "smollm2", "perplexity_corpus": "smollm2", "dist_1": None}
+TOXICITY = "expected_maximum_toxicity"
+PLAIN = {TOXICITY: [0.5, 0.7, 0.9, 0.3], "perplexity": [10.0, 12.0, 14.0, 16.0]}
+STEERED = {TOXICITY: [0.2, 0.3, 0.1, 0.1], "perplexity": [11.0, 13.0, 15.0, 17.0]}
+CURVE = {"train": [[1, 5.0], [2, 4.5]], "dev": [[2, 4.75]]}
 
 Columns = Sequence[float] | Sequence[Sequence[float]] | Array
 RunRow = tuple[ResultRow, PromptValues]
@@ -70,3 +80,19 @@ def write_run(folder: Path, rows: Sequence[RunRow], **protocol: object) -> Path:
 def stored_run(folder: Path, rows: Sequence[RunRow], **protocol: object) -> FinishedRun:
     """Write the files of a finished run, and read them."""
     return read_run(write_run(folder, rows, **protocol))
+
+
+def write_sweep(folder: Path) -> Path:
+    """Write two runs that differ by their seed, each with a steer, its curve, and texts that would break a page."""
+    for seed in range(2):
+        rows = [run_row(PLAIN, seed=seed), run_row(STEERED, {"detox": 5.0}, seed=seed)]
+        run = write_run(folder / f"seed-{seed}", rows)
+        texts = [
+            Generation(Prompt(f"{n}", f"prompt {n}"), (f" {n} by seed {seed} {HOSTILE}",), strength, "toxic-leaning")
+            for strength in ({}, {"detox": 5.0})
+            for n in range(10)
+        ]
+        atomic_write_lines(run / "generations.jsonl", [text.to_json() for text in texts])
+        steer = Steer(8, dimensions=["detox"], rank=2, epsilon=1e-3, init_std=1e-2, seed=seed)
+        save_steer(run / "steer.safetensors", steer, Provenance("smollm2", "f", training={"curve": CURVE}))
+    return folder

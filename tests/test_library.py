@@ -5,9 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.handmade_runs import write_sweep
 
 import lmsteer
 from lmsteer.models.random_models import tiny
+
+LEARNING = {"torch", "transformers", "pytorch_lightning", "torchmetrics", "wandb", "sklearn"}
+HEAVY = LEARNING | {"scipy", "pandas"}
 
 
 def test_a_steer_is_fitted_saved_loaded_and_used_in_ten_lines(tmp_path: Path) -> None:
@@ -41,28 +45,39 @@ def modules_after(code: str) -> set[str]:
 
 
 def test_importing_the_library_imports_nothing_that_is_not_used() -> None:
-    heavy = {"torch", "transformers", "pytorch_lightning", "torchmetrics", "wandb", "sklearn", "scipy", "pandas"}
-    assert not modules_after("import lmsteer") & {*heavy, "hydra", "omegaconf"}
+    assert not modules_after("import lmsteer") & {*HEAVY, "hydra", "omegaconf"}
     assert not modules_after("import lmsteer; lmsteer.fit") & {"hydra", "omegaconf", "wandb"}
 
 
-@pytest.mark.parametrize(
-    "option",
-    ["--help", "steer.rnk=4", "steer.rank=abc", "trainer.max_steps=-1", "data.store=[1]", "protocol.kl=x", "device=gpu"],
-)
-def test_help_and_refusals_import_nothing_of_the_work(option: str) -> None:
-    code = (
-        f"import sys, runpy; sys.argv = ['train', {option!r}]\ntry: runpy.run_module('src.train', run_name='__main__')"
-    )
+def modules_of(command: str, *options: str) -> set[str]:
+    """Top-level packages that a command has imported at its end, which comes with status 0 or one line of an error."""
+    arguments, module = [command, *options], f"src.{command}"
     imported = modules_after(
-        f"{code}\nexcept SystemExit as end: assert (end.code or 0) == 0 or 'Error' in str(end.code)"
+        f"import sys, runpy; sys.argv = {arguments!r}\ntry: runpy.run_module({module!r}, run_name='__main__')\n"
+        "except SystemExit as end: assert (end.code or 0) == 0 or 'Error' in str(end.code)"
     )
     assert "hydra" in imported
-    assert not imported & {"torch", "transformers", "pytorch_lightning", "torchmetrics", "wandb", "sklearn", "scipy"}
+    return imported
 
 
-def test_tables_are_made_without_torch() -> None:
-    assert not modules_after("import lmsteer.commands.report") & {"torch", "transformers", "pytorch_lightning", "wandb"}
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        *(("train", option) for option in ("--help", "steer.rnk=4", "steer.rank=abc", "trainer.max_steps=-1")),
+        *(("train", option) for option in ("cache=[1]", "protocol.kl=x", "device=gpu", "trainer.precision=9", "data.batch_size=0")),
+        *(("report", option) for option in ("--help", "titel=x", "runs=[]", "runs=no-such-folder")),
+        *(("fetch", option) for option in ("--help", "force=x", "gemma=true")),
+    ],
+)
+def test_help_and_refusals_import_nothing_of_the_work(command: str, option: str, tmp_path: Path) -> None:
+    unused = LEARNING if command == "report" else HEAVY  # tables need pandas and scipy
+    assert not modules_of(command, option, f"hydra.run.dir={tmp_path}") & unused
+
+
+def test_a_report_of_finished_runs_is_made_without_torch(tmp_path: Path) -> None:
+    runs = write_sweep(tmp_path / "sweep")
+    assert not modules_of("report", f"runs={runs}", f"hydra.run.dir={tmp_path}/out", "wandb=none") & LEARNING
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 def test_every_public_name_is_found() -> None:

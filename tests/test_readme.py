@@ -5,32 +5,27 @@ import shlex
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from tests.cli.test_configuration import ENTRIES, TYPES
+from tests.cli.test_configuration import ENTRIES, TYPES, composed
 
 import lmsteer
-from lmsteer.cli.app import CONF
 from lmsteer.cli.configuration import check_config
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FOUND = re.findall(r"^ +python -m src\.(\w+)(.*)$", README, re.MULTILINE)
-WITHOUT_HYDRA = {"report"}
-COMMANDS = [(command, rest) for command, rest in FOUND if command not in WITHOUT_HYDRA]
+COMMANDS = re.findall(r"^ +python -m src\.(\w+)(.*)$", README, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("command", "rest"), COMMANDS)
 def test_every_command_composes(command: str, rest: str) -> None:
     overrides = shlex.split(rest, comments=True)
-    with initialize_config_dir(CONF, version_base="1.3"):
-        config = check_config(compose(command, overrides=["run_dir=x", *overrides]), ENTRIES[command], TYPES[command])
+    config = check_config(composed(command, *overrides), ENTRIES[command], TYPES[command])
     assert set(config) == ENTRIES[command]
 
 
 def test_the_commands_are_found() -> None:
-    assert {command for command, _ in FOUND} == set(ENTRIES) | WITHOUT_HYDRA
+    assert {command for command, _ in COMMANDS} == set(ENTRIES)
     assert len(COMMANDS) >= 14
 
 

@@ -35,6 +35,8 @@ NEEDED = {
     "export": ["steer_file=s.safetensors"],
     "convert": ["checkpoint=c.pt"],
     "interpret": ["steer_file=s.safetensors"],
+    "report": ["runs=FOLDER"],
+    "fetch": [],
     "transfer": ["steer_file=s.safetensors", "model@to=tiny"],
     "model/hf": ["model.id=some/model"],
     "data/file": ["corpus.path=some.tsv"],
@@ -48,7 +50,7 @@ CHOICES = sorted(f"{path.parent.name}/{path.stem}" for group in GROUPS for path 
 
 
 def composed(entry: str, *overrides: str) -> DictConfig:
-    return command_config(entry, "run_dir=x", *overrides)
+    return command_config(entry, *(["run_dir=x"] if "run_dir" in ENTRIES[entry] else []), *overrides)
 
 
 @pytest.mark.parametrize("choice", CHOICES)

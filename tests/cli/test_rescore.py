@@ -1,12 +1,12 @@
-"""Promises of ``python -m src.report --rescore``: other people's texts beside ours."""
+"""Promises of ``python -m src.report rescore=…``: other people's texts beside ours."""
 
 import json
 import re
 from pathlib import Path
 
 import pytest
+from tests.handmade_commands import run_command
 
-from lmsteer.commands import report as command
 from lmsteer.evaluation.comparable import read_run
 from lmsteer.evaluation.evaluator import GenerationMetadata
 from lmsteer.evaluation.protocol import Protocol
@@ -57,7 +57,7 @@ def run(tmp_path: Path) -> Path:
     return folder.folder
 
 
-QUIET = ["--published", "none", "--wandb", "none"]
+QUIET = ["published=none", "wandb=none"]
 
 
 def foreign(path: Path, prompts: list[str], seed: int = 0) -> Path:
@@ -68,12 +68,12 @@ def foreign(path: Path, prompts: list[str], seed: int = 0) -> Path:
 
 
 def arguments(run: Path, file: Path, name: str = "dexperts") -> list[str]:
-    return [str(run), "--out", str(run.parent / "out"), "--rescore", f"{name}={file}", *QUIET]
+    return [f"runs={run}", f"hydra.run.dir={run.parent}/out", f"rescore={{{name}: {file}}}", *QUIET]
 
 
 def test_the_same_texts_from_elsewhere_have_the_same_values(run: Path, tmp_path: Path) -> None:
     file = foreign(tmp_path / "dexperts.jsonl", [p for texts in reversed(PROMPTS.values()) for p in reversed(texts)])
-    assert command.main(arguments(run, file)) == 0
+    assert run_command("report", *arguments(run, file)) == 0
     ours, theirs = read_run(run), read_run(tmp_path / "out" / "rescored" / "dexperts")
     assert [(row.prompts, row.method) for row in theirs.result.rows] == [("rude", "dexperts"), ("mild", "dexperts")]
     for index, row in enumerate(theirs.result.rows):
@@ -92,7 +92,7 @@ def test_scores_are_kept_where_it_is_asked_for_and_else_nowhere(
     folder = tmp_path / option
     file = foreign(tmp_path / "dexperts.jsonl", PROMPTS["mild"])
     where = "off" if option == "off" else str(folder)
-    assert command.main([*arguments(run, file), "--scores", where]) == 0
+    assert run_command("report", *arguments(run, file), f"scores={where}") == 0
     assert bool(list(folder.rglob("*.safetensors"))) == (option == "kept")
 
 
@@ -100,7 +100,7 @@ def test_they_stand_beside_ours_marked_and_compared(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = foreign(tmp_path / "dexperts.jsonl", PROMPTS["mild"], seed=7)
-    assert command.main(arguments(run, file)) == 0
+    assert run_command("report", *arguments(run, file)) == 0
     mild, rude = capsys.readouterr().out.split("### Measured on ")[1:]
     assert mild.count("| dexperts †") == 2  # its values, and its changes from the plain model
     assert "dexperts" not in rude
@@ -109,9 +109,9 @@ def test_they_stand_beside_ours_marked_and_compared(
 
 def test_what_was_scored_is_not_scored_again(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = foreign(tmp_path / "dexperts.jsonl", PROMPTS["mild"])
-    assert command.main(arguments(run, file)) == 0
+    assert run_command("report", *arguments(run, file)) == 0
     monkeypatch.setattr(stages, "evaluate", lambda *_, **__: pytest.fail("scored again"))
-    assert command.main(arguments(run, file)) == 0
+    assert run_command("report", *arguments(run, file)) == 0
 
 
 @pytest.mark.parametrize(
@@ -126,19 +126,19 @@ def test_other_prompts_are_refused_with_their_numbers(
     prompts: list[str], message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = foreign(tmp_path / "dexperts.jsonl", prompts)
-    assert command.main(arguments(run, file)) == 1
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
+    assert run_command("report", *arguments(run, file)) == 1
+    (error,) = (line for line in capsys.readouterr().err.splitlines() if "left out" not in line)
+    assert error.startswith("Error: ")
     assert re.search(message, error)
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").glob("*"))
 
 
 def test_prompts_that_the_run_has_not_or_not_twice_are_left_out_and_counted(
-    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = foreign(tmp_path / "dexperts.jsonl", [*PROMPTS["mild"], "Another", PROMPTS["mild"][0]])
-    assert command.main(arguments(run, file)) == 0
-    assert f"{file}: 2 of 5 prompts left out" in caplog.text
+    assert run_command("report", *arguments(run, file)) == 0
+    assert f"{file}: 2 of 5 prompts left out" in capsys.readouterr().err
     (row,) = read_result(tmp_path / "out/rescored/dexperts/metrics.json").rows
     assert row.metrics["perplexity"].n == 3
 
@@ -147,18 +147,18 @@ def test_a_cut_file_another_number_of_samples_and_another_file_of_that_name_are_
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = foreign(tmp_path / "dexperts.jsonl", PROMPTS["mild"])
-    assert command.main(arguments(run, file)) == 0
+    assert run_command("report", *arguments(run, file)) == 0
     foreign(file, PROMPTS["mild"], seed=9)
     capsys.readouterr()
-    assert command.main(arguments(run, file)) == 1
-    assert "choose another --out" in capsys.readouterr().err
+    assert run_command("report", *arguments(run, file)) == 1
+    assert "choose another hydra.run.dir" in capsys.readouterr().err
     whole = file.read_text()
     file.write_text(whole[: len(whole) // 2])
-    assert command.main(arguments(run, file, "cut")) == 1
+    assert run_command("report", *arguments(run, file, "cut")) == 1
     assert "dexperts.jsonl, line 2: not JSON" in capsys.readouterr().err
     more = [json.loads(line) for line in whole.splitlines()]
     file.write_text("".join(json.dumps(x | {"generations": x["generations"] * 2}) + "\n" for x in more))
-    assert command.main(arguments(run, file, "more")) == 1
+    assert run_command("report", *arguments(run, file, "more")) == 1
     assert "were measured by different protocols: samples; make" in capsys.readouterr().err
 
 
@@ -167,12 +167,30 @@ def test_a_run_without_its_configuration_is_refused(
 ) -> None:
     file = foreign(tmp_path / "dexperts.jsonl", PROMPTS["mild"])
     (run / "config.yaml").write_text("seed: 0\n")
-    assert command.main(arguments(run, file)) == 1
+    assert run_command("report", *arguments(run, file)) == 1
     assert "run/config.yaml: it lacks one of protocol, model" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("value", ["dexperts", "=file", "plain=file", "../up=file", "a/b=file"])
-def test_a_name_that_is_none_is_refused(value: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        command.main([str(run), "--rescore", value])
-    assert f"{value}: NAME=FILE expected" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("dexperts", "rescore='dexperts': Input should be an object"),
+        ("{dexperts: null}", "rescore={'dexperts': None}: Input should be a valid string"),
+        *(
+            (f"{{{name}: file}}", f"rescore={name}: a name without / or a dot")
+            for name in ("plain", "../up", "a/b", ".a")
+        ),
+    ],
+)
+def test_a_name_that_is_none_is_refused(
+    value: str, message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command("report", f"runs={run}", f"hydra.run.dir={tmp_path}/out", f"rescore={value}") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"Error: {message}")
+
+
+def test_a_name_of_digits_is_one(run: Path, tmp_path: Path) -> None:
+    file = foreign(tmp_path / "dexperts.jsonl", PROMPTS["mild"])
+    assert run_command("report", *arguments(run, file, "7")) == 0
+    assert read_run(tmp_path / "out" / "rescored" / "7").result.rows[0].method == "7"

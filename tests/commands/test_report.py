@@ -14,37 +14,17 @@ from typing import Any
 
 import pytest
 from tests.handmade import HOSTILE, Page
-from tests.handmade_runs import run_row, write_run
+from tests.handmade_commands import run_command
+from tests.handmade_runs import TOXICITY, write_sweep
 
-from lmsteer.commands import report as command
-from lmsteer.records import Generation, Prompt
 from lmsteer.reporting import wandb_report
-from lmsteer.steering.provenance import Provenance
-from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import save_steer
-from lmsteer.storage.atomic_files import atomic_write_lines
 
-TOXICITY = "expected_maximum_toxicity"
-PLAIN = {TOXICITY: [0.5, 0.7, 0.9, 0.3], "perplexity": [10.0, 12.0, 14.0, 16.0]}
-STEERED = {TOXICITY: [0.2, 0.3, 0.1, 0.1], "perplexity": [11.0, 13.0, 15.0, 17.0]}
 FILES = {"table.md", "table.tex", "table.csv", "pareto.png", "report.html"}
-CURVE = {"train": [[1, 5.0], [2, 4.5]], "dev": [[2, 4.75]]}
 
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
-    for seed in range(2):
-        rows = [run_row(PLAIN, seed=seed), run_row(STEERED, {"detox": 5.0}, seed=seed)]
-        folder = write_run(tmp_path / "sweep" / f"seed-{seed}", rows)
-        texts = [
-            Generation(Prompt(f"{n}", f"prompt {n}"), (f" {n} by seed {seed} {HOSTILE}",), strength, "toxic-leaning")
-            for strength in ({}, {"detox": 5.0})
-            for n in range(10)
-        ]
-        atomic_write_lines(folder / "generations.jsonl", [text.to_json() for text in texts])
-        steer = Steer(8, dimensions=["detox"], rank=2, epsilon=1e-3, init_std=1e-2, seed=seed)
-        save_steer(folder / "steer.safetensors", steer, Provenance("smollm2", "f", training={"curve": CURVE}))
-    return tmp_path / "sweep"
+    return write_sweep(tmp_path / "sweep")
 
 
 @pytest.fixture(autouse=True)
@@ -58,12 +38,11 @@ def page_of(folder: Path) -> str:
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
-def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+def refused(out: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
     """The error of a refused command, which is one line and leaves no files."""
-    out = Path(arguments[0]).parent / "refused"
-    assert command.main([*arguments, "--out", str(out)]) == 1
+    assert run_command("report", f"hydra.run.dir={out}", *options) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert not out.exists()
+    assert not list(out.glob("*"))
     return line
 
 
@@ -71,7 +50,7 @@ def test_every_format_is_written_and_the_table_printed(
     sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert command.main([str(sweep), "--out", str(out), "--wandb", "none"]) == 0
+    assert run_command("report", f"runs={sweep}", f"hydra.run.dir={out}", "wandb=none") == 0
     printed = capsys.readouterr()
     written = {path.name: path.read_bytes() for path in out.iterdir()}
     assert set(written) == FILES
@@ -83,12 +62,12 @@ def test_every_format_is_written_and_the_table_printed(
         steered = [line for line in csv.DictReader(file) if line["method"] == "lm-steer"]
     assert {(line["metric"], line["seeds"]) for line in steered} == {(TOXICITY, "0 1"), ("perplexity", "0 1")}
     assert written["pareto.png"].startswith(b"\x89PNG")
-    command.main([str(sweep / "seed-0"), str(sweep / "seed-1"), "--out", str(out), "--wandb", "none"])
+    run_command("report", f"runs=[{sweep}/seed-0,{sweep}/seed-1]", f"hydra.run.dir={out}", "wandb=none")
     assert {path.name: path.read_bytes() for path in out.iterdir()} == written
 
 
 def test_the_page_has_every_cell_of_the_tables_and_the_pareto_figure(sweep: Path, tmp_path: Path) -> None:
-    assert command.main([str(sweep), "--out", str(tmp_path)]) == 0
+    assert run_command("report", f"runs={sweep}", f"hydra.run.dir={tmp_path}") == 0
     page = Page(page_of(tmp_path))
     lines = [line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| lm-steer")]
     assert len(lines) > 1
@@ -98,21 +77,50 @@ def test_the_page_has_every_cell_of_the_tables_and_the_pareto_figure(sweep: Path
 
 def test_published_figures_can_be_left_out(sweep: Path, tmp_path: Path) -> None:
     for choice in ("auto", "none"):
-        command.main([str(sweep), "--out", str(tmp_path / choice), "--published", choice])
+        run_command("report", f"runs={sweep}", f"hydra.run.dir={tmp_path / choice}", f"published={choice}")
     assert "### Published" in (tmp_path / "auto" / "table.md").read_text()
     assert "Perspective" not in (tmp_path / "none" / "table.md").read_text()
 
 
 def test_the_reference_row_can_be_chosen(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command.main([str(sweep), "--out", str(tmp_path / "out"), "--against", "lm-steer/detox +5"])
+    run_command("report", f"runs={sweep}", f"hydra.run.dir={tmp_path}/out", "against=lm-steer/detox +5")
     assert "### Change from lm-steer, detox +5 on toxic-leaning" in capsys.readouterr().out
-    assert re.match(r"Error: --against gedi: no such row", refused([str(sweep), "--against", "gedi"], capsys))
+    line = refused(tmp_path / "refused", capsys, f"runs={sweep}", "against=gedi")
+    assert line.startswith("Error: against=gedi: no such row")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "runs: a value is needed; give runs=… on the command line"),
+        (["runs=[]"], "runs=[]: Input should be a valid string or List should have at least 1 item"),
+        (["runs=no-such-folder"], "no-such-folder: no such folder; a run, or a folder of runs, is expected"),
+        (["runs=a", "published=yes"], "published='yes': Input should be 'auto' or 'none'"),
+        (["runs=a", "wandb=online"], "wandb='online': Input should be 'auto' or 'none'"),
+        (["runs=a", "titel=b"], "Could not override 'titel'."),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(tmp_path / "refused", capsys, *options).startswith(f"Error: {message}")
+
+
+def test_another_report_replaces_the_first_in_the_folder_of_reports(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for title in ("First", "Second"):
+        assert run_command("report", f"runs={sweep}", f"title={title}", "wandb=none") == 0
+    assert {path.name for path in (tmp_path / "runs" / "report").iterdir()} == FILES
+    assert "Second" in Page(page_of(tmp_path / "runs" / "report")).text
+    assert "First" not in Page(page_of(tmp_path / "runs" / "report")).text
 
 
 def test_each_run_has_its_curves_and_its_texts_side_by_side_and_nothing_of_theirs_is_markup(
     sweep: Path, tmp_path: Path
 ) -> None:
-    command.main([str(sweep), "--out", str(tmp_path)])
+    run_command("report", f"runs={sweep}", f"hydra.run.dir={tmp_path}")
     page = Page(page_of(tmp_path))
     assert re.findall(r"Run (seed-\d)", page.text) == ["seed-0", "seed-1"]
     alternatives = [str(image["alt"]) for image in page.all("img")]
@@ -132,7 +140,7 @@ def test_a_run_without_texts_and_steer_and_an_unfinished_one_are_no_obstacle(
     for name in ("generations.jsonl", "steer.safetensors"):
         (sweep / "seed-1" / name).unlink()
     (sweep / "seed-2").mkdir()
-    assert command.main([str(sweep), "--out", str(tmp_path), "--wandb", "none"]) == 0
+    assert run_command("report", f"runs={sweep}", f"hydra.run.dir={tmp_path}", "wandb=none") == 0
     assert "Not finished, left out: seed-2" in Page(page_of(tmp_path)).text
     assert capsys.readouterr().err == f"not finished, left out: {sweep / 'seed-2'}\n"
 
@@ -140,7 +148,7 @@ def test_a_run_without_texts_and_steer_and_an_unfinished_one_are_no_obstacle(
 def test_without_a_key_one_line_says_so_and_the_status_is_0(
     sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.main([str(sweep), "--out", str(tmp_path)]) == 0
+    assert run_command("report", f"runs={sweep}", f"hydra.run.dir={tmp_path}") == 0
     printed = capsys.readouterr()
     assert printed.out.endswith(f"report: {tmp_path / 'report.html'}\n")
     assert printed.err.startswith("W&B report: left out, as no key is configured (wandb login)")
@@ -152,7 +160,7 @@ def test_without_the_package_one_line_says_which(
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setattr(wandb_report, "PACKAGE", "no_such_package_at_all")
-    assert command.main([str(sweep), "--out", str(tmp_path)]) == 0
+    assert run_command("report", f"runs={sweep}", f"hydra.run.dir={tmp_path}") == 0
     assert "pip install 'lmsteer[reports]'" in capsys.readouterr().err
 
 
@@ -191,7 +199,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 def test_with_a_key_a_report_of_the_group_is_saved_with_tables_and_panels(
     sweep: Path, tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.main([str(sweep), "--out", str(tmp_path / "out"), "--title", "Two seeds"]) == 0
+    assert run_command("report", f"runs={sweep}", f"hydra.run.dir={tmp_path}/out", "title=Two seeds") == 0
     assert re.search(r"^W&B report: https://wandb.example.org/own/lmsteer/reports/", capsys.readouterr().out, re.M)
     (saved,) = server.saved
     assert (saved["entityName"], saved["projectName"], saved["displayName"]) == ("own", "lmsteer", "Two seeds")
@@ -211,11 +219,11 @@ def test_with_a_key_a_report_of_the_group_is_saved_with_tables_and_panels(
 def test_a_group_an_entity_and_a_project_can_be_given_or_the_report_left_out(
     sweep: Path, tmp_path: Path, server: Server
 ) -> None:
-    options = ["--group", "mine", "--entity", "team", "--project", "other"]
+    options = ["group=mine", "entity=team", "project=other"]
     server.projects = lambda entity: [SimpleNamespace(name="other")]  # type: ignore[method-assign]
-    command.main([str(sweep), "--out", str(tmp_path), "--wandb", "none"])
+    run_command("report", f"runs={sweep}", f"hydra.run.dir={tmp_path}", "wandb=none")
     assert server.saved == []
-    command.main([str(sweep), "--out", str(tmp_path), *options])
+    run_command("report", f"runs={sweep}", f"hydra.run.dir={tmp_path}", *options)
     (saved,) = server.saved
     assert (saved["entityName"], saved["projectName"]) == ("team", "other")
     assert '"mine"' in json.dumps(saved["spec"])
@@ -225,7 +233,7 @@ def test_a_refused_report_is_one_line_and_the_page_is_there(
     sweep: Path, tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.refuse = True
-    assert command.main([str(sweep), "--out", str(tmp_path)]) == 1
+    assert run_command("report", f"runs={sweep}", f"hydra.run.dir={tmp_path}") == 1
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error: ")]
-    assert errors == ["Error: W&B report: permission denied; --wandb none leaves it out"]
+    assert errors == ["Error: W&B report: permission denied; wandb=none leaves it out"]
     assert (tmp_path / "report.html").is_file()

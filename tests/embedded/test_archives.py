@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.handmade_commands import run_command
 
-from lmsteer.commands import fetch as command
 from lmsteer.embedded import archives as embedded
 from lmsteer.embedded.archives import Archive, embedded_file, smollm2_folder
 from lmsteer.errors import InputError
@@ -86,35 +86,49 @@ WHOLE = {
 
 
 def test_the_wanted_files_and_no_others_are_kept(index: Index, tmp_path: Path) -> None:
-    assert command.main([]) == 0
+    assert run_command("fetch") == 0
     assert files(tmp_path / "cache") == WHOLE
     assert embedded_file("a.txt").read_bytes() == b"rows of a"
 
 
+def test_nothing_is_left_where_it_was_started(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert run_command("fetch", "verbosity=warning") == 0
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == (f"The embedded stack is in {tmp_path / 'cache'}\n", "")
+    assert run_command("fetch", "force=yes please") == 1
+    assert capsys.readouterr().err == "Error: force='yes please': Input should be a valid boolean\n"
+    assert list(here.iterdir()) == []
+
+
 def test_what_is_there_is_not_fetched_again_unless_forced(index: Index, capsys: pytest.CaptureFixture[str]) -> None:
-    command.main([])
+    run_command("fetch")
     capsys.readouterr()
-    command.main([])
+    run_command("fetch")
     assert index.asked == ["first", "second"]
-    assert capsys.readouterr().out.count("skipped") == 3
-    command.main(["--force"])
+    assert capsys.readouterr().err.count("skipped") == 3
+    run_command("fetch", "force=true")
     assert index.asked == ["first", "second"] * 2
 
 
 @pytest.mark.parametrize("damage", [b"rows of", b"rows of A"], ids=["cut", "changed"])
 def test_a_file_that_was_damaged_since_is_refused_with_the_command_that_mends_it(index: Index, damage: bytes) -> None:
-    command.main([])
+    run_command("fetch")
     embedded_file("a.txt").write_bytes(damage)
-    with pytest.raises(InputError, match=r"a\.txt: damaged, .*; run `python -m src.fetch --force`"):
+    with pytest.raises(InputError, match=r"a\.txt: damaged, .*; run `python -m src.fetch force=true`"):
         embedded_file("a.txt")
-    command.main(["--force"])
+    run_command("fetch", "force=true")
     assert embedded_file("a.txt").read_bytes() == b"rows of a"
 
 
 def test_a_file_that_was_removed_is_fetched_again(index: Index, tmp_path: Path) -> None:
-    command.main([])
+    run_command("fetch")
     embedded_file("a.txt").unlink()
-    command.main([])
+    run_command("fetch")
     assert index.asked == ["first", "second", "first"]
     assert files(tmp_path / "cache") == WHOLE
 
@@ -124,7 +138,7 @@ def test_a_wrong_checksum_is_refused_with_both_sums_and_nothing_is_kept(
 ) -> None:
     first, *rest = embedded.ARCHIVES
     monkeypatch.setattr(embedded, "ARCHIVES", (replace(first, sha256="0" * 64), *rest))
-    assert command.main([]) == 1
+    assert run_command("fetch", "verbosity=warning") == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert all(part in lines[0] for part in ("first.zip", "0" * 64, first.sha256))
@@ -172,7 +186,7 @@ def test_an_interrupted_conversion_leaves_no_model(
 def test_the_model_is_converted_on_first_use_when_only_its_file_is_there(index: Index, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model\.gguf is not in the cache .*python -m src\.fetch"):
         smollm2_folder()
-    command.main([])
+    run_command("fetch")
     (smollm2_folder() / "done").unlink()
     smollm2_folder().rmdir()
     assert files(smollm2_folder()) == {"done": b"weights"}
@@ -191,7 +205,7 @@ def test_a_cache_that_cannot_be_written_is_reported_in_one_line(
 ) -> None:
     (tmp_path / "taken").write_text("a file, not a folder")
     monkeypatch.setenv("LMSTEER_CACHE", str(tmp_path / "taken"))
-    assert command.main([]) == 1
+    assert run_command("fetch") == 1
     assert "set LMSTEER_CACHE to another" in capsys.readouterr().err
 
 

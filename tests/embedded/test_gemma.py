@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from tests.embedded.test_archives import zipped
+from tests.handmade_commands import run_command
 
-from lmsteer.commands import fetch as command
 from lmsteer.embedded import archives as embedded
 from lmsteer.embedded import gemma
 from lmsteer.embedded.archives import Archive
@@ -14,7 +14,7 @@ from lmsteer.embedded.gemma import TERMS, gemma_folder
 from lmsteer.errors import InputError
 from lmsteer.models.load import gemma_3_270m
 
-ACCEPTED = ["--gemma", "--accept-gemma-terms"]
+ACCEPTED = ["gemma=true", "accept_gemma_terms=true"]
 
 
 @pytest.fixture
@@ -42,17 +42,17 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_parts_are_joined_in_order_and_converted_once(asked: list[str]) -> None:
-    assert command.main(ACCEPTED) == 0
+    assert run_command("fetch", *ACCEPTED) == 0
     assert (gemma_folder() / "made-of").read_bytes() == b"first half, second half"
-    assert command.main(ACCEPTED) == 0
+    assert run_command("fetch", *ACCEPTED) == 0
     assert asked == ["part0", "part1"]
 
 
-@pytest.mark.parametrize("arguments", [["--gemma"], ["--accept-gemma-terms"]])
+@pytest.mark.parametrize("options", [["gemma=true"], ["accept_gemma_terms=true"]])
 def test_nothing_is_fetched_unless_the_terms_are_accepted(
-    arguments: list[str], asked: list[str], capsys: pytest.CaptureFixture[str]
+    options: list[str], asked: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.main(arguments) == 1
+    assert run_command("fetch", *options) == 1
     assert asked == []
     (line,) = capsys.readouterr().err.splitlines()
     assert TERMS in line
@@ -62,14 +62,14 @@ def test_parts_that_do_not_make_up_the_whole_are_refused_and_no_model_is_left(
     asked: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gemma, "GGUF_SHA256", "0" * 64)
-    assert command.main(ACCEPTED) == 1
+    assert run_command("fetch", *ACCEPTED) == 1
     assert f"expected {'0' * 64}" in capsys.readouterr().err
     with pytest.raises(InputError):
         gemma_folder()
 
 
 def test_a_model_that_was_not_fetched_is_refused_in_one_line_with_command_and_terms(asked: list[str]) -> None:
-    with pytest.raises(InputError, match=r"`python -m src\.fetch --gemma --accept-gemma-terms`") as caught:
+    with pytest.raises(InputError, match=r"`python -m src\.fetch gemma=true accept_gemma_terms=true`") as caught:
         gemma_3_270m()
     assert TERMS in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -147,11 +147,11 @@ def test_any_row_can_be_the_reference(tmp_path: Path) -> None:
         (plain,) = (index for index, row in enumerate(comparison.rows) if row.is_plain)
         assert set(comparison.references) == {plain}
         assert comparison.changes[plain, TOXICITY].change == pytest.approx(0.6 - 0.7 / 3)
-    with pytest.raises(InputError, match=r"--against gedi: no such row .* allowed are plain, lm-steer/detox \+5"):
+    with pytest.raises(InputError, match=r"against=gedi: no such row .* allowed are plain, lm-steer/detox \+5"):
         compare_runs(runs, against="gedi")
     more = stored_run(tmp_path / "more", [run_row({TOXICITY: SEEDS[0]}, {"detox": 2.0})])
     with pytest.raises(
-        InputError, match=r"--against lm-steer: several rows .* allowed are lm-steer/detox \+5, lm-steer/detox \+2"
+        InputError, match=r"against=lm-steer: several rows .* allowed are lm-steer/detox \+5, lm-steer/detox \+2"
     ):
         compare_runs([*runs, more], against="lm-steer")
 

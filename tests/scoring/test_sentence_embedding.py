@@ -108,7 +108,7 @@ def test_damaged_coefficients_are_refused_by_file(tiny_encoder: Path, content: b
 
 def test_an_encoder_that_was_not_fetched_or_is_damaged_is_refused_with_the_command(tiny_encoder: Path) -> None:
     (tiny_encoder / "config.json").write_text("{")
-    with pytest.raises(InputError, match=r"cannot be loaded .*python -m src\.fetch --force") as caught:
+    with pytest.raises(InputError, match=r"cannot be loaded .*python -m src\.fetch force=true") as caught:
         EmbeddingScorer(corpus=corpus())(["film"])
     assert "\n" not in str(caught.value)
     (tiny_encoder / "config.json").unlink()

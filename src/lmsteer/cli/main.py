@@ -2,15 +2,12 @@
 
 import ast
 import sys
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
 from lmsteer.cli.app import command
 
 COMMANDS = Path(__file__).parents[1] / "commands"
-NOT_HYDRA = ("fetch", "report")
-"""Commands with a command line of their own."""
 
 
 def main() -> None:
@@ -25,8 +22,6 @@ def main() -> None:
         sys.exit(f"Error: lmsteer {name}: no such command; allowed are {', '.join(summaries)}")
     else:
         sys.argv = [f"lmsteer {name}", *arguments]
-        if name in NOT_HYDRA:
-            sys.exit(import_module(f"lmsteer.commands.{name}").main())
         command(name)()
 
 

@@ -49,7 +49,9 @@ def rescore(run: FinishedRun, name: str, file: Path, folder: Path, *, scores: Sc
         target = Run(folder, run_identity(identity))
         target.begin()
     except InputError:
-        raise InputError(f"{folder}: no place for {file} as scored for {run.folder}; choose another --out") from None
+        raise InputError(
+            f"{folder}: no place for {file} as scored for {run.folder}; choose another hydra.run.dir"
+        ) from None
     path = target.path(stages.GENERATIONS)
     atomic_write_lines(path, (generation.to_json() for generation in generations))
     metadata = metadata_of(file, {"writer": None, "method": name})

@@ -69,16 +69,17 @@ class Sweep(Callback):
 
     def _tabulate(self, folders: list[Path], config: DictConfig) -> int:
         """Tabulate the finished runs of this sweep; runs of other sweeps in its folder do not count."""
-        from lmsteer.commands import report  # imports much, while Hydra loads this file for every command
+        from lmsteer.commands.report import write_report  # imports much, while Hydra loads this file for every command
         from lmsteer.runs.stages import METRICS
 
-        measured = [str(folder) for folder in folders if (folder / METRICS).is_file()]
+        measured = [folder for folder in folders if (folder / METRICS).is_file()]
         try:
-            out = str(config.hydra.sweep.dir)
-            return report.main([*measured, "--out", out, "--wandb", "none"]) if measured else 0
+            if measured:
+                write_report(measured, Path(config.hydra.sweep.dir))
         except Exception as error:  # Hydra would make a warning of it, and status 0
             print(f"Error: report: {_describe(error)}", file=sys.stderr)
             return 1
+        return 0
 
 
 def _job_folder(config: DictConfig) -> Path:

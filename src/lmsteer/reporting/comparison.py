@@ -224,12 +224,12 @@ def _references(rows: Sequence[ComparisonRow], against: str) -> dict[int, int]:
         ]
         if against and len(candidates) > 1:
             names = ", ".join(_names(rows[i])[-1] for i in candidates)
-            raise InputError(f"--against {against}: several rows on prompts {row.prompts!r}; allowed are {names}")
+            raise InputError(f"against={against}: several rows on prompts {row.prompts!r}; allowed are {names}")
         if len(candidates) == 1 and candidates[0] != index:
             references[index] = candidates[0]
     if against and not references:
         names = ", ".join(dict.fromkeys(_names(row)[-1] for row in rows))
-        raise InputError(f"--against {against}: no such row with other rows to compare; allowed are {names}")
+        raise InputError(f"against={against}: no such row with other rows to compare; allowed are {names}")
     return references
 
 

@@ -53,7 +53,7 @@ def save_report(blocks: Sequence[Block], finals: Sequence[str], *, title: str, t
         return str(report.url)
     except Exception as error:  # its own errors have no common base
         reason = (str(error).strip() or type(error).__name__).split("\n")[0]
-        raise InputError(f"W&B report: {reason}; --wandb none leaves it out") from error
+        raise InputError(f"W&B report: {reason}; wandb=none leaves it out") from error
 
 
 def _report(blocks: Sequence[Block], finals: Sequence[str], *, title: str, target: ReportTarget) -> Any:

@@ -39,7 +39,7 @@ class SentenceEncoder:
             self._tokenizer = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{folder} cannot be loaded ({reason}); run `python -m src.fetch --force`") from error
+            raise InputError(f"{folder} cannot be loaded ({reason}); run `python -m src.fetch force=true`") from error
         nn.Module.to(self._model, device)
         self._batch_size = batch_size
 

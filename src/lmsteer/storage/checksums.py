@@ -25,7 +25,7 @@ def check_sum(path: Path) -> None:
     lines = sums.read_text(encoding="utf-8", errors="replace").split("\n") if sums.is_file() else []
     stored = [line.split("  ")[0] for line in lines if line.endswith(f"  {path.name}")]
     if stored and stored != [_sum(path)]:
-        raise InputError(f"{path}: damaged, as its sha256 has changed; run `python -m src.fetch --force`")
+        raise InputError(f"{path}: damaged, as its sha256 has changed; run `python -m src.fetch force=true`")
 
 
 def _sum(path: Path) -> str:

@@ -36,14 +36,15 @@ class GradientSolver:
         optimizer: Called with the parameters; a ``torch.optim`` class with its options bound.
         scheduler: Called with the optimizer; steps once after every optimizer step. None: a constant learning rate.
         callbacks: Further Lightning callbacks, by name.
-        trainer: ``pytorch_lightning.Trainer`` with its options bound.
+        trainer: ``pytorch_lightning.Trainer`` with its options bound, or these options alone. Its ``max_steps`` is 100 and
+            its ``val_check_interval`` 25 unless they are given; each validation also saves a checkpoint.
 
     Raises:
         InputError: If the learning rate is out of range, or an option of the trainer is unknown, impossible or decided
             elsewhere.
 
     Example:
-        >>> sgd = GradientSolver(optimizer=partial(torch.optim.SGD, lr=0.1), trainer=partial(pl.Trainer, max_steps=20))
+        >>> sgd = GradientSolver(optimizer=partial(torch.optim.SGD, lr=0.1), trainer={"max_steps": 20})
         >>> sgd.settings()["optimizer"]
         {'name': 'SGD'}
     """
@@ -52,12 +53,12 @@ class GradientSolver:
     optimizer: Callable[..., torch.optim.Optimizer] = DEFAULT_OPTIMIZER
     scheduler: Callable[[torch.optim.Optimizer], LRScheduler] | None = None
     callbacks: Mapping[str, pl.Callback] = field(default_factory=dict)
-    trainer: Callable[..., pl.Trainer] = pl.Trainer
+    trainer: Callable[..., pl.Trainer] | Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 < learning_rate(self.optimizer) <= 1e37:  # beyond it the arithmetic of optimizers fails
             raise InputError(f"optimizer.lr={learning_rate(self.optimizer)}: a number above 0, at most 1e37, expected")
-        check_trainer_options(_bound(self.trainer))
+        check_trainer_options(self.bound_options)
         known = inspect.signature(pl.Trainer.__init__).parameters
         for name in self.trainer_options():
             if name not in known:
@@ -66,21 +67,17 @@ class GradientSolver:
             self._try_trainer()
 
     @property
-    def max_steps(self) -> int:
-        """Number of optimizer steps."""
-        return int(_bound(self.trainer).get("max_steps", 100))
-
-    @property
-    def val_check_interval(self) -> int:
-        """Number of steps between two validations, each of which also saves a checkpoint."""
-        return int(_bound(self.trainer).get("val_check_interval", 25))
+    def bound_options(self) -> dict[str, Any]:
+        """The options of the trainer that were given, and the defaults of this solver."""
+        given = self.trainer if isinstance(self.trainer, Mapping) else _bound(self.trainer)
+        return {"max_steps": 100, "val_check_interval": 25, **given}
 
     def trainer_options(self) -> dict[str, Any]:
         """Return the options of the trainer that change the fit and are not its defaults."""
         defaults = inspect.signature(pl.Trainer.__init__).parameters
         return {
             name: value
-            for name, value in _bound(self.trainer).items()
+            for name, value in self.bound_options.items()
             if name not in RECORDED_APART and not (name in defaults and value == defaults[name].default)
         }
 
@@ -124,7 +121,9 @@ class GradientSolver:
             regularization=steer_config.regularization,
             process_group=data.process_group,
         )
-        checkpoint = LastCheckpoint(folder, None if data.dev else self.val_check_interval) if folder else None
+        checkpoint = (
+            LastCheckpoint(folder, None if data.dev else self.bound_options["val_check_interval"]) if folder else None
+        )
         trainer = self._build_trainer(data, checkpoint, loggers)
         resumed = checkpoint.resumed_path() if checkpoint else None
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
@@ -141,17 +140,21 @@ class GradientSolver:
         quiet_lightning()
         group, device = data.process_group, data.extract.model.device
         is_distributed = group.size > 1
+        steps, build = (
+            self.bound_options["max_steps"],
+            pl.Trainer if isinstance(self.trainer, Mapping) else self.trainer,
+        )
         callbacks = [TQDMProgressBar(refresh_rate=1), *self.callbacks.values(), *([checkpoint] if checkpoint else [])]
-        trainer = pl.Trainer(
+        trainer = build(
             accelerator={"cuda": "gpu"}.get(device.type, device.type),
             devices=group.local_size if is_distributed else [device.index] if device.index else 1,
             num_nodes=group.nodes,
             strategy="ddp" if is_distributed else "auto",
             plugins=TorchElasticEnvironment() if is_distributed else None,  # reads what ProcessGroup.join sets
             use_distributed_sampler=False,
-            max_steps=self.max_steps,
+            max_steps=steps,
             limit_val_batches=1.0 if data.dev else 0,
-            val_check_interval=min(self.val_check_interval, self.max_steps),
+            val_check_interval=min(self.bound_options["val_check_interval"], steps),
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
             logger=list(loggers) or False,
@@ -166,10 +169,10 @@ class GradientSolver:
     def _record(self, module: SteerModule, data: SteerDataModule) -> dict[str, Any]:
         """Return the options that steer files record, under the names that they have there."""
         return {
-            "steps": self.max_steps,
+            "steps": self.bound_options["max_steps"],
             "batch_size": data.batch_size,
             "max_length": data.max_length,
-            "dev_every": self.val_check_interval,
+            "dev_every": self.bound_options["val_check_interval"],
             "dev_rows": data.dev_rows,
             "rows": data.max_rows,
             "stop": module.stop,

@@ -75,7 +75,7 @@ test-wheel: setup develop  ## build the wheel, install it without the source, an
 	$(BIN)/python -c '$(SITE)' > "$$(.wheel/bin/python -c '$(SITE)')/packages.pth"
 	.wheel/bin/python -m pip install --quiet --no-deps dist/*.whl
 	export PATH="$(CURDIR)/.wheel/bin:$$PATH" && cd "$$(mktemp -d)" && lmsteer --help && \
-	  lmsteer train model=tiny steer.rank=4 fit.steps=4 protocol=none logger=none hydra.run.dir=fit && \
+	  lmsteer train model=tiny steer.rank=4 trainer.max_steps=4 protocol=none logger=none hydra.run.dir=fit && \
 	  lmsteer generate model=tiny steer_file=fit/steer.safetensors strength=3 hydra.run.dir=texts && \
 	  python -c 'import lmsteer; assert ".wheel" in lmsteer.__file__, lmsteer.__file__'
 

@@ -3,7 +3,7 @@
     runs RUN…          table of runs of src.interpret
     seeds STEER STEER… table of the agreement of directions between training seeds
     split STEER OUT    steer file whose dimensions are the steer, its first direction and its other directions
-    labels RTP OUT     stored toxicity scores as a labeled file for data=file
+    labels RTP OUT     stored toxicity scores as a labeled file for corpus=file
 
 Shapes: D width, R directions.
 """

@@ -98,7 +98,7 @@ class HeldOut:
 
 
 def nested_splits(corpus: Corpus, sizes: Sequence[int], seed: int) -> list[list[Row]]:
-    """Split the training rows: each split holds the rows that a choice of ``fit.rows`` adds to the one before."""
+    """Split the training rows: each split holds the rows that a choice of ``data.rows`` adds to the one before."""
     splits, texts = list[list[Row]](), set[str]()
     for size in [*sorted(size for size in sizes if size < len(corpus.train)), len(corpus.train)]:
         splits.append([row for row in corpus.subset(size, seed).train if row.text not in texts])

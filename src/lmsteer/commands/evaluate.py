@@ -1,6 +1,6 @@
 """Score a file of generations of this package, DExperts or the reference implementation of LM-Steer.
 
-python -m src.evaluate generations=RUN/generations.jsonl protocol=sentiment-offline
+python -m src.evaluate generations=RUN/generations.jsonl strengths=table
 """
 
 from pathlib import Path

@@ -54,7 +54,7 @@ class FeatureExtractor:
 
     def __init__(self, model: LanguageModel, *, max_length: int = 256) -> None:
         if max_length < 2:
-            raise InputError(f"fit.max_length={max_length}: 2 or more tokens expected")
+            raise InputError(f"data.max_length={max_length}: 2 or more tokens expected")
         self.model, self.max_length = model, min(max_length, model.context)
         self.tokens = CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS
 

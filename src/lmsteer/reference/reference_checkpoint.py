@@ -23,7 +23,7 @@ LAYOUT = "torch.save([args, {projector1, projector2}, steps])"
 ATTRIBUTES = {"toxicity": ("detox", "not toxic"), "sentiment": ("sentiment", "positive sentiment")}
 """Attribute and meaning of the label +1, by the first word of the reference's data set."""
 SETTINGS = {"n_steps": "steps", "batch_size": "batch_size", "lr": "lr", "max_length": "max_length"}
-"""Options of the reference and their names in ``FitConfig``."""
+"""Options of the reference and their names in steer files."""
 LARGEST = 1e300
 """Bound of numbers; an integer in a pickle may be larger than any float."""
 

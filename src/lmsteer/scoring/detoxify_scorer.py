@@ -77,7 +77,7 @@ def _load(variant: str, checkpoint: str | None, device: torch.device) -> Detoxif
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{weights} cannot be loaded ({type(error).__name__}: {reason}); give a local file in Detoxify's format as "
-            "checkpoint=FILE (tokenizer and config come from the hub's cache), or use protocol=detox-offline"
+            "checkpoint=FILE (tokenizer and config come from the hub's cache), or use size=offline"
         ) from error
     if COLUMN not in model.class_names:
         raise InputError(f"{weights}: has the outputs {', '.join(model.class_names)}; one named {COLUMN} expected")

@@ -97,7 +97,7 @@ def _load(id: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTok
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"classifier {id} cannot be loaded ({reason}); allowed are a text-classification model by hub id, "
-            "or a local folder of one; protocol=sentiment-offline needs no hub"
+            "or a local folder of one; size=offline needs no hub"
         ) from error
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:3])

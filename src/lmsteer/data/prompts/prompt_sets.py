@@ -149,7 +149,7 @@ def _prefixes(rows: Iterable[Row], words: int) -> list[Candidate]:
 
 
 def _hub_rows() -> Iterator[LocatedRow]:
-    instead = "prompts.path=FILE.jsonl, or protocol=detox-offline, whose prompts are embedded"
+    instead = "prompts.path=FILE.jsonl, or steer=detox size=offline, whose prompts are embedded"
     for rows in load_splits(HUB, columns=("prompt", "continuation"), instead=instead).values():
         yield from rows
 

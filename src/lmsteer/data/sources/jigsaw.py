@@ -38,7 +38,7 @@ def jigsaw(*, path: str | None = None, dev: int = 2000, test: int = 2000) -> Cor
         InputError: If the source cannot be loaded, a toxicity is not in [0, 1], or too few rows remain for training.
     """
     if dev < 0 or test < 0:
-        raise InputError(f"data.dev={dev}, data.test={test}: numbers of rows; allowed are 0 and more")
+        raise InputError(f"corpus.dev={dev}, corpus.test={test}: numbers of rows; allowed are 0 and more")
     read, text, score = _open_source(path)
     selected, duplicates = _select(read, text, score, dev // 2, test // 2, path or HUB)
     splits: dict[str, list[Row]] = {"train": [], "dev": [], "test": []}
@@ -62,7 +62,7 @@ def _open_source(path: str | None) -> tuple[_Reader, str, str]:
         return lambda: read_table(table, columns=("comment_text", score)), "comment_text", score
 
     def read() -> Iterator[LocatedRow]:
-        instead = "data.path=FILE-or-folder, or data=toxic-snippets, which is embedded"
+        instead = "corpus.path=FILE-or-folder, or corpus=toxic-snippets, which is embedded"
         for rows in load_splits(HUB, columns=("text", "toxicity"), instead=instead, path=path).values():
             yield from rows
 
@@ -94,8 +94,8 @@ def _select(
     pairs = min(len(toxic), len(clean))
     if pairs <= dev + test:
         raise InputError(
-            f"{source}: {len(toxic)} toxic and {len(clean)} clean texts are too few for data.dev={2 * dev}, "
-            f"data.test={2 * test} and training; more rows or smaller splits are needed"
+            f"{source}: {len(toxic)} toxic and {len(clean)} clean texts are too few for corpus.dev={2 * dev}, "
+            f"corpus.test={2 * test} and training; more rows or smaller splits are needed"
         )
     names = ["test"] * test + ["dev"] * dev + ["train"] * (pairs - test - dev)
     ordered = ((-1.0, toxic[:pairs]), (1.0, clean[:pairs]))

@@ -27,10 +27,10 @@ def labeled_file(*, path: str, text: str = "text", label: str = "label") -> Corp
     """
     source = Path(path)
     if not source.exists():
-        raise InputError(f"data.path: {path} does not exist; expected a TSV, CSV or JSONL file, or a folder of those")
+        raise InputError(f"corpus.path: {path} does not exist; expected a TSV, CSV or JSONL file, or a folder of those")
     files = find_split_files(source) if source.is_dir() else {UNSPLIT: source}
     if not files:
-        raise InputError(f"data.path: folder {path} has no train.tsv, train.csv or train.jsonl")
+        raise InputError(f"corpus.path: folder {path} has no train.tsv, train.csv or train.jsonl")
     splits = {split: list(_read_rows(file, text, label)) for split, file in files.items()}
     return corpus_of_splits(source.stem, splits, scorer_split=SCORER_SPLIT)
 

@@ -9,7 +9,7 @@ from lmsteer.data.splits import corpus_of_splits
 from lmsteer.errors import InputError
 from lmsteer.records import Row
 
-INSTEAD = "data.path=FILE-or-folder, or data=snippets, which is embedded"
+INSTEAD = "corpus.path=FILE-or-folder, or corpus=snippets, which is embedded"
 """Alternatives when the hub is out of reach."""
 
 _RawSplits = dict[str, list[tuple[str, str, int]]]

@@ -3,23 +3,33 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 
+import experiments
 from lmsteer.cli.app import CONF, command, entry_point
 from lmsteer.models.random_models import tiny
 from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import save_steer
 
+STUDIES = Path(experiments.__file__).parent
+
 
 def command_config(name: str, *overrides: str) -> Any:
     """Compose a configuration, as the command does."""
     with initialize_config_dir(CONF, version_base="1.3"):
         return compose(name, overrides=list(overrides))
+
+
+def study_config(study: str, *overrides: str) -> Any:
+    """Compose the configuration of a study, as its command does."""
+    with initialize_config_dir(str(STUDIES / study), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
 
 
 def run_command(name: str, *options: str) -> int:
@@ -50,15 +60,21 @@ def write_prompts(path: Path, texts: Sequence[str]) -> Path:
 def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run a command that refuses its options in one line and leaves its folder empty; give that line.
 
-    Words in the options stand for what the keywords say.
+    The name is that of a command, or ``experiments/STUDY``. Words in the options stand for what the keywords say.
     """
+
+    def decorate(name: str) -> Callable[..., Callable[[], None]]:
+        kind, _, study = name.rpartition("/")
+        if not kind:
+            return entry_point(name)
+        return entry_point("config", STUDIES / study, import_module(f"{kind}.{study}.run").TYPES)
 
     def run(name: str, command: Callable[..., Any], *overrides: str, **words: object) -> str:
         for word, meaning in words.items():
             overrides = tuple(item.replace(word, str(meaning)) for item in overrides)
         monkeypatch.setattr(sys, "argv", [name, f"hydra.run.dir={tmp_path / 'out'}", *overrides])
         with pytest.raises(SystemExit) as caught:
-            entry_point(name)(command)()
+            decorate(name)(command)()
         error = str(caught.value)
         assert error.startswith("Error: ")
         assert "\n" not in error

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ def test_a_steer_is_fitted_saved_loaded_and_used_in_ten_lines(tmp_path: Path) ->
     rows = [lmsteer.Row(f"story {n} is {tone}", y) for n in range(20) for tone, y in (("warm", 1.0), ("slow", -1.0))]
     corpus = lmsteer.Corpus("mine", train=tuple(rows[:30]), dev=tuple(rows[30:]))
     steer_config = lmsteer.SteerConfig(name="tone", rank=4, epsilon=0.05)
-    steer, provenance = lmsteer.fit(model, corpus, steer_config, lmsteer.FitConfig(steps=20, batch_size=8))
+    solver = lmsteer.GradientSolver(trainer={"max_steps": 20})
+    steer, provenance = lmsteer.fit(
+        model, corpus, steer_config, solver, data=partial(lmsteer.SteerDataModule, batch_size=8)
+    )
     lmsteer.save_steer(tmp_path / "tone.safetensors", steer, provenance)
     loaded, _ = lmsteer.load_steer(tmp_path / "tone.safetensors", model)
     plain, warm, slow = (
@@ -64,7 +68,10 @@ def modules_of(command: str, *options: str) -> set[str]:
     ("command", "option"),
     [
         *(("train", option) for option in ("--help", "steer.rnk=4", "steer.rank=abc", "trainer.max_steps=-1")),
-        *(("train", option) for option in ("cache=[1]", "protocol.kl=x", "device=gpu", "trainer.precision=9", "data.batch_size=0")),
+        *(
+            ("train", option)
+            for option in ("cache=[1]", "protocol.kl=x", "device=gpu", "trainer.precision=9", "data.batch_size=0")
+        ),
         *(("report", option) for option in ("--help", "titel=x", "runs=[]", "runs=no-such-folder")),
         *(("fetch", option) for option in ("--help", "force=x", "gemma=true")),
     ],

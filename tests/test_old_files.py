@@ -72,13 +72,23 @@ def test_an_old_result_keeps_its_numbers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*RUNS, "full"])
-def test_every_target_of_an_old_configuration_exists(name: str) -> None:
+def test_every_target_of_an_old_configuration_exists_that_is_still_read(name: str) -> None:
+    """How a finished steer was to be fitted, nobody reads there: its own file says how it was."""
     text = old_files.config((VERSION_1 / name / "config.yaml").read_text(encoding="utf-8"))
-    targets = [line.split(": ")[1] for line in text.splitlines() if "_target_: " in line]
-    assert targets
+    config = OmegaConf.create(text)
+    read = OmegaConf.to_yaml({key: config[key] for key in ("model", "protocol", "decoding") if key in config})
+    targets = [line.split(": ")[1] for line in read.splitlines() if "_target_: " in line]
+    assert len(targets) > 1
     for target in targets:
         hydra.utils.get_object(target)
     assert "judge" not in str(OmegaConf.to_container(OmegaConf.create(text)))
+
+
+@pytest.mark.parametrize(("name", "solver"), [("run", "gradient"), ("run_one_pass", "one_pass")])
+def test_an_old_solver_has_its_present_name_in_steers_and_results(name: str, solver: str) -> None:
+    assert load_steer(VERSION_1 / name / "steer.safetensors")[1].settings()["solver"] == solver
+    steered = [row for row in read_result(VERSION_1 / name / "metrics.json").rows if not row.is_plain]
+    assert {row.settings["solver"] for row in steered} == {solver}
 
 
 def test_every_renamed_target_leads_to_an_object() -> None:

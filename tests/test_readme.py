@@ -1,14 +1,15 @@
 """What the README prints works."""
 
+import itertools
 import re
 import shlex
 from pathlib import Path
 
 import pytest
-from tests.cli.test_configuration import ENTRIES, TYPES, composed
+from tests.cli.test_configuration import checked, options_of
 
 import lmsteer
-from lmsteer.cli.configuration import check_config
+from lmsteer.cli.options import OF_COMMAND
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
 
@@ -19,13 +20,25 @@ COMMANDS = re.findall(r"^ +python -m src\.(\w+)(.*)$", README, re.MULTILINE)
 
 @pytest.mark.parametrize(("command", "rest"), COMMANDS)
 def test_every_command_composes(command: str, rest: str) -> None:
-    overrides = shlex.split(rest, comments=True)
-    config = check_config(composed(command, *overrides), ENTRIES[command], TYPES[command])
-    assert set(config) == ENTRIES[command]
+    for overrides in jobs(shlex.split(rest, comments=True)):
+        config = checked(command, *overrides)
+        assert set(config) == options_of(command, config)
+
+
+def jobs(overrides: list[str]) -> list[list[str]]:
+    """The overrides of each job of a multirun, or those of the one run."""
+    if "-m" not in overrides:
+        return [overrides]
+    grid = [(name, values.split(",")) for name, _, values in (item.partition("=") for item in overrides) if values]
+    assert len(grid) == len(overrides) - 1
+    return [
+        [f"{name}={value}" for (name, _), value in zip(grid, choice, strict=True)]
+        for choice in itertools.product(*(values for _, values in grid))
+    ]
 
 
 def test_the_commands_are_found() -> None:
-    assert {command for command, _ in COMMANDS} == set(ENTRIES)
+    assert {command for command, _ in COMMANDS} == set(OF_COMMAND)
     assert len(COMMANDS) >= 14
 
 

@@ -12,6 +12,11 @@ class InputError(ValueError):
     """Something the user gave is wrong.
 
     The message is one line: what is wrong, where, and what is allowed. Entry points print it without a traceback.
+
+    Example:
+        >>> raise InputError("steer.rank=0: an integer in [1, 576] or 'full' expected")
+        Traceback (most recent call last):
+        lmsteer.errors.InputError: steer.rank=0: an integer in [1, 576] or 'full' expected
     """
 
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+OLD_FORMATS = (1, 2)
+"""Formats of steer files before the present one."""
 WITH_BIAS = 2
 """Format of a steer file with biases; format 1 has none."""
 TENSORS = {"first": "p1", "second": "p2", "constant": "bias"}
@@ -30,17 +32,20 @@ def renamed(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, An
 
 
 def steer(metadata: Mapping[str, Any], tensors: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return metadata and tensors of a steer file of format 1 or 2 under their present names."""
-    training = settings(renamed(metadata.get("training", {}), TRAINING))
-    calibration = [renamed(entry, CALIBRATION) for entry in metadata.get("calibration", [])]
-    known = {"training": training, "calibration": calibration, "bias": metadata["format"] == WITH_BIAS}
+    """Return metadata and tensors of a steer file under their present names; entries of a wrong kind stay."""
+    known: dict[str, Any] = {"bias": metadata["format"] == WITH_BIAS} if metadata["format"] in OLD_FORMATS else {}
+    training, calibration = metadata.get("training"), metadata.get("calibration")
+    if isinstance(training, dict):
+        known["training"] = settings(renamed(training, TRAINING))
+    if isinstance(calibration, list):
+        known["calibration"] = [renamed(one, CALIBRATION) if isinstance(one, dict) else one for one in calibration]
     return {**metadata, **known}, renamed(tensors, TENSORS)
 
 
 def settings(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a fit with the present name of its solver."""
-    solver = {"solver": SOLVERS.get(record["solver"], record["solver"])} if "solver" in record else {}
-    return {**record, **solver}
+    solver = record.get("solver")
+    return {**record, "solver": SOLVERS[solver]} if isinstance(solver, str) and solver in SOLVERS else dict(record)
 
 
 def generation(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,12 @@ from lmsteer.errors import InputError
 
 @dataclass(frozen=True)
 class Row:
-    """One labeled text; ``label`` lies in [-1, 1]."""
+    """One labeled text; ``label`` lies in [-1, 1].
+
+    Example:
+        >>> Row("What a wonderful day!", 1.0).label
+        1.0
+    """
 
     text: str
     label: float
@@ -21,7 +26,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text to be continued; ``id`` is unique within its set and seeds the sampling noise."""
+    """A text to be continued; ``id`` is unique within its set and seeds the sampling noise.
+
+    Example:
+        >>> Prompt("0", "The film is").text
+        'The film is'
+    """
 
     id: str
     text: str
@@ -43,6 +53,10 @@ class Generation:
     plain model has an empty one. ``prompts`` is the name of the prompt set. ``likelihoods``, if any, are those of the
     texts under the model whose fingerprint is ``perplexity_model``; None for unknown ones. ``budget`` is the name of
     the budget to which the strength was calibrated, or empty.
+
+    Example:
+        >>> Generation(Prompt("0", "The film is"), (" great.",), {"tone": 3.0}).to_json()
+        '{"id": "0", "prompts": "", "prompt": {"text": "The film is"}, "strength": {"tone": 3.0}, ...
     """
 
     prompt: Prompt

@@ -1,6 +1,5 @@
 """Promises of the configuration: it matches the objects it builds, and fails when it is composed, not hours later."""
 
-import importlib
 import os
 import re
 import sys
@@ -12,19 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from tests.handmade_commands import command_config
 
 from lmsteer.cli.app import CONF, entry_point
-from lmsteer.cli.configuration import check_config, run_identity
+from lmsteer.cli.configuration import OBJECTS, check_config
 from lmsteer.cli.folders import folder_name
+from lmsteer.cli.identity import run_identity
+from lmsteer.cli.options import COMMON, OF_COMMAND
 from lmsteer.errors import InputError
 
 SOURCE = Path(__file__).parents[2] / "src"
-MODULES = {
-    path.stem: importlib.import_module(f"lmsteer.commands.{path.stem}")
-    for path in sorted(Path(CONF).glob("*.yaml"))
-    if (SOURCE / path.name).with_suffix(".py").exists()
-}
-ENTRIES = {name: module.KEYS for name, module in MODULES.items()}
-TYPES = {name: getattr(module, "TYPES", {}) for name, module in MODULES.items()}
-"""Types of the options that one command alone has."""
 NEEDED = {
     "train": [],
     "generate": [],
@@ -39,50 +32,70 @@ NEEDED = {
     "fetch": [],
     "transfer": ["steer_file=s.safetensors", "model@to=tiny"],
     "model/hf": ["model.id=some/model"],
-    "data/file": ["corpus.path=some.tsv"],
+    "corpus/file": ["corpus.path=some.tsv"],
 }
-GROUPS = dict.fromkeys(("model", "steer", "data", "protocol", "decoding", "logger", "trainer", "stack"), "train")
-GROUPS |= dict.fromkeys(("optimizer", "scheduler", "callbacks", "experiment", "sweep"), "train") | {
-    "prompts": "generate"
-}
+GROUPS = dict.fromkeys(("model", "size", "steer", "corpus", "strengths", "protocol", "decoding", "logger"), "train")
+GROUPS |= dict.fromkeys(("data", "solver", "optimizer", "scheduler", "callbacks", "trainer"), "train")
+GROUPS |= {"experiment": "train", "sweep": "train", "prompts": "generate"}
+WITHOUT_KEY = ("experiment", "sweep", "strengths")
+"""Groups whose choices change other options and are none themselves."""
 SCORERS = sorted(path.stem for path in (Path(CONF) / "scorer").glob("*.yaml"))
 CHOICES = sorted(f"{path.parent.name}/{path.stem}" for group in GROUPS for path in (Path(CONF) / group).glob("*.yaml"))
 
 
 def composed(entry: str, *overrides: str) -> DictConfig:
-    return command_config(entry, *(["run_dir=x"] if "run_dir" in ENTRIES[entry] else []), *overrides)
+    """The configuration of a command; fetch alone has no folder."""
+    return command_config(entry, *([] if entry == "fetch" else ["run_dir=x"]), *overrides)
+
+
+def checked(entry: str, *overrides: str) -> dict[str, Any]:
+    """The same as plain values, every one of which is checked."""
+    return check_config(composed(entry, *overrides), OF_COMMAND[entry])
+
+
+def options_of(entry: str, config: dict[str, Any]) -> set[str]:
+    """The options that a command has to have: its plain ones, and what the configuration has of the common ones."""
+    return {*OF_COMMAND[entry], *({*COMMON, *OBJECTS} & {*config})}
+
+
+def test_every_command_has_a_table_of_options_a_configuration_and_a_module() -> None:
+    files = {path.stem for path in Path(CONF).glob("*.yaml")} - {"base", "folder"}
+    assert files == set(OF_COMMAND) == set(NEEDED) - {choice for choice in NEEDED if "/" in choice}
+    assert files == {path.stem for path in SOURCE.glob("*.py")} - {"__init__"}
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes_into_keys_and_values_that_its_target_takes(choice: str) -> None:
     group, name = choice.split("/")
     entry = GROUPS[group]
-    config = check_config(composed(entry, f"{group}={name}", *NEEDED[entry], *NEEDED.get(choice, [])), ENTRIES[entry])
-    assert group in config or group in ("experiment", "sweep") or choice == "protocol/none"
+    config = checked(entry, f"{group}={name}", *NEEDED[entry], *NEEDED.get(choice, []))
+    assert group in config or group in WITHOUT_KEY or choice == "protocol/none"
 
 
 @pytest.mark.parametrize("name", SCORERS)
 def test_every_scorer_composes_into_a_protocol_under_its_own_name(name: str) -> None:
     needed = [f"protocol.scorers.{name}.path=scores.jsonl"] if name == "replay" else []
-    chosen = composed("train", "steer=detox", f"scorer@protocol.scorers=[{name}]", *needed)
-    config = check_config(chosen, ENTRIES["train"])
+    config = checked("train", "steer=detox", f"scorer@protocol.scorers=[{name}]", *needed)
     assert list(config["protocol"]["scorers"]) == [name]
     assert config["protocol"]["scorers"][name]["name"] == name
 
 
-@pytest.mark.parametrize("entry", list(ENTRIES))
+@pytest.mark.parametrize("entry", list(OF_COMMAND))
 def test_a_plain_call_of_every_command_passes_its_checks(entry: str) -> None:
-    assert set(check_config(composed(entry, *NEEDED[entry]), ENTRIES[entry], TYPES[entry])) == ENTRIES[entry]
+    config = checked(entry, *NEEDED[entry])
+    assert set(config) == options_of(entry, config)
 
 
-def test_options_beside_a_target_are_checked_and_do_not_reach_it_or_what_refers_to_it() -> None:
-    config = check_config(composed("train", "corpus=file", "corpus.path=some.tsv", "data.store=off"), ENTRIES["train"])
-    assert (config["store"], config["store_gib"]) == ("off", 16)
-    assert set(config["data"]) == {"_target_", "path", "text", "label"}
-    assert config["protocol"]["prompts"]["own"]["corpus"] == config["data"]
-    assert "store" not in run_identity(config)
+def test_the_place_and_size_of_the_cache_are_checked_and_do_not_identify_a_run() -> None:
+    config = checked("train", "corpus=file", "corpus.path=some.tsv", "cache=off")
+    assert (config["cache"], config["cache_gib"]) == ("off", 16)
+    assert config["protocol"]["prompts"]["own"]["corpus"] == config["corpus"]
+    assert not {"cache", "cache_gib"} & set(OmegaConf.create(run_identity(config)))
+    assert run_identity(config) == run_identity(config | {"cache": "auto", "cache_gib": 1})
     with pytest.raises(InputError, match=r"cache_gib=0: .* greater than 0"):
-        check_config(composed("train", "cache_gib=0"), ENTRIES["train"])
+        checked("train", "cache_gib=0")
+    with pytest.raises(InputError, match=r"cache='': .* at least 1 character"):
+        checked("train", "cache=''")
 
 
 def test_every_group_is_chosen_from_and_has_two_members() -> None:
@@ -98,8 +111,24 @@ def test_the_corpus_follows_attribute_and_model() -> None:
         (("model=gpt2-large",), "sst5"),
         (("model=gpt2-large", "steer=detox"), "jigsaw"),
     ):
-        assert composed("train", *overrides).data._target_.rpartition(".")[2] == corpus
-    assert composed("train", "model=gpt2-large", "corpus=snippets").data._target_.endswith("snippets")
+        assert composed("train", *overrides).corpus._target_.rpartition(".")[2] == corpus
+    assert composed("train", "model=gpt2-large", "corpus=snippets").corpus._target_.endswith("snippets")
+
+
+@pytest.mark.parametrize("size", ["offline", "quick", "paper"])
+def test_the_protocol_follows_attribute_strengths_and_size(size: str) -> None:
+    for steer in ("sentiment", "detox"):
+        for strengths, kind, budgets in (("curve", "-strength", (None, None)), ("table", "", (0.3, 2))):
+            protocol = checked("train", f"steer={steer}", f"strengths={strengths}", f"size={size}")["protocol"]
+            assert protocol["name"] == f"{steer}{kind}{'' if size == 'paper' else f'-{size}'}"
+            assert (protocol["kl"], protocol["perplexity"]) == budgets
+            assert len(protocol["strengths"]) > 1 or strengths == "table"
+
+
+def test_without_a_protocol_nothing_is_left_of_it() -> None:
+    assert not checked("train", "protocol=none").get("protocol")
+    assert not checked("train", "protocol=none", "model=gpt2").get("protocol")
+    assert not checked("train", "experiment=detox", "protocol=none").get("protocol")
 
 
 def test_rank_is_low_for_the_embedded_model_and_full_for_hub_models() -> None:
@@ -109,16 +138,16 @@ def test_rank_is_low_for_the_embedded_model_and_full_for_hub_models() -> None:
 
 
 def test_the_record_names_everything_but_the_folder() -> None:
-    config = check_config(composed("train"), ENTRIES["train"])
+    config = checked("train")
     assert "run_dir" not in run_identity(config)
-    assert run_identity(config) == run_identity(check_config(composed("train"), ENTRIES["train"]))
-    assert run_identity(config) != run_identity(check_config(composed("train", "seed=1"), ENTRIES["train"]))
+    assert run_identity(config) == run_identity(checked("train"))
+    assert run_identity(config) != run_identity(checked("train", "seed=1"))
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["corpus=nosuch"], "Error: In 'train': Could not find 'data/nosuch'"),
+        (["corpus=nosuch"], "Error: In 'train': Could not find 'corpus/nosuch'"),
         (["steer=null"], "Error: Config group override must be a string"),
         (["trainer.max_stpes=3"], "Error: Could not override 'trainer.max_stpes'."),
         (["+steer.rnk=3"], "Error: steer.rnk: unknown option; allowed are name, "),
@@ -132,8 +161,8 @@ def test_the_record_names_everything_but_the_folder() -> None:
         (["dtype=int8"], "Error: dtype='int8': "),
         (["protocol.strengths={a:1}"], "Error: Error merging override protocol.strengths={a:1}"),
         (["a b c=("], "Error: "),
-        (["~fit"], "Error: fit: a value is needed"),
-        (["fit=5"], "Error: fit=5: its options expected"),
+        (["~module"], "Error: module: a value is needed"),
+        (["module=5"], "Error: module=5: its options expected"),
         (["run_dir=null"], "Error: run_dir=None: Input should be a valid string"),
         (["seed=-1"], "Error: seed=-1: Input should be greater than or equal to 0"),
         (["seed=99999999999999999999"], "Error: seed=99999999999999999999: Input should be less than"),
@@ -143,6 +172,8 @@ def test_the_record_names_everything_but_the_folder() -> None:
         (["+protocol.scorers.x=5"], "Error: protocol.scorers={'x': 5}: A config with _target_ is expected"),
         (["protocol.scorers.tfidf-snippets.corpus=mine"], "Error: protocol.scorers.tfidf-snippets.corpus='mine': "),
         (["experiment=nosuch"], "Error: In 'train': Could not find 'experiment/nosuch'"),
+        (["data=padded", "data.batch_size=x"], "Error: data.batch_size='x': Input should be a valid integer"),
+        (["data=padded", "+data.row=3"], "Error: data.row: unknown option; allowed are corpus, model, dimensions, "),
         (["model._target_=foo.bar"], "Error: model._target_='foo.bar': no such class"),
     ],
 )
@@ -155,7 +186,7 @@ def test_a_bad_command_line_ends_in_one_line(
 
 def check(config: DictConfig) -> None:
     """A command without anything to do."""
-    check_config(config, ENTRIES["train"])
+    check_config(config, OF_COMMAND["train"])
 
 
 def test_faults_of_the_program_keep_their_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -173,7 +204,7 @@ def test_faults_of_the_program_keep_their_traceback(monkeypatch: pytest.MonkeyPa
     ("overrides", "name"),
     [
         ("seed-0_steer.rank-4", "seed-0_steer.rank-4"),
-        ("data.path-../a/b.tsv_seed-0", r"data\.path-\.\.-a-b\.tsv_seed-0-[0-9a-f]{6}"),
+        ("corpus.path-../a/b.tsv_seed-0", r"corpus\.path-\.\.-a-b\.tsv_seed-0-[0-9a-f]{6}"),
         ("../../x", r"x-[0-9a-f]{6}"),
         ("a" * 300, r"a{120}-[0-9a-f]{6}"),
         ("", ""),
@@ -190,9 +221,9 @@ def test_a_run_is_known_by_the_content_of_the_files_it_reads(tmp_path: Path) -> 
     folder.mkdir()
     for file in (folder / "train.tsv", steer):
         file.write_text("before")
-    config = {"data": {"path": str(folder)}, "steer_files": [str(steer), "missing"], "name": str(steer), "samples": 5}
+    config = {"corpus": {"path": str(folder)}, "steer_files": [str(steer), "missing"], "name": str(steer), "samples": 5}
     before, plainly = run_identity(config), run_identity(config, rewrites_input=True)
-    assert set(OmegaConf.create(before).inputs) == {"data.path", "steer_files.0"}
+    assert set(OmegaConf.create(before).inputs) == {"corpus.path", "steer_files.0"}
     assert run_identity(config) == before
     for file in (folder / "train.tsv", steer):
         file.write_text("after")

@@ -33,14 +33,14 @@ def failing(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> 
     if process_group.rank == 1:
         if config["how"] == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
-        raise {"refused": InputError("fit.lr=0: no"), "broken": ZeroDivisionError("a defect")}[config["how"]]
+        raise {"refused": InputError("optimizer.lr=0: no"), "broken": ZeroDivisionError("a defect")}[config["how"]]
     process_group.barrier()
 
 
 @pytest.mark.parametrize(
     ("how", "error", "message"),
     [
-        ("refused", InputError, r"^fit\.lr=0: no$"),
+        ("refused", InputError, r"^optimizer\.lr=0: no$"),
         ("broken", RuntimeError, "(?s)process 1.*ZeroDivisionError: a defect"),
         ("killed", InputError, "SIGKILL.*the same command goes on where it stopped"),
     ],
@@ -58,7 +58,7 @@ def parting(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> 
     process_group.all_gather(process_group.rank)
     process_group.broadcast(process_group.rank)
     if config["refused"]:
-        raise InputError("fit.lr=0: no")
+        raise InputError("optimizer.lr=0: no")
     Path(config["folder"], str(process_group.rank)).touch()
 
 
@@ -69,13 +69,13 @@ def test_processes_end_well_right_after_they_have_spoken(attempt: int, tmp_path:
 
 
 def test_what_all_refuse_after_they_have_spoken_is_told() -> None:
-    with pytest.raises(InputError, match=r"^fit\.lr=0: no$"):
+    with pytest.raises(InputError, match=r"^optimizer\.lr=0: no$"):
         launch(parting, settings(3) | {"refused": True})
 
 
 def test_one_process_starts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lmsteer.cli.launch._spawn", lambda *_: pytest.fail("a process was started"))
-    for trainer in (settings(1), {"trainer": {"_target_": "lmsteer.distributed.trainer_config.TrainerConfig"}}):
+    for trainer in (settings(1), {"trainer": {"strategy": "auto", "devices": 1}}):
         assert launch(lambda config, sweep, process_group: process_group, trainer | {"device": "cpu"}) == ProcessGroup()
 
 

@@ -92,7 +92,7 @@ def test_scores_are_kept_where_it_is_asked_for_and_else_nowhere(
     folder = tmp_path / option
     file = foreign(tmp_path / "dexperts.jsonl", PROMPTS["mild"])
     where = "off" if option == "off" else str(folder)
-    assert run_command("report", *arguments(run, file), f"scores={where}") == 0
+    assert run_command("report", *arguments(run, file), f"cache={where}") == 0
     assert bool(list(folder.rglob("*.safetensors"))) == (option == "kept")
 
 
@@ -194,3 +194,25 @@ def test_a_name_of_digits_is_one(run: Path, tmp_path: Path) -> None:
     file = foreign(tmp_path / "dexperts.jsonl", PROMPTS["mild"])
     assert run_command("report", *arguments(run, file, "7")) == 0
     assert read_run(tmp_path / "out" / "rescored" / "7").result.rows[0].method == "7"
+
+
+def test_likelihoods_of_a_received_file_are_computed_and_not_believed(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A forged file claims that its texts are certain, which is a perplexity of 1."""
+    lines = [json.loads(line) for line in (run / "generations.jsonl").read_text(encoding="utf-8").splitlines()]
+    honest, forged = tmp_path / "honest.jsonl", tmp_path / "forged.jsonl"
+    honest.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    for line in lines:
+        line["perplexity_model"] = tiny().fingerprint()
+        line["generations"] = [{**text, "nll": 1e-9, "tokens": 5} for text in line["generations"]]
+    forged.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    rescored = f"rescore={{honest: {honest}, forged: {forged}}}"
+    out = tmp_path / "out"
+    assert run_command("report", f"runs={run}", rescored, *QUIET, "cache=off", f"hydra.run.dir={out}") == 0
+    honest_rows, forged_rows = (
+        read_result(out / "rescored" / name / "metrics.json").rows for name in ("honest", "forged")
+    )
+    values = [[row.metrics["perplexity_corpus"].value for row in rows] for rows in (honest_rows, forged_rows)]
+    assert values[0] == values[1]
+    assert min(values[1]) > 100

@@ -23,18 +23,26 @@ from tests.wandb_file import configs, exit_codes, history, records
 
 from lmsteer.cli import configuration
 from lmsteer.cli.app import CONF, entry_point
+from lmsteer.cli.configuration import check_config
 from lmsteer.cli.folders import sweep_folder
+from lmsteer.cli.options import OF_COMMAND
 from lmsteer.commands.train import train
+from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.evaluation.final_values import final_values
 from lmsteer.evaluation.results import read_result
 from lmsteer.models.random_models import tiny
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer_file import load_steer
-from lmsteer.training.fit import FitJob
 
 ROOT = Path(__file__).parents[2]
 GRID = ["steer.rank=4,16", "steer.epsilon=1e-3,1e-2", "seed=0,1"]
-QUICK = ["trainer.max_steps=4", "data.batch_size=4", "trainer.val_check_interval=2", "protocol.samples=2", "protocol.prompts.own.n=3"]
+QUICK = [
+    "trainer.max_steps=4",
+    "data.batch_size=4",
+    "trainer.val_check_interval=2",
+    "protocol.samples=2",
+    "protocol.prompts.own.n=3",
+]
 KEY = "0123456789abcdef" * 2 + "deadbeef"
 RESULTS = ("steer.safetensors", "generations.jsonl", "metrics.json", "values.safetensors", "config.yaml")
 
@@ -71,8 +79,7 @@ def _offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def arguments(corpus: Path, folder: Path, *overrides: str, grid: list[str] = GRID) -> list[str]:
     """A sweep over ``grid``."""
     run = ["model=tiny", "corpus=file", f"corpus.path={corpus}", "steer.name=tone", *QUICK, f"hydra.sweep.dir={folder}"]
-    caches = [f"scores={corpus.parent / 'scores'}", f"data.store={corpus.parent / 'store'}"]
-    return ["-m", *run, *caches, *grid, *overrides]
+    return ["-m", *run, f"cache={corpus.parent / 'cache'}", *grid, *overrides]
 
 
 def start(command_line: list[str], folder: Path, capfd: pytest.CaptureFixture[str]) -> Started:
@@ -269,8 +276,8 @@ def test_failed_jobs_are_named_at_the_end_and_the_others_are_finished_and_in_tab
 def test_an_error_of_ours_is_shown_in_full_and_does_not_stop_the_others(
     corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(run: Run, job: FitJob, *_: object) -> None:
-        if job.seed == 0:
+    def broken(run: Run, datamodule: SteerDataModule, *_: object) -> None:
+        if datamodule.seed == 0:
             raise ZeroDivisionError("by nothing")
         raise KeyboardInterrupt  # reached: the first job's error did not stop the sweep
 
@@ -319,6 +326,8 @@ def in_sweep(*overrides: str) -> Any:
         (["sweep=seeds"], "runs/train/seeds"),
         (["sweep=seeds", "model=tiny", "logger=csv"], "runs/train/seeds_model-tiny"),
         (["experiment=detox"], "runs/detox-offline"),
+        (["experiment=detox", "size=paper"], "runs/detox-paper"),
+        (["experiment=sentiment", "model=gpt2"], "runs/sentiment-quick"),
         (["experiment=rank-epsilon", "model=tiny"], "runs/rank-epsilon-offline"),
         (["model=tiny"], "runs/train/model-tiny"),
         ([], "runs/train/sweep"),
@@ -329,7 +338,7 @@ def test_the_folder_of_a_sweep_is_fixed_by_its_settings(overrides: list[str], fo
 
 
 def test_comma_lists_are_part_of_the_folders_name_and_told_apart() -> None:
-    names = {sweep_folder("none", f"seed-{seeds}") for seeds in ("0,1", "0,1,2", "0-1")}
+    names = {sweep_folder(None, f"seed-{seeds}") for seeds in ("0,1", "0,1,2", "0-1")}
     assert len(names) == 3
     assert all("," not in name for name in names)
 
@@ -337,11 +346,28 @@ def test_comma_lists_are_part_of_the_folders_name_and_told_apart() -> None:
 @pytest.mark.parametrize("sweep", sorted(path.stem for path in (Path(CONF) / "sweep").glob("*.yaml")))
 def test_every_sweep_is_a_grid_of_options_that_compose(sweep: str) -> None:
     settings = in_sweep(f"sweep={sweep}")
-    grid = dict(settings.sweeper.params or {})
-    assert (settings.mode is None) == (sweep == "none") == (not grid)
-    assert math.prod(len(values.split(",")) for values in grid.values()) == {"rank-epsilon": 15}.get(
-        sweep, {"seeds": 3, "model-size": 4, "none": 1}.get(sweep)
-    )
+    assert settings.mode is not None
+    grid = dict(settings.sweeper.params)
+    expected = {"rank-epsilon": 15, "seeds": 3, "model-size": 4}
+    assert math.prod(len(values.split(",")) for values in grid.values()) == expected[sweep]
     for index in (0, -1):
         values = [f"{name}={values.split(',')[index]}" for name, values in grid.items()]
         command_config("train", "run_dir=x", f"sweep={sweep}", *values)
+
+
+def test_without_a_sweep_there_is_one_run() -> None:
+    settings = in_sweep()
+    assert settings.mode is None
+    assert not settings.sweeper.params
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (Path(CONF) / "experiment").glob("*.yaml")))
+@pytest.mark.parametrize("size", sorted(path.stem for path in (Path(CONF) / "size").glob("*.yaml")))
+def test_every_experiment_is_a_sweep_of_options_that_compose_at_every_size(experiment: str, size: str) -> None:
+    settings = in_sweep(f"experiment={experiment}", f"size={size}")
+    assert settings.mode is not None
+    assert settings.sweep.dir == f"runs/{experiment}-{size}"
+    for index in (0, -1):
+        values = [f"{name}={values.split(',')[index]}" for name, values in settings.sweeper.params.items()]
+        config = command_config("train", "run_dir=x", f"experiment={experiment}", f"size={size}", *values)
+        check_config(config, OF_COMMAND["train"])

@@ -15,16 +15,14 @@ from lmsteer.steering.steer_file import load_steer
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["model=tiny", "corpus=file", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05", "logger=none"]
-QUICK = ["trainer.max_steps=6", "data.batch_size=4", "trainer.val_check_interval=2", "protocol.samples=2", "protocol.prompts.own.n=4"]
-
-SCORING = ("train", "evaluate", "calibrate")
+QUICK = ["trainer.max_steps=6", "trainer.val_check_interval=2", "data.batch_size=4", "protocol.samples=2"]
+QUICK += ["protocol.prompts.own.n=4"]
+CACHING = ("train", "evaluate", "calibrate")
 
 
 def run(command: str, *overrides: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    if command in SCORING and not any(item.startswith("scores=") for item in overrides):
-        overrides = (*overrides, "scores=off")  # the default is the user's cache
-    if command == "train" and not any("data.store=" in item for item in overrides):
-        overrides = (*overrides, "data.store=off")
+    if command in CACHING and not any(item.startswith("cache=") for item in overrides):
+        overrides = (*overrides, "cache=off")  # the default is the user's cache
     done = subprocess.run(
         [sys.executable, "-m", f"src.{command}", *overrides],
         cwd=ROOT,
@@ -90,14 +88,14 @@ def test_an_experiment_is_a_sweep_over_seeds_that_ends_in_tables_and_is_not_done
     small = [item for item in SMALL if item != "logger=none"]
     budget = ["protocol.kl=[1e-4,4e-4]", "protocol.strengths=[5]", "protocol.calibration_prompts=2"]
     options = [*small, *QUICK, *budget, f"corpus.path={corpus_file}", f"hydra.sweep.dir={tmp_path / 'study'}"]
-    options += ["experiment=detox", "protocol=attribute", "seed=0,1", f"scores={tmp_path / 'scores'}"]
+    options += ["experiment=detox", "protocol=attribute", "seed=0,1", f"cache={tmp_path / 'cache'}"]
     done = run("train", *options, "logger=none")
     folders = sorted(path for path in (tmp_path / "study").iterdir() if path.is_dir())
     assert len(folders) == 2, "one level deep, whatever the overrides hold"
     first, second = (read_generations(folder / "generations.jsonl") for folder in folders)
     assert [g.texts for g in first if not g.strength] == [g.texts for g in second if not g.strength]
     assert [g.texts for g in first if g.strength] != [g.texts for g in second if g.strength]
-    assert len(list((tmp_path / "scores/plain").glob("*.jsonl"))) == 1
+    assert len(list((tmp_path / "cache/scores/plain").glob("*.jsonl"))) == 1
     assert {g.budget for g in first if g.strength} == {"", "kl 0.0001", "kl 0.0004"}
     assert "±" in done.stdout
     names = ("table.md", "table.tex", "table.csv", "pareto.png", "report.html")
@@ -159,13 +157,13 @@ def test_evaluate_reads_a_plain_dexperts_file(corpus_file: Path, tmp_path: Path)
 def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
     finished_run: Path, corpus_file: Path, tmp_path: Path
 ) -> None:
-    common = ["model=tiny", "corpus=file", f"corpus.path={corpus_file}", "steer.name=tone", f"scores={tmp_path / 'scores'}"]
-    common += [f"generations={finished_run / 'generations.jsonl'}"]
+    common = ["model=tiny", "corpus=file", f"corpus.path={corpus_file}", "steer.name=tone"]
+    common += [f"cache={tmp_path / 'cache'}", f"generations={finished_run / 'generations.jsonl'}"]
     run("evaluate", *common, f"hydra.run.dir={tmp_path / 'first'}")
-    scored = sorted((tmp_path / "scores").rglob("*.safetensors"))
+    scored = sorted((tmp_path / "cache/scores").rglob("*.safetensors"))
     assert len(scored) == 2, "one scorer and one judge"
     run("evaluate", *common, f"hydra.run.dir={tmp_path / 'second'}")
-    assert sorted((tmp_path / "scores").rglob("*.safetensors")) == scored
+    assert sorted((tmp_path / "cache/scores").rglob("*.safetensors")) == scored
     first, second = ((tmp_path / name / "metrics.json").read_bytes() for name in ("first", "second"))
     assert first == second
     direct = read_result(finished_run / "metrics.json")
@@ -183,22 +181,23 @@ def test_what_was_scored_once_is_not_scored_again_and_measures_the_same(
         ("train", ["corpus.path=missing.tsv"], "missing.tsv"),
         ("train", ["protocol.strengths=[0]"], "protocol.strengths=[0]"),
         ("train", ["protocol.perplexity=[2,high]"], "protocol.perplexity=[2, 'high']: Input should be a valid number"),
-        ("calibrate", ["steer_file=missing.safetensors"], "protocol.kl and protocol.perplexity are null"),
+        ("calibrate", ["steer_file=STEER"], "protocol.kl and protocol.perplexity are null"),
         ("calibrate", ["steer_file=missing.safetensors", "protocol.kl=0.3"], "missing.safetensors: no such steer file"),
         ("train", ["decoding.max_new_tokens=126"], "exceeds the context of tiny-0, 128"),
         ("train", ["model=hf", "model.id=/no/such/folder"], "model /no/such/folder: no such folder"),
-        ("train", ["corpus.path=???"], "data.path: a value is needed"),
+        ("train", ["corpus.path=???"], "corpus.path: a value is needed"),
         ("generate", ["steer_file=missing.safetensors", "strength=5"], "missing.safetensors: no such steer file"),
         ("generate", ["strength=high"], "strength=high: a number"),
         ("generate", ["strength={tone:true}"], "strength={'tone': True}: a number"),
         ("train", ["protocol.strengths=[1e39]"], "protocol.strengths=[1e+39]: distinct finite numbers"),
         ("evaluate", ["generations=missing.jsonl"], "cannot read missing.jsonl"),
-        ("evaluate", ["generations=g.jsonl", "scores=/dev/null/x"], "scores=/dev/null/x: cannot be created"),
+        ("evaluate", ["generations=g.jsonl", "cache=/dev/null/x"], "cache=/dev/null/x/scores: cannot be created"),
     ],
 )
 def test_bad_input_gets_one_clear_line_and_leaves_nothing(
-    command: str, overrides: list[str], message: str, corpus_file: Path, tmp_path: Path
+    command: str, overrides: list[str], message: str, corpus_file: Path, finished_run: Path, tmp_path: Path
 ) -> None:
+    overrides = [item.replace("STEER", str(finished_run / "steer.safetensors")) for item in overrides]
     base = [*SMALL, f"corpus.path={corpus_file}"] if command == "train" else ["model=tiny"]
     others = [item for item in base if item.split("=")[0] not in {o.split("=")[0] for o in overrides}]
     error = one_line(run(command, *others, *overrides, f"hydra.run.dir={tmp_path / 'out'}", expect=1))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.handmade_commands import command_config, write_steer
+from tests.handmade_commands import command_config, run_command, write_steer
 
 import lmsteer
 from lmsteer.commands.compose import compose
@@ -49,15 +49,15 @@ def test_the_file_is_what_the_library_makes_and_the_table_is_shown(
 def test_a_finished_run_is_shown_again_without_its_sources_and_another_is_refused(
     files: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = [f"run_dir={tmp_path / 'run'}", f"steer_files=[{files}]"]
-    compose(command_config("compose", *options))
+    options = [f"hydra.run.dir={tmp_path / 'run'}", f"steer_files=[{files}]"]
+    assert run_command("compose", *options) == 0
     before = capsys.readouterr().out
     for file in files.split(","):
         Path(file).unlink()
-    compose(command_config("compose", *options))
+    assert run_command("compose", *options) == 0
     assert capsys.readouterr().out == before
-    with pytest.raises(lmsteer.InputError, match="another configuration"):
-        compose(command_config("compose", *options, "dummy=none"))
+    assert run_command("compose", *options, "dummy=none") == 1
+    assert "another configuration" in capsys.readouterr().err
 
 
 def test_generate_takes_the_composed_file_and_a_strength_of_each(

@@ -10,7 +10,8 @@ from tests.tone import write_tone
 import lmsteer.commands.interpret as command
 from lmsteer.analysis.interpretation_file import Interpretation
 from lmsteer.cli.configuration import check_config
-from lmsteer.commands.interpret import KEYS, TYPES, interpret
+from lmsteer.cli.options import OF_COMMAND
+from lmsteer.commands.interpret import interpret
 from lmsteer.errors import InputError
 from lmsteer.steering.steer import Steer
 
@@ -76,8 +77,9 @@ def test_corpus_and_dimension_follow_attribute_and_model() -> None:
         (["model=gpt2", "steer=detox"], "jigsaw", "detox"),
         (["corpus=file", "corpus.path=x.tsv", "steer.name=tone"], "labeled_file", "tone"),
     ):
-        config = check_config(command_config("interpret", "run_dir=x", "steer_file=s", *overrides), KEYS, TYPES)
-        assert (config["data"]["_target_"].rpartition(".")[2], config["dimension"]) == (corpus, dimension)
+        composed = command_config("interpret", "run_dir=x", "steer_file=s", *overrides)
+        config = check_config(composed, OF_COMMAND["interpret"])
+        assert (config["corpus"]["_target_"].rpartition(".")[2], config["dimension"]) == (corpus, dimension)
         assert config["protocol"] is None
 
 
@@ -89,7 +91,7 @@ def test_corpus_and_dimension_follow_attribute_and_model() -> None:
         (["steer_file=null"], "steer_file=None"),
         (["steer=detox", "steer.name=detox"], "dimension=detox: the steer's dimensions are tone, dummy"),
         (["corpus.path=HAPPY"], "rows with a label above 0, 0 below; both are needed"),
-        (["corpus.path=none.tsv"], "data.path: none.tsv does not exist"),
+        (["corpus.path=none.tsv"], "corpus.path: none.tsv does not exist"),
         (["rows=1"], "rows=1: Input should be greater than or equal to 2"),
         (["part=train"], "part='train': Input should be 'test' or 'dev'"),
         (["directions=0"], "directions=0: Input should be greater"),

@@ -1,12 +1,14 @@
 """Promises of the feature store."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from tests.fitting import GradientFit
 
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.datamodule import SteerDataModule
@@ -16,13 +18,13 @@ from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
+from lmsteer.steering.steer_config import SteerConfig
 from lmsteer.storage.shards import key_of
-from lmsteer.training.fit import FitEnvironment, fit
-from lmsteer.training.fit_config import FitConfig, SteerConfig
+from lmsteer.training.fit import FitEnvironment
 
 TEXTS = [f"the story number {n} is {'warm and funny ' * (n % 4)}indeed" for n in range(30)] + ["a"]
 STEER_CONFIG = SteerConfig(name="tone", rank=4, epsilon=0.05)
-FIT_CONFIG = FitConfig(steps=12, batch_size=4, dev_every=5)
+FIT = GradientFit(steps=12, batch_size=4, dev_every=5)
 CORPUS = Corpus("toy", tuple(Row(text, 1.0) for text in TEXTS[:20]), tuple(Row(text, -1.0) for text in TEXTS[20:]))
 
 
@@ -91,27 +93,33 @@ def test_an_interrupted_extraction_goes_on_to_the_same_features(
 def test_a_fit_from_the_store_has_the_loss_curve_of_one_without(
     tmp_path: Path, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, without = fit(tiny_model, CORPUS, STEER_CONFIG, FIT_CONFIG)
+    _, without = FIT(tiny_model, CORPUS, STEER_CONFIG)
     stored = FeatureStoreConfig(where=str(tmp_path))
-    _, first = fit(tiny_model, CORPUS, STEER_CONFIG, FIT_CONFIG, environment=FitEnvironment(store=stored))
+    _, first = FIT(tiny_model, CORPUS, STEER_CONFIG, environment=FitEnvironment(store=stored))
+    assert list((tmp_path / "features").rglob("*.safetensors")), "the folder has others for scores and texts"
     forbid_extraction(monkeypatch)
-    _, second = fit(tiny_model, CORPUS, STEER_CONFIG, FIT_CONFIG, environment=FitEnvironment(store=stored))
+    _, second = FIT(tiny_model, CORPUS, STEER_CONFIG, environment=FitEnvironment(store=stored))
     assert second.training["curve"] == first.training["curve"]
     stored_loss, plain_loss = (torch.tensor(o.training["curve"]["train"]) for o in (first, without))
     torch.testing.assert_close(stored_loss, plain_loss, rtol=1e-4, atol=0)
 
 
-def test_auto_stores_only_rows_that_are_used_more_than_once(tmp_path: Path, tiny_model: LanguageModel) -> None:
+def test_auto_stores_only_rows_that_are_used_more_than_once(
+    tmp_path: Path, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stored_texts(*, store_all: bool, steps: int) -> set[str]:
-        store = FeatureStore(FeatureExtractor(tiny_model), tmp_path / f"{store_all}{steps}")
-        data = SteerDataModule(CORPUS, store, dimensions=1, batch_size=4, steps=steps, dev_rows=3, store_all=store_all)
-        data.prepare_data()
-        return {text for text in TEXTS if key_of(text) in store.shards}
+        monkeypatch.setattr("lmsteer.data.feature_store.cache_folder", lambda: tmp_path / f"{store_all}{steps}")
+        store = FeatureStoreConfig(where="auto", store_all=store_all)
+        small = replace(FIT, steps=steps, dev_rows=3)
+        small(tiny_model, CORPUS, STEER_CONFIG, environment=FitEnvironment(store=store))
+        stored = store.wrap(FeatureExtractor(tiny_model))
+        assert isinstance(stored, FeatureStore)
+        return {text for text in TEXTS if key_of(text) in stored.shards}
 
     dev = {row.text for row in CORPUS.dev[:3]}
     assert stored_texts(store_all=False, steps=5) == dev  # 20 draws of 20 rows
     assert stored_texts(store_all=True, steps=5) == dev | {row.text for row in CORPUS.train}
-    data = SteerDataModule(CORPUS, FeatureExtractor(tiny_model), dimensions=1, batch_size=4)
+    data = SteerDataModule(CORPUS, tiny_model, dimensions=2, batch_size=4)
     assert stored_texts(store_all=False, steps=6) == dev | {row.text for row in data.rows(5)}
 
 
@@ -125,14 +133,14 @@ def test_a_store_that_would_grow_too_large_is_refused_before_the_work(
     FeatureStore(extract, tmp_path, limit=1e-6, strict=False).add(TEXTS)
     assert "continuing without storing" in caplog.text
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
-    with pytest.raises(InputError, match=r"0\.00 are free on the disk of .*: data\.store=FOLDER on another, or off"):
+    with pytest.raises(InputError, match=r"0\.00 are free on the disk of .*: cache=FOLDER on another, or off"):
         FeatureStore(extract, tmp_path).add(TEXTS)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_settings_refuse_what_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"data.store=.*file: off, auto or a folder expected"):
+    with pytest.raises(InputError, match=r"cache=.*file: off, auto or a folder expected"):
         FeatureStoreConfig(where=str(tmp_path / "file"))
     with pytest.raises(InputError, match=r"cache_gib=0: a number above 0"):
         FeatureStoreConfig(gib=0)

@@ -79,15 +79,15 @@ def test_bad_sources_are_refused(tmp_path: Path) -> None:
         jigsaw(path=kaggle(tmp_path / "a.csv", [("a", 0.0), ("b", 2)]))
     with pytest.raises(InputError, match="none does not exist"):
         jigsaw(path=str(tmp_path / "none"))
-    with pytest.raises(InputError, match=r"data\.dev=-1"):
+    with pytest.raises(InputError, match=r"corpus\.dev=-1"):
         jigsaw(dev=-1)
 
 
 @pytest.mark.parametrize(
     ("load", "message"),
     [
-        (jigsaw, r"google/civil_comments .*no route.*data\.path=.*corpus=toxic-snippets"),
-        (sst5, r"SetFit/sst5 .*no route.*data\.path=.*corpus=snippets"),
+        (jigsaw, r"google/civil_comments .*no route.*corpus\.path=.*corpus=toxic-snippets"),
+        (sst5, r"SetFit/sst5 .*no route.*corpus\.path=.*corpus=snippets"),
     ],
 )
 def test_without_a_hub_the_choices_are_named(load: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.fitting import GradientFit
 from tests.several import ENVIRONMENT, settings
 from tests.tone import write_tone
 
@@ -18,22 +19,24 @@ from lmsteer.cli.launch import launch
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.feature_store import FeatureStoreConfig
 from lmsteer.distributed.process_group import ProcessGroup
-from lmsteer.distributed.trainer_config import TrainerConfig
+from lmsteer.distributed.processes import Processes
 from lmsteer.errors import InputError
 from lmsteer.generation.generator import Generator
 from lmsteer.generation.sampling import Nucleus
 from lmsteer.models.random_models import tiny
+from lmsteer.one_pass.one_pass_solver import OnePassSolver
 from lmsteer.records import Prompt, Row
+from lmsteer.reference.padded_batches import PaddedDataModule
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer import Steer
-from lmsteer.training.fit import FitEnvironment, FitJob, fit
-from lmsteer.training.fit_config import FitConfig, SteerConfig
+from lmsteer.steering.steer_config import SteerConfig
+from lmsteer.training.fit import FitEnvironment, fit
 
 WHAT = SteerConfig(name="tone", rank=4, epsilon=0.05, regularization=1e-3)
 FITS = {
-    "loss": FitConfig(steps=20, batch_size=8, dev_every=5, dev_rows=20),
-    "control": FitConfig(steps=20, batch_size=3, dev_every=5, dev_rows=19, stop="control"),
-    "stored": FitConfig(steps=20, batch_size=8, dev_every=5, dev_rows=20),
+    "loss": GradientFit(steps=20, batch_size=8, dev_every=5, dev_rows=20),
+    "control": GradientFit(steps=20, batch_size=3, dev_every=5, dev_rows=19, stop="control"),
+    "stored": GradientFit(steps=20, batch_size=8, dev_every=5, dev_rows=20),
 }
 SETTINGS: list[tuple[dict[str, float], str]] = [({}, ""), ({"tone": -3.0}, ""), ({"tone": 3.0, "dummy": 1.0}, "")]
 TEXTS = ["The film is", "This is not the worst thing that", "I would", "people who learn to live with what they", "and"]
@@ -52,8 +55,8 @@ def corpus() -> Corpus:
 
 def generator(batch_size: int = 6) -> Generator:
     prompts = [Prompt(f"id-{number}", text) for number, text in enumerate(TEXTS)]
-    fit_config = Nucleus(max_new_tokens=6)
-    return Generator(tiny(), prompts, decoding=fit_config, samples=3, batch_size=batch_size, prompts_name="test")
+    decoding = Nucleus(max_new_tokens=6)
+    return Generator(tiny(), prompts, decoding=decoding, samples=3, batch_size=batch_size, prompts_name="test")
 
 
 def steer() -> Steer:
@@ -62,11 +65,11 @@ def steer() -> Steer:
 
 def in_one_pass(process_group: ProcessGroup, folder: Path) -> None:
     """A steer of one pass, its residuals kept."""
-    steer_config = replace(WHAT, solver="one_pass", rank=2, permutations=39)
     found, provenance = fit(
         tiny(),
         corpus(),
-        steer_config,
+        replace(WHAT, rank=2),
+        OnePassSolver(permutations=39),
         environment=FitEnvironment(store=FeatureStoreConfig(where=str(folder / "kept")), process_group=process_group),
     )
     save_file(dict(found.state_dict()), folder / f"one_pass-{process_group.rank}-of-{process_group.size}.safetensors")
@@ -86,10 +89,10 @@ def everything(config: dict[str, Any], sweep: str, process_group: ProcessGroup) 
         sum(range(process_group.size)),
         process_group.size / 2,
     ]
-    for name, fit_config in FITS.items():
+    for name, fit_steer in FITS.items():
         store = FeatureStoreConfig(where=str(folder / f"store-{process_group.size}") if name == "stored" else "off")
-        found, provenance = fit(
-            tiny(), corpus(), WHAT, fit_config, environment=FitEnvironment(store=store, process_group=process_group)
+        found, provenance = fit_steer(
+            tiny(), corpus(), WHAT, environment=FitEnvironment(store=store, process_group=process_group)
         )
         mine = folder / f"{name}-{process_group.rank}-of-{process_group.size}"
         save_file(dict(found.state_dict()), mine.with_suffix(".safetensors"))
@@ -185,35 +188,38 @@ def test_generation_resumes_with_any_number_of_processes(tmp_path: Path, process
 
 
 def test_numbers_of_processes() -> None:
-    assert TrainerConfig(strategy="ddp", devices=3).processes(gpus=0) == 3
-    assert TrainerConfig(strategy="ddp", devices="auto").processes(gpus=4) == 4
+    assert Processes(strategy="ddp", devices=3).number(gpus=0) == 3
+    assert Processes(strategy="ddp", devices="auto").number(gpus=4) == 4
+    assert Processes.of({"strategy": "ddp", "devices": 3, "precision": None}).number(gpus=3) == 3
+    assert Processes().number(gpus=0) == Processes().number(gpus=4) == 1
     with pytest.raises(InputError, match="no GPU is used here"):
-        TrainerConfig(strategy="ddp", devices="auto").processes(gpus=0)
+        Processes(strategy="ddp", devices="auto").number(gpus=0)
     with pytest.raises(InputError, match="shows 2 GPU"):
-        TrainerConfig(strategy="ddp", devices=3).processes(gpus=2)
-    with pytest.raises(InputError, match=r"trainer\.devices=0"):
-        TrainerConfig(strategy="ddp", devices=0)
+        Processes(strategy="ddp", devices=3).number(gpus=2)
+    for devices in (0, True, "2", None):
+        with pytest.raises(InputError, match=rf"trainer\.devices={devices}: auto, or an integer of 1 or more"):
+            Processes(strategy="ddp", devices=devices)
     with pytest.raises(InputError, match="trainer=ddp takes more"):
-        TrainerConfig(devices=2)
+        Processes(devices=2)
+    with pytest.raises(InputError, match=r"trainer\.strategy=fsdp: auto \(one process\) or ddp expected"):
+        Processes(strategy="fsdp")
 
 
 def test_fewer_rows_than_processes_and_padded_batches_are_refused() -> None:
-    process_group = ProcessGroup(rank=0, size=9)
-    for fit_config in (FITS["loss"], replace(FITS["control"], dev_rows=8, batch_size=9)):
-        with pytest.raises(InputError, match=r"(batch_size|dev rows): 8, but 9 processes"):
-            fit(tiny(), corpus(), WHAT, fit_config, environment=FitEnvironment(process_group=process_group))
-    one_pass = replace(WHAT, solver="one_pass")
-    many = FitEnvironment(process_group=ProcessGroup(rank=0, size=999))
-    for steer_config, message in ((WHAT, "batch_size: 8, but 999"), (one_pass, r"train rows: \d+, but 999")):
+    nine = FitEnvironment(process_group=ProcessGroup(rank=0, size=9))
+    large = replace(FITS["control"], batch_size=9)
+    for fit_steer, message in (
+        (FITS["loss"], r"data\.batch_size: 8, but 9 processes"),
+        (replace(large, dev_rows=8), "dev rows: 8, but 9 processes"),
+        (replace(large, rows=8), "train rows: 8, but 9 processes"),
+    ):
         with pytest.raises(InputError, match=message):
-            FitJob(tiny(), corpus(), steer_config, FITS["loss"], environment=many).check()
-    with pytest.raises(InputError, match="legacy_padding: one process"):
-        fit(
-            tiny(),
-            corpus(),
-            WHAT,
-            replace(FITS["loss"], legacy_padding=True),
-            environment=FitEnvironment(process_group=ProcessGroup(rank=0, size=2)),
+            fit_steer(tiny(), corpus(), WHAT, environment=nine)
+    with pytest.raises(InputError, match="train rows: 8, but 9 processes"):
+        fit(tiny(), corpus(), WHAT, OnePassSolver(), data=replace(large, rows=8).data, environment=nine)
+    with pytest.raises(InputError, match="data=padded: one process"):
+        replace(FITS["loss"], datamodule=PaddedDataModule)(
+            tiny(), corpus(), WHAT, environment=FitEnvironment(process_group=ProcessGroup(rank=0, size=2))
         )
 
 
@@ -221,7 +227,7 @@ def test_a_whole_run_of_two_processes_generates_and_measures_what_one_does(tmp_p
     """From one steer on, as the weights agree to 1e-5 only."""
     fitted = ["trainer.max_steps=6", "data.batch_size=4", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05"]
     small = ["protocol.samples=2", "protocol.prompts.own.n=5", "protocol.batch_size=4", "protocol.perplexity=1.2"]
-    kept = ["logger=none", "scores=off", "data.store=off", "corpus=file", f"corpus.path={write_tone(tmp_path, rows=200)}"]
+    kept = ["logger=none", "cache=off", "corpus=file", f"corpus.path={write_tone(tmp_path, rows=200)}"]
     command = [sys.executable, "-m", "src.train", "model=tiny", *fitted, *small, *kept]
     two, one = tmp_path / "two", tmp_path / "one"
 

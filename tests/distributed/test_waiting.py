@@ -18,6 +18,7 @@ from omegaconf import open_dict
 from lmsteer.cli.app import CONF
 from lmsteer.cli.configuration import check_config
 from lmsteer.cli.launch import _Task
+from lmsteer.cli.options import OF_COMMAND
 from lmsteer.commands import train
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.runs import stages
@@ -46,7 +47,7 @@ def configuration(overrides):
         cfg = compose("train", overrides)
     with open_dict(cfg):
         cfg.run_dir = str(folder / "run")
-    return check_config(cfg, train.KEYS)
+    return check_config(cfg, OF_COMMAND["train"])
 
 def process(rank):
     try:
@@ -81,7 +82,7 @@ def test_nobody_goes_on_before_all_are_here(size: int, tmp_path: Path) -> None:
 def test_parts_stay_until_all_have_read_them(tmp_path: Path) -> None:
     corpus = [f"corpus.path={write_tone(tmp_path, rows=200)}", "corpus=file", "steer.name=tone", "steer.rank=4"]
     small = ["trainer.max_steps=2", "data.batch_size=4", "protocol.samples=1", "protocol.prompts.own.n=4"]
-    kept = ["data.store=off", "scores=off", "logger=none", "decoding.max_new_tokens=3", "model=tiny"]
-    status, said = forked(str(tmp_path), "2", "reading", *corpus, *small, *kept)
+    plain = ["cache=off", "logger=none", "decoding.max_new_tokens=3", "model=tiny"]
+    status, said = forked(str(tmp_path), "2", "reading", *corpus, *small, *plain)
     assert status == 0, said
     assert (tmp_path / "run" / "report.html").is_file()

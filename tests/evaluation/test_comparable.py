@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ from tests.handmade_runs import RunRow, run_row, write_run
 
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import differences, find_runs, read_run, refuse_mixed
+from lmsteer.evaluation.results import read_result, write_result
 
 TOXICITY = "expected_maximum_toxicity"
 
@@ -102,3 +104,18 @@ def test_two_unknowns_do_not_hide_that_known_ones_differ(tmp_path: Path) -> None
     runs = [read_run(run(tmp_path / str(n), decoding=p)) for n, p in enumerate(({"p": 0.9}, None, {"p": 1.0}))]
     with pytest.raises(InputError, match=r"0 and .*2 were measured by different protocols: decoding"):
         refuse_mixed(runs)
+
+
+@pytest.mark.parametrize("name", ["values.safetensors", "generations.jsonl"])
+def test_a_file_that_a_result_was_not_made_of_is_refused(tmp_path: Path, name: str) -> None:
+    folder = run(tmp_path / "a")
+    assert read_run(folder).result.files == {}, "results of earlier versions have no digests"
+    path = folder / name
+    path.write_bytes(path.read_bytes() if path.exists() else b"")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    result = read_result(folder / "metrics.json")
+    write_result(folder / "metrics.json", result.model_copy(update={"files": {name: digest}}))
+    assert read_run(folder).result.files == {name: digest}
+    write_result(folder / "metrics.json", result.model_copy(update={"files": {name: digest[::-1]}}))
+    with pytest.raises(InputError, match=rf"{name}: not the file that metrics\.json next to it was made of"):
+        read_run(folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.handmade_commands import command_config, write_prompts, write_steer
+from tests.handmade_commands import study_config, write_prompts, write_steer
 
 from experiments.composition.report import (
     BOTH,
@@ -50,7 +50,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     for key, words in zip(SETS, ("the film", "the storm"), strict=True):
         write_prompts(folder / f"{key}.jsonl", [f"{words} {number}" for number in range(5)])
     return [
-        *("model=tiny", "dtype=float32", "scores=off"),
+        *("model=tiny", "dtype=float32", "cache=off"),
         f"steer_files=[{folder / 'joy.safetensors'},{folder / 'calm.safetensors'}]",
         *(f"prompts@protocol.prompts.{key}=any" for key in SETS),
         *(f"protocol.prompts.{key}.path={folder / key}.jsonl" for key in SETS),
@@ -62,7 +62,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="module")
 def folder(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_folder = tmp_path_factory.mktemp("study") / "run"
-    measure_composition(command_config("composition", f"run_dir={run_folder}", *options))
+    measure_composition(study_config("composition", f"run_dir={run_folder}", *options))
     return run_folder
 
 
@@ -143,7 +143,7 @@ def test_a_run_that_is_repeated_or_lost_later_stages_ends_with_the_same_bytes(
     assert content.keys() == names
     for name in lost:
         (folder / name).unlink()
-    measure_composition(command_config("composition", f"run_dir={folder}", *options))
+    measure_composition(study_config("composition", f"run_dir={folder}", *options))
     for name in names - {"timing.json"}:
         assert (folder / name).read_bytes() == content[name], name
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from tests.handmade_commands import command_config, write_steer
+from tests.handmade_commands import study_config, write_steer
 from torch import Tensor
 
 from experiments.highlighting import deletions
@@ -187,9 +187,9 @@ def test_a_run_leaves_its_files_and_a_repeated_one_measures_nothing(
     steer: Steer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steer_file, folder = write_steer(tmp_path / "steer.safetensors", steer, training={"steps": 7}), tmp_path / "out"
-    options = ["model=tiny", f"steer_file={steer_file}", "scores=off", "draws=2"]
+    options = ["model=tiny", f"steer_file={steer_file}", "cache=off", "draws=2"]
     options += [f"run_dir={folder}", "scorer@scorers=[alt-profanity-check]"]
-    results = highlighting(command_config("highlighting", *options))
+    results = highlighting(study_config("highlighting", *options))
     names = {".lock", "config.yaml", "highlighting.json", "highlighting.md", "highlighting.png"}
     assert {path.name for path in folder.iterdir()} == names
     assert results["faithfulness"]["texts"] == 9
@@ -199,4 +199,4 @@ def test_a_run_leaves_its_files_and_a_repeated_one_measures_nothing(
     assert "7 steps, rank 4: default, threshold 0" in text
     assert (folder / "highlighting.md").read_text(encoding="utf-8") == text + "\n"
     monkeypatch.setattr(study, "measure_steer", None)
-    assert highlighting(command_config("highlighting", *options)) == results
+    assert highlighting(study_config("highlighting", *options)) == results

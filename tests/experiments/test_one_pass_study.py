@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.handmade_commands import command_config, write_steer
+from tests.handmade_commands import study_config, write_steer
 
 from experiments.one_pass.estimates import HeldOut, TimedExtractor, choose_best, nested_splits, nested_statistics
 from experiments.one_pass.report import one_pass_figure, one_pass_tables
@@ -43,7 +43,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="module")
 def run(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study") / "run"
-    one_pass(command_config("one_pass", f"run_dir={folder}", *options))
+    one_pass(study_config("one_pass", f"run_dir={folder}", *options))
     return folder
 
 
@@ -95,7 +95,7 @@ def test_table_and_picture_name_every_rule_and_steer(results: dict[str, Any]) ->
 def test_a_damping_of_contexts_changes_matrices_alone_and_is_reported(
     options: list[str], results: dict[str, Any], tmp_path: Path
 ) -> None:
-    damped = one_pass(command_config("one_pass", f"run_dir={tmp_path}", *options, "solver.context_damping=50"))
+    damped = one_pass(study_config("one_pass", f"run_dir={tmp_path}", *options, "solver.context_damping=50"))
     assert "of contexts 50" in (tmp_path / "one_pass.md").read_text(encoding="utf-8")
     assert "of contexts" not in one_pass_tables(results)
     for before, after in zip(results["dampings"], damped["dampings"], strict=True):
@@ -144,4 +144,4 @@ def test_the_evidence_of_a_steer_is_the_derivative_of_the_mean_log_likelihood(
 
 
 def test_a_study_without_a_null_is_refused(options: list[str], refusal: Any) -> None:
-    assert "solver.permutations=0" in refusal("one_pass", one_pass, *options, "solver.permutations=0")
+    assert "solver.permutations=0" in refusal("experiments/one_pass", one_pass, *options, "solver.permutations=0")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, roc_auc_score
-from tests.handmade_commands import command_config
+from tests.handmade_commands import study_config
 
 from experiments.scorers import run as study
 from experiments.scorers.agreement import measure_agreement, mentions_identity
@@ -41,13 +41,13 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def options(stored: Path) -> list[str]:
     chosen = ["scorer@scorers=[alt-profanity-check,replay]", f"scorers.replay.path={stored}"]
-    return [f"path={stored}", "scores=off", *chosen]
+    return [f"path={stored}", "cache=off", *chosen]
 
 
 @pytest.fixture(scope="module")
 def folder(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_folder = tmp_path_factory.mktemp("study")
-    compare_scorers(command_config("scorers", f"run_dir={run_folder}", *options))
+    compare_scorers(study_config("scorers", f"run_dir={run_folder}", *options))
     return run_folder
 
 
@@ -57,9 +57,9 @@ def results(folder: Path) -> dict[str, Any]:
 
 
 def test_a_choice_of_scorers_keeps_its_order_and_replaces_the_default() -> None:
-    assert list(command_config("scorers").scorers) == ["alt-profanity-check", "word-list"]
+    assert list(study_config("scorers").scorers) == ["alt-profanity-check", "word-list"]
     chosen = ["word-list", "distilbert-sst2"]
-    assert list(command_config("scorers", f"scorer@scorers=[{','.join(chosen)}]").scorers) == chosen
+    assert list(study_config("scorers", f"scorer@scorers=[{','.join(chosen)}]").scorers) == chosen
 
 
 def test_measures_equal_independent_ones() -> None:
@@ -125,9 +125,9 @@ def test_another_run_on_the_folder_scores_nothing(
     folder: Path, options: list[str], results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(study, "measure", None)
-    assert compare_scorers(command_config("scorers", f"run_dir={folder}", *options)) == results
+    assert compare_scorers(study_config("scorers", f"run_dir={folder}", *options)) == results
     with pytest.raises(InputError, match="another configuration"):
-        compare_scorers(command_config("scorers", f"run_dir={folder}", *options, "seed=1"))
+        compare_scorers(study_config("scorers", f"run_dir={folder}", *options, "seed=1"))
 
 
 def test_the_picture_draws_the_measures(results: dict[str, Any]) -> None:

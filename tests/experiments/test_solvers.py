@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tests.fitting import GradientFit
 from tests.handmade_runs import run_row, stored_run, write_run
 
 from experiments.one_pass.solvers import (
@@ -19,13 +20,14 @@ from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import read_run
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.one_pass.one_pass_solver import OnePassSolver
 from lmsteer.records import Row
 from lmsteer.reporting.comparison import Comparison, compare_runs
 from lmsteer.runs.stages import settings_of
-from lmsteer.training.fit import fit
-from lmsteer.training.fit_config import FitConfig, SteerConfig
+from lmsteer.steering.steer_config import SteerConfig
+from lmsteer.training.fit import Solver, fit
 
-PAPER = {"solver": "paper", "steps": 200, "rank": 64, "train_rows": 900}
+PAPER = {"solver": "gradient", "steps": 200, "rank": 64, "train_rows": 900}
 ONE_PASS = {"solver": "one_pass", "rank": "full", "damping": 1.0, "train_rows": 900}
 BUDGETS = ("kl 0.3", "perplexity ×2", "kl 0.1")
 
@@ -103,7 +105,7 @@ def test_the_change_from_the_papers_row_is_that_of_the_same_prompts(comparison: 
 @pytest.mark.parametrize(
     ("settings", "name"),
     [
-        ({"solver": "paper", "steps": 1000}, "paper, 1000 steps"),
+        ({"solver": "gradient", "steps": 1000}, "paper, 1000 steps"),
         ({"solver": "one_pass", "rank": 64, "damping": 1.0}, "one pass, rank by the null, damping 1"),
         (
             {"solver": "one_pass", "rank": "full", "form": "both", "damping": 0.3, "context_damping": 100.0},
@@ -178,12 +180,12 @@ def test_curves_over_the_number_of_texts_rise_from_fewest_to_most(by_texts: Comp
 
 def test_a_run_of_train_records_its_number_of_texts(tmp_path: Path, tiny_model: LanguageModel) -> None:
     rows = tuple(Row(f"{word} {n}", label) for n in range(20) for word, label in (("good", 1.0), ("bad", -1.0)))
-    fit_config = FitConfig(steps=1, batch_size=4, rows=10, dev_rows=2)
-    for steer_config in (
-        SteerConfig(name="tone", rank=2),
-        SteerConfig(name="tone", rank=2, solver="one_pass", permutations=0),
-    ):
-        settings = settings_of(*fit(tiny_model, Corpus("tone", rows, dev=rows[:4]), steer_config, fit_config))
+    corpus, steer_config = Corpus("tone", rows, dev=rows[:4]), SteerConfig(name="tone", rank=2)
+    small = GradientFit(steps=1, batch_size=4, rows=10, dev_rows=2)
+    solvers: dict[str, Solver] = {"gradient": small.solver, "one_pass": OnePassSolver(permutations=0)}
+    for name, solver in solvers.items():
+        settings = settings_of(*fit(tiny_model, corpus, steer_config, solver, data=small.data))
         row = run_row(values(0.5, 0.5, 0.5, 0.5), {"tone": 1.0}, settings=settings)
-        run = stored_run(tmp_path / steer_config.solver, [row])
+        run = stored_run(tmp_path / name, [row])
+        assert settings["solver"] == name
         assert read_setting(compare_runs([run]).rows[0], "train_rows") == 10

@@ -2,17 +2,19 @@
 
 import statistics
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from matplotlib.patches import Rectangle
-from tests.handmade_commands import command_config
+from tests.fitting import GradientFit
+from tests.handmade_commands import study_config
 
 import lmsteer
 from experiments.speed.meter import Meter
-from experiments.speed.plain import PlainFit, continuation_nats, sample_batch
+from experiments.speed.plain import BATCH_SIZE, MAX_LENGTH, PlainFit, continuation_nats, sample_batch
 from experiments.speed.report import efficiency_rows, read_speed, speed_figure, speed_tables, straightness
 from experiments.speed.run import speed
 from experiments.speed.work import Work, draw
@@ -51,7 +53,7 @@ def sentences(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def run(sentences: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("speed")
-    speed(command_config("speed", f"run_dir={folder}", *SMALL))
+    speed(study_config("speed", f"run_dir={folder}", *SMALL))
     return folder
 
 
@@ -112,7 +114,7 @@ def test_both_sides_do_the_same_work(measured: dict[str, Any]) -> None:
 
 def test_a_finished_run_is_not_measured_again(run: Path, sentences: None) -> None:
     before = (run / "speed.json").read_bytes()
-    speed(command_config("speed", f"run_dir={run}", *SMALL))
+    speed(study_config("speed", f"run_dir={run}", *SMALL))
     assert (run / "speed.json").read_bytes() == before
 
 
@@ -122,7 +124,7 @@ def test_a_finished_run_is_not_measured_again(run: Path, sentences: None) -> Non
         (["work.steps=0"], "work.steps=0: an integer of 1 or more expected"),
         (["work.steps=many"], "work.steps='many': Input should be a valid integer"),
         (["work.stpes=3"], "Could not override 'work.stpes'"),
-        (["work=5"], "work=5: options work.sentences"),
+        (["work=5"], "work=5: work.sentences, work.steps, … expected"),
         (["work.sentences=401"], "work.sentences=401: at most 400 expected, all that snippets has"),
         (["work.rank=33"], "steer.rank=33: an integer in [1, 32]"),
     ],
@@ -132,20 +134,29 @@ def test_wrong_values_end_in_one_line_and_leave_nothing(
 ) -> None:
     names = {override.split("=")[0] for override in overrides}
     others = [item for item in SMALL if not names & {item.split("=")[0], item.split(".")[0]}]
-    assert message in refusal("speed", speed, *others, *overrides)
+    assert message in refusal("experiments/speed", speed, *others, *overrides)
 
 
-def test_the_plain_fit_has_the_loss_curve_of_lmsteer(tiny_model: LanguageModel) -> None:
+def test_the_plain_fit_has_the_loss_curve_of_lmsteer(
+    tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [Row(f"{text} number {n}", label) for n, text in enumerate(TEXTS * 6) for label in (-0.5, 1.0)]
     corpus = Corpus("small", tuple(rows))
     steer_config = lmsteer.SteerConfig(name="tone", rank=4, epsilon=0.1, init_std=0.1)
-    fit_config = lmsteer.FitConfig(steps=12, batch_size=8, dev_every=12, max_length=9)
-    plain = PlainFit(tiny_model, corpus, steer_config, fit_config, seed=3)
-    for _ in range(fit_config.steps):
+    gradient = GradientFit(steps=12, batch_size=8, dev_every=12, max_length=9)
+    monkeypatch.setattr("experiments.speed.plain.BATCH_SIZE", gradient.batch_size)
+    monkeypatch.setattr("experiments.speed.plain.MAX_LENGTH", gradient.max_length)
+    plain = PlainFit(tiny_model, corpus, steer_config, seed=3)
+    for _ in range(gradient.steps):
         plain.step()
-    _, provenance = lmsteer.fit(tiny_model, corpus, steer_config, fit_config, seed=3)
+    _, provenance = gradient(tiny_model, corpus, steer_config, seed=3)
     assert plain.losses == pytest.approx([loss for _, loss in provenance.training["curve"]["train"]], rel=1e-4)
     assert plain.losses[-1] < 0.95 * plain.losses[0]
+
+
+def test_the_plain_fit_takes_the_batches_of_lmsteers_defaults() -> None:
+    defaults = signature(lmsteer.SteerDataModule).parameters
+    assert (defaults["batch_size"].default, defaults["max_length"].default) == (BATCH_SIZE, MAX_LENGTH)
 
 
 def test_the_plain_perplexity_is_that_of_lmsteer(tiny_model: LanguageModel) -> None:

@@ -1,12 +1,12 @@
 """Promises of the commands of all studies: their options are checked, and wrong values end in one line."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.handmade_commands import command_config, write_steer
+from hydra import compose, initialize_config_dir
+from tests.handmade_commands import STUDIES, study_config, write_steer
 
 from experiments.composition import run as composition
 from experiments.export import run as export
@@ -15,34 +15,53 @@ from experiments.one_pass import run as one_pass
 from experiments.scorers import run as scorers
 from experiments.speed import run as speed
 from experiments.transfer import run as transfer
-from lmsteer.cli.configuration import check_config
+from lmsteer.cli.app import CONF
+from lmsteer.cli.configuration import OBJECTS, check_config
+from lmsteer.cli.options import COMMON, OF_COMMAND
 from lmsteer.data.corpus import Corpus
 from lmsteer.steering.steer import Steer
 
-COMMANDS: dict[str, tuple[Callable[..., Any], set[str], dict[str, Any]]] = {
-    "composition": (composition.measure_composition, composition.KEYS, composition.TYPES),
-    "exported": (export.compare_export, export.KEYS, export.TYPES),
-    "highlighting": (highlighting.highlighting, highlighting.KEYS, highlighting.TYPES),
-    "one_pass": (one_pass.one_pass, one_pass.KEYS, one_pass.TYPES),
-    "scorers": (scorers.compare_scorers, scorers.KEYS, {}),
-    "speed": (speed.speed, speed.KEYS, {}),
-    "transfer_study": (transfer.compare_steers, transfer.KEYS, transfer.TYPES),
+COMMANDS: dict[str, Any] = {
+    "composition": (composition.measure_composition, composition.TYPES),
+    "export": (export.compare_export, export.TYPES),
+    "highlighting": (highlighting.highlighting, highlighting.TYPES),
+    "one_pass": (one_pass.one_pass, one_pass.TYPES),
+    "scorers": (scorers.compare_scorers, scorers.TYPES),
+    "speed": (speed.speed, speed.TYPES),
+    "transfer": (transfer.compare_steers, transfer.TYPES),
 }
 NEEDED = {
     "composition": ["steer_files=[a,b]"],
-    "exported": ["steer_file=a", "strength=5"],
+    "export": ["steer_file=a", "strength=5"],
     "highlighting": ["steer_file=a"],
     "one_pass": [],
     "scorers": ["path=a"],
     "speed": ["model=gpt2-large-shaped"],
-    "transfer_study": ["steers={states: a}"],
+    "transfer": ["steers={states: a}"],
 }
+EXPERIMENTS = sorted(STUDIES.glob("*/experiment/*.yaml"))
+
+
+def test_every_study_with_a_configuration_is_here() -> None:
+    assert set(COMMANDS) == {path.parent.name for path in STUDIES.glob("*/config.yaml")}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_options_in_conf_are_those_that_the_command_reads(name: str) -> None:
-    _, keys, types = COMMANDS[name]
-    check_config(command_config(name, "run_dir=x", *NEEDED[name]), keys, types)
+def test_the_options_of_the_configuration_are_those_that_the_command_reads(name: str) -> None:
+    _, types = COMMANDS[name]
+    config = check_config(study_config(name, "run_dir=x", *NEEDED[name]), types)
+    assert set(config) == {*types, *({*COMMON, *OBJECTS} & {*config})}
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_experiment_of_a_study_is_a_sweep_of_train_that_composes(path: Path) -> None:
+    with initialize_config_dir(CONF, version_base="1.3"):
+        chosen = [f"hydra.searchpath=[file://{path.parents[1]}]", f"experiment={path.stem}", "run_dir=x"]
+        settings = compose("train", overrides=chosen, return_hydra_config=True).hydra
+        assert settings.mode is not None
+        for index in (0, -1):
+            values = [f"{name}={values.split(',')[index]}" for name, values in settings.sweeper.params.items()]
+            check_config(compose("train", overrides=[*chosen, *values]), OF_COMMAND["train"])
 
 
 @pytest.fixture
@@ -60,7 +79,7 @@ def files(tmp_path: Path) -> dict[str, str]:
     [
         ("composition", ["steer_files=[JOY]"], "steer_files=['JOY']: List should have at least 2 items"),
         ("composition", ["steer_files=[a.safetensors,b]"], "a.safetensors: no such steer file"),
-        ("composition", ["steer_files=[JOY,CALM]", "toxicity=5"], "toxicity=5: choices in conf/scorer expected"),
+        ("composition", ["steer_files=[JOY,CALM]", "toxicity=5"], "toxicity=5: Input should be an object"),
         ("composition", ["steer_files=[JOY,CALM]", "protocol.strengths=[0]"], "protocol.strengths=[0]"),
         ("composition", ["steer_files=[JOY,CALM]", "rank=9"], "rank=9: an integer in [1, 4]"),
         (
@@ -68,9 +87,9 @@ def files(tmp_path: Path) -> dict[str, str]:
             ["steer_files=[JOY,CALM]", "model.seed=1"],
             "fitted for model tiny-0 (width 32), not for tiny-1",
         ),
-        ("transfer_study", [], "steers: a value is needed"),
-        ("transfer_study", ["steers={}"], "steers={}: Dictionary should have at least 1 item"),
-        ("transfer_study", ["steers={states: nowhere}"], "nowhere: no such steer file"),
+        ("transfer", [], "steers: a value is needed"),
+        ("transfer", ["steers={}"], "steers={}: Dictionary should have at least 1 item"),
+        ("transfer", ["steers={states: nowhere}"], "nowhere: no such steer file"),
         ("highlighting", [], "steer_file: a value is needed"),
         ("highlighting", ["steer_file=none.safetensors"], "none.safetensors: no such steer file"),
         ("highlighting", ["steer_file=JOY", "draws=0"], "draws=0: Input should be greater than or equal to 1"),
@@ -78,7 +97,8 @@ def files(tmp_path: Path) -> dict[str, str]:
         ("scorers", [], "path: a value is needed"),
         ("scorers", ["path=nowhere.jsonl"], "cannot read nowhere.jsonl"),
         ("scorers", ["path=SCORES", "scorer@scorers=[perspective]"], "Could not load 'scorer/perspective'"),
-        ("scorers", ["path=SCORES", "scorers=5"], "scorers=5: choices in conf/scorer expected"),
+        ("scorers", ["path=SCORES", "scorers=5"], "scorers=5: Input should be an object"),
+        ("scorers", ["path=SCORES", "+scorers.mine=5"], "'mine': 5}: choices in conf/scorer expected"),
         ("scorers", ["path=SCORES", "scorers.word-list.nmae=x"], "Could not override 'scorers.word-list.nmae'"),
         ("scorers", ["path=SCORES", "scorer@scorers=[replay]"], "scorers.replay.path: a value is needed"),
     ],
@@ -87,9 +107,9 @@ def test_wrong_values_end_in_one_line_and_leave_nothing(
     name: str, overrides: list[str], message: str, files: dict[str, str], refusal: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(highlighting, "snippets", lambda: Corpus("snippets", ()))
-    defaults = ["scores=off"]
+    defaults = ["cache=off"]
     if name != "scorers":
         option = "scorers" if name == "highlighting" else "protocol.scorers"
         defaults += ["model=tiny", f"scorer@{option}=[alt-profanity-check]"]
-    error = refusal(name, COMMANDS[name][0], *defaults, *overrides, **files)
+    error = refusal(f"experiments/{name}", COMMANDS[name][0], *defaults, *overrides, **files)
     assert message.replace("JOY", files["JOY"]) in error

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.handmade_commands import command_config, write_prompts, write_steer
+from tests.handmade_commands import study_config, write_prompts, write_steer
 from tests.handmade_runs import run_row
 
 from experiments.transfer.report import transfer_figure, transfer_tables
@@ -31,7 +31,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         write_steer(folder / f"{name}.safetensors", steer)
     prompts = write_prompts(folder / "prompts.jsonl", [f"the film {number}" for number in range(5)])
     return [
-        *("model=tiny", "dtype=float32", "scores=off"),
+        *("model=tiny", "dtype=float32", "cache=off"),
         f"steers={{states:{folder / 'states.safetensors'},direct:{folder / 'direct.safetensors'}}}",
         *("prompts@protocol.prompts.neutral=any", f"protocol.prompts.neutral.path={prompts}"),
         *("scorer@protocol.scorers=[alt-profanity-check]", "protocol.perplexity=1.1", "protocol.kl=0.05"),
@@ -42,7 +42,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="module")
 def folder(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_folder = tmp_path_factory.mktemp("study") / "run"
-    compare_steers(command_config("transfer_study", f"run_dir={run_folder}", *options))
+    compare_steers(study_config("transfer", f"run_dir={run_folder}", *options))
     return run_folder
 
 
@@ -71,7 +71,7 @@ def test_the_same_command_measures_nothing_again(
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     monkeypatch.setattr("lmsteer.runs.stages.evaluate", None)
     monkeypatch.setattr("lmsteer.runs.stages.calibrate", None)
-    compare_steers(command_config("transfer_study", f"run_dir={folder}", *options))
+    compare_steers(study_config("transfer", f"run_dir={folder}", *options))
     assert {path: path.read_bytes() for path in before} == before
 
 

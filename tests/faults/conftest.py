@@ -29,15 +29,16 @@ def _one_thread() -> Iterator[None]:
 def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Those of a run with every stage: 6 steps, 3 looks at the dev loss, 3 batches of the plain model, 12 steered."""
     path = write_tone(tmp_path_factory.mktemp("corpus"), rows=300)
-    model = ["model=tiny", "corpus=file", f"corpus.path={path}", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05"]
-    fit = ["trainer.max_steps=6", "data.batch_size=4", "trainer.val_check_interval=2", "data.dev_rows=16", "logger=none"]
+    model = ["model=tiny", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05"]
+    corpus = ["corpus=file", f"corpus.path={path}", "data.batch_size=4", "data.dev_rows=16"]
+    fit = ["trainer.max_steps=6", "trainer.val_check_interval=2", "logger=none"]
     protocol = ["protocol.samples=2", "protocol.prompts.own.n=6", "protocol.batch_size=4", "decoding.max_new_tokens=8"]
-    return [*model, *fit, *protocol, "protocol.kl=1e-3", "protocol.calibration_prompts=2"]
+    return [*model, *corpus, *fit, *protocol, "protocol.kl=1e-3", "protocol.calibration_prompts=2"]
 
 
 def places(folder: Path, run: str = "run") -> list[str]:
     """Options that put the run and all that it keeps for others into one folder."""
-    return [f"hydra.run.dir={folder / run}", f"scores={folder / 'scores'}", f"data.store={folder / 'store'}"]
+    return [f"hydra.run.dir={folder / run}", f"cache={folder / 'cache'}"]
 
 
 @pytest.fixture(scope="session")
@@ -65,10 +66,9 @@ def states(options: list[str], unbroken: Path, tmp_path_factory: pytest.TempPath
 def entries(folder: Path) -> list[bytes]:
     """The keys of all entries in the stores below a folder, sorted."""
     found = []
-    for path in folder.rglob("*.safetensors"):
-        if path.parent.parent != folder:
-            packed = load_file(path)[KEYS].numpy().tobytes()
-            found += [packed[start : start + KEY_BYTES] for start in range(0, len(packed), KEY_BYTES)]
+    for path in (folder / "cache").rglob("*.safetensors"):
+        packed = load_file(path)[KEYS].numpy().tobytes()
+        found += [packed[start : start + KEY_BYTES] for start in range(0, len(packed), KEY_BYTES)]
     return sorted(found)
 
 
@@ -79,6 +79,7 @@ def assert_same(folder: Path, expected: Path, run: str = "run") -> None:
     assert {path.name for path in (folder / run).iterdir()} == {*RESULTS, "timing.json", ".lock"}
     assert entries(folder) == entries(expected)
     assert len(set(entries(folder))) == len(entries(folder))
-    plain = [sorted(path.read_bytes() for path in place.glob("scores/plain/*.jsonl")) for place in (folder, expected)]
+    texts = "cache/scores/plain/*.jsonl"
+    plain = [sorted(path.read_bytes() for path in place.glob(texts)) for place in (folder, expected)]
     assert plain[0] == plain[1] != []
     assert [path for path in folder.rglob("*") if path.suffix in LEFT] == []

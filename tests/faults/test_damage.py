@@ -27,16 +27,16 @@ FILES = {
     "run/checkpoints/last.ckpt": "delete",
     "run/steer.safetensors": "delete",
     "run/plain.0.jsonl": "delete",
-    "scores/plain/*.batches/000000.jsonl": None,
+    "cache/scores/plain/*.batches/000000.jsonl": None,
     "run/steered.0.jsonl": "delete",
     "run/steered.0.jsonl.batches/000000.jsonl": None,
     "run/generations.jsonl": "delete",
     "run/metrics.json": "delete",
     "run/values.safetensors": None,
-    "scores/plain/*.jsonl": "delete",
-    "scores/*/*.safetensors": "delete",
-    "store/*/*.safetensors": "delete",
-    "store/*/origin.json": None,
+    "cache/scores/plain/*.jsonl": "delete",
+    "cache/scores/*/*.safetensors": "delete",
+    "cache/features/*/*.safetensors": "delete",
+    "cache/features/*/origin.json": None,
 }
 """By its pattern what the line says is to be done; None: it is never refused."""
 

@@ -102,18 +102,13 @@ def test_three_commands_each_killed_twice_end_with_the_same_files(options: list[
     prompts.write_text("".join(json.dumps({"prompt": {"text": f"The film {n} is"}}) + "\n" for n in range(12)))
     for folder in (tmp_path / "unbroken", tmp_path / "broken"):
         folder.mkdir()
-        model, common = ["model=tiny"], [item for item in options if item.startswith(("data", "steer.name"))]
+        model, common = ["model=tiny"], [item for item in options if item.startswith(("corpus", "steer.name"))]
         asked = [f"prompts.path={prompts}", "strength=5", "batch_size=5", "decoding.max_new_tokens=16"]
         steer, texts = folder / "fit/steer.safetensors", folder / "texts/generations.jsonl"
-        none = ["protocol=none", "data.store=off"]
         jobs = {
-            "train": (
-                [*fit, "trainer.max_steps=30", *none, "scores=off"],
-                "fit",
-                "fit/checkpoints",
-            ),
+            "train": ([*fit, "trainer.max_steps=30", "protocol=none", "cache=off"], "fit", "fit/checkpoints"),
             "generate": ([*model, *asked, f"steer_file={steer}"], "texts", "texts/*.batches/*.jsonl"),
-            "evaluate": ([*model, *common, f"generations={texts}", f"scores={folder}/scores"], "found", "scores"),
+            "evaluate": ([*model, *common, f"generations={texts}", f"cache={folder}/cache"], "found", "cache/scores"),
         }
         for command, (own, place, after) in jobs.items():
             given = [*own, f"hydra.run.dir={folder / place}"]

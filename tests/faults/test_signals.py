@@ -13,7 +13,7 @@ from tests.faults.faulty import StopsAt
 LINE = "Terminated: the same command with the same folder goes on where it stopped"
 MOMENTS = {
     "fit": "run/checkpoints/last.ckpt",
-    "plain": "scores/plain/*.batches/*.jsonl",
+    "plain": "cache/scores/plain/*.batches/*.jsonl",
     "generate": "run/steered.0.jsonl.batches/*.jsonl",
     "evaluate": "run/generations.jsonl",
     "report": "run/metrics.json",

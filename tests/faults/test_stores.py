@@ -9,9 +9,9 @@ from tests.faults.conftest import assert_same, places
 from tests.faults.faulty import StopsAt
 
 PATTERNS = {
-    "hidden states": "store/*/*.safetensors.tmp",
-    "scores": "scores/*/*.safetensors.tmp",
-    "plain texts": "scores/plain/*.batches/*.jsonl",
+    "hidden states": "cache/features/*/*.safetensors.tmp",
+    "scores": "cache/scores/*/*.safetensors.tmp",
+    "plain texts": "cache/scores/plain/*.batches/*.jsonl",
 }
 """Files that stand only while a process holds the lock of a store."""
 

@@ -8,7 +8,7 @@ from lmsteer.errors import InputError
 from lmsteer.models.head import Head
 from lmsteer.one_pass.gradients import LoglikGradients
 from lmsteer.one_pass.natural_gradient import Estimate, inverse_root
-from lmsteer.one_pass.one_pass_solver import StepConfig, check_permutations
+from lmsteer.one_pass.one_pass_solver import OnePassSolver, StepConfig
 from lmsteer.one_pass.permutation_test import count_significant, permute_labels, threshold
 from lmsteer.one_pass.statistics import Statistics
 
@@ -225,7 +225,7 @@ def test_the_threshold_is_exceeded_with_probability_one_in_forty() -> None:
     assert threshold(null) == 38.0
     assert threshold(torch.arange(79.0)) == 77.0, "79 permutations: the second largest of 80 values"
     assert count_significant(torch.tensor([40.0, 38.5, 38.0, 1.0]), null) == 2
-    check_permutations(0)
-    check_permutations(39)
-    with pytest.raises(InputError, match=r"steer\.permutations=38: 0 \(no permutation test\), or 39 and more"):
-        check_permutations(38)
+    for enough in (0, 39):
+        assert OnePassSolver(permutations=enough).permutations == enough
+    with pytest.raises(InputError, match=r"solver\.permutations=38: 0 \(no permutation test\), or 39 and more"):
+        OnePassSolver(permutations=38)

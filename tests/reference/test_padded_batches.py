@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.fitting import GradientFit
 
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.datamodule import PREFETCH_BATCHES, SteerDataModule
@@ -14,10 +15,10 @@ from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
-from lmsteer.reference.padded_batches import PaddedExtractor
+from lmsteer.reference.padded_batches import PaddedDataModule, PaddedExtractor
 from lmsteer.steering.steer import Steer
-from lmsteer.training.fit import FitEnvironment, fit
-from lmsteer.training.fit_config import FitConfig, SteerConfig
+from lmsteer.steering.steer_config import SteerConfig
+from lmsteer.training.fit import FitEnvironment
 from lmsteer.training.module import SteerModule
 
 ROWS = (
@@ -28,7 +29,7 @@ ROWS = (
 )
 CORPUS = Corpus("toy", ROWS * 4, dev=ROWS[:2])
 STEER_CONFIG = SteerConfig(name="tone", rank=4, epsilon=0.05)
-PADDED = FitConfig(steps=6, batch_size=3, dev_every=3, legacy_padding=True)
+PADDED = GradientFit(steps=6, batch_size=3, dev_every=3, datamodule=PaddedDataModule)
 
 
 def reference_loss(model: LanguageModel, steer: Steer, rows: list[Row], max_length: int = 256) -> float:
@@ -43,10 +44,8 @@ def reference_loss(model: LanguageModel, steer: Steer, rows: list[Row], max_leng
         return float(lm(**batch, labels=batch["input_ids"]).loss)
 
 
-def data(model: LanguageModel, *, legacy: bool = True, max_length: int = 256, **options: Any) -> SteerDataModule:
-    extract = FeatureExtractor(model, max_length=max_length)
-    by_batch = PaddedExtractor(extract) if legacy else None
-    return SteerDataModule(CORPUS, extract, dimensions=2, batch_size=3, by_batch=by_batch, **options)
+def data(model: LanguageModel, *, legacy: bool = True, **options: Any) -> SteerDataModule:
+    return (PaddedDataModule if legacy else SteerDataModule)(CORPUS, model, dimensions=2, batch_size=3, **options)
 
 
 def test_the_loss_of_every_training_batch_is_that_of_transformers_on_the_padded_batch(
@@ -82,11 +81,10 @@ def test_without_padding_there_is_no_difference(tiny_model: LanguageModel) -> No
 def test_a_fit_with_the_switch_learns_from_padding_and_is_judged_without(
     tiny_model: LanguageModel, tmp_path: Path
 ) -> None:
-    steer, provenance = fit(
+    steer, provenance = PADDED(
         tiny_model,
         CORPUS,
         STEER_CONFIG,
-        PADDED,
         environment=FitEnvironment(store=FeatureStoreConfig(where=str(tmp_path / "store"))),
     )
     first = reference_loss(tiny_model, STEER_CONFIG.build(32, 0), data(tiny_model).rows(0))
@@ -98,8 +96,8 @@ def test_a_fit_with_the_switch_learns_from_padding_and_is_judged_without(
 
 
 def test_a_padded_batch_does_not_depend_on_the_batches_beside_it(tiny_model: LanguageModel) -> None:
-    legacy = data(tiny_model, steps=PREFETCH_BATCHES)
-    together = legacy.train_batches(range(5))[3]
+    legacy = data(tiny_model)
+    together = legacy.train_batches(range(PREFETCH_BATCHES))[3]
     alone = legacy.train_batches([3])[0]
     assert all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
 
@@ -107,5 +105,5 @@ def test_a_padded_batch_does_not_depend_on_the_batches_beside_it(tiny_model: Lan
 def test_a_tokenizer_without_an_end_of_sequence_token_is_refused() -> None:
     model = tiny()
     model.tokenizer.eos_token = None
-    with pytest.raises(InputError, match=r"fit\.legacy_padding: the tokenizer of .* has no end-of-sequence token"):
-        PaddedExtractor(FeatureExtractor(model))
+    with pytest.raises(InputError, match=r"data=padded: the tokenizer of .* has no end-of-sequence token"):
+        data(model)

@@ -177,10 +177,12 @@ def test_texts_that_cannot_be_judged_raise_and_leave_nothing(tmp_path: Path, tin
 def test_the_option_names_the_cache_nothing_or_a_folder(tmp_path: Path) -> None:
     assert score_cache("off") is None
     stores = [score_cache("auto"), score_cache(str(tmp_path / "mine"))]
-    assert [store and store.folder for store in stores] == [tmp_path / "cache" / "scores", tmp_path / "mine"]
+    assert [store and store.folder for store in stores] == [tmp_path / "cache" / "scores", tmp_path / "mine" / "scores"]
 
 
 def test_a_folder_that_cannot_be_made_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"scores=.*file: cannot be created \(File exists\); another folder or off"):
+    with pytest.raises(
+        InputError, match=r"cache=.*file/scores: cannot be created \(Not a directory\); another folder or off"
+    ):
         score_cache(str(tmp_path / "file"))

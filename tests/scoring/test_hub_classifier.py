@@ -83,7 +83,7 @@ def test_an_unknown_label_is_refused_with_the_known_ones(tmp_path: Path, bert: B
 
 
 def test_a_hub_out_of_reach_is_refused_with_the_ways_out() -> None:
-    with pytest.raises(InputError, match=r"nobody/nothing .*local folder.*protocol=sentiment-offline") as caught:
+    with pytest.raises(InputError, match=r"nobody/nothing .*local folder.*size=offline") as caught:
         HubClassifierScorer(id="nobody/nothing", label="POSITIVE")
     assert "\n" not in str(caught.value)
 

@@ -128,9 +128,10 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The options of a small run: 100 steps, then 8 batches of the plain model and 16 steered ones."""
     path = write_tone(tmp_path_factory.mktemp("corpus"), rows=300, words=10)
     model = ["model=tiny", "steer.name=tone", "steer.rank=4", "steer.epsilon=0.05"]
-    fit = ["corpus=file", f"corpus.path={path}", "trainer.max_steps=100", "data.batch_size=4", "trainer.val_check_interval=5", "data.store=off"]
-    protocol = ["protocol.samples=2", "protocol.prompts.own.n=16", "protocol.batch_size=4", "scores=off"]
-    return [*model, *fit, *protocol, "logger=none"]
+    corpus = ["corpus=file", f"corpus.path={path}", "data.batch_size=4", "cache=off"]
+    fit = ["trainer.max_steps=100", "trainer.val_check_interval=5", "logger=none"]
+    protocol = ["protocol.samples=2", "protocol.prompts.own.n=16", "protocol.batch_size=4"]
+    return [*model, *corpus, *fit, *protocol]
 
 
 @pytest.fixture(scope="session")

@@ -143,7 +143,7 @@ def test_a_refused_option_of_a_multirun_is_the_one_line_that_it_is_elsewhere(
 ) -> None:
     where = f"hydra.sweep.dir={tmp_path / 'sweep'}"
     done = train("-m", *options, "seed=0", "data.rows=1", *LAUNCHER, where, expect=1)
-    assert len(re.findall("data.rows=1: 2 rows or more expected, or null for all", done.stderr)) == 1
+    assert len(re.findall("data.rows=1: an integer of 2 or more expected", done.stderr)) == 1
     assert "Traceback" not in done.stderr
 
 

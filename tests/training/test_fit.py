@@ -1,13 +1,13 @@
 """Promises of fitting a steer."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.fitting import GradientFit
 
 from lmsteer.data.batching import batch_rows
 from lmsteer.data.corpus import Corpus
@@ -18,17 +18,13 @@ from lmsteer.models.cross_entropy import nll
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
 from lmsteer.steering.steer import Steer
-from lmsteer.training.fit import FitEnvironment, fit
-from lmsteer.training.fit_config import FitConfig, SteerConfig
+from lmsteer.steering.steer_config import SteerConfig
+from lmsteer.training.fit import FitEnvironment
+from lmsteer.training.gradient_solver import GradientSolver
 from lmsteer.training.module import SteerModule
-from lmsteer.training.optimization import Optimization
 
-FIT_CONFIG = FitConfig(steps=20, batch_size=4, dev_every=6)
+FIT = GradientFit(steps=20, batch_size=4, dev_every=6)
 STEER_CONFIG = SteerConfig(name="tone", rank=4, epsilon=0.05)
-
-
-def with_lr(lr: float) -> Optimization:
-    return Optimization(optimizer=partial(torch.optim.Adam, lr=lr))
 
 
 def corpus(*, dev: bool = True) -> Corpus:
@@ -41,8 +37,8 @@ def corpus(*, dev: bool = True) -> Corpus:
 
 
 def test_a_fitted_steer_tells_the_two_kinds_of_text_apart(tiny_model: LanguageModel) -> None:
-    steer, _ = fit(tiny_model, corpus(), STEER_CONFIG, FitConfig(steps=60, batch_size=8))
-    data = SteerDataModule(corpus(), FeatureExtractor(tiny_model), dimensions=2)
+    steer, _ = GradientFit(steps=60, batch_size=8)(tiny_model, corpus(), STEER_CONFIG)
+    data = SteerDataModule(corpus(), tiny_model, dimensions=2)
     module = SteerModule(steer, tiny_model.head)
     right = data.batch(corpus().dev)
     wrong = Batch(right.hidden_ND, right.targets_N, right.strength_NK * torch.tensor([-1.0, 1.0]))
@@ -60,10 +56,10 @@ def test_without_a_rank_a_steer_has_64_columns_or_as_many_as_the_model_is_wide(w
 
 def test_same_seed_same_weights_other_seed_other_weights(tiny_model: LanguageModel) -> None:
     torch.manual_seed(1)
-    first, _ = fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG, seed=3)
+    first, _ = FIT(tiny_model, corpus(), STEER_CONFIG, seed=3)
     torch.manual_seed(2)
-    second, _ = fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG, seed=3)
-    third, _ = fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG, seed=4)
+    second, _ = FIT(tiny_model, corpus(), STEER_CONFIG, seed=3)
+    third, _ = FIT(tiny_model, corpus(), STEER_CONFIG, seed=4)
     assert torch.equal(first.p1, second.p1)
     assert not torch.equal(first.p1, third.p1)
 
@@ -73,7 +69,7 @@ def test_same_seed_same_weights_other_seed_other_weights(tiny_model: LanguageMod
 def test_a_resumed_fit_equals_an_unbroken_one(
     tmp_path: Path, tiny_model: LanguageModel, killed_at: int, dev: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unbroken, provenance = fit(tiny_model, corpus(dev=dev), STEER_CONFIG, FIT_CONFIG)
+    unbroken, provenance = FIT(tiny_model, corpus(dev=dev), STEER_CONFIG)
     original = SteerModule.training_step
 
     def die(module: SteerModule, *args: Any) -> Any:
@@ -83,10 +79,10 @@ def test_a_resumed_fit_equals_an_unbroken_one(
 
     monkeypatch.setattr(SteerModule, "training_step", die)
     with pytest.raises(RuntimeError, match="killed"):
-        fit(tiny_model, corpus(dev=dev), STEER_CONFIG, FIT_CONFIG, environment=FitEnvironment(folder=tmp_path))
+        FIT(tiny_model, corpus(dev=dev), STEER_CONFIG, environment=FitEnvironment(folder=tmp_path))
     monkeypatch.setattr(SteerModule, "training_step", original)
-    resumed, resumed_origin = fit(
-        tiny_model, corpus(dev=dev), STEER_CONFIG, FIT_CONFIG, environment=FitEnvironment(folder=tmp_path)
+    resumed, resumed_origin = FIT(
+        tiny_model, corpus(dev=dev), STEER_CONFIG, environment=FitEnvironment(folder=tmp_path)
     )
     assert torch.equal(resumed.p1, unbroken.p1)
     assert torch.equal(resumed.p2, unbroken.p2)  # type: ignore[arg-type]
@@ -95,19 +91,19 @@ def test_a_resumed_fit_equals_an_unbroken_one(
 
 def test_the_best_steer_by_dev_loss_is_kept(tiny_model: LanguageModel) -> None:
     foreign = Corpus("toy", corpus().train, tuple(Row(f"Q{n} = [{n}, {n}]; X?", 1.0) for n in range(20)))
-    settings, fast = {"batch_size": 4, "dev_every": 3}, with_lr(0.1)
-    wild, provenance = fit(tiny_model, foreign, STEER_CONFIG, FitConfig(steps=30, **settings), optimization=fast)
+    fast = GradientFit(steps=30, batch_size=4, dev_every=3, lr=0.1)
+    wild, provenance = fast(tiny_model, foreign, STEER_CONFIG)
     dev = provenance.training["curve"]["dev"]
     best_step = min(dev, key=lambda entry: entry[1])[0]
     assert best_step < 30, "the case needs a fit that gets worse"
-    short, _ = fit(tiny_model, foreign, STEER_CONFIG, FitConfig(steps=best_step, **settings), optimization=fast)
+    short, _ = replace(fast, steps=best_step)(tiny_model, foreign, STEER_CONFIG)
     assert torch.equal(wild.p1, short.p1)
 
 
 def test_without_a_stop_the_last_steer_is_taken_whatever_dev_says(tiny_model: LanguageModel) -> None:
-    settings, fast = replace(FIT_CONFIG, stop="none"), with_lr(0.1)
-    with_dev, _ = fit(tiny_model, corpus(), STEER_CONFIG, settings, optimization=fast)
-    without, _ = fit(tiny_model, corpus(dev=False), STEER_CONFIG, replace(settings, stop="loss"), optimization=fast)
+    fast = replace(FIT, lr=0.1)
+    with_dev, _ = replace(fast, stop="none")(tiny_model, corpus(), STEER_CONFIG)
+    without, _ = fast(tiny_model, corpus(dev=False), STEER_CONFIG)
     assert torch.equal(with_dev.p1, without.p1)
 
 
@@ -115,14 +111,13 @@ def test_the_steer_of_the_best_control_is_kept(tiny_model: LanguageModel) -> Non
     noise = torch.Generator().manual_seed(0)
     mixed = tuple(Row(f"number {n}", float(2 * torch.randint(2, (1,), generator=noise) - 1)) for n in range(30))
     unlike = Corpus("toy", corpus().train, (*corpus().dev, *mixed, Row("I", 1.0), Row("no label here", 0.0)))
-    settings = FitConfig(steps=24, batch_size=4, dev_every=3, stop="control")
-    chosen, provenance = fit(tiny_model, unlike, STEER_CONFIG, settings, optimization=with_lr(0.05))
+    by_control = GradientFit(steps=24, batch_size=4, dev_every=3, lr=0.05, stop="control")
+    chosen, provenance = by_control(tiny_model, unlike, STEER_CONFIG)
     looks = provenance.training["curve"]["control"]
     best_step, best = max(looks, key=lambda look: look[1])
     assert len(looks) == 8
     assert len({control for _, control in looks}) > 1
-    shorter = replace(settings, steps=int(best_step), stop="none")
-    last, _ = fit(tiny_model, unlike, STEER_CONFIG, shorter, optimization=with_lr(0.05))
+    last, _ = replace(by_control, steps=int(best_step), stop="none")(tiny_model, unlike, STEER_CONFIG)
     assert torch.equal(chosen.p1, last.p1)
     evidence = {
         row: [tiny_nats(tiny_model, chosen, row.text, v) for v in (-1.0, 1.0)]
@@ -144,8 +139,8 @@ def tiny_nats(model: LanguageModel, steer: Steer, text: str, strength: float) ->
 def test_control_needs_dev_rows_of_both_signs(tiny_model: LanguageModel, factor: float) -> None:
     dev = tuple(replace(row, label=factor * row.label) for row in corpus().dev if row.label > 0)
     one_sided = Corpus("toy", corpus().train, dev)
-    with pytest.raises(InputError, match=r"fit\.stop=control: dev rows with labels above 0 and below 0"):
-        fit(tiny_model, one_sided, STEER_CONFIG, replace(FIT_CONFIG, stop="control"))
+    with pytest.raises(InputError, match=r"module\.stop=control: dev rows with labels above 0 and below 0"):
+        replace(FIT, stop="control")(tiny_model, one_sided, STEER_CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +151,7 @@ def test_a_loss_that_is_not_finite_stops_with_advice(
     tiny_model: LanguageModel, steps: int, lr: float, message: str
 ) -> None:
     with pytest.raises(InputError, match=f"{message}.*: try a lower optimizer.lr"):
-        fit(tiny_model, corpus(), STEER_CONFIG, FitConfig(steps=steps, batch_size=4), optimization=with_lr(lr))
+        GradientFit(steps=steps, batch_size=4, lr=lr)(tiny_model, corpus(), STEER_CONFIG)
 
 
 def test_weights_that_are_not_finite_are_not_saved(tiny_model: LanguageModel) -> None:
@@ -174,7 +169,7 @@ def test_the_loss_is_per_token_of_the_text_and_padding_never_counts(tiny_model: 
         Row("I", 1.0),
     ]
     steer = Steer(32, dimensions=["tone", "dummy"], rank=4, epsilon=0.1, init_std=0.5)
-    batch = SteerDataModule(Corpus("x", tuple(rows)), FeatureExtractor(tiny_model), dimensions=2).batch(rows)
+    batch = SteerDataModule(Corpus("x", tuple(rows)), tiny_model, dimensions=2).batch(rows)
     ours = SteerModule(steer, tiny_model.head).nll(batch)
     expected = []
     for row in rows:
@@ -207,7 +202,7 @@ def test_batches_are_a_function_of_seed_and_step_and_use_every_row_equally() -> 
 
 
 def test_the_origin_says_what_made_the_steer(tiny_model: LanguageModel) -> None:
-    _, provenance = fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG, seed=3)
+    _, provenance = FIT(tiny_model, corpus(), STEER_CONFIG, seed=3)
     assert provenance.fingerprint == tiny_model.head.fingerprint()
     sizes = {"train_rows": 60, "dev_rows": 20, "removed": {}}
     assert provenance.corpus == {"name": "toy", "digest": corpus().digest(), "source": corpus().digest(), **sizes}
@@ -218,9 +213,9 @@ def test_the_origin_says_what_made_the_steer(tiny_model: LanguageModel) -> None:
 
 def test_a_fit_on_fewer_rows_is_one_on_a_subset_of_the_corpus_and_says_so(tiny_model: LanguageModel) -> None:
     counted = replace(corpus(), removed={"duplicates": 3, "overlaps": 1})
-    few, provenance = fit(tiny_model, counted, STEER_CONFIG, replace(FIT_CONFIG, rows=10), seed=3)
+    few, provenance = replace(FIT, rows=10)(tiny_model, counted, STEER_CONFIG, seed=3)
     subset = counted.subset(10, seed=3)
-    expected, _ = fit(tiny_model, subset, STEER_CONFIG, FIT_CONFIG, seed=3)
+    expected, _ = FIT(tiny_model, subset, STEER_CONFIG, seed=3)
     assert torch.equal(few.p1, expected.p1)
     sizes = {"train_rows": 10, "dev_rows": 20, "removed": {"duplicates": 3, "overlaps": 1}}
     assert provenance.corpus == {"name": "toy", "digest": subset.digest(), "source": corpus().digest(), **sizes}
@@ -228,7 +223,7 @@ def test_a_fit_on_fewer_rows_is_one_on_a_subset_of_the_corpus_and_says_so(tiny_m
 
 
 def test_a_checkpoint_holds_no_language_model(tmp_path: Path, tiny_model: LanguageModel) -> None:
-    fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG, environment=FitEnvironment(folder=tmp_path))
+    FIT(tiny_model, corpus(), STEER_CONFIG, environment=FitEnvironment(folder=tmp_path))
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
     assert set(state) == {"steer.p1", "steer.p2", "best.p1", "best.p2", "best_loss"}
 
@@ -236,15 +231,21 @@ def test_a_checkpoint_holds_no_language_model(tmp_path: Path, tiny_model: Langua
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "trainer.max_steps=0"),
-        ({"batch_size": 0}, "data.batch_size=0"),
-        ({"max_length": 1}, "max_length=1"),
-        ({"rows": 1}, r"fit\.rows=1: 2 rows or more expected"),
+        ({"batch_size": 0}, r"data\.batch_size=0: an integer of 1 or more expected"),
+        ({"dev_rows": 0}, r"data\.dev_rows=0: an integer of 1 or more expected"),
+        ({"max_length": 1}, r"data\.max_length=1: an integer of 2 or more expected"),
+        ({"rows": 1}, r"data\.rows=1: an integer of 2 or more expected"),
     ],
 )
-def test_impossible_settings_are_refused_by_name(options: dict[str, Any], message: str) -> None:
+def test_impossible_sizes_are_refused_by_name(tiny_model: LanguageModel, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        FitConfig(**options)
+        SteerDataModule(corpus(), tiny_model, dimensions=2, **options)
+
+
+@pytest.mark.parametrize("name", ["max_steps", "val_check_interval"])
+def test_impossible_numbers_of_steps_are_refused_by_name(name: str) -> None:
+    with pytest.raises(InputError, match=rf"trainer\.{name}=0: an integer of 1 or more expected"):
+        GradientSolver(trainer={name: 0})
 
 
 @pytest.mark.parametrize("value", [-1.0, float("inf"), float("nan")])
@@ -254,13 +255,13 @@ def test_an_impossible_regularization_is_refused(value: float) -> None:
 
 
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path, tiny_model: LanguageModel) -> None:
-    fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG, environment=FitEnvironment(folder=tmp_path))
+    FIT(tiny_model, corpus(), STEER_CONFIG, environment=FitEnvironment(folder=tmp_path))
     checkpoint = tmp_path / "last.ckpt"
     whole = checkpoint.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
         checkpoint.write_bytes(damaged)
         with pytest.raises(InputError, match=r"last\.ckpt: damaged checkpoint"):
-            fit(tiny_model, corpus(), STEER_CONFIG, FIT_CONFIG, environment=FitEnvironment(folder=tmp_path))
+            FIT(tiny_model, corpus(), STEER_CONFIG, environment=FitEnvironment(folder=tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -268,11 +269,11 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path, tiny_model: Lan
     [
         ({"train": (Row("I", 1.0), Row("a", -1.0))}, "no text is longer than one token"),
         ({"dev": (Row("I", 1.0), Row("a", -1.0))}, "no text is longer than one token"),
-        ({"train": (), "dev": ()}, "corpus toy has no rows to train on"),
+        ({"train": (), "dev": ()}, "corpus toy has no rows to learn from"),
     ],
 )
 def test_rows_that_teach_nothing_are_refused(
     tiny_model: LanguageModel, rows: dict[str, tuple[Row, ...]], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        fit(tiny_model, replace(corpus(), **rows), STEER_CONFIG, FIT_CONFIG)
+        FIT(tiny_model, replace(corpus(), **rows), STEER_CONFIG)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import wandb
+from tests.fitting import GradientFit
 from tests.handmade_commands import command_config
 from tests.wandb_file import configs, exit_codes, history
 
@@ -20,9 +21,9 @@ from lmsteer.records import Row
 from lmsteer.reporting.tracking import track
 from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer_config import SteerConfig
 from lmsteer.steering.steer_file import save_steer
-from lmsteer.training.fit import FitEnvironment, fit
-from lmsteer.training.fit_config import FitConfig, SteerConfig
+from lmsteer.training.fit import FitEnvironment
 from lmsteer.training.loggers import RunLabels, csv_logger, open_loggers, tensorboard_logger, wandb_logger
 
 CONFIG: dict[str, Any] = {
@@ -67,11 +68,10 @@ def fitted(logger: Any = None) -> tuple[Steer, Provenance]:
         Row(f"story {n} is {tone}", label) for n in range(8) for tone, label in (("warm", 1.0), ("dull", -1.0))
     )
     corpus = Corpus("toy", rows[:12], rows[12:])
-    return fit(
+    return GradientFit(steps=4, batch_size=4, dev_every=2)(
         tiny(),
         corpus,
         SteerConfig(name="tone", rank=2),
-        FitConfig(steps=4, batch_size=4, dev_every=2),
         environment=FitEnvironment(loggers=[logger] if logger else []),
     )
 

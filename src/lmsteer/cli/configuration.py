@@ -18,6 +18,7 @@ from lmsteer.cli.signatures import ANY_NAME, parameters, parameters_without_impo
 from lmsteer.data.sizes import check_sizes
 from lmsteer.distributed.processes import Processes
 from lmsteer.errors import InputError
+from lmsteer.steering.provenance import read_metadata
 from lmsteer.training.trainer_options import check_trainer_options
 
 OBJECTS = {
@@ -83,8 +84,17 @@ def check_overrides(cfg: DictConfig, overrides: Sequence[str], types: Types) -> 
             node, where = node.get(part) if isinstance(node, dict) else None, f"{where}.{part}"
         if name in types:
             _check_value(config[name], types[name], key)
+            for path in _steer_files(name, config[name]):
+                read_metadata(Path(path))
         elif name in LIGHT_CHECKS and option:
             LIGHT_CHECKS[name](config[name])
+
+
+def _steer_files(name: str, value: Any) -> list[str]:
+    """Return the paths of steer files in the value of an option."""
+    if value is None or name not in ("steer_file", "steer_files", "steers"):
+        return []
+    return [value] if isinstance(value, str) else list(value.values() if isinstance(value, dict) else value)
 
 
 def _unknown_option(name: str, config: Mapping[str, Any]) -> InputError:

@@ -7,13 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from lmsteer import old_files
 from lmsteer.cli.configuration import build
 from lmsteer.cli.identity import run_identity
+from lmsteer.cli.received import check_received, read_received_config
 from lmsteer.commands.evaluate import metadata_of
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import FinishedRun
@@ -55,20 +51,21 @@ def rescore(run: FinishedRun, name: str, file: Path, folder: Path, *, scores: Sc
     path = target.path(stages.GENERATIONS)
     atomic_write_lines(path, (generation.to_json() for generation in generations))
     metadata = metadata_of(file, {"writer": None, "method": name})
-    stages.evaluate_stage(target, path, protocol, lambda: protocol.perplexity_model_for(model), metadata, scores=scores)
+    stages.evaluate_stage(
+        target, path, protocol, lambda: protocol.perplexity_model_for(model), metadata, scores=scores, received=True
+    )
     return folder
 
 
 def _scoring_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
-    expected = "the configuration of a run is expected"
-    try:
-        config = OmegaConf.to_container(OmegaConf.create(old_files.config(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise InputError(f"{path}: it cannot be read; {expected}") from error
-    if not isinstance(config, dict) or any(not config.get(key) for key in SCORING_OPTIONS):
+    config = read_received_config(path)
+    if any(not config.get(key) for key in SCORING_OPTIONS):
+        expected = "the configuration of a run is expected"
         raise InputError(f"{path}: it lacks one of {', '.join(SCORING_OPTIONS)}; {expected}")
-    return {key: config[key] for key in SCORING_OPTIONS}
+    scoring = {key: config[key] for key in SCORING_OPTIONS}
+    check_received(scoring, path)
+    return scoring
 
 
 def _with_sets_of(run: FinishedRun, generations: Sequence[Generation], file: Path) -> list[Generation]:

@@ -6,14 +6,12 @@ python -m src.evaluate generations=RUN/generations.jsonl strengths=table
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import DictConfig
 
-from lmsteer import old_files
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.received import read_received_config
 from lmsteer.errors import InputError
 from lmsteer.evaluation.evaluator import GenerationMetadata
 from lmsteer.evaluation.protocol import Protocol
@@ -36,8 +34,9 @@ def evaluate(cfg: DictConfig) -> Result:
     protocol: Protocol = build(config["protocol"])
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     run.begin()
+    metadata = metadata_of(path, config)
     result = stages.evaluate_stage(
-        run, path, protocol, lambda: protocol.perplexity_model_for(model), metadata_of(path, config), scores=scores
+        run, path, protocol, lambda: protocol.perplexity_model_for(model), metadata, scores=scores, received=True
     )
     stages.report_stage(run, path, result, None)
     print(stages.summary(run, result))
@@ -70,7 +69,6 @@ def metadata_of(path: Path, config: dict[str, Any]) -> GenerationMetadata:
 def _read_config(path: Path) -> dict[str, Any]:
     """Read the configuration of a run; a missing file or one of another program counts as empty."""
     try:
-        config = OmegaConf.to_container(OmegaConf.create(old_files.config(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+        return read_received_config(path)
+    except InputError:
         return {}
-    return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}

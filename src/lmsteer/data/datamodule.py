@@ -4,7 +4,7 @@ Shapes: N packed tokens, D width, K dimensions.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import pytorch_lightning as pl
@@ -56,6 +56,13 @@ class SteerDataModule(pl.LightningDataModule):
 
     Raises:
         InputError: If the corpus has no training rows or a number is too small, or there are fewer rows than processes.
+
+    Example:
+        >>> from lmsteer.models.random_models import tiny
+        >>> corpus = Corpus("toy", train=(Row("a fine film", 1.0), Row("a dull film", -1.0)))
+        >>> data = SteerDataModule(corpus, tiny(), dimensions=2, batch_size=2)
+        >>> data.batch(corpus.train).strength_NK[[0, -1]].tolist()
+        [[1.0, 1.0], [-1.0, 1.0]]
     """
 
     counts_padding: ClassVar[bool] = False
@@ -85,11 +92,10 @@ class SteerDataModule(pl.LightningDataModule):
         self.dev, self.process_group = corpus.dev[:dev_rows], process_group or ProcessGroup()
         self.store = store or FeatureStoreConfig(where="off")
         self.extract = self.store.wrap(FeatureExtractor(model, max_length=max_length))
-        self._check_shards()
+        self._check_shards({"train rows": len(self.corpus.train)})
         self._dev_batches: list[Batch] | None = None
 
-    def _check_shards(self) -> None:
-        counts = {"data.batch_size": self.batch_size, "train rows": len(self.corpus.train), "dev rows": len(self.dev)}
+    def _check_shards(self, counts: Mapping[str, int]) -> None:
         for name, rows in counts.items():
             if 0 < rows < self.process_group.size:
                 raise InputError(f"{name}: {rows}, but {self.process_group.size} processes; one for each is needed")
@@ -99,6 +105,14 @@ class SteerDataModule(pl.LightningDataModule):
         """Number of training batches: the trainer's ``max_steps``."""
         assert self.trainer is not None
         return self.trainer.max_steps
+
+    def check_batches(self) -> None:
+        """Refuse batches that have no row for some process.
+
+        Raises:
+            InputError: If a training batch or the dev rows are fewer than the processes.
+        """
+        self._check_shards({"data.batch_size": self.batch_size, "dev rows": len(self.dev)})
 
     def prepare_data(self) -> None:
         """Fill the store, in one process; the others wait."""

@@ -11,8 +11,9 @@ from lmsteer.errors import InputError
 from lmsteer.evaluation.prompt_values import PromptValues, read_values
 from lmsteer.evaluation.results import Result, read_result
 from lmsteer.metrics.paired_test import Sample
+from lmsteer.storage.checksums import sha256_of
 
-METRICS, VALUES = "metrics.json", "values.safetensors"
+METRICS, VALUES, GENERATIONS = "metrics.json", "values.safetensors", "generations.jsonl"
 COMPARED = {
     "prompts": False,
     "metric": False,
@@ -80,7 +81,7 @@ def read_run(folder: Path) -> FinishedRun:
     """Read a finished run.
 
     Raises:
-        InputError: If a file is missing or damaged, or the two do not belong together.
+        InputError: If a file is missing or damaged, or they do not belong together.
     """
     result, values = read_result(folder / METRICS), read_values(folder / VALUES)
     is_consistent = len(values) == len(result.rows) and all(
@@ -88,6 +89,10 @@ def read_run(folder: Path) -> FinishedRun:
         and all(len(v) == len(prompts.prompts) for v in prompts.values.values())
         for row, prompts in zip(result.rows, values, strict=True)
     )
+    for name in (VALUES, GENERATIONS):
+        stored, path = result.files.get(name), folder / name
+        if stored and path.is_file() and stored != sha256_of(path):
+            raise InputError(f"{path}: not the file that {METRICS} next to it was made of; evaluate the run again")
     if not is_consistent:
         raise InputError(f"{folder / VALUES}: it does not belong to the {METRICS} next to it; evaluate the run again")
     return FinishedRun(folder, result, values)

@@ -99,10 +99,14 @@ class ResultRow(_Record):
 
 
 class Result(_Record):
-    """The content of ``metrics.json``: the protocol, and one row for each strength and prompt set."""
+    """The content of ``metrics.json``: the protocol, and one row for each strength and prompt set.
+
+    ``files`` are the sha256 of the files that belong to it, by name; results of earlier versions have none.
+    """
 
     protocol: dict[str, JsonValue]
     rows: list[ResultRow] = Field(min_length=1)
+    files: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("protocol")
     @classmethod
@@ -153,10 +157,12 @@ def read_result(path: Path) -> Result:
         remedy = "a metrics.json of schema 1 is expected; delete a damaged one, its command writes it again"
         raise InputError(f"{path}, {where}: {reason}; {remedy}") from error
     rows = [row.model_copy(update={"settings": old_files.settings(row.settings)}) for row in file.rows]
-    return Result(protocol=old_files.protocol(file.protocol), rows=rows)
+    return Result(protocol=old_files.protocol(file.protocol), rows=rows, files=file.files)
 
 
 def write_result(path: Path, result: Result) -> None:
     """Write ``metrics.json`` deterministically."""
     content = {"schema": 1, **result.model_dump(mode="json")}
+    if not result.files:
+        del content["files"]
     atomic_write_lines(path, [json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)])

@@ -230,6 +230,13 @@ def generate(
 
     Raises:
         InputError: If a strength is not one of the steer's dimensions, or a prompt is too long for the model.
+
+    Example:
+        >>> from lmsteer.models.random_models import tiny
+        >>> steer = Steer(32, dimensions=["tone"], rank=4)
+        >>> texts = generate(tiny(), ["the film"], steer=steer, strength={"tone": 3.0}, samples=2)
+        >>> len(texts), len(texts[0].texts)
+        (1, 2)
     """
     with_ids = [Prompt(str(number), text) for number, text in enumerate(prompts)]
     generator = Generator(model, with_ids, decoding=decoding or Nucleus(), samples=samples, seed=seed)

@@ -28,7 +28,12 @@ def _check_length(max_new_tokens: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Greedy:
-    """Always choose the likeliest token."""
+    """Always choose the likeliest token.
+
+    Example:
+        >>> Greedy().choose(torch.tensor([[0.0, 2.0, 1.0]]), noise=lambda rows, draw: np.zeros(len(rows))).tolist()
+        [1]
+    """
 
     max_new_tokens: int = 20
 
@@ -46,6 +51,11 @@ class Nucleus:
 
     A token drawn from the full softmax is accepted if it lies in the nucleus: the tokens strictly likelier than it hold
     less than ``p`` of the mass. Otherwise another is drawn, at most ``1 / p`` times on average.
+
+    Example:
+        >>> logits = torch.tensor([[0.0, 5.0, 0.0]])  # the second token holds .99 of the mass
+        >>> Nucleus(p=0.5).choose(logits, noise=lambda rows, draw: np.full(len(rows), 0.5)).tolist()
+        [1]
     """
 
     p: float = 0.9

@@ -32,6 +32,11 @@ class LanguageModel:
 
     Raises:
         InputError: If the head does not reproduce the model's logits, or the tokenizer is not a fast one.
+
+    Example:
+        >>> from lmsteer.models.random_models import tiny
+        >>> tiny().width
+        32
     """
 
     def __init__(

@@ -37,6 +37,14 @@ def load_model(
     Raises:
         InputError: If the model is unknown, the hub is out of reach, or it is not a causal LM; if the map does not fit
             model or machine, or a device is given too.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from lmsteer.models.random_models import tiny
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = tiny().lm.save_pretrained(folder), tiny().tokenizer.save_pretrained(folder)
+        ...     load_model(folder, name="mine").width
+        32
     """
     # Imported here, so that a wrong option is refused without them.
     from safetensors import SafetensorError
@@ -82,6 +90,10 @@ def smollm2(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:
 
     Raises:
         InputError: If the embedded stack has not been fetched.
+
+    Example:
+        >>> smollm2().width  # doctest: +SKIP
+        576
     """
     return load_model(str(smollm2_folder()), name="smollm2", device=device, dtype=dtype)
 

@@ -6,7 +6,7 @@ All processes of the run fit, calibrate and generate together; rank zero evaluat
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_config import SteerConfig
 from lmsteer.steering.steer_file import load_steer, save_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
+from lmsteer.storage.checksums import sha256_of
 from lmsteer.training.fit import Solver, fit_on
 
 logger = logging.getLogger(__name__)
@@ -127,15 +128,22 @@ def evaluate_stage(
     metadata: GenerationMetadata,
     *,
     scores: ScoreCache | None = None,
+    received: bool = False,
 ) -> Result:
-    """Score the generations; write the metrics and their values for each prompt."""
+    """Score the generations; write the metrics and their values for each prompt.
+
+    Args:
+        received: The file may be somebody else's: likelihoods in it are not believed but computed.
+    """
     if not run.is_complete(METRICS):
+        texts = read_generations(generations)
+        if received:
+            texts = [replace(generation, likelihoods=(), perplexity_model="") for generation in texts]
         with run.timed("evaluate"):
-            result, values = evaluate(
-                read_generations(generations), protocol, perplexity_model(), metadata, scores=scores
-            )
+            result, values = evaluate(texts, protocol, perplexity_model(), metadata, scores=scores)
         write_values(run.path(VALUES), values)
-        write_result(run.path(METRICS), result)
+        files = {VALUES: sha256_of(run.path(VALUES)), GENERATIONS: sha256_of(generations)}
+        write_result(run.path(METRICS), result.model_copy(update={"files": files}))
     return read_result(run.path(METRICS))
 
 
@@ -188,7 +196,7 @@ def _facts(provenance: Provenance | None) -> dict[str, str]:
 def _summarize_solver(result: Mapping[str, Any]) -> dict[str, Any]:
     """Summarize the result of the one-pass solver in a few numbers."""
     null = {name: result["null"][name] for name in ("above", "threshold") if name in result["null"]}
-    largest = {"largest": result["spectrum"][0]} if result["rank"] else {}
+    largest = {"largest": result["spectrum"][0]} if result["spectrum"] else {}
     return {"directions": result["rank"], **largest, **null, "unit": result["unit"]}
 
 

@@ -1,7 +1,7 @@
 """The provenance of a steer, and the metadata of steer files; they need no torch."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ from safetensors import SafetensorError, safe_open
 
 from lmsteer import old_files
 from lmsteer.errors import InputError
+from lmsteer.steering.metadata import fault
 
-FORMAT, OLD_FORMATS = 3, (1, 2)
+FORMAT = 3
 """Version of the names of tensors and metadata; older formats are read through ``old_files``."""
 KEY = "lmsteer"
 NOT_SETTINGS = ("curve", "unused_options", "solver_result")
@@ -31,6 +32,10 @@ class Provenance:
         training: Settings and loss curve of the fit.
         calibration: Strengths that reach a budget, each with the prompts and settings of its measurement.
         derivation: Sources and options of a composed or transferred steer; empty for a fitted one.
+
+    Example:
+        >>> Provenance(model="gpt2", fingerprint="f", training={"lr": 0.01, "curve": {}}).settings()
+        {'lr': 0.01}
     """
 
     model: str
@@ -61,12 +66,13 @@ def to_provenance(metadata: dict[str, Any], path: Path) -> Provenance:
     """Take the provenance out of the metadata of a steer file.
 
     Raises:
-        InputError: If an entry is missing.
+        InputError: If an entry is missing or of another kind.
     """
-    try:
-        return Provenance(**{name: metadata[name] for name in Provenance.__dataclass_fields__ if name in metadata})
-    except TypeError as error:
-        raise damaged(path, error) from error
+    # Entries that are younger than the format may be missing.
+    entries = {f.name: f.default_factory() for f in fields(Provenance) if callable(f.default_factory)} | dict(metadata)
+    if (text := fault(entries)) is not None:
+        raise InputError(f"{path}: damaged steer file ({text}); {REMEDY}")
+    return Provenance(**{name: entries[name] for name in Provenance.__dataclass_fields__ if name in entries})
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -92,7 +98,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: damaged steer file (its {KEY!r} metadata is not JSON); {REMEDY}") from error
     except (KeyError, TypeError) as error:
         raise damaged(path, error) from error
-    if number not in (FORMAT, *OLD_FORMATS):
+    if number not in (FORMAT, *old_files.OLD_FORMATS):
         raise InputError(f"{path}: steer file of format {number}; this version reads formats 1 to {FORMAT}")
     return metadata
 

@@ -33,6 +33,10 @@ class SteerConfig:
         regularization: Weight of the sum of squared parameters in the loss; for the gradient solver.
         form: "matrix": the paper's steer. "add": a constant vector added to the hidden state. "both": their sum. The
             dummy has the same form.
+
+    Example:
+        >>> SteerConfig(name="tone", rank=4).build(32, seed=0).dimensions
+        ('tone', 'dummy')
     """
 
     name: str

@@ -3,20 +3,39 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from lmsteer import old_files
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.steering.provenance import FORMAT, KEY, OLD_FORMATS, Provenance, damaged, read_metadata, to_provenance
+from lmsteer.steering.provenance import (
+    FORMAT,
+    KEY,
+    REMEDY,
+    Provenance,
+    damaged,
+    read_metadata,
+    to_provenance,
+)
 from lmsteer.steering.steer import Steer
 from lmsteer.storage.atomic_files import atomic_write
 
 
 def save_steer(path: Path, steer: Steer, provenance: Provenance) -> None:
-    """Write a steer file atomically."""
+    """Write a steer file atomically.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "tone.safetensors")
+        ...     save_steer(path, Steer(8, dimensions=["tone"], rank=2), Provenance(model="m", fingerprint="f"))
+        ...     load_steer(path)[0].dimensions
+        ('tone',)
+    """
     metadata = {
         "format": FORMAT,
         "width": steer.width,
@@ -37,14 +56,19 @@ def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, P
 
     Raises:
         InputError: If the file is missing, damaged, not a steer file, of another format, or of another model.
+
+    Example:
+        >>> load_steer(Path("missing.safetensors"))
+        Traceback (most recent call last):
+        lmsteer.errors.InputError: missing.safetensors: no such steer file; ...
     """
     metadata = read_metadata(path)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata["format"] in OLD_FORMATS:
-            metadata, tensors = old_files.steer(metadata, tensors)
+        metadata, tensors = old_files.steer(metadata, tensors)
         provenance = to_provenance(metadata, path)
+        _check_tensors(path, metadata, tensors)
         steer = Steer(
             metadata["width"],
             dimensions=metadata["dimensions"],
@@ -61,3 +85,17 @@ def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, P
             f"(width {model.width}); a steer serves only the model it was fitted on"
         )
     return steer, provenance
+
+
+def _check_tensors(path: Path, metadata: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Refuse weights that are no finite numbers, or not of the shape that the metadata names.
+
+    Raises:
+        InputError: Naming the tensor.
+    """
+    shape = (len(metadata["dimensions"]), metadata["width"])
+    for name, tensor in tensors.items():
+        if tensor.shape[:2] != shape:
+            raise InputError(f"{path}: {name} of shape {tuple(tensor.shape)}, but {shape} by its metadata; {REMEDY}")
+        if not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise InputError(f"{path}: weights in {name} that are no finite floating-point numbers; {REMEDY}")

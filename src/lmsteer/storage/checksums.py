@@ -12,7 +12,7 @@ SUMS = ".sha256sums"
 def write_sums(folder: Path) -> None:
     """Write the sha256 of every file of a folder, in the format of ``sha256sum``."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
-    atomic_write_lines(folder / SUMS, [f"{_sum(folder / name)}  {name}" for name in names])
+    atomic_write_lines(folder / SUMS, [f"{sha256_of(folder / name)}  {name}" for name in names])
 
 
 def check_sum(path: Path) -> None:
@@ -24,10 +24,11 @@ def check_sum(path: Path) -> None:
     sums = path.with_name(SUMS)
     lines = sums.read_text(encoding="utf-8", errors="replace").split("\n") if sums.is_file() else []
     stored = [line.split("  ")[0] for line in lines if line.endswith(f"  {path.name}")]
-    if stored and stored != [_sum(path)]:
+    if stored and stored != [sha256_of(path)]:
         raise InputError(f"{path}: damaged, as its sha256 has changed; run `python -m src.fetch force=true`")
 
 
-def _sum(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

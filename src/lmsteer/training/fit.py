@@ -44,6 +44,10 @@ class FitEnvironment:
         folder: Folder of checkpoints; a fit resumes from the last one there. None: write no checkpoints.
         loggers: Lightning loggers of the training curve.
         process_group: Processes that fit together; all of them call ``fit``.
+
+    Example:
+        >>> FitEnvironment(store=FeatureStoreConfig(where="auto")).process_group.size
+        1
     """
 
     store: FeatureStoreConfig = field(default_factory=lambda: FeatureStoreConfig(where="off"))
@@ -74,8 +78,13 @@ def fit(
         InputError: If options are impossible, the corpus has no rows to train on, or the loss is not finite.
 
     Example:
-        >>> rows = [Row("a fine film", 1), Row("a dull film", -1)] * 8  # doctest: +SKIP
-        >>> steer, provenance = fit(model, Corpus("mine", rows), SteerConfig(name="tone"))  # doctest: +SKIP
+        >>> from lmsteer.models.random_models import tiny
+        >>> from lmsteer.records import Row
+        >>> corpus = Corpus("mine", train=(Row("a fine film", 1.0), Row("a dull film", -1.0)))
+        >>> solver = GradientSolver(trainer={"max_steps": 2, "enable_progress_bar": False})
+        >>> steer, provenance = fit(tiny(), corpus, SteerConfig(name="tone", rank=4), solver)
+        >>> steer.dimensions, provenance.training["solver"]
+        (('tone', 'dummy'), 'gradient')
     """
     solver, environment = solver or GradientSolver(), environment or FitEnvironment()
     datamodule = data(

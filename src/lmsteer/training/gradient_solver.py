@@ -36,14 +36,15 @@ class GradientSolver:
         optimizer: Called with the parameters; a ``torch.optim`` class with its options bound.
         scheduler: Called with the optimizer; steps once after every optimizer step. None: a constant learning rate.
         callbacks: Further Lightning callbacks, by name.
-        trainer: ``pytorch_lightning.Trainer`` with its options bound, or these options alone. Its ``max_steps`` is 100 and
-            its ``val_check_interval`` 25 unless they are given; each validation also saves a checkpoint.
+        trainer: ``pytorch_lightning.Trainer`` with its options bound, or these options alone; ``max_steps`` is 100 and
+            ``val_check_interval`` 25 unless they are given. Each validation also saves a checkpoint.
 
     Raises:
         InputError: If the learning rate is out of range, or an option of the trainer is unknown, impossible or decided
             elsewhere.
 
     Example:
+        >>> from functools import partial
         >>> sgd = GradientSolver(optimizer=partial(torch.optim.SGD, lr=0.1), trainer={"max_steps": 20})
         >>> sgd.settings()["optimizer"]
         {'name': 'SGD'}
@@ -112,6 +113,7 @@ class GradientSolver:
         Raises:
             InputError: If the checkpoint in ``folder`` is damaged, or the loss is not finite.
         """
+        data.check_batches()
         model = data.extract.model
         module = self.module(
             steer_config.build(model.width, data.seed),
@@ -121,9 +123,8 @@ class GradientSolver:
             regularization=steer_config.regularization,
             process_group=data.process_group,
         )
-        checkpoint = (
-            LastCheckpoint(folder, None if data.dev else self.bound_options["val_check_interval"]) if folder else None
-        )
+        every = None if data.dev else self.bound_options["val_check_interval"]
+        checkpoint = LastCheckpoint(folder, every) if folder else None
         trainer = self._build_trainer(data, checkpoint, loggers)
         resumed = checkpoint.resumed_path() if checkpoint else None
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
@@ -140,11 +141,10 @@ class GradientSolver:
         quiet_lightning()
         group, device = data.process_group, data.extract.model.device
         is_distributed = group.size > 1
-        steps, build = (
-            self.bound_options["max_steps"],
-            pl.Trainer if isinstance(self.trainer, Mapping) else self.trainer,
-        )
-        callbacks = [TQDMProgressBar(refresh_rate=1), *self.callbacks.values(), *([checkpoint] if checkpoint else [])]
+        build = pl.Trainer if isinstance(self.trainer, Mapping) else self.trainer
+        steps, interval = self.bound_options["max_steps"], self.bound_options["val_check_interval"]
+        options = {"enable_model_summary": False, "log_every_n_steps": 1, **self.trainer_options()}
+        bar = [TQDMProgressBar(refresh_rate=1)] if options.get("enable_progress_bar", True) else []
         trainer = build(
             accelerator={"cuda": "gpu"}.get(device.type, device.type),
             devices=group.local_size if is_distributed else [device.index] if device.index else 1,
@@ -154,14 +154,14 @@ class GradientSolver:
             use_distributed_sampler=False,
             max_steps=steps,
             limit_val_batches=1.0 if data.dev else 0,
-            val_check_interval=min(self.bound_options["val_check_interval"], steps),
+            val_check_interval=min(interval, steps),
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
             logger=list(loggers) or False,
-            callbacks=callbacks,
+            callbacks=[*bar, *self.callbacks.values(), *([checkpoint] if checkpoint else [])],
             enable_checkpointing=checkpoint is not None,
             default_root_dir=str(checkpoint.dirpath) if checkpoint else None,
-            **{"enable_model_summary": False, "log_every_n_steps": 1, **self.trainer_options()},
+            **options,
         )
         trainer.strategy.checkpoint_io = AtomicCheckpoints()
         return trainer

@@ -9,10 +9,12 @@ RUN_DIR, MAX_STEPS = "hydra.run.dir decides", "trainer.max_steps decides"
 REFUSED = {
     "accelerator": "device decides",
     "accumulate_grad_batches": "the loss is the mean over the tokens of one batch; take a larger data.batch_size",
+    "barebones": "a fit needs validation, checkpoints and loggers",
     "callbacks": "callbacks decides",
     "check_val_every_n_epoch": "trainer.val_check_interval decides",
     "default_root_dir": RUN_DIR,
     "enable_checkpointing": RUN_DIR,
+    "fast_dev_run": MAX_STEPS,
     "limit_train_batches": MAX_STEPS,
     "limit_val_batches": "data.dev_rows decides",
     "logger": "logger decides",
@@ -30,7 +32,7 @@ REFUSED = {
 
 
 def check_trainer_options(options: Mapping[str, Any]) -> None:
-    """Refuse options of ``pytorch_lightning.Trainer`` that this program decides itself, and numbers below 1.
+    """Refuse options of ``pytorch_lightning.Trainer`` that this program decides itself, and impossible steps.
 
     Raises:
         InputError: With the option to use instead.
@@ -44,5 +46,5 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
         if name in REFUSED:
             raise InputError(f"trainer.{name}: {REFUSED[name]}")
     for name in ("max_steps", "val_check_interval"):
-        if name in options and options[name] < 1:
+        if name in options and (type(options[name]) is not int or options[name] < 1):
             raise InputError(f"trainer.{name}={options[name]}: an integer of 1 or more expected")

@@ -1,0 +1,92 @@
+"""The schema of the metadata of steer files; it needs neither torch nor a package of schemas."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, get_args, get_origin
+
+Number = int | float
+METADATA: dict[str, Any] = {
+    "width": int,
+    "dimensions": list[str],
+    "rank": int | str,
+    "epsilon": Number,
+    "bias": bool,
+    "model": str,
+    "fingerprint": str,
+    "meaning": dict[str, str],
+    "corpus": dict[str, Any],
+    "seed": int,
+    "versions": dict[str, str],
+    "training": dict[str, Any],
+    "calibration": list[dict[str, Any]],
+    "derivation": dict[str, Any],
+}
+CURVE = dict[str, list[list[Number]]]
+"""Lists of (step, nats), by split."""
+CALIBRATION = {
+    **dict.fromkeys(("protocol", "budget", "dimension"), str),
+    "direction": Number,
+    "fixed_strengths": dict[str, Number],
+    "strength": Number | None,
+}
+SOLVER_RESULT = {"rank": int, "spectrum": list[Number], "null": dict[str, Number], "unit": dict[str, Number]}
+
+
+def fault(metadata: Mapping[str, Any]) -> str | None:
+    """Describe the first entry of the metadata of a steer file that is missing or of another kind; None: all are right.
+
+    Example:
+        >>> fault({"width": "wide"})
+        "width: int expected, not 'wide'"
+    """
+    training = metadata.get("training")
+    training = training if isinstance(training, dict) else {}
+    calibrations, curve = metadata.get("calibration"), training.get("curve", {})
+    if is_of_kind(curve, CURVE) and any(len(point) != 2 for points in curve.values() for point in points):
+        return "training.curve: pairs of step and loss expected"
+    parts = [
+        ("", metadata, METADATA),
+        ("training.", training, {"curve": CURVE} if "curve" in training else {}),
+        *_solver_result(training),
+        *(
+            (f"calibration[{index}].", entry, CALIBRATION)
+            for index, entry in enumerate(calibrations if isinstance(calibrations, list) else [])
+            if isinstance(entry, dict)
+        ),
+    ]
+    faults = (_first_fault(entries, kinds) for _, entries, kinds in parts)
+    return next((f"{where}{text}" for (where, *_), text in zip(parts, faults, strict=True) if text), None)
+
+
+def _solver_result(training: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    if "solver_result" not in training:
+        return []
+    result = training["solver_result"]
+    if not isinstance(result, dict):
+        return [("training.", training, {"solver_result": dict[str, Any]})]
+    return [("training.solver_result.", result, SOLVER_RESULT)]
+
+
+def _first_fault(entries: Mapping[str, Any], kinds: Mapping[str, Any]) -> str | None:
+    for name, kind in kinds.items():
+        if name not in entries:
+            return f"{name} is missing"
+        if not is_of_kind(entries[name], kind):
+            return f"{name}: {getattr(kind, '__name__', kind)} expected, not {str(repr(entries[name]))[:60]}"
+    return None
+
+
+def is_of_kind(value: Any, kind: Any) -> bool:
+    """Return whether a value of JSON is of a type; numbers are finite, and true is no number."""
+    if kind is Any:
+        return True
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is dict:
+        return isinstance(value, dict) and all(is_of_kind(item, arguments[1]) for item in value.values())
+    if origin is list:
+        return isinstance(value, list) and all(is_of_kind(item, arguments[0]) for item in value)
+    if arguments:
+        return any(is_of_kind(value, argument) for argument in arguments)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, kind) and not (isinstance(value, float) and not math.isfinite(value))

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from lmsteer.cli.folders import register_resolvers
 from lmsteer.cli.signals import terminable
 from lmsteer.errors import InputError, explain_out_of_memory
+from lmsteer.extras import explain_missing_extra
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = str(next(parent / "conf" for parent in (PACKAGE, PACKAGE.parents[1]) if (parent / "conf").is_dir()))
@@ -38,8 +39,9 @@ def command(name: str) -> Callable[[], None]:
     def run(cfg: DictConfig) -> Any:
         from lmsteer.cli.configuration import check_overrides
 
-        check_overrides(cfg, HydraConfig.get().overrides.task)
-        return getattr(import_module(f"lmsteer.commands.{name}"), name)(cfg)
+        with explain_missing_extra(f"lmsteer {name}"):
+            check_overrides(cfg, HydraConfig.get().overrides.task)
+            return getattr(import_module(f"lmsteer.commands.{name}"), name)(cfg)
 
     return entry_point(name)(run)
 

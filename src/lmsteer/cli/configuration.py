@@ -4,6 +4,7 @@ import builtins
 import hashlib
 import inspect
 import json
+import logging
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from lmsteer.cli.app import CONF
 from lmsteer.errors import InputError
+from lmsteer.extras import missing_extra
 from lmsteer.models.device_options import Device, Dtype
 
 NonEmpty = Annotated[str, Field(min_length=1)]
@@ -53,6 +55,7 @@ PROCESS_OPTIONS = ("_target_", "strategy", "devices")
 INPUT_FILES = {"path", "steer_file", "steer_files", "steers", "generations", "checkpoint", "texts"}
 """Options that name files whose content decides what a run computes."""
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_"}
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it would log over several lines what is raised here in one
 
 
 def check_config(cfg: DictConfig, keys: set[str], types: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -204,8 +207,9 @@ def _check_arguments(node: dict[str, Any], where: str) -> None:
     """Check the options of an object against the signature of its class or function."""
     try:
         target = get_object(node["_target_"])
-    except (ImportError, ValueError, AttributeError):
-        raise InputError(f"{where}._target_={node['_target_']!r}: no such class or function") from None
+    except (ImportError, ValueError, AttributeError) as error:
+        unknown = InputError(f"{where}._target_={node['_target_']!r}: no such class or function")
+        raise (missing_extra(error, where) or unknown) from None
     parameters = inspect.signature(target).parameters
     function = target.__init__ if inspect.isclass(target) else target
     types = typing.get_type_hints(function, localns=_Names(getattr(function, "__globals__", {})))

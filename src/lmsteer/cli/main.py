@@ -6,7 +6,8 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from lmsteer.cli.app import command
+from lmsteer.cli.completion import bash_completion
+from lmsteer.extras import MissingExtraError, explain_missing_extra
 
 COMMANDS = Path(__file__).parents[1] / "commands"
 NOT_HYDRA = ("fetch", "report")
@@ -21,13 +22,27 @@ def main() -> None:
         print(_help(summaries))
     elif name == "--version":
         print(f"lmsteer {version('lmsteer')}")
+    elif name == "--completion":
+        if arguments != ["bash"]:
+            sys.exit("Error: lmsteer --completion: one shell is allowed, bash")
+        print(bash_completion(summaries))
     elif name not in summaries:
         sys.exit(f"Error: lmsteer {name}: no such command; allowed are {', '.join(summaries)}")
     else:
         sys.argv = [f"lmsteer {name}", *arguments]
-        if name in NOT_HYDRA:
-            sys.exit(import_module(f"lmsteer.commands.{name}").main())
-        command(name)()
+        sys.exit(_run(name))
+
+
+def _run(name: str) -> int | str | None:
+    try:
+        with explain_missing_extra(f"lmsteer {name}"):
+            if name in NOT_HYDRA:
+                status: int = import_module(f"lmsteer.commands.{name}").main()
+                return status
+            import_module("lmsteer.cli.app").command(name)()
+    except MissingExtraError as error:
+        return f"Error: {error}"
+    return None
 
 
 def command_summaries() -> dict[str, str]:
@@ -42,5 +57,6 @@ def _help(summaries: dict[str, str]) -> str:
     commands = "\n".join(f"  {name:{width}}  {summary}" for name, summary in summaries.items())
     return (
         f"usage: lmsteer COMMAND [OPTION=VALUE …]\n\n{commands}\n\n"
-        "lmsteer COMMAND --help lists the options of a command; --config-dir FOLDER adds configurations of your own."
+        "lmsteer COMMAND --help lists the options of a command; --config-dir FOLDER adds configurations of your own.\n"
+        'eval "$(lmsteer --completion bash)" completes commands and options in bash.'
     )

@@ -22,6 +22,7 @@ OPTIONAL = {
     "detoxify": ("detoxify", "score"),
     "profanity_check": ("alt-profanity-check", "score"),
     "sklearn": ("scikit-learn", "score"),
+    "submitit": ("hydra-submitit-launcher", "slurm"),
     "tensorboard": ("tensorboard", "tensorboard"),
     "wandb": ("wandb", "wandb"),
 }

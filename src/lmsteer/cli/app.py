@@ -20,7 +20,7 @@ from tqdm import tqdm
 from lmsteer.cli.folders import register_resolvers
 from lmsteer.cli.signals import terminable
 from lmsteer.errors import InputError, explain_out_of_memory
-from lmsteer.extras import explain_missing_extra
+from lmsteer.extras import MissingExtraError, explain_missing_extra
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = str(next(parent / "conf" for parent in (PACKAGE, PACKAGE.parents[1]) if (parent / "conf").is_dir()))
@@ -28,6 +28,8 @@ CONF = str(next(parent / "conf" for parent in (PACKAGE, PACKAGE.parents[1]) if (
 FULL_ERROR = "HYDRA_FULL_ERROR"
 EXPECTED_ERRORS = (InputError, HydraException, OmegaConfBaseException, OSError)
 """Errors whose message says what is wrong; any other is a defect of the program and keeps its traceback."""
+SLURM_LAUNCHER = "hydra/launcher/submitit_slurm"
+"""The configuration that a plugin of Hydra brings, which is an extra."""
 VERBOSITY = ("debug", "info", "warning", "error")
 
 register_resolvers()
@@ -127,6 +129,8 @@ def configure_logging(verbosity: str) -> None:
 
 def one_line(error: Exception) -> str:
     """Return the message of an error on one line, without what Hydra and OmegaConf add about their own internals."""
+    if getattr(error, "missing_cfg_file", None) == SLURM_LAUNCHER:
+        error = MissingExtraError("hydra/launcher=slurm", "submitit")
     text = str(error).split("\nConfig search path")[0].split("\n    full_key")[0]
     return " ".join(text.split()) or type(error).__name__
 

@@ -11,8 +11,9 @@ _BASH = r"""_lmsteer() {
     if [[ -z $name || $line == *"$name" && -z $options ]]; then
         choices=(COMMANDS)
         compopt +o nospace 2> /dev/null
-    else
-        read -ra choices < <(COMP_LINE="lmsteer ${line#"$program"*"$name"}" "$program" "$name" -sc query=bash 2> /dev/null)
+    elif [[ " FILES_ONLY " != *" $name "* ]]; then
+        line="lmsteer ${line#"$program"*"$name"}"
+        read -ra choices < <(COMP_LINE=$line "$program" "$name" -sc query=bash 2> /dev/null)
     fi
     COMPREPLY=()
     for choice in "${choices[@]}"; do
@@ -22,6 +23,11 @@ _BASH = r"""_lmsteer() {
 complete -o nospace -o default -F _lmsteer lmsteer"""
 
 
-def bash_completion(commands: Iterable[str]) -> str:
-    """Return the script that completes ``lmsteer`` in bash."""
-    return _BASH.replace("COMMANDS", " ".join(commands))
+def bash_completion(commands: Iterable[str], *, files_only: Iterable[str] = ()) -> str:
+    """Return the script that completes ``lmsteer`` in bash.
+
+    Args:
+        commands: Names of the commands.
+        files_only: Those that have no options of Hydra: names of files are completed.
+    """
+    return _BASH.replace("COMMANDS", " ".join(commands)).replace("FILES_ONLY", " ".join(files_only))

@@ -25,7 +25,7 @@ def main() -> None:
     elif name == "--completion":
         if arguments != ["bash"]:
             sys.exit("Error: lmsteer --completion: one shell is allowed, bash")
-        print(bash_completion(summaries))
+        print(bash_completion(summaries, files_only=NOT_HYDRA))
     elif name not in summaries:
         sys.exit(f"Error: lmsteer {name}: no such command; allowed are {', '.join(summaries)}")
     else:

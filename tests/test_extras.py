@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.errors import MissingConfigException
 from tests.test_layers import imports, modules
 
+from lmsteer.cli.app import one_line
 from lmsteer.errors import InputError
 from lmsteer.extras import OPTIONAL, MissingExtraError, explain_missing_extra, missing_extra
 
@@ -100,6 +102,11 @@ def test_the_library_names_the_extra_too() -> None:
     code = "import lmsteer\ntry: lmsteer.fit\nexcept ImportError as error: print(error)"
     done = run_without({"pytorch_lightning"}, code)
     assert done.stdout == "lmsteer.fit needs pytorch-lightning; pip install 'lmsteer[train]'\n", done.stderr
+
+
+def test_a_launcher_that_is_not_installed_is_named() -> None:
+    absent = MissingConfigException("Could not load it.", missing_cfg_file="hydra/launcher/submitit_slurm")
+    assert one_line(absent) == "hydra/launcher=slurm needs hydra-submitit-launcher; pip install 'lmsteer[slurm]'"
 
 
 def test_a_cause_is_looked_at_and_errors_of_the_user_pass() -> None:

@@ -55,9 +55,7 @@ PROCESS_OPTIONS = ("_target_", "strategy", "devices")
 INPUT_FILES = {"path", "steer_file", "steer_files", "steers", "generations", "checkpoint", "texts"}
 """Options that name files whose content decides what a run computes."""
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_"}
-logging.getLogger("hydra.utils").setLevel(
-    logging.CRITICAL
-)  # it would log over several lines what is raised here in one
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it logs over many lines what is raised here in one
 
 
 def check_config(cfg: DictConfig, keys: set[str], types: Mapping[str, Any] | None = None) -> dict[str, Any]:

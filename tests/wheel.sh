@@ -12,7 +12,8 @@ install() {
 }
 
 core() {
-  lmsteer --help | grep -q '^  train  *Fit a steer'
+  help="$(lmsteer --help)"
+  [[ "$help" == *'  train  '*'Fit a steer'* ]]
   python "$root/tests/core_only.py"
   refusal="$(lmsteer train 2>&1)" && exit 1
   [[ "$refusal" == "Error: lmsteer train needs hydra-core; pip install 'lmsteer[train]'" ]]

@@ -39,7 +39,7 @@ endif
 
 $(VENV)/runtime: pyproject.toml constraints.txt $(VENV)/torch | torch
 	@echo 'installing lmsteer and what it needs'
-	$(PIP) --constraint constraints.txt --editable .
+	$(PIP) --constraint constraints.txt --editable '.[all]'
 	@touch $@
 
 $(VENV)/development: $(VENV)/runtime
@@ -66,18 +66,12 @@ test-slurm: develop  ## start a SLURM cluster on this machine (root, Debian, no 
 	@trap 'tests/slurm/cluster.sh down' EXIT; \
 	  tests/slurm/cluster.sh up && $(BIN)/python -m pytest -q -m slurm tests/slurm
 
-# The environment of the wheel sees the packages of .venv, but not the source: .pth files of a path in a .pth file are not read.
-SITE = import site; print(site.getsitepackages()[0])
-test-wheel: setup develop  ## build the wheel, install it without the source, and run it in an empty folder
+# Further Pythons for test-wheel; those that are not there are left out.
+PYTHONS := python3.11 python3.12 python3.13
+test-wheel: setup  ## build the wheel, and run it in new environments of every Python there is: core alone, then [all]
 	rm -rf build dist .wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
-	$(BIN)/python -m venv .wheel
-	$(BIN)/python -c '$(SITE)' > "$$(.wheel/bin/python -c '$(SITE)')/packages.pth"
-	.wheel/bin/python -m pip install --quiet --no-deps dist/*.whl
-	export PATH="$(CURDIR)/.wheel/bin:$$PATH" && cd "$$(mktemp -d)" && lmsteer --help && \
-	  lmsteer train model=tiny steer.rank=4 trainer.max_steps=4 protocol=none logger=none hydra.run.dir=fit && \
-	  lmsteer generate model=tiny steer_file=fit/steer.safetensors strength=3 hydra.run.dir=texts && \
-	  python -c 'import lmsteer; assert ".wheel" in lmsteer.__file__, lmsteer.__file__'
+	tests/wheel.sh '$(TORCH)' $(PYTHON) $(PYTHONS)
 
 lint: develop  ## check style and format
 	$(BIN)/python -m ruff check .

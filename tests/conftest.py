@@ -47,9 +47,12 @@ SLOW += ("cli/test_rescore.py", "cli/test_launch.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of whole commands as slow."""
+    """Mark the tests of whole commands as slow, and skip those for a GPU where there is none."""
     tests = Path(__file__).parent
+    needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
     for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(needs_gpu)
         if item.path.relative_to(tests).as_posix().startswith(SLOW):
             item.add_marker(pytest.mark.slow)
 

@@ -9,7 +9,7 @@ import pytest
 
 LIBRARY = Path(__file__).parents[1] / "src" / "lmsteer"
 LAYERS = (
-    ("errors", "old_files"),
+    ("errors", "extras", "old_files"),
     ("storage", "distributed", "metrics"),
     ("records", "embedded"),
     ("models",),

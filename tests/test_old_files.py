@@ -75,7 +75,8 @@ def test_an_old_result_keeps_its_numbers(name: str) -> None:
 def test_every_target_of_an_old_configuration_exists_that_is_still_read(name: str) -> None:
     """How a finished steer was to be fitted, nobody reads there: its own file says how it was."""
     text = old_files.config((VERSION_1 / name / "config.yaml").read_text(encoding="utf-8"))
-    config = OmegaConf.create(text)
+    config = OmegaConf.to_container(OmegaConf.create(text))
+    assert isinstance(config, dict)
     read = OmegaConf.to_yaml({key: config[key] for key in ("model", "protocol", "decoding") if key in config})
     targets = [line.split(": ")[1] for line in read.splitlines() if "_target_: " in line]
     assert len(targets) > 1

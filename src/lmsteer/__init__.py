@@ -6,6 +6,8 @@ Public names are imported when they are first used (PEP 562), so that ``import l
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lmsteer.extras import explain_missing_extra
+
 if TYPE_CHECKING:
     from lmsteer.data.corpus import Corpus
     from lmsteer.data.datamodule import SteerDataModule
@@ -70,7 +72,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'lmsteer' has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
+    with explain_missing_extra(f"lmsteer.{name}"):
+        return getattr(import_module(_MODULE_OF[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -64,8 +64,8 @@ def test_what_is_read_without_an_import_is_what_an_import_gives(target: str, rea
 
 
 def test_what_is_slow_to_import_is_read(read: dict[str, list[str] | None]) -> None:
-    classes = ("torch.optim.Adam", "pytorch_lightning.Trainer", "lmsteer.data.datamodule.SteerDataModule")
-    classes += ("lmsteer.training.module.SteerModule", "lmsteer.evaluation.protocol.Protocol")
+    classes = ["torch.optim.Adam", "pytorch_lightning.Trainer", "lmsteer.data.datamodule.SteerDataModule"]
+    classes += ["lmsteer.training.module.SteerModule", "lmsteer.evaluation.protocol.Protocol"]
     assert all(read[target] for target in classes)
 
 

@@ -1,6 +1,7 @@
 """Promises of the experiment loggers."""
 
 import csv
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -304,7 +305,7 @@ def test_several_loggers_are_open_at_once_and_each_has_the_values(
 
 
 def test_a_logger_that_is_not_installed_is_named(run_folder: Path) -> None:
-    message = "logger=tensorboard: not installed; pip install tensorboard"
+    message = re.escape("logger=tensorboard needs tensorboard; pip install 'lmsteer[tensorboard]'")
     with pytest.raises(InputError, match=message), tensorboard_logger(run_folder, CONFIG):
         pass
 

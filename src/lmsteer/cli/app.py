@@ -21,6 +21,7 @@ from lmsteer.cli.folders import register_resolvers
 from lmsteer.cli.options import OF_COMMAND
 from lmsteer.cli.signals import terminable
 from lmsteer.errors import InputError, explain_out_of_memory
+from lmsteer.extras import MissingExtraError, explain_missing_extra
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = str(next(parent / "conf" for parent in (PACKAGE, PACKAGE.parents[1]) if (parent / "conf").is_dir()))
@@ -28,6 +29,8 @@ CONF = str(next(parent / "conf" for parent in (PACKAGE, PACKAGE.parents[1]) if (
 FULL_ERROR = "HYDRA_FULL_ERROR"
 EXPECTED_ERRORS = (InputError, HydraException, OmegaConfBaseException, OSError)
 """Errors whose message says what is wrong; any other is a defect of the program and keeps its traceback."""
+SLURM_LAUNCHER = "hydra/launcher/submitit_slurm"
+"""The configuration that a plugin of Hydra brings, which is an extra."""
 VERBOSITY = ("debug", "info", "warning", "error")
 
 register_resolvers(CONF)
@@ -37,7 +40,8 @@ def command(name: str) -> Callable[[], None]:
     """Make the command ``lmsteer.commands.NAME``, whose module is imported only after its options are composed."""
 
     def run(cfg: DictConfig) -> Any:
-        return getattr(import_module(f"lmsteer.commands.{name}"), name)(cfg)
+        with explain_missing_extra(f"lmsteer {name}"):
+            return getattr(import_module(f"lmsteer.commands.{name}"), name)(cfg)
 
     return entry_point(name)(run)
 
@@ -134,6 +138,8 @@ def configure_logging(verbosity: str) -> None:
 
 def one_line(error: Exception) -> str:
     """Return the message of an error on one line, without what Hydra and OmegaConf add about their own internals."""
+    if getattr(error, "missing_cfg_file", None) == SLURM_LAUNCHER:
+        error = MissingExtraError("hydra/launcher=slurm", "submitit")
     text = str(error).split("\nConfig search path")[0].split("\n    full_key")[0]
     return " ".join(text.split()) or type(error).__name__
 

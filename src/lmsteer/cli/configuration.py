@@ -1,6 +1,7 @@
 """Check a composed configuration and build objects from it, with one clear line where something is wrong."""
 
 import json
+import logging
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from lmsteer.cli.signatures import ANY_NAME, parameters, parameters_without_impo
 from lmsteer.data.sizes import check_sizes
 from lmsteer.distributed.processes import Processes
 from lmsteer.errors import InputError
+from lmsteer.extras import missing_extra
 from lmsteer.steering.provenance import read_metadata
 from lmsteer.training.trainer_options import check_trainer_options
 
@@ -28,6 +30,7 @@ OBJECTS = {
 """Options that are objects; the protocol may be none."""
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_"}
 Types = Mapping[str, Any]
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it logs over many lines what is raised here in one
 
 
 def check_config(cfg: DictConfig, types: Types) -> dict[str, Any]:
@@ -162,8 +165,9 @@ def _check_arguments(node: dict[str, Any], where: str, known: dict[str, Any] | N
     """Check the options of an object against the signature of its class or function, unless that is given."""
     try:
         types = parameters(node["_target_"]) if known is None else known
-    except (ImportError, ValueError, AttributeError):
-        raise InputError(f"{where}._target_={node['_target_']!r}: no such class or function") from None
+    except (ImportError, ValueError, AttributeError) as error:
+        unknown = InputError(f"{where}._target_={node['_target_']!r}: no such class or function")
+        raise (missing_extra(error, where) or unknown) from None
     for key, value in node.items():
         if key in HYDRA_KEYS:
             continue

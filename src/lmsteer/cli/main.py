@@ -2,10 +2,12 @@
 
 import ast
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from lmsteer.cli.app import command
+from lmsteer.cli.completion import bash_completion
+from lmsteer.extras import MissingExtraError, explain_missing_extra
 
 COMMANDS = Path(__file__).parents[1] / "commands"
 
@@ -18,11 +20,23 @@ def main() -> None:
         print(_help(summaries))
     elif name == "--version":
         print(f"lmsteer {version('lmsteer')}")
+    elif name == "--completion":
+        if arguments != ["bash"]:
+            sys.exit("Error: lmsteer --completion: one shell is allowed, bash")
+        print(bash_completion(summaries))
     elif name not in summaries:
         sys.exit(f"Error: lmsteer {name}: no such command; allowed are {', '.join(summaries)}")
     else:
         sys.argv = [f"lmsteer {name}", *arguments]
-        command(name)()
+        _run(name)
+
+
+def _run(name: str) -> None:
+    try:
+        with explain_missing_extra(f"lmsteer {name}"):
+            import_module("lmsteer.cli.app").command(name)()
+    except MissingExtraError as error:
+        sys.exit(f"Error: {error}")
 
 
 def command_summaries() -> dict[str, str]:
@@ -37,5 +51,6 @@ def _help(summaries: dict[str, str]) -> str:
     commands = "\n".join(f"  {name:{width}}  {summary}" for name, summary in summaries.items())
     return (
         f"usage: lmsteer COMMAND [OPTION=VALUE …]\n\n{commands}\n\n"
-        "lmsteer COMMAND --help lists the options of a command; --config-dir FOLDER adds configurations of your own."
+        "lmsteer COMMAND --help lists the options of a command; --config-dir FOLDER adds configurations of your own.\n"
+        'eval "$(lmsteer --completion bash)" completes commands and options in bash.'
     )

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from lmsteer.errors import InputError
+from lmsteer.extras import MissingExtraError
 from lmsteer.storage.wandb_key import has_key
 
 Mode = Literal["online", "offline", "disabled", "shared"]
@@ -76,13 +77,13 @@ def tensorboard_logger(folder: Path, config: dict[str, Any], labels: RunLabels =
     """Log the training curve and final values to ``tensorboard/version_N``.
 
     Raises:
-        InputError: If no package of TensorBoard is installed.
+        MissingExtraError: If no package of TensorBoard is installed.
     """
     try:
         tensorboard = TensorBoardLogger(str(folder), name="tensorboard")
         _ = tensorboard.experiment  # imports the package
     except ModuleNotFoundError as error:
-        raise InputError("logger=tensorboard: not installed; pip install tensorboard") from error
+        raise MissingExtraError("logger=tensorboard", "tensorboard") from error
     try:
         yield tensorboard
     finally:

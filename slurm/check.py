@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lmsteer.cli.app import CONF, one_line
-from lmsteer.cli.configuration import build, check_config
+from lmsteer.cli.configuration import LIGHT_CHECKS, check_config
 from lmsteer.cli.options import OF_COMMAND
 from lmsteer.distributed.processes import Processes
 from lmsteer.errors import InputError
@@ -26,8 +26,6 @@ COMMANDS = sorted(
     for path in Path(CONF).glob("*.yaml")
     if (Path(CONF).parent / "src" / path.name).with_suffix(".py").is_file()
 )
-LIGHT_OBJECTS = ("steer", "decoding")
-"""Objects that are built here too, since that loads no model."""
 
 
 def check(command: str, overrides: Sequence[str]) -> Path:
@@ -45,9 +43,9 @@ def check(command: str, overrides: Sequence[str]) -> Path:
         del cfg["hydra"]
         cfg.run_dir = str(folder)
     config = check_config(cfg, OF_COMMAND[command])
-    for name in LIGHT_OBJECTS:
+    for name, check_object in LIGHT_CHECKS.items():
         if name in config:
-            build(config[name])
+            check_object(config[name])
     processes = Processes.of(config["trainer"]) if "trainer" in config else Processes()
     if multirun and processes == Processes(strategy="ddp", devices=1):
         raise InputError("tasks of srun do one run; for a sweep take slurm/job.sbatch, with trainer=ddp")

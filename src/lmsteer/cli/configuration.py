@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -76,7 +77,7 @@ def check_overrides(cfg: DictConfig, overrides: Sequence[str], types: Types) -> 
         name, _, option = key.partition(".")
         if override.startswith("~") and not option and "@" not in name:
             raise InputError(f"{name}: a value is needed, but the command line takes it away")
-        if override.startswith("+") and name in config and name not in types and name not in OBJECTS:
+        if re.match(r"\+(?!\+)", override) and name in config and not (option and (name in types or name in OBJECTS)):
             raise _unknown_option(name, config)
         if name not in config:
             continue
@@ -87,7 +88,8 @@ def check_overrides(cfg: DictConfig, overrides: Sequence[str], types: Types) -> 
             node, where = node.get(part) if isinstance(node, dict) else None, f"{where}.{part}"
         if name in types:
             _check_value(config[name], types[name], key)
-            for path in _steer_files(name, config[name]):
+            is_begun = (Path(str(config.get("run_dir"))) / "config.yaml").is_file()  # it may need them no more
+            for path in () if is_begun else _steer_files(name, config[name]):
                 read_metadata(Path(path))
         elif name in LIGHT_CHECKS and option:
             LIGHT_CHECKS[name](config[name])

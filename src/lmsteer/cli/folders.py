@@ -20,9 +20,9 @@ def folder_name(overrides: str) -> str:
     return f"{name}-{hashlib.sha256(overrides.encode()).hexdigest()[:6]}".lstrip("-")
 
 
-def sweep_folder(choice: str, overrides: str) -> str:
-    """Turn the choice of a sweep and the other overrides into the name of one folder."""
-    names = [name for name in (choice, overrides) if name not in ("", "None")]
+def sweep_folder(choice: str | None, overrides: str) -> str:
+    """Turn the choice of a sweep, if there is one, and the other overrides into the name of one folder."""
+    names = [name for name in (choice, overrides) if name]
     return folder_name("_".join(names)) or "sweep"
 
 

@@ -27,7 +27,8 @@ def parameters(target: str) -> dict[str, Any]:
     constructor = function.__init__ if inspect.isclass(function) else function
     hints = typing.get_type_hints(constructor, localns=_Names(getattr(constructor, "__globals__", {})))
     variable = {ANY_NAME: Any} if any(p.kind is p.VAR_KEYWORD for p in signature.values()) else {}
-    return {name: hints.get(name, Any) for name in signature} | variable
+    named = [name for name, p in signature.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return {name: hints.get(name, Any) for name in named} | variable
 
 
 def parameters_without_import(target: str) -> dict[str, Any] | None:

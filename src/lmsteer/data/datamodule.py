@@ -90,10 +90,18 @@ class SteerDataModule(pl.LightningDataModule):
         self.dimensions, self.batch_size, self.seed = dimensions, batch_size, seed
         self.max_length, self.max_rows, self.dev_rows = max_length, rows, dev_rows
         self.dev, self.process_group = corpus.dev[:dev_rows], process_group or ProcessGroup()
-        self.store = store or FeatureStoreConfig(where="off")
+        self.store = FeatureStoreConfig(where="off") if store is None or self.counts_padding else store
         self.extract = self.store.wrap(FeatureExtractor(model, max_length=max_length))
-        self._check_shards({"train rows": len(self.corpus.train)})
         self._dev_batches: list[Batch] | None = None
+        self.check()
+
+    def check(self) -> None:
+        """Refuse data that no solver can fit on; called when it is built.
+
+        Raises:
+            InputError: If there are fewer training rows than processes.
+        """
+        self._check_shards({"train rows": len(self.corpus.train)})
 
     def _check_shards(self, counts: Mapping[str, int]) -> None:
         for name, rows in counts.items():

@@ -1,16 +1,13 @@
 """Count the padding of a batch as text, as the original implementation does."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
-from lmsteer.data.corpus import Corpus
 from lmsteer.data.datamodule import Batch, SteerDataModule
-from lmsteer.data.feature_store import FeatureStoreConfig
 from lmsteer.data.features import FeatureExtractor, Features
 from lmsteer.errors import InputError
-from lmsteer.models.language_model import LanguageModel
 
 
 class PaddedDataModule(SteerDataModule):
@@ -18,20 +15,18 @@ class PaddedDataModule(SteerDataModule):
 
     Hidden states depend on the other texts of a batch, so they are not stored. The dev loss never counts padding.
 
-    Args:
-        options: Options of ``SteerDataModule``.
-
     Raises:
         InputError: If there are several processes, or the tokenizer has no end-of-sequence token.
     """
 
     counts_padding: ClassVar[bool] = True
 
-    def __init__(self, corpus: Corpus, model: LanguageModel, **options: Any) -> None:
-        super().__init__(corpus, model, **options | {"store": FeatureStoreConfig(where="off")})
+    def check(self) -> None:
+        """Refuse several processes, and a tokenizer without an end-of-sequence token."""
+        super().check()
         if self.process_group.size > 1:
             raise InputError("data=padded: one process expected, as padding depends on the batch; trainer=single")
-        self.padded_extractor = PaddedExtractor(FeatureExtractor(model, max_length=self.max_length))
+        self.padded_extractor = PaddedExtractor(FeatureExtractor(self.extract.model, max_length=self.max_length))
 
     def train_batches(self, steps: Iterable[int]) -> list[Batch]:
         """Compute the training batches of some steps, each with its own padding."""

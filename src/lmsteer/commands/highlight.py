@@ -8,10 +8,9 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from omegaconf import DictConfig
-from pydantic import Field
 
 from lmsteer.analysis.highlighter import (
     Highlight,
@@ -31,7 +30,6 @@ from lmsteer.runs.run import Run
 from lmsteer.steering.steer_file import load_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
 SETTINGS = ("dimension", "strength", "against", "spans", "span_tokens", "grid", "decision")
 LINES, SUMMARY, PAGE = "highlight.jsonl", "summary.json", "highlight.html"
 PRINTED = 20

@@ -261,7 +261,8 @@ def pip_download(archive: Archive, folder: Path) -> None:
     result = subprocess.run([*command, archive.requirement], capture_output=True, text=True, check=False)
     if result.returncode or not any(folder.iterdir()):
         lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
-        reason = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no file")
+        errors = [line for line in lines if line.startswith("ERROR") and line != "ERROR: Exception:"]
+        reason = [*(lines or ["no file"])[-1:], *errors][-1]
         raise InputError(f"pip cannot download {archive.requirement} ({reason}); a reachable package index is needed")
 
 

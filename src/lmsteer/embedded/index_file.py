@@ -12,7 +12,6 @@ from pathlib import Path
 from pip._internal.commands.download import DownloadCommand
 from pip._internal.exceptions import CommandError
 from pip._vendor.packaging.requirements import Requirement
-from pip._vendor.requests.exceptions import RequestException
 
 CHUNK = 2**16
 
@@ -40,7 +39,7 @@ class CopyFile(DownloadCommand):
             with (Path(options.download_dir) / Path(link.filename).name).open("xb") as file:
                 for chunk in answer.iter_content(CHUNK):
                     file.write(chunk)
-        except RequestException as error:
+        except OSError as error:  # those of connections are among them
             raise CommandError(f"{link.filename} cannot be downloaded ({error})") from error
         return 0
 

@@ -105,7 +105,9 @@ def test_modules_of_the_folder_it_is_started_in_do_not_run(
 
 def test_a_failing_pip_is_reported_with_its_own_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(InputError, match=r"pip cannot download no-such-package==1 \(ERROR: .*no-such-package") as caught:
+    with pytest.raises(
+        InputError, match=r"pip cannot download no-such-package==1 \(ERROR: .*no-such-package"
+    ) as caught:
         embedded.pip_download(Archive("no-such-package", "1", "", {}), tmp_path)
     assert "\n" not in str(caught.value)
 

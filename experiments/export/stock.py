@@ -22,8 +22,11 @@ def main(path: Path) -> None:
     """Run a job; write ``logits.safetensors`` and ``stock.json`` next to it."""
     job = json.loads(path.read_text(encoding="utf-8"))
     logging.disable_progress_bar()
-    models = {side: AutoModelForCausalLM.from_pretrained(job[side], dtype="auto").eval() for side in SIDES}
-    tokenizer = AutoTokenizer.from_pretrained(job["exported"])
+    models = {
+        side: AutoModelForCausalLM.from_pretrained(job[side], dtype="auto", trust_remote_code=False).eval()
+        for side in SIDES
+    }
+    tokenizer = AutoTokenizer.from_pretrained(job["exported"], trust_remote_code=False)
     options = {
         "do_sample": False,
         "min_new_tokens": job["new_tokens"],  # no end of text before

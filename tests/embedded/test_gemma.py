@@ -48,6 +48,16 @@ def test_the_parts_are_joined_in_order_and_converted_once(asked: list[str]) -> N
     assert asked == ["part0", "part1"]
 
 
+def test_a_damaged_model_is_refused_and_mended_by_the_next_fetch(asked: list[str]) -> None:
+    run_command("fetch", *ACCEPTED)
+    (gemma_folder() / "made-of").write_bytes(b"first half, second")
+    with pytest.raises(InputError, match="made-of: damaged"):
+        gemma_folder()
+    run_command("fetch", *ACCEPTED)
+    assert (gemma_folder() / "made-of").read_bytes() == b"first half, second half"
+    assert asked == ["part0", "part1"]
+
+
 @pytest.mark.parametrize("options", [["gemma=true"], ["accept_gemma_terms=true"]])
 def test_nothing_is_fetched_unless_the_terms_are_accepted(
     options: list[str], asked: list[str], capsys: pytest.CaptureFixture[str]

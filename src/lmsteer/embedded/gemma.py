@@ -8,6 +8,7 @@ from pathlib import Path
 from lmsteer.embedded.archives import Archive, fill_cache
 from lmsteer.embedded.gguf import convert_gguf
 from lmsteer.errors import InputError
+from lmsteer.storage.checksums import SUMS, check_changed
 from lmsteer.storage.user_cache import cache_folder
 
 TERMS = "https://ai.google.dev/gemma/terms"
@@ -52,14 +53,15 @@ def gemma_folder() -> Path:
     """Return the folder of Gemma 3 270M (float32 safetensors of the Q4_K_M weights, tokenizer).
 
     Raises:
-        InputError: If it has not been fetched.
+        InputError: If it has not been fetched, or is damaged.
     """
     folder = cache_folder() / MODEL
-    if not folder.is_dir():
+    if not (folder / SUMS).is_file():
         raise InputError(
             f"model {MODEL} is not in the cache {cache_folder()}; it is fetched by "
             f"`python -m src.fetch {OPTIONS}` once you accept its terms, {TERMS}"
         )
+    check_changed(folder)
     return folder
 
 

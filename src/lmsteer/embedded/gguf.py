@@ -11,7 +11,11 @@ def convert_gguf(gguf: Path, target: Path) -> None:
 
     with contextlib.redirect_stderr(io.StringIO()):  # hides progress bars
         dequantized = GgufConfig(dequantize=True)
-        lm = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, quantization_config=dequantized)
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, padding_side="left")
+        lm = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, quantization_config=dequantized, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, padding_side="left", trust_remote_code=False
+        )
         lm.float().save_pretrained(target)
         tokenizer.save_pretrained(target)

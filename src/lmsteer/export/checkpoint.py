@@ -58,7 +58,7 @@ def _with_head(lm: PreTrainedModel, head: Head) -> PreTrainedModel:
 @torch.inference_mode()
 def _check_checkpoint(folder: Path, model: LanguageModel, head: Head) -> None:
     """Compare what transformers reads from ``folder`` with the body of ``model`` under ``head``."""
-    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=False)
     nn.Module.to(loaded, model.device)
     pairs = {
         "input embeddings": (loaded.get_input_embeddings().weight, model.lm.get_input_embeddings().weight),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lmsteer.embedded.archives import smollm2_folder
 from lmsteer.embedded.gemma import gemma_folder
 from lmsteer.errors import InputError
+from lmsteer.models.conversion import disable_conversion
 from lmsteer.models.device_options import AUTOMATIC, Device, DeviceMap, Dtype
 
 if TYPE_CHECKING:
@@ -62,15 +63,18 @@ def load_model(
     precision = resolve_dtype(dtype, main_device)
     map_options = {} if device_map is None else {"device_map": device_map, "max_memory": max_memory}
     transformers_logging.disable_progress_bar()
+    disable_conversion()
     source = str(Path(id).expanduser()) if id.startswith("~") else id
     if max_memory is not None and device_map not in AUTOMATIC:
         raise InputError(f"model.max_memory={max_memory}: only for an automatic map; model.device_map=auto")
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision)
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
         needed = weight_bytes(config, precision) if device_map is None else 0
         check_weights(needed, precision, main_device, name=name or id)
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        lm = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=precision, **map_options)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+        lm = AutoModelForCausalLM.from_pretrained(
+            source, revision=revision, trust_remote_code=False, dtype=precision, **map_options
+        )
     except InputError:
         raise
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:

@@ -56,7 +56,7 @@ def weight_bytes(config: PreTrainedConfig, dtype: torch.dtype) -> int:
     if getattr(config, "quantization_config", None) is not None:
         return 0
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        lm = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        lm = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     return sum(parameter.nbytes for parameter in lm.parameters())
 
 

@@ -65,7 +65,7 @@ def gpt2_shaped(
         raise InputError(
             f"model: width {width}, {layers} layers, {heads} heads; a width that is a multiple of heads expected"
         )
-    tokenizer = AutoTokenizer.from_pretrained(smollm2_folder())
+    tokenizer = AutoTokenizer.from_pretrained(smollm2_folder(), trust_remote_code=False)
     if vocabulary < len(tokenizer):
         raise InputError(
             f"model.vocabulary={vocabulary}: {len(tokenizer)} or more expected, the tokenizer's number of tokens"

@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from transformers.utils import logging as transformers_logging
 
 from lmsteer.errors import InputError
+from lmsteer.models.conversion import disable_conversion
 from lmsteer.models.device import resolve_device
 from lmsteer.models.device_options import Device
 from lmsteer.models.language_model import INCIDENTAL
@@ -88,10 +89,11 @@ class HubClassifierScorer:
 
 def _load(id: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     transformers_logging.disable_progress_bar()
+    disable_conversion()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(id, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(id, revision=revision, trust_remote_code=False)
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            id, revision=revision, dtype=torch.float32, output_loading_info=True
+            id, revision=revision, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]

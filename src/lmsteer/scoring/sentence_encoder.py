@@ -35,8 +35,8 @@ class SentenceEncoder:
         folder = minilm_folder()
         transformers_logging.disable_progress_bar()
         try:
-            self._model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-            self._tokenizer = AutoTokenizer.from_pretrained(folder)
+            self._model = AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False).eval()
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{folder} cannot be loaded ({reason}); run `python -m src.fetch force=true`") from error

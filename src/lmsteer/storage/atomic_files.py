@@ -23,18 +23,24 @@ def is_complete(path: Path) -> bool:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary name next to ``path``, which is renamed to ``path`` at the end.
+    """Yield an empty temporary file next to ``path``, which is renamed to ``path`` at the end.
+
+    It is a new file: what lies under the temporary name is removed first, and a link there is not followed.
 
     Raises:
         InputError: If it cannot be written, for instance on a full disk; nothing of the file is left then.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
+        temporary.unlink(missing_ok=True)
+        temporary.touch(exist_ok=False)
         yield temporary
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         reason = error.strerror or type(error).__name__
         raise InputError(
             f"{path}: cannot be written ({reason}); make that possible, then run the same command to continue"

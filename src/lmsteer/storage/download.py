@@ -40,6 +40,7 @@ def download_file(url: str, path: Path, *, sha256: str, instead: str) -> Path:
 def _fetch(url: str, path: Path, sha256: str, instead: str) -> None:
     partial = path.with_name(path.name + ".tmp")
     try:
+        partial.unlink(missing_ok=True)
         digest = _copy(url, partial)
         if digest != sha256:
             raise InputError(f"{url}: sha256 is {digest}, expected {sha256}; nothing of it is kept; {instead}")
@@ -49,9 +50,9 @@ def _fetch(url: str, path: Path, sha256: str, instead: str) -> None:
 
 
 def _copy(url: str, path: Path) -> str:
-    """Download a file and return its sha256."""
+    """Download to a new file, never through a link, and return the sha256."""
     state = hashlib.sha256()
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, path.open("wb") as file:
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, path.open("xb") as file:
         size = int(answer.headers.get("Content-Length", 0)) or None
         with tqdm(total=size, unit="B", unit_scale=True, desc=path.stem) as progress:
             while chunk := answer.read(CHUNK):

@@ -1,0 +1,153 @@
+"""A model from elsewhere is data: none of its code runs, nobody is asked to run it, and nobody hears of it."""
+
+import ast
+import builtins
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+from transformers import BertConfig, BertForSequenceClassification, modeling_utils
+
+from lmsteer.errors import InputError
+from lmsteer.models.load import load_model
+from lmsteer.models.random_models import tiny
+from lmsteer.scoring.hub_classifier import HubClassifierScorer
+
+VARIABLE = "DISABLE_SAFETENSORS_CONVERSION"
+LOADERS: dict[str, Callable[[str], object]] = {
+    "language model": lambda id: load_model(id, device="cpu"),
+    "classifier": lambda id: HubClassifierScorer(id=id, label="LABEL_1", device="cpu"),
+}
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(params=list(LOADERS))
+def load(request: pytest.FixtureRequest) -> Callable[[str], object]:
+    return LOADERS[request.param]
+
+
+def save(load: Callable[[str], object], folder: Path) -> None:
+    """Write a small model of the kind that ``load`` loads."""
+    tiny().tokenizer.save_pretrained(folder)
+    if load is LOADERS["language model"]:
+        tiny().lm.save_pretrained(folder)
+    else:
+        config = BertConfig(
+            vocab_size=384, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2
+        )
+        BertForSequenceClassification(config).save_pretrained(folder)
+
+
+def add_code(folder: Path, marker: Path, changed: dict[str, str]) -> None:
+    """Let configuration and tokenizer name classes in a file of the folder that leaves a mark."""
+    (folder / "code.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+    classes = ("AutoConfig", "AutoModelForCausalLM", "AutoModelForSequenceClassification", "AutoModel")
+    changes = {
+        "config.json": {**changed, "auto_map": dict.fromkeys(classes, "code.Any")},
+        "tokenizer_config.json": {"auto_map": {"AutoTokenizer": ["code.Any", None]}},
+    }
+    for name, values in changes.items():
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**content, **values}))
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Questions on the terminal, each of which is answered with yes."""
+    asked: list[str] = []
+
+    def answer(question: str = "") -> str:
+        asked.append(question)
+        return "y"
+
+    monkeypatch.setattr(builtins, "input", answer)
+    return asked
+
+
+def test_code_of_an_unknown_kind_of_model_is_refused_in_one_line_and_no_question_is_asked(
+    load: Callable[[str], object], asked: list[str], tmp_path: Path
+) -> None:
+    save(load, tmp_path / "model")
+    add_code(tmp_path / "model", tmp_path / "code-has-run", {"model_type": "of-nobody"})
+    with pytest.raises(InputError, match="contains custom code") as caught:
+        load(str(tmp_path / "model"))
+    assert "\n" not in str(caught.value)
+    assert asked == []
+    assert not (tmp_path / "code-has-run").exists()
+
+
+def test_code_of_a_known_kind_of_model_is_ignored(
+    load: Callable[[str], object], asked: list[str], tmp_path: Path
+) -> None:
+    save(load, tmp_path / "model")
+    add_code(tmp_path / "model", tmp_path / "code-has-run", {})
+    assert load(str(tmp_path / "model"))
+    assert asked == []
+    assert not (tmp_path / "code-has-run").exists()
+
+
+def test_code_of_a_kind_that_is_known_but_no_language_model_is_refused_and_no_question_is_asked(
+    asked: list[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    save(LOADERS["language model"], folder)
+    add_code(folder, tmp_path / "code-has-run", {"model_type": "vit"})
+    with pytest.raises(InputError, match="contains custom code"):
+        load_model(str(folder), device="cpu")
+    assert asked == []
+    assert not (tmp_path / "code-has-run").exists()
+
+
+def test_every_call_of_transformers_that_could_run_code_refuses_to() -> None:
+    calls = [
+        (path.name, node)
+        for part in ("src", "experiments")
+        for path in (ROOT / part).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("from_pretrained", "from_config")
+    ]
+    assert len(calls) > 10
+    for name, call in calls:
+        given = {word.arg: ast.unparse(word.value) for word in call.keywords}
+        assert given.get("trust_remote_code") == "False", f"{name}, line {call.lineno}"
+
+
+@pytest.fixture
+def converted(load: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids that transformers sends away while a pickled model ``org/name`` lies in the hub's cache."""
+    snapshot = tmp_path / "models--org--name" / "snapshots" / "c0ffee"
+    save(load, snapshot)
+    state = modeling_utils.load_state_dict(str(snapshot / "model.safetensors"))
+    torch.save({name: tensor.clone() for name, tensor in state.items()}, snapshot / "pytorch_model.bin")
+    (snapshot / "model.safetensors").unlink()
+    refs = tmp_path / "models--org--name" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("c0ffee")
+    converted: list[str] = []
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(modeling_utils, "is_offline_mode", lambda: False)
+    monkeypatch.setattr(modeling_utils, "has_file", lambda *_, **__: False)
+    monkeypatch.setattr(modeling_utils, "auto_conversion", lambda id, **_: converted.append(id))
+    monkeypatch.setenv(VARIABLE, "to be restored")
+    monkeypatch.delenv(VARIABLE)
+    return converted
+
+
+def test_the_id_of_a_pickled_model_is_sent_to_nobody(load: Callable[[str], object], converted: list[str]) -> None:
+    assert load("org/name")
+    assert converted == []
+
+
+def test_who_wants_the_conversion_keeps_it(
+    load: Callable[[str], object], converted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "0")
+    assert load("org/name")
+    assert converted == ["org/name"]
+    assert os.environ[VARIABLE] == "0"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.handmade_commands import command_config, write_prompts, write_steer
+from tests.handmade_commands import study_config, write_prompts, write_steer
 
 from experiments.export.run import compare_export
 from lmsteer.steering.steer import Steer
@@ -13,7 +13,7 @@ def test_a_fresh_process_without_lmsteer_computes_the_same_as_the_steered_model(
     prompts = write_prompts(tmp_path / "prompts.jsonl", ["The film is", "I would like to know", "a storm"])
     options = ["model=tiny", f"prompts.path={prompts}", f"steer_file={steer_file}"]
     options += ["strength={sentiment:3,dummy:-1}", "decoding.max_new_tokens=6", "batch_size=2", "repeats=1"]
-    config = command_config("exported", f"run_dir={tmp_path / 'run'}", "dtype=float32", *options)
+    config = study_config("export", f"run_dir={tmp_path / 'run'}", "dtype=float32", *options)
     results = compare_export(config)
     assert results["lmsteer_was_imported"] is False
     assert results["from_steered"] < 1e-4 < 0.1 < results["from_plain"]

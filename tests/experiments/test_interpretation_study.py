@@ -22,10 +22,17 @@ from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer, save_steer
 
+CALIBRATION = {
+    **dict.fromkeys(("protocol", "budget", "dimension"), "mine"),
+    "direction": 1,
+    "fixed_strengths": {},
+    "strength": 1,
+}
+
 
 @pytest.fixture
 def steer_file(steer: Steer, tmp_path: Path) -> Path:
-    save_steer(tmp_path / "steer.safetensors", steer, Provenance("tiny-0", "0" * 64, calibration=[{"strength": 1}]))
+    save_steer(tmp_path / "steer.safetensors", steer, Provenance("tiny-0", "0" * 64, calibration=[CALIBRATION]))
     return tmp_path / "steer.safetensors"
 
 

@@ -72,7 +72,7 @@ class FeatureExtractor:
         Raises:
             InputError: If a text has a token without an embedding.
         """
-        return self.model.tokenize(texts, max_length=self.max_length)[0]
+        return self.model.tokenize(texts, max_length=self.max_length)
 
     def groups(self, encoded: Sequence[Sequence[int]]) -> list[list[int]]:
         """Group the indices of texts that go through the model together, shortest first."""

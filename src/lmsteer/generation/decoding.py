@@ -47,7 +47,7 @@ def encode(model: LanguageModel, text: str, max_new_tokens: int) -> list[int]:
         InputError: If prompt and continuation together are longer than the model's context, the prompt has a token
             without an embedding, or it is empty and no token begins or ends texts.
     """
-    (ids,), _ = model.tokenize([text])
+    (ids,) = model.tokenize([text])
     ids = ids or [model.first_token()]
     if len(ids) + max_new_tokens > model.context:
         raise InputError(

@@ -114,7 +114,7 @@ class Generator:
         texts = tuple(self._text(ids, sample) for sample in tokens)
         if not nll:
             return Generation(prompt, texts, dict(strength), self.prompts_name)
-        tokenized, _ = self.model.tokenize([prompt.text + text for text in texts])
+        tokenized = self.model.tokenize([prompt.text + text for text in texts])
         likelihoods = tuple(
             Likelihood(round(value, 4), len(sample)) if prompt.text and full == ids + sample else None
             for value, sample, full in zip(nll, tokens, tokenized, strict=True)

@@ -73,36 +73,45 @@ class LanguageModel:
         forwards = (self.lm.forward, self.lm.base_model.forward)  # some bodies hide their inputs in a wrapper
         return any(name in inspect.signature(forward).parameters for forward in forwards)
 
-    def tokenize(
-        self, texts: Sequence[str], *, max_length: int | None = None
-    ) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
-        """Tokenize texts, with tokens that the tokenizer puts before a text, without those that it appends.
+    def tokenize(self, texts: Sequence[str], *, max_length: int | None = None) -> list[list[int]]:
+        """Return the token ids of texts, with tokens that the tokenizer puts before a text, without those it appends.
 
         Args:
             max_length: Most tokens of a text; a longer one is cut.
 
-        Returns:
-            For each text the token ids, and their character offsets (start, end): (0, 0) for tokens put before it.
-
         Raises:
             InputError: If a text has a token without an embedding.
         """
+        return self._tokenize(texts, max_length)["input_ids"]
+
+    def tokenize_with_offsets(
+        self, texts: Sequence[str], *, max_length: int | None = None
+    ) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
+        """Return the token ids of texts, as ``tokenize`` does, and their character offsets (start, end).
+
+        Tokens put before a text have the offsets (0, 0).
+
+        Raises:
+            InputError: As ``tokenize`` does.
+        """
+        rows = self._tokenize(texts, max_length, return_offsets_mapping=True)
+        return rows["input_ids"], rows["offset_mapping"]
+
+    def _tokenize(self, texts: Sequence[str], max_length: int | None, **options: bool) -> dict[str, list[list[Any]]]:
         if not texts:
-            return [], []
+            return {"input_ids": [], "offset_mapping": []}
         appended = _appended(self.tokenizer)
         limit = None if max_length is None else max_length + appended
-        encoded = self.tokenizer(
-            list(texts), truncation=limit is not None, max_length=limit, return_offsets_mapping=True, verbose=False
-        )
-        ids = [row[: len(row) - appended] for row in encoded["input_ids"]]
-        for text, row in zip(texts, ids, strict=True):
-            if max(row, default=0) >= self.rows:
-                token = self.tokenizer.convert_ids_to_tokens(max(row))
+        rows = self.tokenizer(list(texts), truncation=limit is not None, max_length=limit, verbose=False, **options)
+        kept = {name: [row[: len(row) - appended] for row in rows[name]] for name in rows}
+        for text, ids in zip(texts, kept["input_ids"], strict=True):
+            if (last := max(ids, default=0)) >= self.rows:
+                token = self.tokenizer.convert_ids_to_tokens(last)
                 raise InputError(
-                    f"text {text[:40]!r}…: it has the token {token!r} (id {max(row)}), but model {self.name} has "
+                    f"text {text[:40]!r}…: it has the token {token!r} (id {last}), but model {self.name} has "
                     f"embeddings only of ids below {self.rows}; a text without this token expected"
                 )
-        return ids, [row[: len(row) - appended] for row in encoded["offset_mapping"]]
+        return kept
 
     def first_token(self) -> int:
         """Return the token before a text that has none before it: the one that begins texts, else the one that ends.

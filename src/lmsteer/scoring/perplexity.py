@@ -99,7 +99,7 @@ def encode(
     """
     joined = [prompt + continuation for prompt, continuation in zip(prompts, continuations, strict=True)]
     encoded = []
-    for index, (ids, offsets) in enumerate(zip(*model.tokenize(joined), strict=True)):
+    for index, (ids, offsets) in enumerate(zip(*model.tokenize_with_offsets(joined), strict=True)):
         where = f"{locations[index]}: " if locations else ""
         # Special tokens have the offsets (0, 0) and so never count.
         counted = [token for token, (_, end) in enumerate(offsets) if end > len(prompts[index])]

@@ -44,7 +44,7 @@ def _token_ends(model: LanguageModel, texts: Sequence[str]) -> list[dict[int, in
     If several tokens make up one character, the last one counts; special tokens do not count.
     """
     length = min(LENGTH, model.context)
-    _, rows = model.tokenize(texts, max_length=length)
+    _, rows = model.tokenize_with_offsets(texts, max_length=length)
     return [{end: index for index, (_, end) in enumerate(offsets[:-1]) if end} for offsets in rows]
 
 

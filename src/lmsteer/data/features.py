@@ -67,11 +67,12 @@ class FeatureExtractor:
         return Features.pack([states[index] for index in range(len(texts))])
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Tokenize texts."""
-        ids: list[list[int]] = self.model.tokenizer(list(texts), truncation=True, max_length=self.max_length)[
-            "input_ids"
-        ]
-        return ids
+        """Tokenize texts.
+
+        Raises:
+            InputError: If a text has a token without an embedding.
+        """
+        return self.model.tokenize(texts, max_length=self.max_length)
 
     def groups(self, encoded: Sequence[Sequence[int]]) -> list[list[int]]:
         """Group the indices of texts that go through the model together, shortest first."""

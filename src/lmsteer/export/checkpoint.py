@@ -105,7 +105,7 @@ def next_tokens(model: LanguageModel, head: Head, prompt: str, *, count: int = 5
     They serve to check an engine that loads the checkpoint: one that ignores the output embeddings returns those of
     the plain head.
     """
-    ids: list[int] = list(model.tokenizer(prompt)["input_ids"])
+    (ids,) = model.tokenize([prompt])
     hidden_TD = model.hidden(torch.tensor([ids], device=model.device))[0]
     steered_V, plain_V = (readout(hidden_TD[-1]).log_softmax(-1) for readout in (head, model.head))
     return ids, [

@@ -44,12 +44,11 @@ def encode(model: LanguageModel, text: str, max_new_tokens: int) -> list[int]:
     """Tokenize a prompt; an empty one becomes the token that begins or ends texts.
 
     Raises:
-        InputError: If prompt and continuation together are longer than the model's context.
+        InputError: If prompt and continuation together are longer than the model's context, the prompt has a token
+            without an embedding, or it is empty and no token begins or ends texts.
     """
-    tokenizer = model.tokenizer
-    ids = list(tokenizer(text)["input_ids"])
-    if not ids:
-        ids = [tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id]
+    (ids,) = model.tokenize([text])
+    ids = ids or [model.first_token()]
     if len(ids) + max_new_tokens > model.context:
         raise InputError(
             f"prompt {text[:40]!r}… has {len(ids)} tokens; with {max_new_tokens} new ones it exceeds the context of "
@@ -72,7 +71,7 @@ def decode(
 
     Args:
         readout: Function of hidden states that returns logits; a folded head steers the model.
-        prompts: Token ids of P prompts.
+        prompts: Token ids of P prompts, equally many for each if the model has no ``position_ids``.
         keys_B: Noise keys, the samples of a prompt next to each other.
         likelihoods: Whether to return the nll of the new tokens under the unsteered model, whose hidden states are
             known at any readout.
@@ -81,8 +80,11 @@ def decode(
         Exactly ``max_new_tokens`` tokens in each row, none of them special or a padded row of the head.
 
     Raises:
-        InputError: If logits are infinite or NaN, for instance at a strength that is far too large.
+        InputError: If logits are infinite or NaN, for instance at a strength that is far too large; if prompts would
+            have to be padded for a model that numbers padding like text.
     """
+    if len({len(ids) for ids in prompts}) > 1 and not model.accepts("position_ids"):
+        raise InputError(f"model {model.name}: it has no position_ids; prompts with equal numbers of tokens expected")
     with fast_attention(model.lm):
         hidden: list[Tensor] = []
         tokens: list[Tensor] = []

@@ -39,7 +39,8 @@ class Generator:
             it was generated.
 
     Raises:
-        InputError: If there are no prompts, a prompt is too long, ids repeat, or a number is below 1.
+        InputError: If there are no prompts, a prompt is too long, ids repeat, a number is below 1, or the model is
+            recurrent or has no key-value cache.
     """
 
     def __init__(
@@ -61,20 +62,28 @@ class Generator:
             raise InputError(
                 f"model {model.name}: a recurrent model, whose state cannot be shared by samples; use another"
             )
+        if not model.accepts("past_key_values"):
+            raise InputError(f"model {model.name}: it has no key-value cache, which generating needs; use another")
         if not prompts or len({prompt.id for prompt in prompts}) != len(prompts):
             raise InputError(f"prompt set {prompts_name!r}: one or more prompts with distinct ids expected")
         self.model, self.prompts, self.prompts_name = model, prompts, prompts_name
         self.decoding, self.samples, self.seed = decoding, samples, seed
         self.likelihoods = likelihoods
         self._ids = [encode(model, prompt.text, decoding.max_new_tokens) for prompt in prompts]
-        order = sorted(range(len(prompts)), key=lambda index: (len(self._ids[index]), index))
-        size = max(1, batch_size // samples)
-        self.batches = [order[start : start + size] for start in range(0, len(order), size)]
+        self.batches = self._batches(max(1, batch_size // samples))
+
+    def _batches(self, size: int) -> list[list[int]]:
+        """Group the indices of prompts by length; a model without ``position_ids`` gets none padded."""
+        lengths = [len(ids) for ids in self._ids]
+        order = sorted(range(len(lengths)), key=lambda index: (lengths[index], index))
+        padded = self.model.accepts("position_ids")
+        groups = [list(group) for _, group in itertools.groupby(order, lambda index: padded or lengths[index])]
+        return [group[start : start + size] for group in groups for start in range(0, len(group), size)]
 
     def identity(self) -> str:
         """Return a digest of all that the plain model's texts depend on: model, prompts, options, and this package."""
         prompts = [(prompt.id, prompt.text) for prompt in self.prompts]
-        options = [self.samples, self.seed, len(self.batches[0]), self.prompts_name, self.likelihoods]
+        options = [self.samples, self.seed, max(map(len, self.batches)), self.prompts_name, self.likelihoods]
         inputs = json.dumps([self.model.fingerprint(), repr(self.decoding), options, prompts, _code()])
         return hashlib.sha256(inputs.encode()).hexdigest()[:24]
 
@@ -105,7 +114,7 @@ class Generator:
         texts = tuple(self._text(ids, sample) for sample in tokens)
         if not nll:
             return Generation(prompt, texts, dict(strength), self.prompts_name)
-        tokenized = self.model.tokenizer([prompt.text + text for text in texts])["input_ids"]
+        tokenized = self.model.tokenize([prompt.text + text for text in texts])
         likelihoods = tuple(
             Likelihood(round(value, 4), len(sample)) if prompt.text and full == ids + sample else None
             for value, sample, full in zip(nll, tokens, tokenized, strict=True)

@@ -4,7 +4,9 @@ Shapes: B batch rows, T tokens, D width, K dimensions, V vocabulary.
 """
 
 import hashlib
+import inspect
 import json
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -26,6 +28,7 @@ class LanguageModel:
     Attributes:
         name: Name of the model in files and tables.
         context: Longest sequence that the model accepts, in tokens.
+        rows: Number of token ids that have embeddings; the tokenizer may have further tokens.
 
     Args:
         device: Device to which the whole model is moved; None: it is not moved.
@@ -49,6 +52,7 @@ class LanguageModel:
         self.lm = lm.requires_grad_(False).eval()
         self.tokenizer, self.name = tokenizer, name
         self.head = Head.of(lm, vocabulary=max(tokenizer.get_vocab().values()) + 1)
+        self.rows = min(len(self.head.weight), len(cast(Tensor, lm.get_input_embeddings().weight)))
         config = lm.config.get_text_config()
         self.context = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
         self._fingerprint: str | None = None
@@ -63,6 +67,62 @@ class LanguageModel:
     def width(self) -> int:
         """Size D of the hidden states."""
         return self.head.weight.shape[1]
+
+    def accepts(self, name: str) -> bool:
+        """Return whether the model has an input of this name, such as ``position_ids``."""
+        forwards = (self.lm.forward, self.lm.base_model.forward)  # some bodies hide their inputs in a wrapper
+        return any(name in inspect.signature(forward).parameters for forward in forwards)
+
+    def tokenize(self, texts: Sequence[str], *, max_length: int | None = None) -> list[list[int]]:
+        """Return the token ids of texts, with tokens that the tokenizer puts before a text, without those it appends.
+
+        Args:
+            max_length: Most tokens of a text; a longer one is cut.
+
+        Raises:
+            InputError: If a text has a token without an embedding.
+        """
+        return self._tokenize(texts, max_length)["input_ids"]
+
+    def tokenize_with_offsets(
+        self, texts: Sequence[str], *, max_length: int | None = None
+    ) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
+        """Return the token ids of texts, as ``tokenize`` does, and their character offsets (start, end).
+
+        Tokens put before a text have the offsets (0, 0).
+
+        Raises:
+            InputError: As ``tokenize`` does.
+        """
+        rows = self._tokenize(texts, max_length, return_offsets_mapping=True)
+        return rows["input_ids"], rows["offset_mapping"]
+
+    def _tokenize(self, texts: Sequence[str], max_length: int | None, **options: bool) -> dict[str, list[list[Any]]]:
+        if not texts:
+            return {"input_ids": [], "offset_mapping": []}
+        appended = _appended(self.tokenizer)
+        limit = None if max_length is None else max_length + appended
+        rows = self.tokenizer(list(texts), truncation=limit is not None, max_length=limit, verbose=False, **options)
+        kept = {name: [row[: len(row) - appended] for row in rows[name]] for name in rows}
+        for text, ids in zip(texts, kept["input_ids"], strict=True):
+            if (last := max(ids, default=0)) >= self.rows:
+                token = self.tokenizer.convert_ids_to_tokens(last)
+                raise InputError(
+                    f"text {text[:40]!r}…: it has the token {token!r} (id {last}), but model {self.name} has "
+                    f"embeddings only of ids below {self.rows}; a text without this token expected"
+                )
+        return kept
+
+    def first_token(self) -> int:
+        """Return the token before a text that has none before it: the one that begins texts, else the one that ends.
+
+        Raises:
+            InputError: If there is neither.
+        """
+        for token in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
+            if isinstance(token, int) and token < self.rows:
+                return token
+        raise InputError(f"model {self.name} has neither BOS nor EOS; a prompt that is not empty expected")
 
     def hidden(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """Compute hidden states (B, T, D) after the final norm, the input of the head.
@@ -91,6 +151,8 @@ class LanguageModel:
             relevant = {name: value for name, value in config.items() if name not in INCIDENTAL}
             tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
             parts = {name: part for name, part in tokenizer.items() if name not in ("truncation", "padding")}
+            if appended := _appended(self.tokenizer):
+                parts["left out"] = appended  # features that were stored with these tokens are others
             state = hashlib.sha256(json.dumps([relevant, parts], sort_keys=True, default=str).encode())
             for name, tensor in iterate_state(self.lm):
                 state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -111,3 +173,9 @@ class LanguageModel:
                 f"model {self.name} ({type(self.lm).__name__}): its logits are not those of embeddings, bias, scale "
                 "and soft-cap on the last hidden state, so a steer would not act as defined; choose another model"
             )
+
+
+def _appended(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the number of special tokens that the tokenizer puts after every text."""
+    special = tokenizer("A 1 a", return_special_tokens_mask=True)["special_tokens_mask"]
+    return special[::-1].index(0) if 0 in special else 0

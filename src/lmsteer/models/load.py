@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lmsteer.embedded.archives import smollm2_folder
 from lmsteer.embedded.gemma import gemma_folder
@@ -12,6 +15,8 @@ from lmsteer.models.conversion import disable_conversion
 from lmsteer.models.device_options import AUTOMATIC, Device, DeviceMap, Dtype
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from lmsteer.models.language_model import LanguageModel
 
 
@@ -36,8 +41,8 @@ def load_model(
         max_memory: Memory of each location that an automatic map such as "auto" may use, for instance "20GiB".
 
     Raises:
-        InputError: If the model is unknown, the hub is out of reach, or it is not a causal LM; if the map does not fit
-            model or machine, or a device is given too.
+        InputError: If the model is unknown, the hub is out of reach, it is not a causal LM, or its files lack weights;
+            if the map does not fit model or machine, or a device is given too.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -49,7 +54,7 @@ def load_model(
     """
     # Imported here, so that a wrong option is refused without them.
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     from lmsteer.models.device import resolve_device, resolve_dtype, resolve_map
@@ -72,9 +77,7 @@ def load_model(
         needed = weight_bytes(config, precision) if device_map is None else 0
         check_weights(needed, precision, main_device, name=name or id)
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-        lm = AutoModelForCausalLM.from_pretrained(
-            source, revision=revision, trust_remote_code=False, dtype=precision, **map_options
-        )
+        lm = _complete_lm(id, source, revision=revision, dtype=precision, **map_options)
     except InputError:
         raise
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
@@ -87,6 +90,47 @@ def load_model(
         raise InputError(f"model.device_map: {' and '.join(pair)} are one tensor; one location for both expected")
     name = name or (Path(source).name if Path(source).is_dir() else id)
     return LanguageModel(lm, tokenizer, name=name, device=main_device if device_map is None else None)
+
+
+def _complete_lm(id: str, source: str, **options: Any) -> PreTrainedModel:
+    """Load a causal LM whose files hold every parameter; transformers draws those that are missing at random.
+
+    Buffers may be missing, as they are computed; weights tied to others are not among the missing keys.
+
+    Raises:
+        InputError: If a parameter is missing.
+    """
+    from transformers import AutoModelForCausalLM
+
+    with _no_report_of_missing_keys():
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source, trust_remote_code=False, output_loading_info=True, **options
+        )
+    lm: PreTrainedModel
+    lm, report = loaded
+    parameters = (name for name, _ in lm.named_parameters(remove_duplicate=False))
+    if missing := sorted(set(report["missing_keys"]).intersection(parameters)):
+        names = ", ".join(missing[:3]) + f" and {len(missing) - 3} more" * (len(missing) > 3)
+        raise InputError(
+            f"model {id}: its files lack {names}, so it is no trained {type(lm).__name__}; "
+            "a checkpoint of a causal LM with all weights expected"
+        )
+    return lm
+
+
+@contextmanager
+def _no_report_of_missing_keys() -> Iterator[None]:
+    """Keep transformers from printing a table of what is refused in one line."""
+    logger = logging.getLogger("transformers.modeling_utils")
+
+    def passes(record: logging.LogRecord) -> bool:
+        return "MISSING" not in record.getMessage()
+
+    logger.addFilter(passes)
+    try:
+        yield
+    finally:
+        logger.removeFilter(passes)
 
 
 def smollm2(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:

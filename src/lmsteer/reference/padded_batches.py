@@ -41,13 +41,15 @@ class PaddedExtractor:
     targets like any other token, so that all texts have the same length.
 
     Raises:
-        InputError: If the tokenizer has no end-of-sequence token.
+        InputError: If the tokenizer has no end-of-sequence token, or it has no embedding.
     """
 
     def __init__(self, extract: FeatureExtractor) -> None:
         end = extract.model.tokenizer.eos_token_id
-        if end is None:
-            raise InputError(f"data=padded: the tokenizer of {extract.model.name} has no end-of-sequence token")
+        if end is None or end >= extract.model.rows:
+            raise InputError(
+                f"data=padded: the tokenizer of {extract.model.name} has no end-of-sequence token with an embedding"
+            )
         self.extract, self.end = extract, end
 
     def __call__(self, texts: Sequence[str]) -> Features:

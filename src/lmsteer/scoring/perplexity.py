@@ -3,7 +3,6 @@
 Shapes: N texts, B rows of a batch, P prompts of a batch, T tokens, M continuation tokens, D width.
 """
 
-import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -99,9 +98,8 @@ def encode(
         InputError: As ``continuation_nll`` does.
     """
     joined = [prompt + continuation for prompt, continuation in zip(prompts, continuations, strict=True)]
-    rows = model.tokenizer(joined, return_offsets_mapping=True, verbose=False)
     encoded = []
-    for index, (ids, offsets) in enumerate(zip(rows["input_ids"], rows["offset_mapping"], strict=True)):
+    for index, (ids, offsets) in enumerate(zip(*model.tokenize_with_offsets(joined), strict=True)):
         where = f"{locations[index]}: " if locations else ""
         # Special tokens have the offsets (0, 0) and so never count.
         counted = [token for token, (_, end) in enumerate(offsets) if end > len(prompts[index])]
@@ -111,7 +109,7 @@ def encode(
                 "so no perplexity"
             )
         start, end = counted[0], counted[-1] + 1
-        before = tuple(ids[:start]) or (_first_token(model),)
+        before = tuple(ids[:start]) or (model.first_token(),)
         text = Encoded(before, tuple(ids[start:end]), tuple(offsets[start:end]))
         if (length := len(text.before) + len(text.after)) > model.context:
             raise InputError(
@@ -122,17 +120,9 @@ def encode(
     return encoded
 
 
-def _first_token(model: LanguageModel) -> int:
-    for token in (model.tokenizer.bos_token_id, model.tokenizer.eos_token_id):
-        if isinstance(token, int):
-            return token
-    raise InputError(f"model {model.name} has neither BOS nor EOS, so an empty prompt cannot be scored")
-
-
 def _can_share(model: LanguageModel) -> bool:
     """Return whether continuations can share a prompt's cache: no recurrent state, and positions can be given."""
-    parameters = inspect.signature(model.lm.base_model.forward).parameters
-    return not model.lm._is_stateful and {"position_ids", "past_key_values"} <= set(parameters)
+    return not model.lm._is_stateful and model.accepts("position_ids") and model.accepts("past_key_values")
 
 
 def _batches(texts: Sequence[Encoded], sharing: bool, budget: int, context: int) -> list[list[int]]:

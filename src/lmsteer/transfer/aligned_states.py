@@ -44,8 +44,8 @@ def _token_ends(model: LanguageModel, texts: Sequence[str]) -> list[dict[int, in
     If several tokens make up one character, the last one counts; special tokens do not count.
     """
     length = min(LENGTH, model.context)
-    rows = model.tokenizer(list(texts), truncation=True, max_length=length, return_offsets_mapping=True)
-    return [{end: index for index, (_, end) in enumerate(offsets[:-1]) if end} for offsets in rows["offset_mapping"]]
+    _, rows = model.tokenize_with_offsets(texts, max_length=length)
+    return [{end: index for index, (_, end) in enumerate(offsets[:-1]) if end} for offsets in rows]
 
 
 def _states(model: LanguageModel, texts: Sequence[str], tokens: Sequence[list[int]]) -> Tensor:

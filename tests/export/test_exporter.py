@@ -192,9 +192,37 @@ def test_what_was_killed_is_done_again_from_the_beginning(tmp_path: Path, monkey
     with monkeypatch.context() as killed:  # as by a signal, after which nobody clears up
         killed.setattr("shutil.rmtree", lambda *_, **__: None)
         stopped(tmp_path / "out")
-    assert {path.name for path in tmp_path.iterdir()} == {".out.unfinished"}
+    (abandoned,) = tmp_path.iterdir()
+    assert abandoned.name.startswith(".out.unfinished-")
     write_folder(tmp_path / "out", "a: 2\n", lambda folder: (folder / "whole").write_text("whole"))  # type: ignore[arg-type,return-value]
     assert content(tmp_path) == {"out/config.yaml": b"a: 2\n", "out/whole": b"whole"}
+
+
+def test_of_two_at_once_the_first_to_finish_counts_and_the_other_ends_well(tmp_path: Path) -> None:
+    out, calls = tmp_path / "out", []
+
+    def write(folder: Path) -> None:
+        calls.append(folder)
+        if len(calls) == 1:  # while the first one writes, another begins and finishes
+            write_folder(out, "a: 1\n", write)
+            assert folder.is_dir(), "the folder of a running export is not removed"
+        (folder / "whole").write_text(f"whole {len(calls)}")
+
+    write_folder(out, "a: 1\n", write)
+    assert len(set(calls)) == 2
+    assert content(tmp_path) == {"out/config.yaml": b"a: 1\n", "out/whole": b"whole 2"}
+
+
+def test_another_export_that_finishes_first_is_not_overwritten(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def write(folder: Path) -> None:
+        write_folder(out, "a: 2\n", lambda other: (other / "whole").write_text("other"))  # type: ignore[arg-type,return-value]
+        (folder / "whole").write_text("mine")
+
+    with pytest.raises(InputError, match="another configuration"):
+        write_folder(out, "a: 1\n", write)
+    assert content(tmp_path) == {"out/config.yaml": b"a: 2\n", "out/whole": b"other"}
 
 
 def test_the_base_model_is_named_by_its_id_on_the_hub_only_if_it_came_by_it(

@@ -21,6 +21,13 @@ from lmsteer.steering.steer_file import load_steer, save_steer
 
 PROMPTS = ["the film is", "I would like to know", "nobody came"]
 
+CALIBRATION = {
+    **dict.fromkeys(("protocol", "budget", "dimension"), "x"),
+    "direction": 1,
+    "fixed_strengths": {},
+    "strength": 5.0,
+}
+
 
 def steer_of(*dimensions: str, rank: int | str = 4, epsilon: float = 0.1, seed: int = 0, width: int = 32) -> Steer:
     return Steer(width, dimensions=dimensions, rank=rank, epsilon=epsilon, init_std=0.5, seed=seed)  # type: ignore[arg-type]
@@ -216,7 +223,7 @@ def files(tmp_path: Path, tiny_model: LanguageModel) -> list[Path]:
     for seed, (name, rank) in enumerate((("joy", 4), ("calm", 6))):
         provenance = Provenance(
             model="tiny-0", fingerprint=tiny_model.head.fingerprint(), meaning={name: f"more {name}"}, seed=3,
-            corpus={"name": f"texts of {name}"}, calibration=[{"strength": 5.0}],
+            corpus={"name": f"texts of {name}"}, calibration=[CALIBRATION],
         )  # fmt: skip
         paths.append(tmp_path / f"{name}.safetensors")
         save_steer(paths[-1], steer_of(name, "dummy", rank=rank, seed=seed), provenance)

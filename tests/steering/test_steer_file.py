@@ -1,6 +1,7 @@
 """Promises of the steer file."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
 from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import load_steer, save_steer
+from lmsteer.steering.steer_file import add_to_provenance, load_steer, save_steer
 
 
 @pytest.fixture
@@ -80,3 +81,25 @@ def test_damaged_and_foreign_files_are_refused_by_name(tmp_path: Path, steer: St
     save_file({"p1": torch.zeros(1, 2, 3)}, path)
     with pytest.raises(InputError, match="not a steer"):
         load_steer(path)
+
+
+def test_two_calibrations_at_once_both_stay(tmp_path: Path, steer: Steer, provenance: Provenance) -> None:
+    """Each process loaded the file before either wrote; what the other added by then is kept."""
+    path = tmp_path / "a.safetensors"
+    save_steer(path, steer, provenance)
+    kinds = dict.fromkeys(("protocol", "budget", "dimension"), "x")
+    entries = [{**kinds, "direction": sign, "fixed_strengths": {}, "strength": 1.0} for sign in (1, -1)]
+    loaded = [load_steer(path)[0] for _ in entries]
+    for one, entry in zip(loaded, entries, strict=True):
+        add_to_provenance(path, one, lambda found, entry=entry: replace(found, calibration=[*found.calibration, entry]))
+    assert load_steer(path)[1].calibration == entries
+
+
+def test_a_steer_that_was_replaced_meanwhile_gets_no_calibration_of_another(
+    tmp_path: Path, steer: Steer, provenance: Provenance
+) -> None:
+    path = tmp_path / "a.safetensors"
+    save_steer(path, steer.scaled(0, 2.0), provenance)
+    with pytest.raises(InputError, match="another steer was written there meanwhile"):
+        add_to_provenance(path, steer, lambda found: replace(found, seed=7))
+    assert load_steer(path)[1].seed == provenance.seed

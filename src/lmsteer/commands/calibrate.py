@@ -20,7 +20,7 @@ from lmsteer.generation.plain_texts import PlainTexts
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import score_cache
-from lmsteer.steering.steer_file import load_steer, save_steer
+from lmsteer.steering.steer_file import add_to_provenance, load_steer
 
 
 def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
@@ -34,7 +34,7 @@ def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
     if not protocol.budgets():
         raise InputError("protocol.kl and protocol.perplexity are null; a budget is needed, such as protocol.kl=0.3")
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
-    steer, provenance = load_steer(path, model)
+    steer, _ = load_steer(path, model)
     if config["steer"]["name"] != steer.dimensions[0]:
         raise InputError(
             f"{path}: a steer of {steer.dimensions[0]}, but the protocol is for {config['steer']['name']}; "
@@ -46,7 +46,7 @@ def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
         run, plan.calibration_generators, PlainTexts(scores.folder / "plain" if scores else None)
     )
     entries = find_calibrations(plan, stages.read_texts(plain), steer)
-    save_steer(path, steer, with_calibrations(provenance, entries))
+    add_to_provenance(path, steer, lambda provenance: with_calibrations(provenance, entries))
     for entry in entries:
         if entry["strength"] is not None:
             print(f"{entry['budget']}: {entry['dimension']} {entry['strength']:+g} reaches {entry['reached']:.4g}")

@@ -1,13 +1,17 @@
 """Export a model with a folded steer, or a steer alone, with a model card."""
 
+import contextlib
 import hashlib
 import json
+import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
+
+from filelock import FileLock, Timeout
 
 from lmsteer.errors import InputError
 from lmsteer.evaluation.results import Result, read_result
@@ -147,6 +151,8 @@ def base_of(model: LanguageModel, hub_id: str = "") -> Base:
 def write_folder(folder: Path, record: str, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a temporary folder, then rename it to ``folder``; a complete folder is not written again.
 
+    Of several processes that write the same folder at once, each has a temporary one, and the first to finish counts.
+
     Args:
         record: Inputs of the content, which are written into the folder too.
 
@@ -155,19 +161,35 @@ def write_folder(folder: Path, record: str, write: Callable[[Path], None]) -> No
     """
     if Run(folder, record).is_complete(CONFIG):
         return
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of an export that was killed
+    _remove_abandoned(folder)
+    unfinished = folder.with_name(f"{_unfinished(folder)}{secrets.token_hex(4)}")
     try:
-        Run(unfinished, record).begin()
+        run = Run(unfinished, record)  # its lock is held as long as it lives
+        run.begin()
         write(unfinished)
         (unfinished / LOCK).unlink(missing_ok=True)
         for path in filter(Path.is_file, unfinished.rglob("*")):
             shutil.copymode(unfinished / CONFIG, path)  # safetensors makes files that only their owner can read
-        if folder.exists():
-            folder.rmdir()
-        unfinished.replace(folder)
+        try:
+            unfinished.replace(folder)  # an empty folder may be there
+        except OSError:
+            if not Run(folder, record).is_complete(CONFIG):
+                raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _unfinished(folder: Path) -> str:
+    return f".{folder.name}.unfinished-"
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the temporary folders of exports that were killed; those of running ones are locked."""
+    for path in folder.parent.iterdir() if folder.parent.is_dir() else ():
+        if path.name.startswith(_unfinished(folder)):
+            lock = FileLock(path / LOCK)
+            with contextlib.suppress(Timeout, OSError), lock.acquire(blocking=False):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _digest(path: Path) -> str:

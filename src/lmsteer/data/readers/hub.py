@@ -70,7 +70,7 @@ def load_labeled_splits(
     """Load the rows of a data set by split (train, dev, test), as ``load_splits`` does; one local file is unsplit.
 
     ``path`` may also be a TSV, CSV or JSONL file, or a folder with train, dev (or validation) and test files of those.
-    A dev or test file that lacks one of ``columns`` is left out: published folders have a test part without labels.
+    A test file that lacks one of ``columns`` is left out: published folders have a test part without labels.
 
     Raises:
         InputError: As ``load_splits`` and ``read_table`` do, or if the path does not exist or there is no split train.
@@ -81,7 +81,7 @@ def load_labeled_splits(
     if path and Path(path).is_file() and Path(path).suffix.lower() != ".parquet":
         files = {UNSPLIT: Path(path)}
     if files:
-        files = {split: file for split, file in files.items() if split not in ("dev", "test") or _has(file, columns)}
+        files = {split: file for split, file in files.items() if split != "test" or _has(file, columns)}
         return {split: read_table(file, columns=columns, either=either) for split, file in files.items()}
     splits = load_splits(id, columns=columns, either=either, instead=instead, path=path)
     if path and Path(path).is_file():

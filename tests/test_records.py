@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.special_files import pipe
 
 from lmsteer.errors import InputError
 from lmsteer.records import read_generations, read_jsonl
@@ -65,3 +66,16 @@ def test_a_line_that_is_no_generation_is_refused(change: dict[str, object], tmp_
     path.write_text(json.dumps(LINE) + "\n" + json.dumps(LINE | change) + "\n")
     with pytest.raises(InputError, match=r"g\.jsonl, line 2: not a generation"):
         read_generations(path)
+
+
+@pytest.mark.parametrize("line", ['{"label": 1, "label": -1}', '{"prompt": {"label": 1, "text": "a", "label": 1}}'])
+def test_a_key_named_twice_is_refused_by_its_name_at_any_depth(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"label": 1}\n' + line + "\n")
+    with pytest.raises(InputError, match=r"a\.jsonl, line 2: 'label' is named twice"):
+        list(read_jsonl(path))
+
+
+def test_a_pipe_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with pipe(tmp_path / "a.jsonl") as path, pytest.raises(InputError, match=r"a\.jsonl is a pipe, .* a regular file"):
+        list(read_jsonl(path))

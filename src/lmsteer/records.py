@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -87,12 +88,41 @@ class Generation:
         return json.dumps(line, ensure_ascii=False)
 
 
+def refuse_special_file(path: Path) -> None:
+    """Refuse a pipe, a device or a socket before it is opened: it can be read once at most, and reading may never end.
+
+    Raises:
+        InputError: If the path is one; a path that does not exist is left to its reader.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path} is a pipe, a device or a socket; a regular file expected")
+
+
+def refuse_repeated_names(names: Sequence[str], where: str) -> None:
+    """Refuse a column or key that is named twice, as one of its two values would be dropped.
+
+    Raises:
+        InputError: If one is; columns without a name do not count.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name.strip() and name in seen:
+            raise InputError(f"{where}: {name!r} is named twice; each name once expected")
+        seen.add(name)
+
+
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield (line number from 1, object) of each non-empty line of a file.
 
     Raises:
-        InputError: If the file is missing, not UTF-8, or a line is not a JSON object; names file and line.
+        InputError: If the file is missing, not a regular file, not UTF-8, or a line is not a JSON object or names a key
+            twice; names file and line.
     """
+    refuse_special_file(path)
     try:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -104,16 +134,23 @@ def parse_jsonl(content: str, name: str) -> Iterator[tuple[int, dict[str, object
     """Yield (line number from 1, object) of each non-empty line of a text; ``name`` is that of its file.
 
     Raises:
-        InputError: If a line is not a JSON object.
+        InputError: If a line is not a JSON object, or names a key twice.
     """
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        refuse_repeated_names([key for key, _ in pairs], f"{name}, line {number}")
+        return dict(pairs)
+
     # Not splitlines(): JSON strings may hold U+2028 and other characters at which it splits.
     for number, line in enumerate(content.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = json.loads(line, object_pairs_hook=unique)
             if "\\u" in line:
                 json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair can be written as JSON
+        except InputError:
+            raise
         except (ValueError, RecursionError) as error:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             raise InputError(f"{name}, line {number}: not JSON ({reason}); one object per line expected") from error

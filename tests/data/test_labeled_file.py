@@ -56,7 +56,7 @@ def test_a_folder_keeps_its_splits_and_splits_train_rows_for_the_scorers(tmp_pat
     ("line", "message"),
     [
         ("b\t1.01", r"mine\.tsv, line 3: label is 1\.01; allowed are numbers from -1 to 1"),
-        ("b\tnan", r"line 3: label is nan; allowed are numbers from -1 to 1"),
+        ("b\tnan", r"line 3: label is nan; a finite number is needed"),
         ("b\t1e999", r"line 3: label is inf"),
         ("b\t-inf", r"line 3: label is -inf"),
     ],

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,13 @@ def test_an_id_of_several_texts_is_replaced_by_one_of_the_text(tmp_path: Path) -
 def test_a_bad_prompt_file_is_refused(values: list[object], message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         prompt_file(path=lines(tmp_path / "p.jsonl", values))
+
+
+@pytest.mark.parametrize("toxicity", [math.nan, math.inf, -math.inf, -0.5, 1.5])
+def test_a_toxicity_that_is_no_number_from_0_to_1_never_counts_as_mild(toxicity: float, tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", [rtp("a", 0.1), rtp("b", None), rtp("c", toxicity)])
+    with pytest.raises(InputError, match=r"a\.jsonl, line 3: toxicity is "):
+        real_toxicity_prompts(path=path)
 
 
 def test_bad_rows_of_real_toxicity_prompts_are_refused(tmp_path: Path) -> None:

@@ -83,6 +83,40 @@ def test_sst2_has_two_labels_and_ignores_hidden_ones(tmp_path: Path) -> None:
     assert len(corpus.train) > len(corpus.test) > 0
 
 
+@pytest.mark.parametrize("suffix", ["tsv", "csv", "jsonl"])
+def test_a_test_file_without_labels_is_left_out_as_hidden_labels_are(suffix: str, tmp_path: Path) -> None:
+    hidden = [{"index": i, "sentence": f"hidden {i}"} for i in range(3)]
+    labeled = {
+        split: [{"sentence": f"{split} {i}", "label": i % 2} for i in range(n)]
+        for split, n in (("train", 200), ("dev", 2))
+    }
+    corpora = []
+    for test in (hidden, [row | {"label": -1} for row in hidden]):
+        for split, rows in (labeled | {"test": test}).items():
+            data, path = datasets.Dataset.from_list(rows), tmp_path / f"{split}.{suffix}"
+            _ = data.to_json(path) if suffix == "jsonl" else data.to_csv(path, sep="\t" if suffix == "tsv" else ",")
+        corpora.append(sst2(path=str(tmp_path)))
+    assert corpora[0] == corpora[1]
+    assert corpora[0].dev == (Row("dev 0", -1.0), Row("dev 1", 1.0))
+    assert corpora[0].test
+
+
+def test_a_train_file_without_labels_is_refused_by_line(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("index\tsentence\n0\ta\n")
+    with pytest.raises(InputError, match=r"train\.tsv, line 2: no column 'label'"):
+        sst2(path=str(tmp_path))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_column_named_twice_in_the_layout_of_the_hub_is_refused_by_its_name(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    contents = {"csv": "text,label,label\na,1,0\n", "jsonl": '{"text": "a", "label": 1, "label": 0}\n'}
+    (tmp_path / "data" / f"train-0.{suffix}").write_text(contents[suffix])
+    with pytest.raises(InputError, match=r"\blabel\b.* twice") as caught:
+        sst2(path=str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("kind", ["file", "folder", "hub"])
 def test_sst2_reads_sentences_from_a_column_of_either_name(kind: str, tmp_path: Path) -> None:
     corpora = []

@@ -1,8 +1,12 @@
 """Rows are read unchanged; errors name file and line."""
 
+import math
+import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from tests.special_files import pipe
 
 from lmsteer.data.readers.table import find_split_files, get_number, get_text, read_table
 from lmsteer.errors import InputError
@@ -83,3 +87,51 @@ def test_a_folder_is_read_by_the_names_of_its_splits(tmp_path: Path) -> None:
     (tmp_path / "dev.tsv").touch()
     with pytest.raises(InputError, match=r"both dev\.tsv and validation\.csv"):
         find_split_files(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "separator"), [("a.tsv", "\t"), ("a.csv", ",")])
+def test_a_column_named_twice_is_refused_by_its_name(name: str, separator: str, tmp_path: Path) -> None:
+    lines = (("text", "label", "label"), ("a", "1", "-1"))
+    (tmp_path / name).write_text("\n".join(map(separator.join, lines)) + "\n")
+    with pytest.raises(InputError, match=rf"{re.escape(name)}, line 1: 'label' is named twice"):
+        rows(tmp_path / name)
+
+
+def test_columns_without_a_name_may_be_several(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label,,\na,1,,\n")
+    assert rows(path) == [(f"{path}, line 2", {"text": "a", "label": "1", "": ""})]
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl"])
+def test_a_text_may_be_of_any_length(name: str, tmp_path: Path) -> None:
+    text = "far too long " * 20_000
+    frame = pd.DataFrame({"text": [text], "label": [1]})
+    if name == "a.jsonl":
+        frame.to_json(tmp_path / name, orient="records", lines=True)
+    else:
+        frame.to_csv(tmp_path / name, index=False, sep="\t" if name == "a.tsv" else ",")
+    assert [row["text"] for _, row in rows(tmp_path / name)] == [text]
+
+
+def test_a_tsv_of_pandas_gives_its_texts_or_is_refused_by_line(tmp_path: Path) -> None:
+    texts = ['He said "no"', '"Quoted"', '"', '"a" and "b"', 'half "open', "plain", "it's"]
+    path = tmp_path / "a.tsv"
+    pd.DataFrame({"text": texts, "label": 1}).to_csv(path, sep="\t", index=False)
+    assert [row["text"] for _, row in rows(path)] == texts
+    for text in ("a\ttab", "two\nlines"):
+        pd.DataFrame({"text": ["plain", text], "label": 1}).to_csv(path, sep="\t", index=False)
+        with pytest.raises(InputError, match=r"a\.tsv, line 3: \d fields; 2 expected"):
+            rows(path)
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl"])
+def test_a_pipe_is_refused_before_it_is_read(name: str, tmp_path: Path) -> None:
+    with pipe(tmp_path / name) as path, pytest.raises(InputError, match=r"is a pipe, .* a regular file expected"):
+        rows(path)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", math.nan, -math.inf, "1e999"])
+def test_a_number_that_is_not_finite_is_refused(value: object) -> None:
+    with pytest.raises(InputError, match=r"FILE, line 7: label is (nan|-?inf); a finite number is needed"):
+        get_number({"label": value}, "label", "FILE, line 7")

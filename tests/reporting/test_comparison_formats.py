@@ -94,6 +94,14 @@ def test_latex_is_a_plain_tabular() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["=1+1", "+cmd|x", "-a", "@SUM(A1)", "\t=1"])
+def test_no_cell_of_the_csv_is_a_formula(name: str, tmp_path: Path) -> None:
+    rows = [run_row({TOXICITY: [0.1, 0.2, 0.3, 0.4]}, method=method) for method in (name, "-5", "a=b")]
+    written = long_csv(compare_runs([stored_run(tmp_path / "run", rows)], against="a=b"))
+    cells = [line["method"] for line in csv.DictReader(io.StringIO(written))]
+    assert sorted(cells) == sorted([f"'{name}", "-5", "a=b"])
+
+
 def test_the_csv_has_every_number_in_full(tmp_path: Path) -> None:
     rows = [
         run_row({TOXICITY: [0.5, 0.7, 0.9, 0.3], "dist_1": [0.5] * 4}),

@@ -69,3 +69,8 @@ def test_headings_for_a_terminal_are_broken_between_words_but_not_before_an_arro
         "-  ---------",
         "x  1",
     ]
+
+
+def test_a_cell_of_a_terminal_table_stays_on_its_line_and_commands_nothing() -> None:
+    written = terminal_table(["name", "n\x1b"], [["a\x1b[2J\nb", "1"], ["c", "2"]])
+    assert written.split("\n") == [r"name         n\x1b", "-----------  -----", r"a\x1b[2J\nb  1", "c            2"]

@@ -186,3 +186,13 @@ def test_a_folder_that_cannot_be_made_is_refused_by_name(tmp_path: Path) -> None
         InputError, match=r"cache=.*file/scores: cannot be created \(Not a directory\); another folder or off"
     ):
         score_cache(str(tmp_path / "file"))
+
+
+def test_a_stored_score_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ScoreCache(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "check_scores", lambda scores_N, *_, **__: scores_N)
+        store.scores(Oracle(refused="b"), ["a", "b"])
+    assert store.scores(Oracle(), ["a"]).shape == (1,)
+    with pytest.raises(InputError, match=r"stored in .*: text 'b' has score nan"):
+        store.scores(Oracle(), ["a", "b"])

@@ -94,3 +94,10 @@ def test_a_missing_or_empty_file_is_refused(tmp_path: Path) -> None:
         WordListScorer(path=tmp_path / "absent.csv")
     with pytest.raises(InputError, match="contains no words"):
         WordListScorer(path=write(tmp_path))
+
+
+def test_a_column_named_twice_is_refused_and_a_long_field_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"list\.csv, line 1: 'severity_rating' is named twice"):
+        WordListScorer(path=write(tmp_path, "darn,3,1", header="text,severity_rating,severity_rating"))
+    long = f"darn,3,{'x' * 200_000}"
+    assert WordListScorer(path=write(tmp_path, long, header="text,severity_rating,note"))(["darn"]).tolist() == [1.0]

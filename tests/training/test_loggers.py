@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,15 @@ def test_without_a_key_a_run_is_offline_asks_nothing_and_says_in_one_line_how_to
     assert capfd.readouterr() == ("", "")
     messages = [record.message for record in caplog.records if record.name.startswith("lmsteer")]
     assert messages == [f"W&B: logged offline; upload with: wandb sync {run}"]
+
+
+def test_the_line_that_says_how_to_sync_can_be_pasted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "lmsteer")
+    with wandb_logger(tmp_path / "my (first) run's", CONFIG):
+        pass
+    (run,) = offline_runs(tmp_path / "my (first) run's")
+    (message,) = [record.message for record in caplog.records if record.name.startswith("lmsteer")]
+    assert shlex.split(message.partition("upload with: ")[2]) == ["wandb", "sync", str(run)]
 
 
 def test_a_run_is_finished_also_when_something_fails_inside(run_folder: Path) -> None:

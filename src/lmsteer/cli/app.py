@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -19,9 +20,12 @@ from tqdm import tqdm
 
 from lmsteer.cli.folders import register_resolvers
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.paths import resolve_output_folder, resolve_paths
 from lmsteer.cli.signals import terminable
+from lmsteer.cli.terminal import EscapingFormatter, accept_any_encoding, quoted_override
 from lmsteer.errors import InputError, explain_out_of_memory
 from lmsteer.extras import MissingExtraError, explain_missing_extra
+from lmsteer.reporting.text import escape_terminal
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = str(next(parent / "conf" for parent in (PACKAGE, PACKAGE.parents[1]) if (parent / "conf").is_dir()))
@@ -67,6 +71,7 @@ def entry_point(
             started = True
             try:
                 configure_logging(pop_verbosity(cfg))
+                resolve_paths(cfg)
                 _check_overrides(cfg, OF_COMMAND.get(name, {}) if types is None else types)
                 with explain_out_of_memory():
                     return function(cfg)
@@ -77,7 +82,9 @@ def entry_point(
 
         def main() -> None:
             full_error = os.environ.get(FULL_ERROR)
+            accept_any_encoding()
             try:
+                sys.argv = [resolve_output_folder(argument) for argument in sys.argv]
                 with terminable(), full_hydra_errors():
                     run()
                 if refusal is not None:
@@ -132,16 +139,30 @@ def configure_logging(verbosity: str) -> None:
     logger = logging.getLogger("lmsteer")
     logger.setLevel(verbosity.upper())
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(EscapingFormatter("%(message)s"))
     logger.handlers, logger.propagate = [handler], False
 
 
 def one_line(error: Exception) -> str:
-    """Return the message of an error on one line, without what Hydra and OmegaConf add about their own internals."""
+    """Return the message of an error on one line, without what Hydra and OmegaConf add about their own internals.
+
+    It has no control characters, which a quoted file may contain.
+    """
     if getattr(error, "missing_cfg_file", None) == SLURM_LAUNCHER:
         error = MissingExtraError("hydra/launcher=slurm", "submitit")
     text = str(error).split("\nConfig search path")[0].split("\n    full_key")[0]
-    return " ".join(text.split()) or type(error).__name__
+    if isinstance(error, OverrideParseException):
+        text = _refused_override(error)
+    return escape_terminal(" ".join(text.split())) or type(error).__name__
+
+
+def _refused_override(error: OverrideParseException) -> str:
+    """Say how an option is written that Hydra's grammar refuses."""
+    name, equals, value = error.override.partition("=")
+    if not equals or not re.fullmatch(r"[+~]*[\w.@/:$-]+", name, re.ASCII):
+        return f"{error.override}: options are given as NAME=VALUE"
+    example = quoted_override(name, value)
+    return f"{error.override}: the value has signs of Hydra's grammar; quote it, for Hydra and for the shell: {example}"
 
 
 def in_multirun() -> bool:

@@ -17,6 +17,7 @@ import torch.multiprocessing as mp
 from torch.multiprocessing.spawn import ProcessException, start_processes
 
 from lmsteer.cli.app import EXPECTED_ERRORS, configure_logging, one_line, sweep_name
+from lmsteer.cli.terminal import accept_any_encoding
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.distributed.processes import Processes
 from lmsteer.errors import InputError, explain_out_of_memory
@@ -91,6 +92,7 @@ class _Task:
 
     def run(self, process_group: ProcessGroup) -> Any:
         """Join the other processes, run the job and leave; only rank zero prints."""
+        accept_any_encoding()
         process_group.init(self.address, gpus=self.on_gpu)
         configure_logging(self.verbosity if process_group.is_rank_zero else "ERROR")
         with contextlib.nullcontext() if process_group.is_rank_zero else _no_stdout(), explain_out_of_memory():

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lmsteer.cli.completion import bash_completion
+from lmsteer.cli.terminal import accept_any_encoding
 from lmsteer.extras import MissingExtraError, explain_missing_extra
 
 COMMANDS = Path(__file__).parents[1] / "commands"
@@ -14,6 +15,7 @@ COMMANDS = Path(__file__).parents[1] / "commands"
 
 def main() -> None:
     """Run one command, or list them all."""
+    accept_any_encoding()
     name, *arguments = sys.argv[1:] or ["--help"]
     summaries = command_summaries()
     if name in ("--help", "-h"):

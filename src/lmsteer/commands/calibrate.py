@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
 from lmsteer.evaluation.calibration import calibrate as find_calibrations
 from lmsteer.evaluation.calibration import with_calibrations
@@ -49,6 +50,6 @@ def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
     add_to_provenance(path, steer, lambda provenance: with_calibrations(provenance, entries))
     for entry in entries:
         if entry["strength"] is not None:
-            print(f"{entry['budget']}: {entry['dimension']} {entry['strength']:+g} reaches {entry['reached']:.4g}")
-    print(f"written to {path}")
+            show(f"{entry['budget']}: {entry['dimension']} {entry['strength']:+g} reaches {entry['reached']:.4g}")
+    show(f"written to {path}")
     return entries

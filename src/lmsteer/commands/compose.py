@@ -3,6 +3,7 @@
 python -m src.compose 'steer_files=[RUN/steer.safetensors,RUN/steer.safetensors]'
 """
 
+import shlex
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -10,6 +11,7 @@ from omegaconf import DictConfig
 from lmsteer.cli.configuration import check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.terminal import quoted_override, show
 from lmsteer.reporting.interference_table import interference_table
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
@@ -37,8 +39,9 @@ def compose(cfg: DictConfig) -> Steer:
     steer, provenance = load_steer(path)
     if truncation := provenance.derivation.get("truncation"):
         energy = ", ".join(f"{name} {truncation['kept_energy'][name]:.4f}" for name in steer.dimensions)
-        print(f"rank {steer.rank} keeps, of the energy of the full matrices: {energy}\n")
-    print(interference_table(Interference(**provenance.derivation["interference"])))
+        show(f"rank {steer.rank} keeps, of the energy of the full matrices: {energy}\n")
+    show(interference_table(Interference(**provenance.derivation["interference"])))
     strength = ",".join(f"{steer.dimensions[k]}:3" for k in steer.attributes)
-    print(f"\n{path}\npython -m src.generate steer_file={path} 'strength={{{strength}}}'")
+    options = f"{quoted_override('steer_file', str(path))} {shlex.quote(f'strength={{{strength}}}')}"
+    show(f"\n{path}\npython -m src.generate {options}")
     return steer

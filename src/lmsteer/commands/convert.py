@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.terminal import show
 from lmsteer.reference.reference_checkpoint import read_reference
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
@@ -26,7 +27,7 @@ def convert(cfg: DictConfig) -> Path:
     run.begin()
     save_steer(path, steer, provenance)
     trained_on = provenance.derivation["options"].get("model_name", "not named in it")
-    print(
+    show(
         f"{checkpoint}: dimensions {', '.join(steer.dimensions)}, rank {steer.rank}, epsilon {steer.epsilon:g}; "
         f"its model: {trained_on}, taken for {model.name}\n{path}"
     )

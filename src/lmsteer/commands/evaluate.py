@@ -12,6 +12,7 @@ from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
 from lmsteer.cli.received import read_received_config
+from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
 from lmsteer.evaluation.evaluator import GenerationMetadata
 from lmsteer.evaluation.protocol import Protocol
@@ -39,7 +40,7 @@ def evaluate(cfg: DictConfig) -> Result:
         run, path, protocol, lambda: protocol.perplexity_model_for(model), metadata, scores=scores, received=True
     )
     stages.report_stage(run, path, result, None)
-    print(stages.summary(run, result))
+    show(stages.summary(run, result))
     return result
 
 

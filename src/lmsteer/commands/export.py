@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.terminal import show
 from lmsteer.commands.generate import named_strength
 from lmsteer.errors import InputError
 from lmsteer.export.exporter import Export
@@ -31,5 +32,5 @@ def export(cfg: DictConfig) -> Path:
         exported.checkpoint(folder, named_strength(config["strength"], exported.steer))
     else:
         exported.factors(folder)
-    print(f"{form} of {exported.steer_file} for {model.name}: {folder}")
+    show(f"{form} of {exported.steer_file} for {model.name}: {folder}")
     return folder

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from lmsteer.cli.configuration import check_config
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.terminal import show
 from lmsteer.embedded.archives import fetch as fetch_stack
 from lmsteer.embedded.gemma import OPTIONS, TERMS, fetch_gemma
 from lmsteer.errors import InputError
@@ -19,4 +20,4 @@ def fetch(cfg: DictConfig) -> None:
     if config["gemma"] != config["accept_gemma_terms"]:
         raise InputError(f"Gemma needs both, {OPTIONS}, that is its terms accepted: {TERMS}")
     (fetch_gemma if config["gemma"] else fetch_stack)(force=config["force"])
-    print(f"{'Gemma 3 270M' if config['gemma'] else 'The embedded stack'} is in {cache_folder()}")
+    show(f"{'Gemma 3 270M' if config['gemma'] else 'The embedded stack'} is in {cache_folder()}")

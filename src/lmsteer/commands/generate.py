@@ -13,12 +13,14 @@ from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import PROCESS_OPTIONS, UNSET, run_identity
 from lmsteer.cli.launch import launch
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.terminal import show
 from lmsteer.data.prompts.selection import PromptSet
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.generation.generation_files import expected_generations, read_generation_file
 from lmsteer.generation.generator import Generator, strength_vector
 from lmsteer.records import Generation
+from lmsteer.reporting.text import escape_terminal
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.steering.steer import Steer
@@ -61,8 +63,8 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> list
         path, expected_generations(prompts.prompts, [(strength, "")]), samples=config["samples"]
     )
     for generation in generations[:5]:
-        print(f"{generation.prompt.text} |{generation.texts[0]}")
-    print(f"\n{len(generations)} prompts × {config['samples']} samples: {path}")
+        show(escape_terminal(f"{generation.prompt.text} |{generation.texts[0]}"))
+    show(f"\n{len(generations)} prompts × {config['samples']} samples: {path}")
     return generations
 
 

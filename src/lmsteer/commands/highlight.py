@@ -23,6 +23,7 @@ from lmsteer.analysis.highlighter import (
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.terminal import escape_lines
 from lmsteer.data.readers.text_file import Text, read_texts, refuse_shared
 from lmsteer.reporting.highlight_report import agreement_sentence, color_scale, highlight_page
 from lmsteer.reporting.terminal_highlight import has_colors, highlight_line
@@ -57,7 +58,7 @@ def highlight(cfg: DictConfig) -> list[Highlight]:
     facts = {"steer": config["steer_file"], "model": provenance.model, "texts": config["file"]}
     atomic_write_lines(run.path(PAGE), [highlight_page(highlights, summary, facts=facts, max_texts=config["shown"])])
     show(highlights, summary)
-    print("\n".join(["", *(str(run.path(name)) for name in (LINES, PAGE))]))
+    print(escape_lines("\n".join(["", *(str(run.path(name)) for name in (LINES, PAGE))])))
     return highlights
 
 

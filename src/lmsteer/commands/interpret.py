@@ -16,6 +16,7 @@ from lmsteer.analysis.top_tokens import DisplayConfig
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.terminal import show
 from lmsteer.data.corpus import Corpus
 from lmsteer.reporting.interpretation_report import html, markdown, text
 from lmsteer.reporting.plots import write_png
@@ -43,7 +44,7 @@ def interpret(cfg: DictConfig) -> Interpretation:
     atomic_write_lines(run.path(REPORT), [markdown(interpretation)])
     atomic_write_lines(run.path(PAGE), [html(interpretation, figure)])
     write_png(run.path(PICTURE), figure)
-    print(f"\n{text(interpretation)}\n\n{run.path(PAGE)}")
+    show(f"\n{text(interpretation)}\n\n{run.path(PAGE)}")
     return interpretation
 
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from lmsteer.cli.configuration import check_config
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import FinishedRun, find_runs, read_run
 from lmsteer.evaluation.final_values import final_values
@@ -66,7 +67,7 @@ def report(cfg: DictConfig) -> None:
         return
     target = ReportTarget(config["project"], config["entity"], written.group)
     address = save_report(written.tables, _final_names(written.runs), title=written.title, target=target)
-    print(f"W&B report: {address}")
+    show(f"W&B report: {address}")
 
 
 def write_report(
@@ -113,7 +114,7 @@ def write_report(
         (out / PICTURE).unlink(missing_ok=True)
     else:
         write_png(out / PICTURE, figure)
-    print(f"{table}\n\nreport: {out.resolve() / PAGE}")
+    show(f"{table}\n\nreport: {out.resolve() / PAGE}")
     return WrittenReport(title, group, tables, runs)
 
 

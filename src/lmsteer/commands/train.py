@@ -13,6 +13,7 @@ from lmsteer.cli.configuration import build, build_once, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.launch import launch
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.terminal import show
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.data.feature_store import FeatureStoreConfig
@@ -55,7 +56,7 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
     if run.is_complete(stages.REPORT if config.get("protocol") else stages.STEER):
         result = stages.finished_result(run)
         if result and not sweep:
-            print(stages.summary(run, result))
+            show(stages.summary(run, result))
         return result
     scores = score_cache(config["cache"])
     steer_config: SteerConfig = build(config["steer"])
@@ -83,10 +84,10 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
         provenance, measured = measure(run, plan, fitted, config, scores) if plan else (fitted[1], None)
         track(loggers, run.path(stages.STEER), provenance, measured, step=config["trainer"]["max_steps"])
     if measured is None:
-        print(f"steer: {run.path(stages.STEER)}")
+        show(f"steer: {run.path(stages.STEER)}")
         return None
     stages.report_stage(Run(run.folder, run.config), measured.generations, measured.result, provenance)
-    print(stages.summary(run, measured.result))
+    show(stages.summary(run, measured.result))
     return measured.result
 
 

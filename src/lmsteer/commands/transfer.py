@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.terminal import quoted_override, show
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.reporting.plots import write_png
 from lmsteer.reporting.transfer_report import maps_figure, markdown
@@ -38,9 +39,9 @@ def transfer(cfg: DictConfig) -> Steer:
     report = markdown(provenance.model, provenance.derivation)
     atomic_write_lines(run.path(REPORT), [report])
     write_png(run.path(PICTURE), maps_figure(provenance.derivation))
-    print(f"\n{report}\n\n{run.path(stages.STEER)}")
-    print("strengths differ between models; find those of equal cost with")
-    print(f"python -m src.calibrate steer_file={run.path(stages.STEER)} model=…")
+    show(f"\n{report}\n\n{run.path(stages.STEER)}")
+    show("strengths differ between models; find those of equal cost with")
+    show(f"python -m src.calibrate {quoted_override('steer_file', str(run.path(stages.STEER)))} model=…")
     return steer
 
 

@@ -37,14 +37,26 @@ def latex(blocks: Sequence[Block]) -> str:
 
 
 def long_csv(comparison: Comparison) -> str:
-    """Write the numbers in full: a line for each row and metric."""
+    """Write the numbers in full: a line for each row and metric; no text is a formula of a spreadsheet."""
     lines = [
         _csv_line(comparison, index, metric)
         for index, row in enumerate(comparison.rows)
         for metric in sorted(map(Metric, row.metrics), key=lambda metric: metric.rank)
     ]
+    lines = [{name: _plain_cell(cell) for name, cell in line.items()} for line in lines]
     frame = pd.DataFrame(lines, columns=list(COLUMNS), dtype=object)
     return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _plain_cell(cell: object) -> object:
+    """Put an apostrophe before a text that a spreadsheet would take for a formula; numbers are none."""
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def _csv_line(comparison: Comparison, index: int, metric: Metric) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from lmsteer.analysis.interpretation_file import Direction, Excerpt, Interpretat
 from lmsteer.reporting.page import Picture, render_page
 from lmsteer.reporting.text import (
     escape_markdown,
-    escape_terminal,
     interval,
     markdown_table,
     number,
@@ -204,6 +203,6 @@ def text(interpretation: Interpretation, *, max_words: int = 4) -> str:
         ends = (
             " ".join(word.word for word in end[:max_words]) for end in (direction.output.plus, direction.output.minus)
         )
-        rows.append([*cells[:6], *map(escape_terminal, ends)])
+        rows.append([*cells[:6], *ends])
     columns = terminal_table([*HEADINGS[:6], "raised", "lowered"], rows)
     return "\n".join([*sentences(interpretation), "", columns])

@@ -3,12 +3,15 @@
 A row of one cell in a table of several columns is the heading of the rows below it.
 """
 
+from __future__ import annotations
+
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lmsteer.evaluation.metric_names import Metric
+if TYPE_CHECKING:
+    from lmsteer.evaluation.metric_names import Metric
 
 MISSING = "–"
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
@@ -84,6 +87,7 @@ def metric_number(metric: Metric, value: float, digits: int = 2) -> str:
     """Write a value of a metric: ``digits`` decimals of a fraction, three digits of a perplexity.
 
     Example:
+        >>> from lmsteer.evaluation.metric_names import Metric
         >>> metric_number(Metric("positivity"), 0.456), metric_number(Metric("perplexity"), 16.38)
         ('.46', '16.4')
     """
@@ -128,8 +132,12 @@ def latex_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def terminal_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table for a terminal: columns as wide as their widest cell, headings broken between words."""
-    headings = [re.sub(r" (?=[↑↓])", NO_BREAK_SPACE, heading) for heading in headings]
+    """Write a table for a terminal: columns as wide as their widest cell, headings broken between words.
+
+    Every cell stays on its line, as ``escape_terminal`` writes it.
+    """
+    headings = [re.sub(r" (?=[↑↓])", NO_BREAK_SPACE, escape_terminal(heading)) for heading in headings]
+    rows = [[*map(escape_terminal, row)] for row in rows]
     columns = zip(headings, zip(*rows, strict=True), strict=True)
     widths = [max(map(len, (*column, *heading.split(" ")))) for heading, column in columns]
     wrapped = [textwrap.wrap(heading, width) or [""] for heading, width in zip(headings, widths, strict=True)]

@@ -53,7 +53,7 @@ class ScoreCache:
         """Return the scores (N,) in [0, 1] of ``scorer(texts)``, stored or computed.
 
         Raises:
-            InputError: If a text cannot be scored; scores before it are stored.
+            InputError: If a text cannot be scored; scores before it are stored. If a stored score is not in [0, 1].
         """
 
         def compute(items: Sequence[Item]) -> tuple[Tensor]:
@@ -61,7 +61,8 @@ class ScoreCache:
             return (check_scores(scorer(chunk), chunk, scorer=scorer.name),)
 
         items = [(text,) for text in texts]
-        return self._look_up(type(scorer), scorer.revision, ("scores",), items, compute)[0]
+        (found,) = self._look_up(type(scorer), scorer.revision, ("scores",), items, compute)
+        return check_scores(found, texts, scorer=f"{scorer.name}, stored in {self.folder}")
 
     def continuation_nll(
         self, perplexity_model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str]

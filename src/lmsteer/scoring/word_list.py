@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lmsteer.data.readers.table import LONGEST_FIELD
 from lmsteer.embedded.archives import embedded_file
 from lmsteer.errors import InputError
+from lmsteer.records import refuse_repeated_names, refuse_special_file
 from lmsteer.scoring.scorer import check_scores
 
 MAX_SEVERITY = 3.0
@@ -60,9 +62,12 @@ def read_severities(path: Path) -> dict[str, float]:
         InputError: As ``WordListScorer``.
     """
     severities: dict[str, float] = {}
+    refuse_special_file(path)
+    csv.field_size_limit(LONGEST_FIELD)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
+            refuse_repeated_names(reader.fieldnames or (), f"{path}, line 1")
             for line in reader:
                 entry, severity = _entry(line, f"{path}, line {reader.line_num}")
                 severities[entry] = max(severity, severities.get(entry, 0.0))

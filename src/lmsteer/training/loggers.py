@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ def wandb_logger(
         offline_folder = Path(run.dir).parent
         run.finish(exit_code=int(failed))
         if mode == "offline":
-            logger.info("W&B: logged offline; upload with: wandb sync %s", offline_folder)
+            logger.info("W&B: logged offline; upload with: wandb sync %s", shlex.quote(str(offline_folder)))
 
 
 def _mode() -> Mode:

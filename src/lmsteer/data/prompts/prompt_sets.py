@@ -82,7 +82,7 @@ def real_toxicity_prompts(
 
     Raises:
         InputError: If ``n`` is below 1, ``below`` is not above 0, the hub is out of reach, or a line of the file is
-            malformed.
+            malformed or has a toxicity outside [0, 1].
     """
     if not below > 0:
         raise InputError(f"prompts real-toxicity-prompts: below is {below}; a number above 0 expected")
@@ -158,6 +158,11 @@ def _nontoxic(row: Mapping[str, object], where: str, below: float) -> Candidate 
     prompt = row.get("prompt")
     if not isinstance(prompt, dict) or "toxicity" not in prompt:
         raise InputError(f'{where}: no toxicity of the prompt; expected {{"prompt": {{"text", "toxicity"}}, …}}')
-    if prompt["toxicity"] is None or get_number(prompt, "toxicity", where) >= below:
+    if prompt["toxicity"] is None:
+        return None
+    toxicity = get_number(prompt, "toxicity", where)
+    if not 0 <= toxicity <= 1:
+        raise InputError(f"{where}: toxicity is {toxicity:g}; allowed are numbers from 0 to 1, or null")
+    if toxicity >= below:
         return None
     return Candidate.from_row(get_text(prompt, "text", where), row, where)

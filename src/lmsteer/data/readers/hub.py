@@ -9,6 +9,7 @@ import datasets
 from lmsteer.data.readers.table import LocatedRow, check_columns, find_split_files, read_table
 from lmsteer.data.splits import UNSPLIT
 from lmsteer.errors import InputError
+from lmsteer.records import refuse_repeated_names
 
 ROWS_PER_READ = 1000
 
@@ -26,7 +27,7 @@ def load_splits(
         path: A folder in a layout that ``datasets.load_dataset`` supports, or one parquet file; None: the hub.
 
     Raises:
-        InputError: If the hub or the path cannot be loaded, or a column is missing.
+        InputError: If the hub or the path cannot be loaded, or a column is missing or named twice.
     """
     try:
         if path is None:
@@ -36,11 +37,15 @@ def load_splits(
         else:
             loaded = datasets.load_dataset(path)
     except Exception as error:  # its errors, the hub client's, the network's and the parsers' have no common base
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        reason = str(error.__cause__ or error).strip().split("\n")[0] or type(error).__name__
         choices = f"allowed are {instead}" if path is None else "expected a data set in the hub's format"
         raise InputError(f"data set {path or id} cannot be loaded ({reason}); {choices}") from error
     for split, table in loaded.items():
-        check_columns(table.column_names, columns, either, f"data set {path or id}, split {split}")
+        where, names = f"data set {path or id}, split {split}", table.column_names
+        check_columns(names, columns, either, where)
+        # ``datasets`` names the second of two equal columns of a CSV file NAME.1.
+        needed = (*columns, *either)
+        refuse_repeated_names([name.removesuffix(".1") for name in names if name.removesuffix(".1") in needed], where)
     return {str(split): _rows(table, (*columns, *either), f"{path or id}, {split}") for split, table in loaded.items()}
 
 
@@ -53,12 +58,19 @@ def _rows(table: Any, columns: tuple[str, ...], where: str) -> Iterator[LocatedR
             yield f"{where} row {number}", dict(zip(columns, values, strict=True))
 
 
+def _has(file: Path, columns: tuple[str, ...]) -> bool:
+    """Return whether the first row of a table has all columns."""
+    _, first = next(read_table(file, columns=()))
+    return first.keys() >= set(columns)
+
+
 def load_labeled_splits(
     id: str, *, columns: tuple[str, ...], instead: str, path: str | None = None, either: tuple[str, ...] = ()
 ) -> dict[str, Iterator[LocatedRow]]:
     """Load the rows of a data set by split (train, dev, test), as ``load_splits`` does; one local file is unsplit.
 
     ``path`` may also be a TSV, CSV or JSONL file, or a folder with train, dev (or validation) and test files of those.
+    A test file that lacks one of ``columns`` is left out: published folders have a test part without labels.
 
     Raises:
         InputError: As ``load_splits`` and ``read_table`` do, or if the path does not exist or there is no split train.
@@ -69,6 +81,7 @@ def load_labeled_splits(
     if path and Path(path).is_file() and Path(path).suffix.lower() != ".parquet":
         files = {UNSPLIT: Path(path)}
     if files:
+        files = {split: file for split, file in files.items() if split != "test" or _has(file, columns)}
         return {split: read_table(file, columns=columns, either=either) for split, file in files.items()}
     splits = load_splits(id, columns=columns, either=either, instead=instead, path=path)
     if path and Path(path).is_file():

@@ -1,13 +1,19 @@
 """Rows of TSV, CSV and JSONL files, each with its location for error messages."""
 
 import csv
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lmsteer.errors import InputError
-from lmsteer.records import read_jsonl
+from lmsteer.records import read_jsonl, refuse_repeated_names, refuse_special_file
 
 SUFFIXES = (".tsv", ".csv", ".jsonl")
+QUOTED = re.compile('"(?:[^"]|"")*"')
+"""A field of TSV in which all quotation marks are doubled but the first and the last, as pandas writes it."""
+LONGEST_FIELD = 2**31 - 1
+"""Characters; the limit of ``csv`` is that of a C long."""
 SPLIT_FILES = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",)}
 
 LocatedRow = tuple[str, Mapping[str, object]]
@@ -17,13 +23,14 @@ LocatedRow = tuple[str, Mapping[str, object]]
 def read_table(path: Path, *, columns: tuple[str, ...], either: tuple[str, ...] = ()) -> Iterator[LocatedRow]:
     """Read the rows of a UTF-8 file, whose format is given by its suffix.
 
-    TSV and CSV start with a line of column names. TSV has no quoting. All of ``columns`` are required, and one of
-    ``either``.
+    TSV and CSV start with a line of column names. In TSV quotation marks are plain characters, unless a field begins
+    and ends with one and all within it are doubled. All of ``columns`` are required, and one of ``either``.
 
     Raises:
-        InputError: If the file cannot be read or is empty, a column is missing, or a row has more or fewer fields than
-            the first line; names file and line.
+        InputError: If the file cannot be read or is empty, a column is missing or named twice, or a row has more or
+            fewer fields than the first line; names file and line.
     """
+    refuse_special_file(path)
     readers = {".tsv": _read_tsv, ".csv": _read_csv, ".jsonl": read_jsonl}
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: unknown kind of file; allowed are {', '.join(SUFFIXES)}")
@@ -85,15 +92,18 @@ def get_number(row: Mapping[str, object], column: str, where: str) -> float:
     """Return the number in a column.
 
     Raises:
-        InputError: If it is missing or not a number.
+        InputError: If it is missing or not a finite number.
     """
     value = row.get(column)
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError
-        return float(value)
+        number = float(value)
     except (ValueError, OverflowError):
         raise InputError(f"{where}: {column} is {value!r}; a number is needed") from None
+    if not math.isfinite(number):
+        raise InputError(f"{where}: {column} is {number:g}; a finite number is needed")
+    return number
 
 
 def read_jsonl_rows(path: Path) -> Iterator[LocatedRow]:
@@ -112,21 +122,30 @@ def _read_tsv(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
-            fields = line.rstrip("\r\n").split("\t")
+            fields = [_unquote(field) for field in line.rstrip("\r\n").split("\t")]
             if names:
                 yield number, _to_dict(names, fields, f"{path}, line {number}")
-            names = names or fields
+            else:
+                names = fields
+                refuse_repeated_names(names, f"{path}, line {number}")
+
+
+def _unquote(field: str) -> str:
+    return field[1:-1].replace('""', '"') if '""' in field[1:-1] and QUOTED.fullmatch(field) else field
 
 
 def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     names: list[str] = []
+    csv.field_size_limit(LONGEST_FIELD)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
             for fields in reader:
                 if names and fields:
                     yield reader.line_num, _to_dict(names, fields, f"{path}, line {reader.line_num}")
-                names = names or fields
+                elif fields:
+                    names = fields
+                    refuse_repeated_names(names, f"{path}, line {reader.line_num}")
         except csv.Error as error:
             raise InputError(f"{path}, line {reader.line_num}: not CSV ({error}); see RFC 4180") from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from lmsteer.data.corpus import text_key
 from lmsteer.data.readers.table import get_number, get_text
 from lmsteer.errors import InputError
-from lmsteer.records import parse_jsonl
+from lmsteer.records import parse_jsonl, refuse_special_file
 
 STDIN = "-"
 """The file name that means standard input."""
@@ -33,6 +33,8 @@ def read_texts(file: str) -> list[Text]:
         InputError: If it cannot be read, is empty, or a line has no text or a label out of range; names file and line.
     """
     name = "standard input" if file == STDIN else file
+    if file != STDIN:
+        refuse_special_file(Path(file).expanduser())
     try:
         raw = sys.stdin.buffer.read() if file == STDIN else Path(file).expanduser().read_bytes()
         content = raw.decode("utf-8-sig")

@@ -54,7 +54,7 @@ def jigsaw(*, path: str | None = None, dev: int = 2000, test: int = 2000) -> Cor
 def _open_source(path: str | None) -> tuple[_Reader, str, str]:
     """Return a reader of the rows, for any number of passes, and the names of the columns of texts and scores."""
     if path is not None and not Path(path).exists():
-        raise InputError(f"data.path: {path} does not exist; expected Kaggle's csv or a folder in the hub's format")
+        raise InputError(f"corpus.path: {path} does not exist; expected Kaggle's csv or a folder in the hub's format")
     table = _kaggle_file(path)
     if table is not None:
         _, first = next(iter(read_table(table, columns=("comment_text",))))

@@ -42,7 +42,8 @@ def sst2(*, path: str | None = None) -> Corpus:
 
     Args:
         path: A file or folder with columns sentence (or text) and label (0 or 1; -1 where the label is hidden, as in
-            the hub's test split: those rows are left out); None: ``stanfordnlp/sst2`` of the hub.
+            the hub's test split: those rows are left out, as is GLUE's test file, which has no labels); None:
+            ``stanfordnlp/sst2`` of the hub.
 
     Raises:
         InputError: If the source cannot be loaded or a row is malformed.

@@ -1,0 +1,47 @@
+"""What reaches the terminal: no control characters of files or models, in whatever encoding the terminal has."""
+
+import logging
+import re
+import shlex
+import sys
+
+from lmsteer.reporting.text import escape_terminal
+
+
+def show(text: str = "") -> None:
+    """Print lines in which everything else that a terminal would obey is written as Python writes it."""
+    print(escape_lines(text))
+
+
+def escape_lines(text: str) -> str:
+    """Escape a text for a terminal but for its line ends."""
+    return "\n".join(map(escape_terminal, text.split("\n")))
+
+
+class EscapingFormatter(logging.Formatter):
+    """Formats messages for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message without control characters."""
+        return escape_lines(super().format(record))
+
+
+def accept_any_encoding() -> None:
+    """Let standard output and error write what their encoding lacks as escapes, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def quoted_override(name: str, value: str) -> str:
+    """Return an option with a text as its value, as it is typed in a shell: quoted for Hydra and the shell if needed.
+
+    Example:
+        >>> print(quoted_override("corpus.path", "a (1).tsv"))
+        'corpus.path="a (1).tsv"'
+    """
+    if not re.fullmatch(r"[\w./-]+", value, re.ASCII):
+        # Hydra's grammar: quotation marks have a backslash, and so has a backslash before one.
+        value = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + found[2].replace('"', '\\"'), value)
+        value = f'"{value}"'
+    return shlex.quote(f"{name}={value}")

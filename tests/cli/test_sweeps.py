@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from tests.handmade_commands import command_config
@@ -26,6 +27,7 @@ from lmsteer.cli.app import CONF, entry_point
 from lmsteer.cli.configuration import check_config
 from lmsteer.cli.folders import sweep_folder
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.sweep_callback import LOCK
 from lmsteer.commands.train import train
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.evaluation.final_values import final_values
@@ -341,6 +343,19 @@ def test_comma_lists_are_part_of_the_folders_name_and_told_apart() -> None:
     names = {sweep_folder(None, f"seed-{seeds}") for seeds in ("0,1", "0,1,2", "0-1")}
     assert len(names) == 3
     assert all("," not in name for name in names)
+
+
+def test_a_second_start_of_a_running_sweep_is_refused_and_forgets_nothing(
+    corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "sweep"
+    (folder / ".jobs").mkdir(parents=True)
+    (folder / ".jobs" / "0.json").write_text('{"folder": "x", "error": "failed"}')
+    with FileLock(folder / LOCK):
+        second = start(arguments(corpus, folder, "logger=none"), folder, capfd)
+    assert second.status == f"Error: {folder}: another start of this sweep is running; wait for its end"
+    assert (folder / ".jobs" / "0.json").read_text() == '{"folder": "x", "error": "failed"}'
+    assert {path.name for path in folder.iterdir()} == {".jobs", LOCK}
 
 
 @pytest.mark.parametrize("sweep", sorted(path.stem for path in (Path(CONF) / "sweep").glob("*.yaml")))

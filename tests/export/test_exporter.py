@@ -230,7 +230,7 @@ def test_the_base_model_is_named_by_its_id_on_the_hub_only_if_it_came_by_it(
 ) -> None:
     assert base_of(tiny_model).hub_id == ""
     assert base_of(tiny_model, "org/own").hub_id == "org/own"
-    monkeypatch.setattr(tiny_model.lm.config, "_commit_hash", "c0ffee", raising=False)
+    monkeypatch.setattr(tiny_model, "commit", "c0ffee")
     monkeypatch.setattr(tiny_model.lm, "name_or_path", "org/name")
     assert (base_of(tiny_model).hub_id, base_of(tiny_model).revision) == ("org/name", "c0ffee")
     monkeypatch.setattr(tiny_model.lm, "name_or_path", str(tmp_path))

@@ -13,6 +13,7 @@ from huggingface_hub import constants
 from transformers import BertConfig, BertForSequenceClassification, modeling_utils
 
 from lmsteer.errors import InputError
+from lmsteer.export.exporter import base_of
 from lmsteer.models.load import load_model
 from lmsteer.models.random_models import tiny
 from lmsteer.scoring.hub_classifier import HubClassifierScorer
@@ -151,3 +152,18 @@ def test_who_wants_the_conversion_keeps_it(
     assert load("org/name")
     assert converted == ["org/name"]
     assert os.environ[VARIABLE] == "0"
+
+
+def test_the_commit_of_a_model_of_the_hub_is_known_and_reaches_the_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    snapshot, refs = tmp_path / "models--org--name" / "snapshots" / commit, tmp_path / "models--org--name" / "refs"
+    save(LOADERS["language model"], snapshot)
+    refs.mkdir()
+    (refs / "main").write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    model = load_model("org/name")
+    assert model.commit == commit
+    assert (base_of(model).hub_id, base_of(model).revision) == ("org/name", commit)
+    assert load_model(str(snapshot)).commit == "", "a folder has no commit"

@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode, TaskFunction
@@ -16,6 +17,7 @@ from lmsteer.cli.app import EXPECTED_ERRORS, one_line
 from lmsteer.storage.atomic_files import atomic_write_lines
 
 UNFINISHED = "stopped before its end"
+LOCK = ".sweep.lock"
 
 
 class Sweep(Callback):
@@ -32,7 +34,16 @@ class Sweep(Callback):
         self.tables = tables
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Forget the jobs of an earlier start."""
+        """Forget the jobs of an earlier start; refuse to begin while another start is running."""
+        folder = Path(config.hydra.sweep.dir)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(folder / LOCK)
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            sys.exit(f"Error: {folder}: another start of this sweep is running; wait for its end")
+        except OSError as error:
+            sys.exit(f"Error: hydra.sweep.dir={folder}: {error.strerror or error}; choose another folder")
         shutil.rmtree(_job_folder(config), ignore_errors=True)
 
     def on_job_start(self, config: DictConfig, *, task_function: TaskFunction, **kwargs: Any) -> None:
@@ -58,6 +69,7 @@ class Sweep(Callback):
         files = sorted(_job_folder(config).glob("*.json"), key=lambda path: int(path.stem))
         jobs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
         status = self._tabulate([Path(job["folder"]) for job in jobs], config) if self.tables else 0
+        (Path(config.hydra.sweep.dir) / LOCK).unlink(missing_ok=True)
         failed = [job for job in jobs if job["error"]]
         for job in failed:
             print(f"failed: {job['folder']}: {job['error']}", file=sys.stderr)

@@ -144,8 +144,7 @@ def base_of(model: LanguageModel, hub_id: str = "") -> Base:
             return replace(base, hub_id=hub_id or base.hub_id)
     loaded = str(model.lm.name_or_path or "")
     by_id = loaded if "/" in loaded and not Path(loaded).is_dir() else ""
-    revision = str(getattr(model.lm.config, "_commit_hash", None) or "") if by_id else ""
-    return Base(model.name, hub_id or by_id, revision)
+    return Base(model.name, hub_id or by_id, model.commit if by_id else "")
 
 
 def write_folder(folder: Path, record: str, write: Callable[[Path], None]) -> None:

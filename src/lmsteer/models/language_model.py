@@ -32,6 +32,7 @@ class LanguageModel:
 
     Args:
         device: Device to which the whole model is moved; None: it is not moved.
+        commit: Commit of the hub that it was loaded from; empty: unknown.
 
     Raises:
         InputError: If the head does not reproduce the model's logits, or the tokenizer is not a fast one.
@@ -43,14 +44,20 @@ class LanguageModel:
     """
 
     def __init__(
-        self, lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str, device: torch.device | None = None
+        self,
+        lm: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        device: torch.device | None = None,
+        commit: str = "",
     ) -> None:
         if not tokenizer.is_fast:
             raise InputError(f"model {name}: a tokenizer with character offsets (a fast one) is needed")
         if device is not None:
             nn.Module.to(lm, device)
         self.lm = lm.requires_grad_(False).eval()
-        self.tokenizer, self.name = tokenizer, name
+        self.tokenizer, self.name, self.commit = tokenizer, name, commit
         self.head = Head.of(lm, vocabulary=max(tokenizer.get_vocab().values()) + 1)
         self.rows = min(len(self.head.weight), len(cast(Tensor, lm.get_input_embeddings().weight)))
         config = lm.config.get_text_config()

@@ -89,7 +89,18 @@ def load_model(
     if pair := split_tied_weights(lm):
         raise InputError(f"model.device_map: {' and '.join(pair)} are one tensor; one location for both expected")
     name = name or (Path(source).name if Path(source).is_dir() else id)
-    return LanguageModel(lm, tokenizer, name=name, device=main_device if device_map is None else None)
+    device_of_all = main_device if device_map is None else None
+    return LanguageModel(lm, tokenizer, name=name, device=device_of_all, commit=_commit(source, revision))
+
+
+def _commit(source: str, revision: str | None) -> str:
+    """Return the commit of the hub that a model was loaded from; empty for a local folder."""
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    if Path(source).is_dir():
+        return ""
+    path = cached_file(source, "config.json", revision=revision, local_files_only=True)
+    return extract_commit_hash(path, None) or ""
 
 
 def _complete_lm(id: str, source: str, **options: Any) -> PreTrainedModel:

@@ -58,7 +58,7 @@ def test_every_optional_package_is_in_the_extra_that_is_named() -> None:
 
 
 def test_everything_that_is_imported_is_in_the_core_or_in_an_extra() -> None:
-    imported = {name.split(".")[0] for path in modules() for name in imports(path)} - {"lmsteer"}
+    imported = {name.split(".")[0] for path in modules() for name in imports(path)} - {"lmsteer", "pip"}
     third_party = {WITHIN.get(name, name) for name in imported - set(sys.stdlib_module_names)}
     core, distributions = names(PROJECT["dependencies"]), packages_distributions()
     assert all(name in OPTIONAL or core & set(distributions[name]) for name in third_party)

@@ -174,7 +174,7 @@ def test_the_dummy_is_on_where_the_protocol_wants_it_and_the_steer_has_one(tiny_
 def test_calibrations_are_written_to_the_file_and_replace_those_of_the_same_kind(tmp_path: Path, steer: Steer) -> None:
     def entry(strength: float, protocol: str = "p") -> dict[str, object]:
         direction = 1 if strength > 0 else -1
-        known = {"budget": "kl 0.3", "dimension": "sentiment", "protocol": protocol}
+        known = {"budget": "kl 0.3", "dimension": "sentiment", "protocol": protocol, "fixed_strengths": {}}
         return known | {"strength": strength, "direction": direction}
 
     provenance = Provenance(model="m", fingerprint="f", calibration=[entry(1.0), entry(-1.0), entry(1.5, "q")])

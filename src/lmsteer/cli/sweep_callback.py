@@ -18,6 +18,8 @@ from lmsteer.storage.atomic_files import atomic_write_lines
 
 UNFINISHED = "stopped before its end"
 LOCK = ".sweep.lock"
+_locks: dict[Path, FileLock] = {}
+"""Locks of the sweeps of this process, by folder; not in the callback, which launchers send to other processes."""
 
 
 class Sweep(Callback):
@@ -38,8 +40,8 @@ class Sweep(Callback):
         folder = Path(config.hydra.sweep.dir)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(folder / LOCK)
-            self._lock.acquire(blocking=False)
+            _locks[folder] = FileLock(folder / LOCK)
+            _locks[folder].acquire(blocking=False)
         except Timeout:
             sys.exit(f"Error: {folder}: another start of this sweep is running; wait for its end")
         except OSError as error:
@@ -69,7 +71,10 @@ class Sweep(Callback):
         files = sorted(_job_folder(config).glob("*.json"), key=lambda path: int(path.stem))
         jobs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
         status = self._tabulate([Path(job["folder"]) for job in jobs], config) if self.tables else 0
-        (Path(config.hydra.sweep.dir) / LOCK).unlink(missing_ok=True)
+        folder = Path(config.hydra.sweep.dir)
+        (folder / LOCK).unlink(missing_ok=True)
+        if lock := _locks.pop(folder, None):
+            lock.release()
         failed = [job for job in jobs if job["error"]]
         for job in failed:
             print(f"failed: {job['folder']}: {job['error']}", file=sys.stderr)

@@ -42,6 +42,6 @@ def quoted_override(name: str, value: str) -> str:
     """
     if not re.fullmatch(r"[\w./-]+", value, re.ASCII):
         # Hydra's grammar: quotation marks have a backslash, and so has a backslash before one.
-        value = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + found[2].replace('"', '\\"'), value)
+        value = re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + match[2].replace('"', '\\"'), value)
         value = f'"{value}"'
     return shlex.quote(f"{name}={value}")

@@ -110,15 +110,15 @@ class LanguageModel:
         appended = _appended(self.tokenizer)
         limit = None if max_length is None else max_length + appended
         rows = self.tokenizer(list(texts), truncation=limit is not None, max_length=limit, verbose=False, **options)
-        kept = {name: [row[: len(row) - appended] for row in rows[name]] for name in rows}
-        for text, ids in zip(texts, kept["input_ids"], strict=True):
+        unappended = {name: [row[: len(row) - appended] for row in rows[name]] for name in rows}
+        for text, ids in zip(texts, unappended["input_ids"], strict=True):
             if (last := max(ids, default=0)) >= self.rows:
                 token = self.tokenizer.convert_ids_to_tokens(last)
                 raise InputError(
                     f"text {text[:40]!r}…: it has the token {token!r} (id {last}), but model {self.name} has "
                     f"embeddings only of ids below {self.rows}; a text without this token expected"
                 )
-        return kept
+        return unappended
 
     def first_token(self) -> int:
         """Return the token before a text that has none before it: the one that begins texts, else the one that ends.

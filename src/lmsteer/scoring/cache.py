@@ -61,8 +61,8 @@ class ScoreCache:
             return (check_scores(scorer(chunk), chunk, scorer=scorer.name),)
 
         items = [(text,) for text in texts]
-        (found,) = self._look_up(type(scorer), scorer.revision, ("scores",), items, compute)
-        return check_scores(found, texts, scorer=f"{scorer.name}, stored in {self.folder}")
+        (stored_scores,) = self._look_up(type(scorer), scorer.revision, ("scores",), items, compute)
+        return check_scores(stored_scores, texts, scorer=f"{scorer.name}, stored in {self.folder}")
 
     def continuation_nll(
         self, perplexity_model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str]

@@ -70,8 +70,8 @@ class GradientSolver:
     @property
     def bound_options(self) -> dict[str, Any]:
         """The options of the trainer that were given, and the defaults of this solver."""
-        given = self.trainer if isinstance(self.trainer, Mapping) else _bound(self.trainer)
-        return {"max_steps": 100, "val_check_interval": 25, **given}
+        options = self.trainer if isinstance(self.trainer, Mapping) else _bound(self.trainer)
+        return {"max_steps": 100, "val_check_interval": 25, **options}
 
     def trainer_options(self) -> dict[str, Any]:
         """Return the options of the trainer that change the fit and are not its defaults."""

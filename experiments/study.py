@@ -88,10 +88,10 @@ def write_generations(
     run.begin()
     if not run.is_complete(stages.STEER):
         save_steer(run.path(stages.STEER), steer, provenance)
-    steer, provenance = load_steer(run.path(stages.STEER), plan.model)
+    fitted = load_steer(run.path(stages.STEER), plan.model)
     plain = stages.plain_stage(run, plan.generators, PlainTexts(cache.folder / "plain" if cache else None))
-    provenance = stages.calibrate_stage(run, plan, plain, steer, provenance)
-    return provenance, stages.generate_stage(run, plan, plain, steer, provenance)
+    provenance = stages.calibrate_stage(run, plan, plain, run.path(stages.STEER), fitted)
+    return provenance, stages.generate_stage(run, plan, plain, fitted[0], provenance)
 
 
 def build_scorers(config: Mapping[str, Any], option: str) -> dict[str, Scorer]:

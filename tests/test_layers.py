@@ -18,6 +18,7 @@ LAYERS = (
     ("scoring", "generation", "transfer"),
     ("analysis", "evaluation", "one_pass"),
     ("training",),
+    ("methods",),
     ("reporting",),
     ("export", "runs"),
     ("commands", "cli"),
@@ -28,7 +29,7 @@ LIGHTNING = {"pytorch_lightning", "lightning_fabric"}
 # Third-party packages, and the only packages of the library that import them.
 ONLY_IN = {
     **{name: {"cli", "commands"} for name in HYDRA},
-    **{name: {"data", "training", "runs", "reporting"} for name in LIGHTNING},
+    **{name: {"data", "training", "methods", "runs", "reporting"} for name in LIGHTNING},
     "wandb": {"training", "reporting"},
     "matplotlib": {"reporting", "commands"},
     "jinja2": {"reporting", "export"},

@@ -20,7 +20,7 @@ from lmsteer.data.corpus import Corpus
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_config import SteerConfig
-from lmsteer.training.module import DEFAULT_OPTIMIZER
+from lmsteer.training.fit_module import DEFAULT_OPTIMIZER
 
 IGNORED = -100
 BATCH_SIZE, MAX_LENGTH = 32, 256

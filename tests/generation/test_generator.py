@@ -13,6 +13,7 @@ from lmsteer.generation.decoding import decode
 from lmsteer.generation.generator import Generator, generate
 from lmsteer.generation.sampling import Greedy, Nucleus
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.mixture import Mixture
 from lmsteer.models.random_models import tiny
 from lmsteer.records import Prompt, read_generations
 from lmsteer.scoring.perplexity import continuation_nll
@@ -31,27 +32,29 @@ def generator(model: LanguageModel, **options: object) -> Generator:
 
 
 def test_greedy_decoding_equals_generate_of_transformers(model: LanguageModel) -> None:
-    prompts = [[5, 17, 3], [260, 99, 7, 7, 12, 1, 30], [44]]
+    encoded = model.tokenize(TEXTS[:3])
+    assert len({len(ids) for ids in encoded}) > 1, "the case needs prompts of several lengths"
     barred = [0, *range(384, model.head.weight.shape[0])]
     expected = [
         model.lm.generate(
             torch.tensor([ids]), max_new_tokens=12, min_new_tokens=12, do_sample=False, suppress_tokens=barred
         )[0, len(ids) :]
-        for ids in prompts
+        for ids in encoded
     ]
-    ours = decode(model, model.head, prompts, np.zeros(3, np.uint64), Greedy(max_new_tokens=12)).ids_BT
+    ours = decode(model, Mixture.plain(model), TEXTS[:3], np.zeros(3, np.uint64), Greedy(max_new_tokens=12)).ids_BT
     assert torch.equal(ours, torch.stack(expected))
 
 
 def test_samples_of_one_prompt_share_its_cache_and_equal_separate_prompts(model: LanguageModel) -> None:
     keys = np.arange(4, dtype=np.uint64)
-    shared = decode(model, model.head, [[5, 17, 3], [9, 8, 7]], keys, Nucleus(max_new_tokens=8)).ids_BT
-    repeated = decode(model, model.head, [[5, 17, 3]] * 2 + [[9, 8, 7]] * 2, keys, Nucleus(max_new_tokens=8)).ids_BT
+    decoding, plain, (one, other) = Nucleus(max_new_tokens=8), Mixture.plain(model), TEXTS[:2]
+    shared = decode(model, plain, [one, other], keys, decoding).ids_BT
+    repeated = decode(model, plain, [one, one, other, other], keys, decoding).ids_BT
     assert torch.equal(shared, repeated)
 
 
 def test_exactly_so_many_tokens_none_of_them_special_or_padding(model: LanguageModel) -> None:
-    written = decode(model, model.head, [[5, 17]], np.arange(200, dtype=np.uint64), Nucleus(p=1.0)).ids_BT
+    written = decode(model, Mixture.plain(model), ["and"], np.arange(200, dtype=np.uint64), Nucleus(p=1.0)).ids_BT
     assert written.shape == (200, 20)
     assert written.min() > 0
     assert written.max() < 384
@@ -64,7 +67,7 @@ def test_reserved_tokens_are_never_written(tiny_model: LanguageModel) -> None:
     tokenizer.add_tokens(tokens, special_tokens=True)
     assert not set(reserved) & set(tokenizer.all_special_ids), "the case needs tokens that this list lacks"
     model = LanguageModel(tiny_model.lm, tokenizer, name="reserved")
-    written = decode(model, model.head, [[5, 17]], np.arange(50, dtype=np.uint64), Nucleus(p=1.0)).ids_BT
+    written = decode(model, Mixture.plain(model), [""], np.arange(50, dtype=np.uint64), Nucleus(p=1.0)).ids_BT
     assert written.min() >= 380
 
 
@@ -93,7 +96,7 @@ def test_as_many_strengths_as_prompts_are_needed(tiny_model: LanguageModel, stee
 
 def test_decoding_leaves_the_models_attention_as_it_was(tiny_model: LanguageModel) -> None:
     before = tiny_model.lm.config._attn_implementation
-    decode(tiny_model, tiny_model.head, [[5]], np.zeros(1, np.uint64), Greedy(max_new_tokens=2))
+    decode(tiny_model, Mixture.plain(tiny_model), ["and"], np.zeros(1, np.uint64), Greedy(max_new_tokens=2))
     assert tiny_model.lm.config._attn_implementation == before == "sdpa"
 
 

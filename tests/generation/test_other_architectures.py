@@ -20,6 +20,7 @@ from lmsteer.generation.decoding import Decoding, decode
 from lmsteer.generation.generator import Generator
 from lmsteer.generation.sampling import Greedy, Nucleus
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.mixture import Mixture
 from lmsteer.models.random_models import tiny
 from lmsteer.records import Prompt
 from lmsteer.scoring.perplexity import continuation_nll
@@ -138,7 +139,7 @@ def test_the_identity_of_texts_knows_the_size_of_batches(unplaced: LanguageModel
 
 def test_padding_is_refused_where_it_would_count(unplaced: LanguageModel) -> None:
     with pytest.raises(InputError, match="has no position_ids; prompts with equal numbers of tokens expected"):
-        decode(unplaced, unplaced.head, [[5, 6], [7]], np.zeros(2, np.uint64), Greedy())
+        decode(unplaced, Mixture.plain(unplaced), TEXTS[:2], np.zeros(2, np.uint64), Greedy())
 
 
 def test_a_model_without_a_cache_is_refused_before_it_generates(uncached: LanguageModel) -> None:

@@ -152,7 +152,7 @@ def test_five_units_of_strength_cost_the_same_in_every_form(tiny_model: Language
     forms: tuple[Form, ...] = ("matrix", "add", "both")
     fits = {form: fit(tiny_model, corpus(), replace(STEER_CONFIG, form=form), ONE_PASS) for form in forms}
     for steer, provenance in fits.values():
-        kl = [divergence(tiny_model.head, steer, torch.tensor([v]), hidden).mean() for v in (5.0, -5.0)]
+        kl = [divergence(tiny_model.head, steer(hidden, torch.tensor([[v]])), hidden).mean() for v in (5.0, -5.0)]
         assert float(sum(kl)) / 2 == pytest.approx(UNIT_KL, rel=0.02)
         unit = {"strength": 5.0, "kl": pytest.approx(UNIT_KL, rel=0.01), "tokens": len(hidden)}
         assert provenance.training["solver_result"]["unit"] == unit

@@ -91,7 +91,8 @@ def test_its_divergence_is_that_of_the_folded_head(tiny_model: LanguageModel) ->
     strength = torch.tensor([3.0, 0.0])
     folded, plain = (h(hidden).log_softmax(-1) for h in (fold(tiny_model.head, steer, strength), tiny_model.head))
     expected = (folded.exp() * (folded - plain)).sum(-1)
-    result = divergence(tiny_model.head, steer, strength, hidden)
+    with torch.inference_mode():
+        result = divergence(tiny_model.head, steer(hidden, strength[None]), hidden)
     torch.testing.assert_close(result, expected, rtol=1e-3, atol=1e-5)
 
 

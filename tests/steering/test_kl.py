@@ -22,10 +22,13 @@ def test_it_is_the_kl_of_the_two_softmaxes(model: LanguageModel, steer: Steer, m
     naive = F.kl_div(plain, steered, reduction="none", log_target=True).sum(-1)
     assert naive.min() > 0
     torch.testing.assert_close(
-        divergence(model.head, steer, strength_K, hidden_ND).double(), naive.detach(), rtol=1e-3, atol=1e-5
+        divergence(model.head, steer(hidden_ND, strength_K[None]), hidden_ND).double(),
+        naive.detach(),
+        rtol=1e-3,
+        atol=1e-5,
     )
 
 
 def test_no_strength_is_no_divergence(tiny_model: LanguageModel, steer: Steer) -> None:
     hidden_ND = torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
-    assert divergence(tiny_model.head, steer, torch.zeros(2), hidden_ND).abs().max() < 1e-6
+    assert divergence(tiny_model.head, steer(hidden_ND, torch.zeros(1, 2)), hidden_ND).abs().max() < 1e-6

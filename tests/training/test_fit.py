@@ -156,10 +156,10 @@ def test_a_loss_that_is_not_finite_stops_with_advice(
 
 def test_weights_that_are_not_finite_are_not_saved(tiny_model: LanguageModel) -> None:
     module = SteerModule(Steer(32, dimensions=["tone"], rank=4), tiny_model.head)
-    assert module.best_steer() is module.steer
+    assert module.best() is module.steer
     module.steer.p1.data[0, 0, 0] = torch.nan
     with pytest.raises(InputError, match=r"weights are not finite: try a lower optimizer.lr"):
-        module.best_steer()
+        module.best()
 
 
 def test_the_loss_is_per_token_of_the_text_and_padding_never_counts(tiny_model: LanguageModel) -> None:
@@ -225,7 +225,7 @@ def test_a_fit_on_fewer_rows_is_one_on_a_subset_of_the_corpus_and_says_so(tiny_m
 def test_a_checkpoint_holds_no_language_model(tmp_path: Path, tiny_model: LanguageModel) -> None:
     FIT(tiny_model, corpus(), STEER_CONFIG, environment=FitEnvironment(folder=tmp_path))
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
-    assert set(state) == {"steer.p1", "steer.p2", "best.p1", "best.p2", "best_loss"}
+    assert set(state) == {"weights.p1", "weights.p2", "best_weights.p1", "best_weights.p2", "best_loss"}
 
 
 @pytest.mark.parametrize(

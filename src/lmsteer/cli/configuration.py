@@ -21,11 +21,11 @@ from lmsteer.data.sizes import check_sizes
 from lmsteer.distributed.processes import Processes
 from lmsteer.errors import InputError
 from lmsteer.extras import missing_extra
-from lmsteer.steering.provenance import read_metadata
+from lmsteer.steering.provenance import is_method_file, read_metadata
 from lmsteer.training.trainer_options import check_trainer_options
 
 OBJECTS = {
-    *("model", "to", "steer", "corpus", "data", "solver", "module", "optimizer", "trainer"),
+    *("model", "to", "steer", "method", "corpus", "data", "solver", "module", "optimizer", "trainer"),
     *("decoding", "prompts", "protocol"),
 }
 """Options that are objects; the protocol may be none."""
@@ -90,7 +90,8 @@ def check_overrides(cfg: DictConfig, overrides: Sequence[str], types: Types) -> 
             _check_value(config[name], types[name], key)
             is_begun = (Path(str(config.get("run_dir"))) / "config.yaml").is_file()  # it may need them no more
             for path in () if is_begun else _steer_files(name, config[name]):
-                read_metadata(Path(path))
+                if name != "steer_file" or not is_method_file(Path(path)):
+                    read_metadata(Path(path))
         elif name in LIGHT_CHECKS and option:
             LIGHT_CHECKS[name](config[name])
 

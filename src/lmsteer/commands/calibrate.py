@@ -18,10 +18,10 @@ from lmsteer.evaluation.calibration import with_calibrations
 from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.generation.plain_texts import PlainTexts
+from lmsteer.methods.method_file import add_calibrations, load_controller
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import score_cache
-from lmsteer.steering.steer_file import add_to_provenance, load_steer
 
 
 def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
@@ -35,10 +35,10 @@ def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
     if not protocol.budgets():
         raise InputError("protocol.kl and protocol.perplexity are null; a budget is needed, such as protocol.kl=0.3")
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
-    steer, _ = load_steer(path, model)
+    steer, _ = load_controller(path, model)
     if config["steer"]["name"] != steer.dimensions[0]:
         raise InputError(
-            f"{path}: a steer of {steer.dimensions[0]}, but the protocol is for {config['steer']['name']}; "
+            f"{path}: of {steer.dimensions[0]}, but the protocol is for {config['steer']['name']}; "
             f"set steer.name={steer.dimensions[0]} and a protocol for it"
         )
     plan = Plan(model, steer.dimensions, protocol, build(config["decoding"]))
@@ -47,7 +47,7 @@ def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
         run, plan.calibration_generators, PlainTexts(scores.folder / "plain" if scores else None)
     )
     entries = find_calibrations(plan, stages.read_texts(plain), steer)
-    add_to_provenance(path, steer, lambda provenance: with_calibrations(provenance, entries))
+    add_calibrations(path, steer, lambda provenance: with_calibrations(provenance, entries))
     for entry in entries:
         if entry["strength"] is not None:
             show(f"{entry['budget']}: {entry['dimension']} {entry['strength']:+g} reaches {entry['reached']:.4g}")

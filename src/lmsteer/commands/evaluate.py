@@ -17,11 +17,13 @@ from lmsteer.errors import InputError
 from lmsteer.evaluation.evaluator import GenerationMetadata
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.evaluation.results import Result
+from lmsteer.methods.learned_method import LearnedMethod
+from lmsteer.methods.lm_steer import LMSteer
+from lmsteer.methods.method_file import load_controller, method_name
 from lmsteer.records import read_generations
 from lmsteer.runs import stages
 from lmsteer.runs.run import CONFIG, Run
 from lmsteer.scoring.cache import score_cache
-from lmsteer.steering.steer_file import load_steer
 
 
 def evaluate(cfg: DictConfig) -> Result:
@@ -50,16 +52,18 @@ def metadata_of(path: Path, config: dict[str, Any]) -> GenerationMetadata:
     model, protocol = (stored[key] if isinstance(stored.get(key), dict) else {} for key in ("model", "protocol"))
     seed, decoding = stored.get("seed"), stored.get("decoding")
     name = model.get("name") or model.get("id") or str(model.get("_target_", "unknown")).rpartition(".")[2]
-    settings = {}
-    if path.with_name(stages.STEER).is_file():
-        steer, provenance = load_steer(path.with_name(stages.STEER))
-        name, settings = provenance.model, stages.settings_of(steer, provenance)
+    settings, method = {}, LMSteer.name
+    files = (path.with_name(kind.file_name) for kind in (LMSteer, LearnedMethod))
+    if file := next((file for file in files if file.is_file()), None):
+        controller, provenance = load_controller(file)
+        name, settings, method = provenance.model, stages.settings_of(controller, provenance), method_name(controller)
     if not protocol:  # texts of `generate`, whose seed is the noise seed
         protocol, seed = {"seed": seed, "batch_size": stored.get("batch_size")}, None
     return GenerationMetadata(
         model=config["writer"] or str(name),
         seed=seed if isinstance(seed, int) else None,
         plain=config["method"],
+        method=method,
         settings=settings,
         decoding=decoding if isinstance(decoding, dict) else None,
         batch_size=protocol.get("batch_size"),

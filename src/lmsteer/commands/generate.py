@@ -18,13 +18,13 @@ from lmsteer.data.prompts.selection import PromptSet
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.generation.generation_files import expected_generations, read_generation_file
-from lmsteer.generation.generator import Generator, strength_vector
+from lmsteer.generation.generator import Generator
+from lmsteer.methods.method_file import load_controller
+from lmsteer.models.mixture import Controller, check_strength
 from lmsteer.records import Generation
 from lmsteer.reporting.text import escape_terminal
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
-from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import load_steer
 
 
 def generate(cfg: DictConfig) -> list[Generation] | None:
@@ -42,9 +42,9 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> list
     run = Run(Path(config["run_dir"]), run_identity(config), process_group)
     prompts: PromptSet = build(config["prompts"])()
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
-    steer = load_steer(Path(config["steer_file"]), model)[0] if config["steer_file"] is not None else None
+    steer = load_controller(Path(config["steer_file"]), model)[0] if config["steer_file"] is not None else None
     strength = named_strength(config["strength"], steer)
-    strength_vector(strength, steer)  # refused before the folder is taken
+    check_strength(strength, steer)  # refused before the folder is taken
     generator = Generator(
         model,
         prompts.prompts,
@@ -68,7 +68,7 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> list
     return generations
 
 
-def named_strength(strength: object, steer: Steer | None) -> dict[str, float]:
+def named_strength(strength: object, steer: Controller | None) -> dict[str, float]:
     """Return strengths by dimension: a number is that of the steer's first dimension, None is the plain model."""
     try:
         if strength is None:

@@ -24,13 +24,14 @@ from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.evaluation.results import Result
 from lmsteer.generation.plain_texts import PlainTexts
+from lmsteer.methods.method import Method
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.mixture import Controller
 from lmsteer.reporting.tracking import Measured, track
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import ScoreCache, score_cache
 from lmsteer.steering.provenance import Provenance
-from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_config import SteerConfig
 from lmsteer.training.fit import Solver
 from lmsteer.training.loggers import RunLabels, open_loggers
@@ -53,7 +54,8 @@ def train(cfg: DictConfig) -> Result | float | None:
 def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Result | None:
     """Do the work of ``train`` in one of its processes; rank zero returns the result."""
     run, seed = Run(Path(config["run_dir"]), run_identity(config), process_group), config["seed"]
-    if run.is_complete(stages.REPORT if config.get("protocol") else stages.STEER):
+    method: Method = build(config["method"])
+    if run.is_complete(stages.REPORT if config.get("protocol") else method.file_name):
         result = stages.finished_result(run)
         if result and not sweep:
             show(stages.summary(run, result))
@@ -64,7 +66,8 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
     protocol: Protocol | None = build(config["protocol"]) if config.get("protocol") else None
     corpus: Corpus = build(config["corpus"])
     model: LanguageModel = build_once(config["model"], device=config["device"], dtype=config["dtype"])
-    dimensions = solver.dimensions(steer_config)
+    method.check(steer_config, solver)
+    dimensions = method.dimensions(steer_config, solver)
     plan = Plan(model, dimensions, protocol, build(config["decoding"])) if protocol else None
     datamodule: SteerDataModule = build(config["data"])(
         corpus.without(plan.reserved if plan else frozenset()),
@@ -74,17 +77,17 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
         store=FeatureStoreConfig(where=config["cache"], gib=config["cache_gib"], store_all=bool(sweep)),
         process_group=process_group,
     )
-    if not run.is_complete(stages.STEER):
+    if not run.is_complete(method.file_name):
         steer_config.build(model.width, seed)  # refuses an impossible rank before anything is written
     run.begin()
     openers = [build(node) for node in config["logger"].values()] if process_group.is_rank_zero else []
     labels = RunLabels(run.config, sweep, (model.name, steer_config.name, corpus.name))
     with open_loggers(openers, run.folder, config, labels) as loggers:
-        fitted = stages.fit_stage(run, datamodule, steer_config, solver, loggers)
-        provenance, measured = measure(run, plan, fitted, config, scores) if plan else (fitted[1], None)
-        track(loggers, run.path(stages.STEER), provenance, measured, step=config["trainer"]["max_steps"])
+        fitted = stages.fit_stage(run, method, datamodule, steer_config, solver, loggers)
+        provenance, measured = measure(run, plan, method, fitted, config, scores) if plan else (fitted[1], None)
+        track(loggers, run.path(method.file_name), provenance, measured, step=config["trainer"]["max_steps"])
     if measured is None:
-        show(f"steer: {run.path(stages.STEER)}")
+        show(f"{method.name}: {run.path(method.file_name)}")
         return None
     stages.report_stage(Run(run.folder, run.config), measured.generations, measured.result, provenance)
     show(stages.summary(run, measured.result))
@@ -106,17 +109,24 @@ def build_solver(config: dict[str, Any]) -> Solver:
 
 
 def measure(
-    run: Run, plan: Plan, fitted: tuple[Steer, Provenance], config: dict[str, Any], scores: ScoreCache | None
+    run: Run,
+    plan: Plan,
+    method: Method,
+    fitted: tuple[Controller, Provenance],
+    config: dict[str, Any],
+    scores: ScoreCache | None,
 ) -> tuple[Provenance, Measured | None]:
     """Calibrate and generate in all processes, then score in rank zero; the others return no measurements."""
-    steer, provenance = fitted
+    controller = fitted[0]
     plain = stages.plain_stage(run, plan.generators, PlainTexts(scores.folder / "plain" if scores else None))
-    provenance = stages.calibrate_stage(run, plan, plain, steer, provenance)
-    generations = stages.generate_stage(run, plan, plain, steer, provenance)
+    provenance = stages.calibrate_stage(run, plan, plain, run.path(method.file_name), fitted)
+    generations = stages.generate_stage(run, plan, plain, controller, provenance)
     rank_zero_run = Run(run.folder, run.config, run.process_group.destroy())
     if not run.process_group.is_rank_zero:
         return provenance, None
-    metadata = plan.metadata(config["seed"], stages.settings_of(steer, provenance), config["decoding"])
+    metadata = plan.metadata(
+        config["seed"], stages.settings_of(controller, provenance), config["decoding"], method=method.name
+    )
     result = stages.evaluate_stage(
         rank_zero_run, generations, plan.protocol, lambda: plan.perplexity_model, metadata, scores=scores
     )

@@ -3,9 +3,10 @@
 Shapes: N packed tokens, D width, K dimensions.
 """
 
+import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import pytorch_lightning as pl
 import torch
@@ -109,10 +110,21 @@ class SteerDataModule(pl.LightningDataModule):
                 raise InputError(f"{name}: {rows}, but {self.process_group.size} processes; one for each is needed")
 
     @property
+    def extractor(self) -> FeatureExtractor:
+        """The tokenization of texts and their passes through the model, without the store."""
+        return self.extract.extract if isinstance(self.extract, FeatureStore) else self.extract
+
+    @property
     def steps(self) -> int:
         """Number of training batches: the trainer's ``max_steps``."""
         assert self.trainer is not None
         return self.trainer.max_steps
+
+    def with_dimensions(self, dimensions: int) -> Self:
+        """Return the same data with another number of strengths a token."""
+        other = copy.copy(self)
+        other.dimensions, other._dev_batches = dimensions, None
+        return other
 
     def check_batches(self) -> None:
         """Refuse batches that have no row for some process.

@@ -1,7 +1,4 @@
-"""Calibrate strengths to budgets, so that steers are compared at equal cost.
-
-Shapes: N packed tokens, D width, K dimensions.
-"""
+"""Calibrate strengths to budgets, so that methods are compared at equal cost."""
 
 import logging
 import math
@@ -13,45 +10,17 @@ from typing import Any
 
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
+from lmsteer.evaluation.divergence import DivergenceMeter
 from lmsteer.evaluation.evaluator import generation_nll
 from lmsteer.evaluation.plan import Plan
 from lmsteer.generation.generator import Generator
 from lmsteer.metrics.functional import perplexity
-from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.mixture import Controller, mixture_at
 from lmsteer.records import Generation
-from lmsteer.scoring.perplexity import continuation_states
-from lmsteer.steering.kl import divergence
 from lmsteer.steering.provenance import Provenance
-from lmsteer.steering.steer import Steer
 from lmsteer.steering.strength_search import Unreachable, find_strength
 
 logger = logging.getLogger(__name__)
-MAX_TOKENS = 2048
-"""Maximum number of tokens on which a divergence is measured, spread evenly over the continuations."""
-
-
-class DivergenceMeter:
-    """The mean KL(steered || plain) per token on the plain model's continuations, in nats.
-
-    Raises:
-        InputError: If there are no continuations, or a continuation has no tokens.
-    """
-
-    def __init__(self, model: LanguageModel, plain: Sequence[Generation]) -> None:
-        if not plain:
-            raise InputError("a divergence needs continuations of the plain model; there are none")
-        pairs = [(generation.prompt.text, text) for generation in plain for text in generation.texts]
-        states_ND = continuation_states(model, [prompt for prompt, _ in pairs], [text for _, text in pairs])
-        self.model = model
-        self.states_ND = states_ND[:: max(1, math.ceil(len(states_ND) / MAX_TOKENS))]
-
-    def __call__(self, steer: Steer, strength: dict[str, float]) -> float:
-        """Return the nats per token at strengths by name."""
-        nats_N = divergence(self.model.head, steer, steer.strengths(strength), self.states_ND)
-        value = nats_N.double().mean().item() if nats_N.device.type != "mps" else nats_N.mean().item()
-        if not math.isfinite(value):
-            raise InputError(f"strength {strength}: the divergence is {value}; take a smaller budget")
-        return value
 
 
 class StrengthCost(ABC):
@@ -70,10 +39,11 @@ class StrengthCost(ABC):
         plan: Plan,
         generators: Sequence[Generator],
         plain: Sequence[Generation],
-        steer: Steer,
+        controller: Controller,
         group: ProcessGroup,
     ) -> None:
-        self.plan, self.generators, self.plain, self.steer, self.process_group = plan, generators, plain, steer, group
+        self.plan, self.generators, self.plain, self.process_group = plan, generators, plain, group
+        self.controller = controller
 
     def __call__(self, strength: float) -> float:
         """Return the cost of a strength."""
@@ -95,11 +65,11 @@ class DivergenceCost(StrengthCost):
 
     @cached_property
     def _meter(self) -> DivergenceMeter:
-        return DivergenceMeter(self.plan.model, self.plain)
+        return DivergenceMeter(self.plan.model, self.plain, self.plan.decoding)
 
     def measure(self, strengths: dict[str, float]) -> float:
         """Measure the divergence on the plain model's texts."""
-        return self._meter(self.steer, strengths)
+        return float(self._meter.nats(mixture_at(self.plan.model, strengths, self.controller)).mean())
 
 
 class PerplexityCost(StrengthCost):
@@ -118,7 +88,7 @@ class PerplexityCost(StrengthCost):
             generation
             for generator in self.generators
             for batch in self.process_group.gather_in_order(
-                list(generator.run([strengths], self.steer, self.process_group))
+                list(generator.run([strengths], self.controller, self.process_group))
             )
             for generation in batch
         ]
@@ -138,7 +108,7 @@ COSTS: dict[str, type[StrengthCost]] = {"kl": DivergenceCost, "perplexity": Perp
 
 
 def calibrate(
-    plan: Plan, plain: Sequence[Generation], steer: Steer, process_group: ProcessGroup | None = None
+    plan: Plan, plain: Sequence[Generation], controller: Controller, process_group: ProcessGroup | None = None
 ) -> list[dict[str, Any]]:
     """Find the strengths that reach the protocol's budgets in each of its directions.
 
@@ -153,12 +123,12 @@ def calibrate(
     process_group = process_group or ProcessGroup()
     return [
         entry for direction in plan.protocol.directions()
-        for entry in _calibrate_direction(plan, plain, steer, direction, process_group)
+        for entry in _calibrate_direction(plan, plain, controller, direction, process_group)
     ]  # fmt: skip
 
 
 def _calibrate_direction(
-    plan: Plan, plain: Sequence[Generation], steer: Steer, direction: int, process_group: ProcessGroup
+    plan: Plan, plain: Sequence[Generation], controller: Controller, direction: int, process_group: ProcessGroup
 ) -> Iterator[dict[str, Any]]:
     protocol = plan.protocol
     start = max(abs(value) for value in protocol.strengths)
@@ -166,7 +136,7 @@ def _calibrate_direction(
     prompts = {(generator.prompts_name, prompt.id) for generator in generators for prompt in generator.prompts}
     texts = [generation for generation in plain if (generation.prompts, generation.prompt.id) in prompts]
     for budget in protocol.budgets():
-        cost = COSTS[budget.kind](plan, generators, texts, steer, process_group)
+        cost = COSTS[budget.kind](plan, generators, texts, controller, process_group)
         entry: dict[str, Any] = {
             "budget": budget.label,
             "direction": direction,

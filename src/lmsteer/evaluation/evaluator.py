@@ -36,6 +36,7 @@ class GenerationMetadata:
         model: Name of the language model.
         seed: Seed of the training. None: unknown.
         plain: Method of rows without a strength.
+        method: Method of rows with a strength.
         settings: Settings of the training, without the seed.
         decoding: Configuration of the decoding. None: unknown.
         batch_size: Sequences decoded together. None: unknown.
@@ -47,6 +48,7 @@ class GenerationMetadata:
     model: str
     seed: int | None = None
     plain: str = "plain"
+    method: str = "lm-steer"
     settings: dict[str, Any] = field(default_factory=dict)
     decoding: Any = None
     batch_size: int | None = None
@@ -106,7 +108,7 @@ def _row(group: Group, metrics: RowMetrics, metadata: GenerationMetadata) -> Res
     first = group[0]
     return ResultRow(
         model=metadata.model,
-        method="lm-steer" if first.strength else metadata.plain,
+        method=metadata.method if first.strength else metadata.plain,
         seed=metadata.seed,
         prompts=first.prompts,
         strength=first.strength,

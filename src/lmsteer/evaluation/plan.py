@@ -12,6 +12,8 @@ from lmsteer.generation.generator import Generator
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.steering.dimensions import DUMMY
 
+YOUNGER_OPTIONS = {"stop_at_end": False, "temperature": 1.0, "top_k": 0, "filter": "mixed"}
+
 
 class Plan:
     """The prompts, strengths and generators of a protocol for one model.
@@ -64,9 +66,17 @@ class Plan:
             if self.protocol.is_steered(key, direction)
         )
 
-    def metadata(self, seed: int, settings: dict[str, Any], decoding: Any) -> GenerationMetadata:
-        """Describe the generations of this plan, by a steer trained with a seed and settings."""
+    def metadata(
+        self, seed: int, settings: dict[str, Any], decoding: dict[str, Any], *, method: str = "lm-steer"
+    ) -> GenerationMetadata:
+        """Describe the generations of this plan, by a method fitted with a seed and settings.
+
+        Options of the decoding that younger versions added are left out at their defaults, so that results of all
+        versions can share a table.
+        """
+        decoding = {name: value for name, value in decoding.items() if YOUNGER_OPTIONS.get(name, ...) != value}
         return GenerationMetadata(
+            method=method,
             model=self.model.name,
             seed=seed,
             settings=settings,

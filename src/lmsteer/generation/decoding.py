@@ -1,9 +1,10 @@
-"""The decode loop: each prompt is read once, and its samples share its cache.
+"""The decode loop: each source reads each prompt once, and the samples of a prompt share its cache.
 
-Shapes: P prompts, S samples, B = P * S rows, T tokens, D width, V vocabulary.
+Shapes: P prompts, S samples, B = P * S rows, T tokens, D width, V vocabulary, H tokens of the past.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -13,17 +14,18 @@ from torch import Tensor
 
 from lmsteer.errors import InputError
 from lmsteer.generation.noise import uniform
-from lmsteer.generation.sampling import Noise
+from lmsteer.generation.sampling import Filter, Noise
 from lmsteer.models.attention import fast_attention
 from lmsteer.models.cross_entropy import nll
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.mixture import Mixture, Source
 
-Readout = Callable[[Tensor], Tensor]
-"""Hidden states (B, D) to logits (B, V): a head, folded or not, or a ``SteeredHead``."""
+ENDED = -1
+"""Stands after the last token of a text that ended before the others."""
 
 
 class DecodedTokens(NamedTuple):
-    """New token ids (B, T), and their nll (B,) in nats under the unsteered model if requested."""
+    """New token ids (B, T), ``ENDED`` after the end of a text, and their nll (B,) under the plain model if known."""
 
     ids_BT: Tensor
     nll_B: Tensor | None
@@ -34,34 +36,25 @@ class Decoding(Protocol):
 
     @property
     def max_new_tokens(self) -> int:
-        """Number of tokens of every continuation."""
+        """Number of tokens of every continuation, or the largest one with ``stop_at_end``."""
 
-    def choose(self, logits_BV: Tensor, noise: Noise) -> Tensor:
-        """Choose token ids (B,); may overwrite the logits."""
+    @property
+    def stop_at_end(self) -> bool:
+        """Whether a continuation may end at a token that ends texts."""
 
+    @property
+    def filter(self) -> Filter:
+        """Whether the plain model's logits, "base", decide which tokens remain."""
 
-def encode(model: LanguageModel, text: str, max_new_tokens: int) -> list[int]:
-    """Tokenize a prompt; an empty one becomes the token that begins or ends texts.
-
-    Raises:
-        InputError: If prompt and continuation together are longer than the model's context, the prompt has a token
-            without an embedding, or it is empty and no token begins or ends texts.
-    """
-    (ids,) = model.tokenize([text])
-    ids = ids or [model.first_token()]
-    if len(ids) + max_new_tokens > model.context:
-        raise InputError(
-            f"prompt {text[:40]!r}… has {len(ids)} tokens; with {max_new_tokens} new ones it exceeds the context of "
-            f"{model.name}, {model.context}"
-        )
-    return ids
+    def choose(self, logits_BV: Tensor, noise: Noise, base_BV: Tensor | None = None) -> Tensor:
+        """Choose token ids (B,); may overwrite the logits. ``base_BV`` are logits of the plain model."""
 
 
 @torch.inference_mode()
 def decode(
     model: LanguageModel,
-    readout: Readout,
-    prompts: Sequence[list[int]],
+    mixture: Mixture,
+    prompts: Sequence[str],
     keys_B: NDArray[np.uint64],
     decoding: Decoding,
     *,
@@ -70,69 +63,119 @@ def decode(
     """Continue prompts, with the same number of samples each.
 
     Args:
-        readout: Function of hidden states that returns logits; a folded head steers the model.
-        prompts: Token ids of P prompts, equally many for each if the model has no ``position_ids``.
+        model: The unsteered model.
+        mixture: The distribution of the next token.
+        prompts: P texts, equally many tokens each if a model has no ``position_ids``.
         keys_B: Noise keys, the samples of a prompt next to each other.
-        likelihoods: Whether to return the nll of the new tokens under the unsteered model, whose hidden states are
-            known at any readout.
+        likelihoods: Whether to return the nll of the new tokens under the unsteered model. It is None where no source
+            reads as that model.
 
     Returns:
-        Exactly ``max_new_tokens`` tokens in each row, none of them special or a padded row of the head.
+        Exactly ``max_new_tokens`` tokens in each row, or fewer where texts may end; none of them is special or a padded
+        row of the head.
 
     Raises:
         InputError: If logits are infinite or NaN, for instance at a strength that is far too large; if prompts would
-            have to be padded for a model that numbers padding like text.
+            have to be padded for a model that numbers padding like text; if a prompt is too long for a source.
     """
-    if len({len(ids) for ids in prompts}) > 1 and not model.accepts("position_ids"):
-        raise InputError(f"model {model.name}: it has no position_ids; prompts with equal numbers of tokens expected")
-    with fast_attention(model.lm):
-        hidden: list[Tensor] = []
-        tokens: list[Tensor] = []
-        for hidden_BD, token in _steps(model, readout, prompts, keys_B, decoding):
-            tokens.append(token)
-            hidden += [hidden_BD] * likelihoods
-    ids_BT = torch.stack(tokens, dim=1)
-    if not likelihoods:
+    if decoding.filter == "base" and mixture.plain_source(model) is None:
+        mixture = _with_plain_source(mixture, model)
+    plain = mixture.plain_source(model)
+    samples = len(keys_B) // len(prompts)
+    with ExitStack() as stack:
+        for body in {id(source.model): source.model for source in mixture.sources}.values():
+            stack.enter_context(fast_attention(body.lm))
+        streams = [_Stream(source, prompts, samples, decoding.max_new_tokens) for source in mixture.sources]
+        steps = list(_steps(model, mixture, streams, keys_B, decoding))
+    ids_BT = torch.stack([token for _, token in steps], dim=1)
+    if not likelihoods or plain is None:
         return DecodedTokens(ids_BT, None)
-    nll_N = nll(model.head, torch.cat(hidden), torch.cat(tokens))
-    return DecodedTokens(ids_BT, nll_N.view(len(tokens), -1).sum(0))
+    hidden_ND, ids_N = torch.cat([hidden[plain] for hidden, _ in steps]), ids_BT.T.reshape(-1)
+    nll_N = nll(model.head, hidden_ND, ids_N.clamp(min=0)) * (ids_N != ENDED)
+    return DecodedTokens(ids_BT, nll_N.view(len(steps), -1).sum(0))
+
+
+def _with_plain_source(mixture: Mixture, model: LanguageModel) -> Mixture:
+    """Add the plain model as a source that the rule does not see."""
+    seen = len(mixture.sources)
+    plain = Source(model, model.head)
+    return Mixture(
+        (*mixture.sources, plain), lambda logits, past_NH: mixture.mix(logits[:seen], past_NH), mixture.history
+    )
 
 
 def _steps(
     model: LanguageModel,
-    readout: Readout,
-    prompts: Sequence[list[int]],
+    mixture: Mixture,
+    streams: "Sequence[_Stream]",
     keys_B: NDArray[np.uint64],
     decoding: Decoding,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield hidden states (B, D) and the tokens (B,) chosen from them, step by step."""
-    ids_PT, mask = _left_padded(prompts, model.device)
-    samples = len(keys_B) // len(prompts)
-    excluded = _excluded(model)
-    position = mask.cumsum(-1).sub(1).clamp(min=0)
-    output = model.body(input_ids=ids_PT, attention_mask=mask, position_ids=position, use_cache=True)
-    cache = output.past_key_values
-    cache.batch_repeat_interleave(samples)
-    mask, position = (x.repeat_interleave(samples, dim=0) for x in (mask, position[:, -1:]))
-    hidden_BD = output.last_hidden_state[:, -1].repeat_interleave(samples, dim=0)
+) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """Yield the hidden states (B, D) of each source and the tokens (B,) chosen from them, step by step."""
+    ends, excluded = _ends(model), _excluded(model, but_ends=decoding.stop_at_end)
+    plain = mixture.plain_source(model)
+    ended_B = torch.zeros(len(keys_B), dtype=torch.bool, device=model.device)
     for step in range(decoding.max_new_tokens):
-        logits_BV = readout(hidden_BD).index_fill_(1, excluded, -torch.inf)
+        logits = [stream.source.readout(stream.hidden_BD) for stream in streams]
+        base_BV = logits[plain].clone() if decoding.filter == "base" and plain is not None else None
+        logits_BV = mixture.mix(logits, streams[0].past(mixture.history))
+        barred = torch.cat([excluded, ends]) if step == 0 else excluded  # an empty text has no perplexity
+        logits_BV = logits_BV.index_fill_(1, barred, -torch.inf)
+        if base_BV is not None:
+            base_BV.index_fill_(1, barred, -torch.inf)
         if not logits_BV.amax(-1).isfinite().all():
             raise InputError(f"{model.name}: logits are not finite at token {step + 1}; take a strength nearer to 0")
-        token = decoding.choose(logits_BV, lambda rows, draw, step=step: uniform(keys_B[rows], step, draw))  # type: ignore[misc]
-        yield hidden_BD, token
-        if step + 1 == decoding.max_new_tokens:
+        token_B = decoding.choose(logits_BV, lambda rows, draw, step=step: uniform(keys_B[rows], step, draw), base_BV)  # type: ignore[misc]
+        if decoding.stop_at_end:
+            ended_B = ended_B | torch.isin(token_B, ends)
+        yield [stream.hidden_BD for stream in streams], token_B.masked_fill(ended_B, ENDED)
+        if step + 1 == decoding.max_new_tokens or bool(ended_B.all()):
             return
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        position = position + 1
-        output = model.body(
-            input_ids=token[:, None],
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
+        for stream in streams:
+            stream.advance(token_B)
+
+
+class _Stream:
+    """The state of one source while a batch is decoded: its cache, mask, positions and tokens so far."""
+
+    def __init__(self, source: Source, prompts: Sequence[str], samples: int, max_new_tokens: int) -> None:
+        self.source, model = source, source.model
+        encoded = [source.encode(prompt, max_new_tokens) for prompt in prompts]
+        if len({len(ids) for ids in encoded}) > 1 and not model.accepts("position_ids"):
+            raise InputError(
+                f"model {model.name}: it has no position_ids; prompts with equal numbers of tokens expected"
+            )
+        ids_PT, mask_PT = _left_padded(encoded, model.device)
+        position_PT = mask_PT.cumsum(-1).sub(1).clamp(min=0)
+        with source.editing():
+            output = model.body(input_ids=ids_PT, attention_mask=mask_PT, position_ids=position_PT, use_cache=True)
+        self.cache = output.past_key_values
+        self.cache.batch_repeat_interleave(samples)
+        past_PT = ids_PT.masked_fill(mask_PT == 0, -1)
+        self.mask, self.position, self._past_BT = (
+            x.repeat_interleave(samples, dim=0) for x in (mask_PT, position_PT[:, -1:], past_PT)
         )
-        hidden_BD = output.last_hidden_state[:, -1]
+        self.hidden_BD: Tensor = output.last_hidden_state[:, -1].repeat_interleave(samples, dim=0)
+
+    def past(self, length: int) -> Tensor:
+        """Return the last tokens (B, H), -1 before the text begins."""
+        past_BT = self._past_BT[:, max(0, self._past_BT.shape[1] - length) :]
+        return torch.nn.functional.pad(past_BT, (length - past_BT.shape[1], 0), value=-1)
+
+    def advance(self, token_B: Tensor) -> None:
+        """Read the chosen tokens (B,)."""
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
+        self.position = self.position + 1
+        self._past_BT = torch.cat([self._past_BT, token_B[:, None]], dim=1)
+        with self.source.editing():
+            output = self.source.model.body(
+                input_ids=token_B[:, None],
+                attention_mask=self.mask,
+                position_ids=self.position,
+                past_key_values=self.cache,
+                use_cache=True,
+            )
+        self.hidden_BD = output.last_hidden_state[:, -1]
 
 
 def _left_padded(prompts: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -145,13 +188,22 @@ def _left_padded(prompts: Sequence[list[int]], device: torch.device) -> tuple[Te
     return ids_PT.to(device), mask_PT.to(device)
 
 
-def _excluded(model: LanguageModel) -> Tensor:
+def _ends(model: LanguageModel) -> Tensor:
+    """Return the ids of the tokens that end texts."""
+    end = model.lm.generation_config.eos_token_id if model.lm.generation_config is not None else None
+    ends = {*(end if isinstance(end, list) else [end]), model.tokenizer.eos_token_id}
+    rows = len(model.head.weight)
+    known = sorted(token for token in ends if token is not None and token < rows)
+    return torch.tensor(known, device=model.device, dtype=torch.long)
+
+
+def _excluded(model: LanguageModel, *, but_ends: bool = False) -> Tensor:
     """Return the ids of tokens that are never generated: special ones, such as EOS, and unused rows of the head."""
     rows = len(model.head.weight)
-    end = model.lm.generation_config.eos_token_id if model.lm.generation_config is not None else None
-    ends = end if isinstance(end, list) else [end]
+    ends = _ends(model).tolist()
     added = model.tokenizer.added_tokens_decoder
     # Reserved tokens, as Llama 3 has, are special without being among all_special_ids; their text would be lost.
     special = (token for token, entry in added.items() if entry.special)
     excluded = {*range(model.head.vocabulary, rows), *ends, *model.tokenizer.all_special_ids, *special}
-    return torch.tensor([token for token in excluded if token is not None and token < rows], device=model.device)
+    known = [token for token in excluded if token is not None and token < rows and not (but_ends and token in ends)]
+    return torch.tensor(known, device=model.device, dtype=torch.long)

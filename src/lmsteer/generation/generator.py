@@ -11,19 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.generation.batch_files import BatchFiles
-from lmsteer.generation.decoding import Decoding, Readout, decode, encode
+from lmsteer.generation.decoding import ENDED, Decoding, decode
 from lmsteer.generation.generation_files import expected_generations
 from lmsteer.generation.noise import sample_key
 from lmsteer.generation.sampling import Nucleus
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.mixture import Controller, Mixture, Source, check_strength, mixture_at
 from lmsteer.records import Generation, Likelihood, Prompt
-from lmsteer.steering.fold import SteeredHead, fold
+from lmsteer.steering.fold import SteeredHead
 from lmsteer.steering.steer import Steer
 
 Strength = Mapping[str, float]
@@ -69,7 +69,8 @@ class Generator:
         self.model, self.prompts, self.prompts_name = model, prompts, prompts_name
         self.decoding, self.samples, self.seed = decoding, samples, seed
         self.likelihoods = likelihoods
-        self._ids = [encode(model, prompt.text, decoding.max_new_tokens) for prompt in prompts]
+        plain = Source(model, model.head)
+        self._ids = [plain.encode(prompt.text, decoding.max_new_tokens) for prompt in prompts]
         self.batches = self._batches(max(1, batch_size // samples))
 
     def _batches(self, size: int) -> list[list[int]]:
@@ -87,20 +88,20 @@ class Generator:
         inputs = json.dumps([self.model.fingerprint(), repr(self.decoding), options, prompts, _code()])
         return hashlib.sha256(inputs.encode()).hexdigest()[:24]
 
-    def batch(self, readout: Readout, strengths: Sequence[Strength], batch: Sequence[int]) -> list[Generation]:
-        """Generate for the prompts with the indices ``batch``; ``strengths`` are those of ``readout``."""
+    def batch(self, mixture: Mixture, strengths: Sequence[Strength], batch: Sequence[int]) -> list[Generation]:
+        """Generate for the prompts with the indices ``batch``; ``strengths`` are those of ``mixture``."""
         keys = [
             sample_key(self.seed, self.prompts[index].id, sample) for index in batch for sample in range(self.samples)
         ]
         ids_BT, nll_B = decode(
             self.model,
-            readout,
-            [self._ids[index] for index in batch],
+            mixture,
+            [self.prompts[index].text for index in batch],
             np.array(keys, dtype=np.uint64),
             self.decoding,
             likelihoods=self.likelihoods,
         )
-        tokens = ids_BT.tolist()
+        tokens = [[token for token in row if token != ENDED] for row in ids_BT.tolist()]
         nll = nll_B.tolist() if nll_B is not None else []
         return [
             self._generation(index, strength, tokens[first : first + self.samples], nll[first : first + self.samples])
@@ -133,7 +134,10 @@ class Generator:
         return str(self.model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def run(
-        self, strengths: Sequence[Strength], steer: Steer | None = None, process_group: ProcessGroup | None = None
+        self,
+        strengths: Sequence[Strength],
+        controller: Controller | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> Iterator[list[Generation]]:
         """Yield batches of generations, strength by strength, with a progress bar.
 
@@ -141,11 +145,11 @@ class Generator:
             process_group: Processes that generate together; each yields its shard of the batches. None: one process.
 
         Raises:
-            InputError: If a strength names a dimension that the steer does not have.
+            InputError: If a strength names a dimension that the controller does not have.
         """
         process_group = process_group or ProcessGroup()
         plan = process_group.shard(self._plan(len(strengths)))
-        yield from self._run(plan, strengths, steer, show=process_group.is_rank_zero)
+        yield from self._run(plan, strengths, controller, show=process_group.is_rank_zero)
 
     def _plan(self, strengths: int) -> list[tuple[int, list[int]]]:
         """List the index of the strength and the indices of the prompts of each batch, in order of generation."""
@@ -155,21 +159,19 @@ class Generator:
         self,
         plan: Sequence[tuple[int, list[int]]],
         strengths: Sequence[Strength],
-        steer: Steer | None,
+        controller: Controller | None,
         *,
         show: bool,
         done: int = 0,
     ) -> Iterator[list[Generation]]:
-        vectors = [strength_vector(strength, steer) for strength in strengths]
         total = done + len(plan)
         bar = tqdm(total=total, initial=done, desc="generate", unit="batch", leave=total > 1, disable=not show)
         with bar as progress:
             for number, batches in itertools.groupby(plan, key=lambda item: item[0]):
-                strength, vector = strengths[number], vectors[number]
-                folds = steer is not None and vector is not None
-                head = fold(self.model.head, steer, vector) if folds else self.model.head  # type: ignore[arg-type]
+                strength = strengths[number]
+                mixture = mixture_at(self.model, strength, controller)
                 for _, batch in batches:
-                    yield self.batch(head, [strength] * len(batch), batch)
+                    yield self.batch(mixture, [strength] * len(batch), batch)
                     progress.update()
 
     def run_rows(self, strengths: Sequence[Strength], steer: Steer) -> Iterator[list[Generation]]:
@@ -184,13 +186,13 @@ class Generator:
         for batch in tqdm(self.batches, desc="generate", unit="batch"):
             strength_BK = torch.stack([vectors[index] for index in batch]).repeat_interleave(self.samples, dim=0)
             readout = SteeredHead(self.model.head, steer, strength_BK)
-            yield self.batch(readout, [strengths[index] for index in batch], batch)
+            yield self.batch(Mixture((Source(self.model, readout),)), [strengths[index] for index in batch], batch)
 
     def write(
         self,
         path: Path,
         settings: Sequence[tuple[Strength, str]],
-        steer: Steer | None = None,
+        controller: Controller | None = None,
         process_group: ProcessGroup | None = None,
     ) -> None:
         """Write generations to ``path`` (JSONL, in the order strength, prompt); resume an interrupted call.
@@ -200,17 +202,17 @@ class Generator:
             process_group: Processes that generate together, all of which call this; None: one.
 
         Raises:
-            InputError: If a strength names a dimension that the steer does not have.
+            InputError: If a strength names a dimension that the controller does not have.
         """
         process_group = process_group or ProcessGroup()
         strengths, plan, files = [strength for strength, _ in settings], self._plan(len(settings)), BatchFiles(path)
         for strength in strengths:
-            strength_vector(strength, steer)  # refuses unknown dimensions before anything is written
+            check_strength(strength, controller)  # refuses unknown dimensions before anything is written
         expected = [expected_generations([self.prompts[i] for i in batch], [settings[n]]) for n, batch in plan]
         shard = process_group.shard(range(len(plan)))
         missing = [i for i in shard if not files.holds(i, expected[i], self.samples)]
         show, done = process_group.is_rank_zero, len(shard) - len(missing)
-        run = self._run([plan[i] for i in missing], strengths, steer, show=show, done=done)
+        run = self._run([plan[i] for i in missing], strengths, controller, show=show, done=done)
         for i, generations in zip(missing, run, strict=True):
             files.write(i, [replace(generation, budget=settings[plan[i][0]][1]) for generation in generations])
         process_group.barrier()
@@ -257,20 +259,6 @@ def generate(
         batches = generator.run_rows(strength, steer)
     generations = [generation for batch in batches for generation in batch]
     return sorted(generations, key=lambda generation: int(generation.prompt.id))
-
-
-def strength_vector(strength: Strength, steer: Steer | None) -> Tensor | None:
-    """Return strengths as a vector (K,); None if all are 0, so that the plain head is used.
-
-    Raises:
-        InputError: If a name is not one of the steer's dimensions, or there is no steer.
-    """
-    if steer is not None:
-        vector = steer.strengths(strength)
-        return vector if any(strength.values()) else None
-    if any(strength.values()):
-        raise InputError(f"strength {dict(strength)}: there is no steer; name one with steer_file=FILE")
-    return None
 
 
 @cache

@@ -119,10 +119,13 @@ def set_unit(steer: Steer, head: Head, hidden_ND: Tensor) -> tuple[Steer, dict[s
         raise InputError(f"steer of {steer.dimensions[0]}: {OUT_OF_RANGE}")
     start = steer.scaled(0, START_RATIO / ratio)
 
+    @torch.inference_mode()
     def mean_kl(strength: float) -> float:
         """Mean over both directions."""
-        strengths = [torch.tensor([sign * strength]) for sign in (1.0, -1.0)]
-        return sum(float(divergence(head, start, v_K, hidden_ND).cpu().double().mean()) for v_K in strengths) / 2
+        shifting, device = start.to(hidden_ND.device), hidden_ND.device
+        strengths = [torch.tensor([[sign * strength]], device=device) for sign in (1.0, -1.0)]
+        steered = [shifting(hidden_ND, strength_1K) for strength_1K in strengths]
+        return sum(float(divergence(head, states_ND, hidden_ND).cpu().double().mean()) for states_ND in steered) / 2
 
     reached = find_strength(mean_kl, Budget("kl", UNIT_KL), direction=1, start=UNIT_STRENGTH, at_zero=0.0)
     steer = start.scaled(0, reached.strength / UNIT_STRENGTH)

@@ -22,20 +22,20 @@ from lmsteer.evaluation.results import Result, read_result, write_result
 from lmsteer.generation.generation_files import expected_generations, read_generation_file
 from lmsteer.generation.generator import Generator
 from lmsteer.generation.plain_texts import PlainTexts
+from lmsteer.methods.method import Method
+from lmsteer.methods.method_file import load_controller, save_controller
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.mixture import Controller
 from lmsteer.records import Generation, read_generations
 from lmsteer.reporting.result_table import result_text
 from lmsteer.reporting.run_report import report
 from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import ScoreCache
-from lmsteer.steering.dimensions import DUMMY
 from lmsteer.steering.provenance import Provenance
-from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_config import SteerConfig
-from lmsteer.steering.steer_file import load_steer, save_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
 from lmsteer.storage.checksums import sha256_of
-from lmsteer.training.fit import Solver, fit_on
+from lmsteer.training.fit import Solver
 
 logger = logging.getLogger(__name__)
 STEER, GENERATIONS, METRICS, REPORT = "steer.safetensors", "generations.jsonl", "metrics.json", "report.html"
@@ -43,19 +43,24 @@ VALUES = "values.safetensors"
 
 
 def fit_stage(
-    run: Run, datamodule: SteerDataModule, steer_config: SteerConfig, solver: Solver, loggers: Sequence[Logger] = ()
-) -> tuple[Steer, Provenance]:
-    """Fit and save the steer, then delete its checkpoints."""
-    checkpoints = run.path("checkpoints")
-    if not run.is_complete(STEER):
+    run: Run,
+    method: Method,
+    datamodule: SteerDataModule,
+    steer_config: SteerConfig,
+    solver: Solver,
+    loggers: Sequence[Logger] = (),
+) -> tuple[Controller, Provenance]:
+    """Fit the method and write its file, then delete its checkpoints."""
+    checkpoints, path = run.path("checkpoints"), run.path(method.file_name)
+    if not run.is_complete(method.file_name):
         with run.timed("fit"):
-            steer, provenance = fit_on(datamodule, steer_config, solver, folder=checkpoints, loggers=loggers)
+            controller, provenance = method.fit(datamodule, steer_config, solver, folder=checkpoints, loggers=loggers)
         if run.process_group.is_rank_zero:
-            save_steer(run.path(STEER), steer, provenance)
+            save_controller(path, controller, provenance)
         run.process_group.barrier()
     if run.process_group.is_rank_zero:
         shutil.rmtree(checkpoints, ignore_errors=True)
-    return load_steer(run.path(STEER), datamodule.extract.model)
+    return load_controller(path, datamodule.extract.model)
 
 
 def plain_stage(run: Run, generators: Mapping[str, Generator], plain_texts: PlainTexts) -> dict[str, Path]:
@@ -76,15 +81,18 @@ def plain_stage(run: Run, generators: Mapping[str, Generator], plain_texts: Plai
     return paths
 
 
-def calibrate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, provenance: Provenance) -> Provenance:
-    """Find the strengths that reach the protocol's budgets and write them to the steer file."""
+def calibrate_stage(
+    run: Run, plan: Plan, plain: dict[str, Path], path: Path, fitted: tuple[Controller, Provenance]
+) -> Provenance:
+    """Find the strengths that reach the protocol's budgets and write them to ``path``, the file of the method."""
+    controller, provenance = fitted
     n_strengths = len(plan.protocol.budgets()) * len(plan.protocol.directions())
     if run.is_complete(GENERATIONS) or len(plan.calibrated(provenance.calibration)) == n_strengths:
         return provenance
     with run.timed("calibrate"):
-        provenance = with_calibrations(provenance, calibrate(plan, read_texts(plain), steer, run.process_group))
+        provenance = with_calibrations(provenance, calibrate(plan, read_texts(plain), controller, run.process_group))
     if run.process_group.is_rank_zero:
-        save_steer(run.path(STEER), steer, provenance)
+        save_controller(path, controller, provenance)
     return provenance
 
 
@@ -93,7 +101,9 @@ def read_texts(paths: dict[str, Path]) -> list[Generation]:
     return [generation for path in paths.values() for generation in read_generations(path)]
 
 
-def generate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, provenance: Provenance) -> Path:
+def generate_stage(
+    run: Run, plan: Plan, plain: dict[str, Path], controller: Controller, provenance: Provenance
+) -> Path:
     """Write the generations of every prompt set, the plain model's before those at each strength; return the path."""
     path, steered = run.path(GENERATIONS), [run.path(f"steered.{number}.jsonl") for number in range(len(plan.sets))]
     files = [file for pair in zip(plain.values(), steered, strict=True) for file in pair]
@@ -102,7 +112,7 @@ def generate_stage(run: Run, plan: Plan, plain: dict[str, Path], steer: Steer, p
             for file, (key, generator) in zip(steered, plan.generators.items(), strict=True):
                 settings = plan.settings(key, provenance.calibration)
                 if settings and not run.is_complete(file.name):
-                    generator.write(file, settings, steer, run.process_group)
+                    generator.write(file, settings, controller, run.process_group)
                 if settings:
                     read_generation_file(
                         file, expected_generations(generator.prompts, settings), samples=generator.samples
@@ -147,12 +157,12 @@ def evaluate_stage(
     return read_result(run.path(METRICS))
 
 
-def settings_of(steer: Steer, provenance: Provenance) -> dict[str, Any]:
-    """Return how a steer was trained, without the seed: the settings by which tables distinguish rows."""
+def settings_of(controller: Controller, provenance: Provenance) -> dict[str, Any]:
+    """Return how a method was fitted, without the seed: the settings by which tables distinguish rows."""
     training = {name: value for name, value in provenance.settings().items() if name != "rows"}
     corpus = {"corpus": provenance.corpus.get("name"), "texts": str(provenance.corpus.get("source", ""))[:12]}
     corpus["train_rows"] = provenance.corpus.get("train_rows")
-    return {"rank": steer.rank, "epsilon": steer.epsilon, "dummy": DUMMY in steer.dimensions, **training, **corpus}
+    return {**controller.settings(), **training, **corpus}
 
 
 def report_stage(run: Run, generations: Path, result: Result, provenance: Provenance | None) -> None:

@@ -69,16 +69,6 @@ def continuation_nll(
     return nats_N, torch.tensor([len(text.after) for text in texts])
 
 
-def continuation_states(model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str]) -> Tensor:
-    """Compute the hidden states (M, D) before the tokens of continuations, in the order of batches, not of texts.
-
-    Raises:
-        InputError: As ``continuation_nll`` does.
-    """
-    texts = encode(model, prompts, continuations)
-    return torch.cat([states_MD for _, states_MD in states_by_batch(model, texts)])
-
-
 def states_by_batch(model: LanguageModel, texts: Sequence[Encoded]) -> Iterator[tuple[list[int], Tensor]]:
     """Yield batches of texts by index, and the hidden states (M, D) before the tokens of their continuations."""
     sharing = _can_share(model)
@@ -157,6 +147,11 @@ def _nats(model: LanguageModel, batch: Sequence[Encoded], sharing: bool) -> Tens
     targets_M = torch.tensor([token for text in batch for token in text.after], device=model.device)
     nats_M = nll(model.head, _states(model, batch, sharing), targets_M)
     return torch.stack([nats.sum() for nats in nats_M.split([len(text.after) for text in batch])])
+
+
+def batch_states(model: LanguageModel, batch: Sequence[Encoded]) -> Tensor:
+    """Compute the hidden states (M, D) before the tokens of the continuations of one batch, in order."""
+    return _states(model, batch, _can_share(model))
 
 
 @torch.inference_mode()

@@ -3,11 +3,19 @@
 Shapes: B rows, D width, K dimensions, V vocabulary.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from lmsteer.models.head import Head
-from lmsteer.steering.steer import Steer
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.mixture import Mixture, Source
+
+if TYPE_CHECKING:
+    from lmsteer.steering.steer import Steer
 
 
 @torch.no_grad()
@@ -30,6 +38,19 @@ def fold(head: Head, steer: Steer, strength_K: Tensor) -> Head:
         softcap=head.softcap,
         vocabulary=head.vocabulary,
     )
+
+
+def steered_mixture(model: LanguageModel, steer: Steer, strength_K: Tensor) -> Mixture:
+    """Return the distribution of the next token at a strength: the plain body, read by the folded head."""
+    if not strength_K.any():
+        return Mixture.plain(model)
+
+    @torch.inference_mode()
+    def shift(hidden_ND: Tensor) -> Tensor:
+        steered_ND: Tensor = steer.to(hidden_ND.device)(hidden_ND, strength_K.to(hidden_ND.device)[None])
+        return steered_ND
+
+    return Mixture((Source(model, fold(model.head, steer, strength_K), shift=shift),))
 
 
 class SteeredHead(nn.Module):

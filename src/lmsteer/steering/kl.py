@@ -1,6 +1,6 @@
 """KL divergence of the steered model from the plain one, per token.
 
-Shapes: N packed tokens, D width, K dimensions, V vocabulary, C a block of the vocabulary.
+Shapes: N packed tokens, D width, V vocabulary, C a block of the vocabulary.
 """
 
 import torch
@@ -8,7 +8,6 @@ from torch import Tensor
 
 from lmsteer.models.cross_entropy import exp_
 from lmsteer.models.head import Head
-from lmsteer.steering.steer import Steer
 
 COLUMNS = 4096
 TOKENS = 1024
@@ -16,17 +15,16 @@ TOKENS = 1024
 
 
 @torch.inference_mode()
-def divergence(head: Head, steer: Steer, strength_K: Tensor, hidden_ND: Tensor) -> Tensor:
+def divergence(head: Head, steered_ND: Tensor, hidden_ND: Tensor) -> Tensor:
     """Return KL(steered || plain) of the next-token distributions (N,), in nats.
 
     Both distributions are computed block by block with running sums, as in ``nll``; padded rows of the vocabulary do
     not count.
 
     Args:
-        hidden_ND: Hidden states of the plain model; the steered model has the same, as the steer acts after the body.
+        steered_ND: The steered hidden states.
+        hidden_ND: Hidden states of the plain model.
     """
-    steer = steer.to(hidden_ND.device)
-    steered_ND = steer(hidden_ND, strength_K.to(hidden_ND.device)[None])
     blocks = zip(steered_ND.split(TOKENS), hidden_ND.split(TOKENS), strict=True)
     return torch.cat([_divergence(head, steered, plain) for steered, plain in blocks])
 

@@ -13,7 +13,8 @@ from lmsteer.steering.metadata import fault
 
 FORMAT = 3
 """Version of the names of tensors and metadata; older formats are read through ``old_files``."""
-KEY = "lmsteer"
+KEY, METHOD_KEY = "lmsteer", "lmsteer-method"
+"""Entries of the metadata of steer files, and of the files of other methods."""
 NOT_SETTINGS = ("curve", "unused_options", "solver_result")
 """Entries of ``Provenance.training`` that are not options of the fit."""
 REMEDY = "delete it and run the command that wrote it again"
@@ -85,10 +86,13 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: no such steer file; expected a steer.safetensors written by a fit")
     try:
         with safe_open(path, framework="np") as file:
-            text = (file.metadata() or {}).get(KEY)
+            entries = file.metadata() or {}
     except SafetensorError as error:
         reason = first_line(error)
         raise InputError(f"{path}: not a whole safetensors file ({reason}); if it is a steer, {REMEDY}") from error
+    if METHOD_KEY in entries:
+        raise InputError(f"{path}: the file of another method; the steer file of an LM-Steer expected")
+    text = entries.get(KEY)
     if text is None:
         raise InputError(f"{path}: a safetensors file, but not a steer: it has no {KEY!r} metadata")
     try:
@@ -101,6 +105,15 @@ def read_metadata(path: Path) -> dict[str, Any]:
     if number not in (FORMAT, *old_files.OLD_FORMATS):
         raise InputError(f"{path}: steer file of format {number}; this version reads formats 1 to {FORMAT}")
     return metadata
+
+
+def is_method_file(path: Path) -> bool:
+    """Return whether a file is that of a method other than LM-Steer."""
+    try:
+        with safe_open(path, framework="np") as file:
+            return METHOD_KEY in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
 
 
 def damaged(path: Path, error: Exception) -> InputError:

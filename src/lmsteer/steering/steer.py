@@ -9,7 +9,7 @@ import contextlib
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +20,10 @@ from lmsteer.errors import InputError
 from lmsteer.models.device_map import computes_on
 from lmsteer.models.head import Head
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.mixture import Mixture
 from lmsteer.steering.dimensions import DUMMY, check_dimensions, is_strength
 from lmsteer.steering.directions import Directions
+from lmsteer.steering.fold import steered_mixture
 
 Factors = tuple[Tensor, Tensor | None]
 """P1 and P2 (D, R) of one dimension, or their product ``P1 P2^T`` (D, D) and None."""
@@ -174,6 +176,14 @@ class Steer(nn.Module):
             yield lm
         finally:
             hook.remove()
+
+    def settings(self) -> dict[str, Any]:
+        """Return rank, epsilon, and whether there is a dummy, by which tables distinguish steers."""
+        return {"rank": self.rank, "epsilon": self.epsilon, "dummy": DUMMY in self.dimensions}
+
+    def at(self, model: LanguageModel, strength: Mapping[str, float]) -> Mixture:
+        """Return the distribution of the next token at strengths by name: one source, its head folded."""
+        return steered_mixture(model, self, self.strengths(strength))
 
     def _rows(self, strength: Strength) -> Tensor:
         """Return strengths as a tensor (1, K), or (B, K) if they are one already."""

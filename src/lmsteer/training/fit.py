@@ -107,13 +107,19 @@ def fit_on(
     loggers: Sequence[Logger] = (),
 ) -> tuple[Steer, Provenance]:
     """Fit a steer on the corpus of a data module and return it with its provenance; see ``fit``."""
-    model, corpus = datamodule.extract.model, datamodule.corpus
+    model = datamodule.extract.model
     steer_config = steer_config.for_width(model.width)
     steer_config.build(model.width, datamodule.seed)  # refuses an impossible rank
     steer, training = solver.fit(steer_config, datamodule, folder=folder, loggers=loggers)
     if steer_config.form != "matrix":  # files older than this option lack it, so the default is not written
         training["form"] = steer_config.form
-    provenance = Provenance(
+    return steer, describe_fit(datamodule, steer_config, training)
+
+
+def describe_fit(datamodule: SteerDataModule, steer_config: SteerConfig, training: dict[str, Any]) -> Provenance:
+    """Return the provenance of a fit on the corpus of a data module; ``training`` holds its options and results."""
+    model, corpus = datamodule.extract.model, datamodule.corpus
+    return Provenance(
         model=model.name,
         fingerprint=model.head.fingerprint(),
         meaning={steer_config.name: steer_config.meaning},
@@ -129,4 +135,3 @@ def fit_on(
         versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
         training=training,
     )
-    return steer, provenance

@@ -19,7 +19,8 @@ from lmsteer.errors import InputError
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_config import SteerConfig
 from lmsteer.training.checkpoints import AtomicCheckpoints, LastCheckpoint
-from lmsteer.training.module import DEFAULT_OPTIMIZER, SteerModule, learning_rate
+from lmsteer.training.fit_module import DEFAULT_OPTIMIZER, FitModule, learning_rate
+from lmsteer.training.module import SteerModule
 from lmsteer.training.quiet import quiet_lightning
 from lmsteer.training.trainer_options import check_trainer_options
 
@@ -123,17 +124,37 @@ class GradientSolver:
             regularization=steer_config.regularization,
             process_group=data.process_group,
         )
-        every = None if data.dev else self.bound_options["val_check_interval"]
-        checkpoint = LastCheckpoint(folder, every) if folder else None
-        trainer = self._build_trainer(data, checkpoint, loggers)
-        resumed = checkpoint.resumed_path() if checkpoint else None
-        trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+        self.run(module, data, data, folder=folder, loggers=loggers)
         training = self._record(module, data) | {
             "regularization": steer_config.regularization,
             "init_std": steer_config.init_std,
             "solver": "gradient",
         }
-        return module.best_steer(), training | {"curve": module.curve}
+        return module.best(), training | {"curve": module.curve}
+
+    def run(
+        self,
+        module: FitModule[Any],
+        data: SteerDataModule,
+        batches: pl.LightningDataModule,
+        *,
+        folder: Path | None,
+        loggers: Sequence[Logger] = (),
+    ) -> None:
+        """Train a module with the trainer, callbacks and processes of this solver; resume from the checkpoint.
+
+        Args:
+            data: The corpus and the processes.
+            batches: The batches of the module.
+
+        Raises:
+            InputError: As ``fit`` does.
+        """
+        every = None if data.dev else self.bound_options["val_check_interval"]
+        checkpoint = LastCheckpoint(folder, every) if folder else None
+        trainer = self._build_trainer(data, checkpoint, loggers)
+        resumed = checkpoint.resumed_path() if checkpoint else None
+        trainer.fit(module, datamodule=batches, ckpt_path=resumed, weights_only=True)
 
     def _build_trainer(
         self, data: SteerDataModule, checkpoint: LastCheckpoint | None, loggers: Sequence[Logger]

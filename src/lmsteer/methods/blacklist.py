@@ -1,0 +1,146 @@
+"""The row that makes words less likely which tell the classes of the training rows apart.
+
+Shapes: N rows or tokens, V vocabulary, H tokens of the past.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lmsteer.errors import InputError
+from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.mixture import Mixture, Readout, Source
+from lmsteer.records import Row
+
+WORDS = {"positive": "words of positive rows", "negative": "words of negative rows"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blacklist(LearnedMethod):
+    """Subtract the strength from the logits of words of the other class, the "soft blacklist".
+
+    The words are those of the training rows with the largest log-odds between the classes (with an informative
+    Dirichlet prior, Monroe et al., 2008, z-scores), so no scorer's own list is used. Each is written with and without a
+    space before it and a capital. A word of several tokens is biased at its last token, where the others came before
+    it. Below 0 the words of positive rows become less likely. One pass a token.
+
+    Attributes:
+        words: Words of each class.
+        min_count: Fewest rows of its class that contain a word.
+    """
+
+    name: ClassVar[str] = "blacklist"
+    words: int = 100
+    min_count: int = 3
+
+    def learn(self, job: FitJob) -> Learned:
+        """Choose the words.
+
+        Raises:
+            InputError: If a class has no rows, or no word is frequent enough.
+        """
+        if self.words < 1 or self.min_count < 1:
+            raise InputError(f"method.words={self.words}, method.min_count={self.min_count}: 1 or more expected")
+        positive, negative = require_classes(job.data.corpus.train, self.name)
+        chosen = {
+            WORDS["positive"]: telling_words(positive, negative, number=self.words, min_count=self.min_count),
+            WORDS["negative"]: telling_words(negative, positive, number=self.words, min_count=self.min_count),
+        }
+        for name, words in chosen.items():
+            if not words:
+                raise InputError(f"method.min_count={self.min_count}: no {name} is in so many; a smaller one expected")
+        return Learned(values=chosen)
+
+    def mixture(self, model: LanguageModel, learned: Learned, strength: float) -> Mixture:
+        """Return the plain model, its readout biased against the words of the other class."""
+        words = learned.values[WORDS["negative" if strength > 0 else "positive"]]
+        sequences = spellings(model, words)
+        longest = max(len(ids) for ids in sequences)
+        bias = {ids: -abs(strength) for ids in sequences}
+
+        def mix(logits: Sequence[Tensor], past_NH: Tensor) -> Tensor:
+            return biased(logits[0], past_NH, bias)
+
+        return Mixture((Source(model, _copying(model)),), mix, history=longest - 1)
+
+
+def _copying(model: LanguageModel) -> Readout:
+    return lambda hidden: model.head(hidden).clone()
+
+
+def require_classes(rows: Sequence[Row], name: str) -> tuple[list[Row], list[Row]]:
+    """Split rows by the sign of their labels.
+
+    Raises:
+        InputError: If one of the two is empty; ``name`` is that of the method.
+    """
+    positive = [row for row in rows if row.label > 0]
+    negative = [row for row in rows if row.label < 0]
+    if not positive or not negative:
+        raise InputError(
+            f"method={name}: {len(positive)} train rows with a label above 0 and {len(negative)} below; "
+            "rows of both classes expected"
+        )
+    return positive, negative
+
+
+def telling_words(rows: Sequence[Row], others: Sequence[Row], *, number: int, min_count: int) -> list[str]:
+    """Return the words whose log-odds in ``rows`` against ``others`` have the largest z-scores above 0.
+
+    Example:
+        >>> bad, good = [Row("a dull film", -1.0)] * 3, [Row("a fine film", 1.0)] * 3
+        >>> telling_words(bad, good, number=5, min_count=1)
+        ['dull']
+    """
+    count, other = (Counter(word for row in part for word in set(_words(row.text))) for part in (rows, others))
+    total, total_other = count.total(), other.total()
+    prior = count + other
+    scores = {}
+    for word, frequency in count.items():
+        if frequency < min_count:
+            continue
+        here, there = frequency + prior[word], other[word] + prior[word]
+        log_odds = math.log(here / (total + prior.total() - here)) - math.log(
+            there / (total_other + prior.total() - there)
+        )
+        scores[word] = log_odds / math.sqrt(1 / here + 1 / there)
+    telling = [word for word in scores if scores[word] > 0]
+    return sorted(telling, key=lambda word: (-scores[word], word))[:number]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", text.lower())
+
+
+def spellings(model: LanguageModel, words: Sequence[str]) -> list[tuple[int, ...]]:
+    """Return the token ids of each word with and without a space and a capital, without repetitions."""
+    special = set(model.tokenizer.all_special_ids)
+    texts = [space + form for word in words for form in (word, word.capitalize()) for space in (" ", "")]
+    encoded = model.tokenizer(texts, add_special_tokens=False)["input_ids"]
+    sequences = dict.fromkeys(tuple(token for token in ids if token not in special) for ids in encoded)
+    return [ids for ids in sequences if ids and max(ids) < model.rows]
+
+
+def biased(logits_NV: Tensor, past_NH: Tensor, bias: dict[tuple[int, ...], float]) -> Tensor:
+    """Add the bias of each token sequence to its last token, in the rows whose past ends in the others.
+
+    Biases of sequences that end in the same token add up, as in the ``sequence_bias`` of transformers.
+    """
+    added_NV = torch.zeros_like(logits_NV)
+    for ids, value in bias.items():
+        if len(ids) == 1:
+            added_NV[:, ids[0]] += value
+            continue
+        before = torch.tensor(ids[:-1], device=past_NH.device)
+        matches_N = (past_NH[:, past_NH.shape[1] - len(before) :] == before).all(-1)
+        added_NV[:, ids[-1]] += value * matches_N.to(added_NV.device)
+    return logits_NV + added_NV

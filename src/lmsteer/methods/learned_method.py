@@ -1,0 +1,167 @@
+"""Methods of one strength: options, what they learned, and the mixture of sources at a strength."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from lmsteer.data.datamodule import SteerDataModule
+from lmsteer.errors import InputError
+from lmsteer.methods.method import Method
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.mixture import Controller, Mixture
+from lmsteer.steering.dimensions import is_strength
+from lmsteer.steering.provenance import Provenance
+from lmsteer.steering.steer_config import SteerConfig
+from lmsteer.training.fit import Solver, describe_fit
+from lmsteer.training.gradient_solver import GradientSolver
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """All that a method may learn from.
+
+    Attributes:
+        data: The corpus in batches, and the language model.
+        attribute: Name of the attribute; labels above 0 have more of it.
+        solver: Optimizer, scheduler, callbacks and trainer of methods that are trained.
+        folder: Folder of checkpoints. None: write none.
+    """
+
+    data: SteerDataModule
+    attribute: str
+    solver: GradientSolver
+    folder: Path | None = None
+    loggers: Sequence[Logger] = ()
+
+    @property
+    def model(self) -> LanguageModel:
+        """The language model."""
+        return self.data.extract.model
+
+    def module_options(self, lr: float | None = None) -> dict[str, Any]:
+        """Return optimizer, scheduler and processes for a ``FitModule``.
+
+        Args:
+            lr: Learning rate in place of the optimizer's.
+        """
+        optimizer = self.solver.optimizer if lr is None else partial(self.solver.optimizer, lr=lr)
+        return {"optimizer": optimizer, "scheduler": self.solver.scheduler, "process_group": self.data.process_group}
+
+    def settings(self, lr: float | None = None) -> dict[str, Any]:
+        """Return the options of the training that the file records."""
+        settings = {"steps": self.solver.bound_options["max_steps"], "batch_size": self.data.batch_size}
+        return settings | {"rows": self.data.max_rows, **self.solver.settings()} | ({} if lr is None else {"lr": lr})
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a method learned: weights, and plain values such as the words of a list."""
+
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+class LearnedMethod(Method):
+    """A method of one strength. Its options are the fields of a frozen dataclass, stored with what it learned.
+
+    A method of your own is a subclass with ``mixture``, and ``learn`` if it learns something; see CONTRIBUTING.
+    """
+
+    file_name: ClassVar[str] = "method.safetensors"
+
+    def check(self, steer_config: SteerConfig, solver: Solver) -> None:
+        """Refuse any solver but gradient descent."""
+        if not isinstance(solver, GradientSolver):
+            raise InputError(f"method={self.name} with another solver than gradient: set solver=gradient")
+
+    def dimensions(self, steer_config: SteerConfig, solver: Solver) -> tuple[str, ...]:
+        """Return the attribute alone."""
+        return (steer_config.name,)
+
+    def fit(
+        self,
+        data: SteerDataModule,
+        steer_config: SteerConfig,
+        solver: Solver,
+        *,
+        folder: Path | None = None,
+        loggers: Sequence[Logger] = (),
+    ) -> tuple[Controller, Provenance]:
+        """Learn from a corpus."""
+        assert isinstance(solver, GradientSolver)
+        job = FitJob(data, steer_config.name, solver, folder, loggers)
+        learned = self.learn(job)
+        if folder and data.process_group.is_rank_zero:
+            self.write_for_others(folder.parent, job.model, learned)
+        provenance = describe_fit(data, steer_config, {"method": self.name, **self.options(), **learned.values})
+        return FittedMethod(self, steer_config.name, learned), provenance
+
+    def learn(self, job: FitJob) -> Learned:
+        """Learn from the corpus. By default there is nothing to learn."""
+        return Learned()
+
+    @abstractmethod
+    def mixture(self, model: LanguageModel, learned: Learned, strength: float) -> Mixture:
+        """Return the distribution of the next token at a strength other than 0."""
+
+    def check_learned(self, model: LanguageModel, learned: Learned, path: Path) -> None:
+        """Refuse what was learned for another model; called when a file is read.
+
+        Raises:
+            InputError: Naming the file.
+        """
+
+    def write_for_others(self, folder: Path, model: LanguageModel, learned: Learned) -> None:
+        """Write what other tools can read to a folder, if there is such a format."""
+
+    def options(self) -> dict[str, Any]:
+        """Return the options, as plain values."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return]
+
+
+@dataclass(frozen=True)
+class FittedMethod:
+    """A method with what it learned: a ``Controller`` of one attribute."""
+
+    method: LearnedMethod
+    attribute: str
+    learned: Learned
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """The attribute alone."""
+        return (self.attribute,)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the options of the method."""
+        return self.method.options()
+
+    def strengths(self, strength: Mapping[str, float]) -> Tensor:
+        """Return the strength as a vector (1,).
+
+        Raises:
+            InputError: If a name is not the attribute, or the value is not finite.
+        """
+        for name, value in strength.items():
+            if name != self.attribute:
+                raise InputError(f"strength {name}={value}: the {self.method.name} is of {self.attribute}")
+            if not is_strength(value):
+                raise InputError(f"strength {name}={value}: a finite float32 number expected")
+        return torch.tensor([float(strength.get(self.attribute, 0.0))])
+
+    def at(self, model: LanguageModel, strength: Mapping[str, float]) -> Mixture:
+        """Return the distribution of the next token at a strength; 0 is the plain model."""
+        self.strengths(strength)
+        value = float(strength.get(self.attribute, 0.0))
+        return self.method.mixture(model, self.learned, value) if value else Mixture.plain(model)

@@ -1,0 +1,45 @@
+"""The row of LM-Steer: a matrix on the last hidden state (Han et al., 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from lmsteer.data.datamodule import SteerDataModule
+from lmsteer.methods.method import Method
+from lmsteer.models.mixture import Controller
+from lmsteer.steering.provenance import Provenance
+from lmsteer.steering.steer_config import SteerConfig
+from lmsteer.training.fit import Solver, fit_on
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+
+@dataclass(frozen=True, kw_only=True)
+class LMSteer(Method):
+    """Fit a ``Steer``, with any solver; its options are those of the groups ``steer`` and ``solver``."""
+
+    name: ClassVar[str] = "lm-steer"
+    file_name: ClassVar[str] = "steer.safetensors"
+
+    def check(self, steer_config: SteerConfig, solver: Solver) -> None:
+        """Accept every solver."""
+
+    def dimensions(self, steer_config: SteerConfig, solver: Solver) -> tuple[str, ...]:
+        """Return the attribute, and the dummy where the solver has one."""
+        return solver.dimensions(steer_config)
+
+    def fit(
+        self,
+        data: SteerDataModule,
+        steer_config: SteerConfig,
+        solver: Solver,
+        *,
+        folder: Path | None = None,
+        loggers: Sequence[Logger] = (),
+    ) -> tuple[Controller, Provenance]:
+        """Fit a steer."""
+        return fit_on(data, steer_config, solver, folder=folder, loggers=loggers)

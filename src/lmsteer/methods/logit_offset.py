@@ -1,0 +1,58 @@
+"""The row that adds a trained constant to each word's logit.
+
+Shapes: N rows or tokens, K dimensions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lmsteer.errors import InputError
+from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.mixture import Mixture, Source
+from lmsteer.training.offset_module import OFFSET, OffsetModule
+from lmsteer.training.weights import Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitOffset(LearnedMethod):
+    """Add ``epsilon v b`` to the logits, with ``b`` (V,) trained by the loss of a steer: a shift of single words.
+
+    It shows what the matrix of a steer adds to such a shift. One pass a token.
+
+    Attributes:
+        epsilon: Factor of the offset, above 0, as that of a steer.
+        dummy: Whether to train an always-on offset too, which absorbs the corpus' own words; it is off in generation.
+    """
+
+    name: ClassVar[str] = "logit_offset"
+    epsilon: float = 1e-3
+    dummy: bool = True
+
+    def learn(self, job: FitJob) -> Learned:
+        """Train the offsets."""
+        if not 0 < self.epsilon < float("inf"):
+            raise InputError(f"method.epsilon={self.epsilon}: a positive number expected")
+        dimensions, head = 1 + self.dummy, job.model.head
+        data = job.data.with_dimensions(dimensions)
+        weights = Weights({OFFSET: torch.zeros(dimensions, head.vocabulary)})
+        module = OffsetModule(weights, head, epsilon=self.epsilon, **job.module_options())
+        module.to(job.model.device)
+        job.solver.run(module, data, data, folder=job.folder, loggers=job.loggers)
+        return Learned(module.best().detached(), {"curve": module.curve, **job.settings()})
+
+    def mixture(self, model: LanguageModel, learned: Learned, strength: float) -> Mixture:
+        """Return the plain model with shifted logits."""
+        offset_V = learned.tensors[OFFSET][0].to(model.device) * (self.epsilon * strength)
+        shift_V = torch.nn.functional.pad(offset_V, (0, len(model.head.weight) - len(offset_V)))
+
+        def readout(hidden_ND: Tensor) -> Tensor:
+            logits_NV: Tensor = model.head(hidden_ND)
+            return logits_NV + shift_V
+
+        return Mixture((Source(model, readout),))

@@ -1,0 +1,174 @@
+"""The rows that tune low-rank adapters on rows of one class: ``lora``, and ``dexperts``, which contrasts two of them.
+
+Shapes: B rows, T tokens, R rank, I and O input and output width of a linear module.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from lmsteer.data.text_datamodule import TextDataModule
+from lmsteer.errors import InputError
+from lmsteer.methods.blacklist import require_classes
+from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod
+from lmsteer.methods.peft_adapter import write_peft_adapter
+from lmsteer.models.body_edit import Edit, edited, linear_names, widths
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.mixture import Mixture, Source
+from lmsteer.records import Row
+from lmsteer.training.body_module import BodyModule
+from lmsteer.training.weights import Weights
+
+A, B = ".lora_A.weight", ".lora_B.weight"
+POSITIVE, NEGATIVE = "positive", "negative"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterMethod(LearnedMethod):
+    """A method with two LoRA adapters (Hu et al., 2022) on one frozen model, each tuned on the rows of one class.
+
+    An adapter sees the rows of its class in the very batches that a steer sees. It changes all linear modules of the
+    layers: ``W x + alpha / rank B A x``.
+
+    Attributes:
+        rank: Rank of the adapters.
+        alpha: Their scale is ``alpha / rank``.
+        lr: Learning rate, in place of that of the optimizer's choice.
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+    lr: float = 1e-3
+
+    def learn(self, job: FitJob) -> Learned:
+        """Tune both adapters.
+
+        Raises:
+            InputError: If a class has no train or dev rows, or an option is out of range.
+        """
+        if self.rank < 1 or not self.alpha > 0 or not self.lr > 0:
+            raise InputError(
+                f"method.rank={self.rank}, alpha={self.alpha}, lr={self.lr}: numbers above 0, rank an integer, expected"
+            )
+        require_classes(job.data.corpus.train, self.name)
+        if job.data.dev:
+            require_classes(job.data.dev, f"{self.name}, dev rows")
+        tensors, curves = dict[str, Tensor](), {}
+        for side, sign in ((POSITIVE, 1), (NEGATIVE, -1)):
+            weights, curves[side] = self._tune(job, side, partial(_has_sign, sign))
+            tensors |= {f"{side}.{name}": tensor for name, tensor in weights.items()}
+        return Learned(tensors, {"curves": curves, **job.settings(self.lr)})
+
+    def _tune(self, job: FitJob, side: str, selects: partial[bool]) -> tuple[dict[str, Tensor], dict[str, object]]:
+        weights = Weights(new_adapter(job.model, self.rank, seed=job.data.seed))
+
+        def edit(tensors: Mapping[str, Tensor], label_B: Tensor) -> AbstractContextManager[object]:
+            return edited(job.model.lm, adapter_edits(tensors, self.alpha / self.rank))
+
+        module = BodyModule(weights, job.model, edit, **job.module_options(self.lr)).to(job.model.device)
+        folder = job.folder / side if job.folder else None
+        job.solver.run(module, job.data, TextDataModule(job.data, selects), folder=folder, loggers=job.loggers)
+        return module.best().detached(), dict(module.curve)
+
+    def check_learned(self, model: LanguageModel, learned: Learned, path: Path) -> None:
+        """Refuse an adapter for modules that the model lacks, or of other widths.
+
+        Raises:
+            InputError: Naming the file and the module.
+        """
+        expected = {
+            f"{side}.{name}": tensor.shape
+            for side in (POSITIVE, NEGATIVE)
+            for name, tensor in new_adapter(model, self.rank, seed=0).items()
+        }
+        for name, shape in expected.items():
+            if name not in learned.tensors or learned.tensors[name].shape != shape:
+                raise InputError(f"{path}: an adapter without {name} of shape {tuple(shape)}, which {model.name} needs")
+
+    def write_for_others(self, folder: Path, model: LanguageModel, learned: Learned) -> None:
+        """Write both adapters in the layout of PEFT, to ``adapters/positive`` and ``adapters/negative``."""
+        for side in (POSITIVE, NEGATIVE):
+            tensors, modules = _of_side(learned, side), linear_names(model.lm)
+            target = folder / "adapters" / side
+            write_peft_adapter(target, tensors, modules, model, rank=self.rank, alpha=self.alpha)
+
+    def expert(self, model: LanguageModel, learned: Learned, side: str, scale: float = 1.0) -> Source:
+        """Return the model with the adapter of a class, at a multiple of its scale."""
+        tensors = {name: tensor.to(model.device) for name, tensor in _of_side(learned, side).items()}
+        edits = adapter_edits(tensors, scale * self.alpha / self.rank)
+        return Source(model, model.head, edit=lambda: edited(model.lm, edits))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora(AdapterMethod):
+    """Write with the adapter of the wanted class, its scale multiplied by the strength. One pass a token."""
+
+    name: ClassVar[str] = "lora"
+
+    def mixture(self, model: LanguageModel, learned: Learned, strength: float) -> Mixture:
+        """Return the adapted model."""
+        return Mixture((self.expert(model, learned, POSITIVE if strength > 0 else NEGATIVE, abs(strength)),))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DExperts(AdapterMethod):
+    """Contrast two experts: ``z + v (z_positive - z_negative)`` (Liu et al., 2021, equation 2). Three passes a token.
+
+    Attributes:
+        form: "lora": both experts are adapters. "anti_only": the model itself is the wanted expert, two passes.
+    """
+
+    name: ClassVar[str] = "dexperts"
+    form: Literal["lora", "anti_only"] = "lora"
+
+    def mixture(self, model: LanguageModel, learned: Learned, strength: float) -> Mixture:
+        """Return the plain model moved from one expert towards the other."""
+        base = Source(model, model.head)
+        wanted, unwanted = (POSITIVE, NEGATIVE) if strength > 0 else (NEGATIVE, POSITIVE)
+        size, against = abs(strength), self.expert(model, learned, unwanted)
+        if self.form == "anti_only":
+            return Mixture((base, against), lambda z, past_NH: z[0] + size * (z[0] - z[1]))
+        experts = self.expert(model, learned, wanted), against
+        return Mixture((base, *experts), lambda z, past_NH: z[0] + size * (z[1] - z[2]))
+
+
+def _of_side(learned: Learned, side: str) -> dict[str, Tensor]:
+    prefix = f"{side}."
+    return {key.removeprefix(prefix): x for key, x in learned.tensors.items() if key.startswith(prefix)}
+
+
+def _has_sign(sign: int, row: Row) -> bool:
+    return row.label * sign > 0
+
+
+def new_adapter(model: LanguageModel, rank: int, *, seed: int) -> dict[str, Tensor]:
+    """Return the factors A (R, I), random, and B (O, R), zero, of an adapter, by the names that PEFT gives them."""
+    noise = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name in linear_names(model.lm):
+        inputs, outputs = widths(model.lm.get_submodule(name))
+        bound = 1 / math.sqrt(inputs)
+        tensors[name + A] = (torch.rand(rank, inputs, generator=noise) * 2 - 1) * bound
+        tensors[name + B] = torch.zeros(outputs, rank)
+    return tensors
+
+
+def adapter_edits(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Edit]:
+    """Return the edit of each linear module by an adapter."""
+    names = [name.removesuffix(A) for name in tensors if name.endswith(A)]
+    return {name: partial(_add, tensors[name + A], tensors[name + B], scale) for name in names}
+
+
+def _add(a_RI: Tensor, b_OR: Tensor, scale: float, x_BTI: Tensor, y_BTO: Tensor) -> Tensor:
+    a_RI, b_OR = a_RI.to(x_BTI.device), b_OR.to(y_BTO.device)
+    shift_BTO = (x_BTI.to(a_RI.dtype) @ a_RI.T) @ b_OR.T * scale
+    return y_BTO + shift_BTO.to(y_BTO.dtype)

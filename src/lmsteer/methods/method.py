@@ -1,0 +1,60 @@
+"""The interface of a method, a row of the tables: it learns from a corpus and then controls a model at a strength."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from lmsteer.data.datamodule import SteerDataModule
+from lmsteer.models.mixture import Controller
+from lmsteer.steering.provenance import Provenance
+from lmsteer.steering.steer_config import SteerConfig
+from lmsteer.training.fit import Solver
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+
+class Method(ABC):
+    """A row of the tables.
+
+    Attributes:
+        name: Name of the row.
+        file_name: Name of its file in a run folder.
+    """
+
+    name: ClassVar[str]
+    file_name: ClassVar[str]
+
+    @abstractmethod
+    def check(self, steer_config: SteerConfig, solver: Solver) -> None:
+        """Refuse options of the fit that do not go together, before any work.
+
+        Raises:
+            InputError: Naming the options.
+        """
+
+    @abstractmethod
+    def dimensions(self, steer_config: SteerConfig, solver: Solver) -> tuple[str, ...]:
+        """Return the names of the strengths; the attribute is the first."""
+
+    @abstractmethod
+    def fit(
+        self,
+        data: SteerDataModule,
+        steer_config: SteerConfig,
+        solver: Solver,
+        *,
+        folder: Path | None = None,
+        loggers: Sequence[Logger] = (),
+    ) -> tuple[Controller, Provenance]:
+        """Learn from a corpus; return what controls the model, with its provenance.
+
+        Args:
+            folder: Folder of checkpoints, from which an interrupted fit resumes. None: write none.
+
+        Raises:
+            InputError: If the corpus lacks what the method learns from.
+        """

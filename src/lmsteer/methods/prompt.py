@@ -1,0 +1,104 @@
+"""The rows that only write something before the prompt: an instruction (``prompt``) and its opposite (``contrast``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from lmsteer.errors import InputError
+from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod
+from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.mixture import Mix, Mixture, Source
+
+POSITIVE, NEGATIVE = "positive", "negative"
+TEXTS = {
+    "detox": (
+        "The following text is kind, polite, positive, respectful and supportive: ",
+        "The following text is abusive, harmful, negative, obscene, racist, rude and toxic: ",
+    ),
+    "sentiment": (
+        "The following text has a positive sentiment: ",
+        "The following text has a negative sentiment: ",
+    ),
+}
+"""Prefix of strength above and below 0, by attribute. Those of detox are from Leong et al. (2023)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefixMethod(LearnedMethod):
+    """A method that writes a prefix before each prompt and learns nothing.
+
+    Attributes:
+        positive: Prefix that asks for more of the attribute. None: one of ``TEXTS``.
+        negative: Prefix that asks for less of it.
+    """
+
+    positive: str | None = None
+    negative: str | None = None
+
+    def learn(self, job: FitJob) -> Learned:
+        """Choose the prefixes.
+
+        Raises:
+            InputError: If there are none for the attribute, or a prefix leaves no room in the model's context.
+        """
+        known = TEXTS.get(job.attribute, (None, None))
+        texts = {
+            side: given if given is not None else text
+            for side, given, text in zip((POSITIVE, NEGATIVE), (self.positive, self.negative), known, strict=True)
+        }
+        for side, text in texts.items():
+            if not text:
+                raise InputError(
+                    f"method.{side}: a prefix expected; {', '.join(TEXTS)} have one, {job.attribute} has not"
+                )
+            Source(job.model, job.model.head, prefix=text).encode("", 1)
+        return Learned(values=texts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt(PrefixMethod):
+    """Ask for the attribute before the prompt.
+
+    At strength 1 or -1 the prompted model alone writes, in one pass a token. At other strengths the logits are
+    ``z + v (z_prompted - z)``, in two.
+    """
+
+    name: ClassVar[str] = "prompt"
+
+    def mixture(self, model: LanguageModel, learned: Learned, strength: float) -> Mixture:
+        """Return the prompted model, mixed with the plain one."""
+        prefix = learned.values[POSITIVE if strength > 0 else NEGATIVE]
+        prompted, size = Source(model, model.head, prefix=prefix), abs(strength)
+        if size == 1:
+            return Mixture((prompted,))
+        return Mixture((Source(model, model.head), prompted), towards(size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast(PrefixMethod):
+    """Move away from the opposite instruction: ``z + v (z - z_opposite)`` (PREADD, Pei et al., 2023).
+
+    This is classifier-free guidance with a negative prompt at scale ``1 + v``. Two passes a token.
+    """
+
+    name: ClassVar[str] = "contrast"
+
+    def mixture(self, model: LanguageModel, learned: Learned, strength: float) -> Mixture:
+        """Return the plain model, away from the one that was asked for the opposite."""
+        prefix = learned.values[NEGATIVE if strength > 0 else POSITIVE]
+        sources = Source(model, model.head), Source(model, model.head, prefix=prefix)
+        return Mixture(sources, towards(-abs(strength)))
+
+
+def towards(strength: float) -> Mix:
+    """Return the rule that mixes two sources: the first plus ``strength`` times the way to the second."""
+
+    def mix(logits: Sequence[Tensor], past_NH: Tensor) -> Tensor:
+        first_NV, second_NV = logits[:2]
+        return first_NV + strength * (second_NV - first_NV)
+
+    return mix

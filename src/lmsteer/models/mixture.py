@@ -1,0 +1,152 @@
+"""How the next token is distributed: the sources that read a text, and the rule that mixes their logits.
+
+Shapes: N rows or tokens, D width, V vocabulary, H tokens of the past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from lmsteer.errors import InputError
+from lmsteer.models.language_model import LanguageModel
+
+Readout = Callable[[Tensor], Tensor]
+"""Hidden states (N, D) to logits (N, V)."""
+Mix = Callable[[Sequence[Tensor], Tensor], Tensor]
+"""Logits (N, V) of each source, and the last H token ids (N, H), -1 before the text begins, to logits (N, V)."""
+
+
+def first_source(logits: Sequence[Tensor], past_NH: Tensor) -> Tensor:
+    """Return the logits of the only source."""
+    return logits[0]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One reading of a text: a body, perhaps edited, what it reads before the text, and its readout.
+
+    Attributes:
+        readout: Function of the hidden states that returns logits, such as a folded head.
+        prefix: Text that this source reads before each prompt.
+        edit: Called for a context in which the body computes something else. None: the plain body.
+        shift: Function of hidden states (N, D) with ``readout(h) = head(shift(h))``, up to rounding. None: unknown.
+    """
+
+    model: LanguageModel
+    readout: Readout
+    prefix: str = ""
+    edit: Callable[[], AbstractContextManager[object]] | None = None
+    shift: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the hidden states are those of the unedited model without a prefix."""
+        return self.edit is None and not self.prefix
+
+    def editing(self) -> AbstractContextManager[object]:
+        """Return the context of this source's passes through the body."""
+        return self.edit() if self.edit else nullcontext()
+
+    def encode(self, text: str, max_new_tokens: int) -> list[int]:
+        """Tokenize a prompt after the prefix; an empty text becomes the token that begins or ends texts.
+
+        Raises:
+            InputError: If it is longer than the model's context, together with the continuation, or has a token without
+                an embedding, or it is empty and no token begins or ends texts.
+        """
+        (ids,) = self.model.tokenize([self.prefix + text])
+        ids = ids or [self.model.first_token()]
+        if len(ids) + max_new_tokens > self.model.context:
+            what = f"prompt {text[:40]!r}…" + (f" after the prefix {self.prefix[:40]!r}…" if self.prefix else "")
+            raise InputError(
+                f"{what} has {len(ids)} tokens; with {max_new_tokens} new ones it exceeds the context of "
+                f"{self.model.name}, {self.model.context}"
+            )
+        return ids
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The distribution of the next token: sources and the rule that mixes their logits.
+
+    Attributes:
+        sources: Each costs a pass through its body for every token.
+        mix: Called with the logits of the sources.
+        history: Number H of past tokens that the rule sees.
+    """
+
+    sources: tuple[Source, ...]
+    mix: Mix = first_source
+    history: int = 0
+
+    @classmethod
+    def plain(cls, model: LanguageModel) -> Mixture:
+        """Return the distribution of the unsteered model.
+
+        Example:
+            >>> from lmsteer.models.random_models import tiny
+            >>> Mixture.plain(tiny()).sources[0].is_plain
+            True
+        """
+        return cls((Source(model, model.head),))
+
+    def plain_source(self, model: LanguageModel) -> int | None:
+        """Return the index of a source that reads as the plain ``model``; None if there is none."""
+        plain = (i for i, source in enumerate(self.sources) if source.is_plain and source.model is model)
+        return next(plain, None)
+
+
+class Controller(Protocol):
+    """What controls a model at strengths by name: a ``Steer``, or any other fitted method."""
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of the strengths; the attribute is the first."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Return the options by which tables distinguish it from others of its kind."""
+        ...
+
+    def strengths(self, strength: Mapping[str, float]) -> Tensor:
+        """Return strengths by name as a vector (K,).
+
+        Raises:
+            InputError: If a name is unknown or a value is not finite.
+        """
+        ...
+
+    def at(self, model: LanguageModel, strength: Mapping[str, float]) -> Mixture:
+        """Return the distribution of the next token at strengths by name; 0 is the plain model.
+
+        Raises:
+            InputError: As ``strengths`` does.
+        """
+        ...
+
+
+def check_strength(strength: Mapping[str, float], controller: Controller | None) -> None:
+    """Refuse strengths that a controller does not have.
+
+    Raises:
+        InputError: If a name is unknown, a value is not finite, or a strength is not 0 and there is no controller.
+    """
+    if controller is not None:
+        controller.strengths(strength)
+    elif any(strength.values()):
+        raise InputError(f"strength {dict(strength)}: there is no steer; name one with steer_file=FILE")
+
+
+def mixture_at(model: LanguageModel, strength: Mapping[str, float], controller: Controller | None) -> Mixture:
+    """Return the distribution at a strength; that of the plain model if all strengths are 0.
+
+    Raises:
+        InputError: As ``check_strength`` does.
+    """
+    check_strength(strength, controller)
+    return Mixture.plain(model) if controller is None else controller.at(model, strength)

@@ -43,9 +43,9 @@ def parameters_without_import(target: str) -> dict[str, Any] | None:
     path = _source_file(module)
     if path is None:
         return None
-    function, fields = _definition(_parse(path), name), _dataclass_fields(_parse(path), name)
+    function, fields = _definition(_parse(path), name), _dataclass_fields(module, name)
     if fields:
-        return {field: _evaluate(annotation, module) for field, annotation in fields.items()}
+        return fields
     if function is None:
         source = _imported_from(name, module)
         return parameters_without_import(f"{source}.{name}") if source else None
@@ -80,14 +80,20 @@ def _definition(tree: ast.Module, name: str) -> ast.FunctionDef | None:
     return None
 
 
-def _dataclass_fields(tree: ast.Module, name: str) -> dict[str, ast.expr]:
-    """Return the annotations of the fields of a dataclass; empty for any other class."""
-    for node in tree.body:
+def _dataclass_fields(module: str, name: str) -> dict[str, Any]:
+    """Return the types of the fields of a dataclass, those of its base classes first; empty for any other class."""
+    path = _source_file(module)
+    for node in _parse(path).body if path else ():
         if isinstance(node, ast.ClassDef) and node.name == name:
-            is_dataclass = any(ast.unparse(decorator).startswith("dataclass") for decorator in node.decorator_list)
-            fields = (item for item in node.body if isinstance(item, ast.AnnAssign)) if is_dataclass else ()
-            return {ast.unparse(field.target): field.annotation for field in fields}
-    return {}
+            if not any(ast.unparse(decorator).startswith("dataclass") for decorator in node.decorator_list):
+                return {}
+            bases = (base.id for base in node.bases if isinstance(base, ast.Name))
+            inherited = {field: kind for base in bases for field, kind in _dataclass_fields(module, base).items()}
+            annotated = (item for item in node.body if isinstance(item, ast.AnnAssign))
+            own = [item for item in annotated if not ast.unparse(item.annotation).startswith("ClassVar")]
+            return inherited | {ast.unparse(item.target): _evaluate(item.annotation, module) for item in own}
+    source = _imported_from(name, module)
+    return _dataclass_fields(source, name) if source else {}
 
 
 def _imported_from(name: str, module: str) -> str | None:

@@ -122,8 +122,7 @@ class DiffMean(LayerMethod):
             total_LD = total_LD + states_LND.double().sum(1)
             count += states_LND.shape[1]
         totals = job.data.process_group.all_gather((total_LD, count))
-        mean_LD: Tensor = sum(total for total, _ in totals) / sum(count for _, count in totals)
-        return mean_LD
+        return torch.stack([total_LD for total_LD, _ in totals]).sum(0) / sum(count for _, count in totals)
 
     def _aucs(self, job: FitJob, unit_LD: Tensor, layers: Sequence[int]) -> list[float]:
         """Return the AUC of the mean projection of dev texts, by layer."""

@@ -125,7 +125,12 @@ def measure(
     if not run.process_group.is_rank_zero:
         return provenance, None
     metadata = plan.metadata(
-        config["seed"], stages.settings_of(controller, provenance), config["decoding"], method=method.name
+        config["seed"],
+        stages.settings_of(controller, provenance),
+        config["decoding"],
+        method=method.name,
+        costs=stages.cost_stage(rank_zero_run, plan, generations, controller, provenance),
+        unreached=plan.unreached(provenance.calibration, method.name),
     )
     result = stages.evaluate_stage(
         rank_zero_run, generations, plan.protocol, lambda: plan.perplexity_model, metadata, scores=scores

@@ -160,6 +160,17 @@ class SteerDataModule(pl.LightningDataModule):
         indices = batch_rows(t, rows=len(train), batch_size=self.batch_size, seed=self.seed)
         return [train[index] for index in indices]
 
+    def count_seen(self, steps: int) -> dict[str, int]:
+        """Count the rows and tokens of the training batches of some steps, repetitions included."""
+        return self.count(row for t in range(steps) for row in self.rows(t))
+
+    def count(self, rows: Iterable[Row]) -> dict[str, int]:
+        """Count rows and their tokens, as a model with this limit of length reads them."""
+        counts = Counter(row.text for row in rows)
+        lengths = map(len, self.extractor.encode(list(counts)))
+        tokens = sum(length * count for length, count in zip(lengths, counts.values(), strict=True))
+        return {"rows": counts.total(), "tokens": tokens}
+
     def batch(self, rows: Sequence[Row]) -> Batch:
         """Compute the batch of some rows."""
         return self.batches([rows])[0]

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import COMPARED
+from lmsteer.evaluation.cost import Setting, setting_of
 from lmsteer.evaluation.metric_names import METRICS, attribute_metrics
 from lmsteer.evaluation.prompt_values import PromptValues
 from lmsteer.evaluation.protocol import Protocol
-from lmsteer.evaluation.results import Result, ResultRow, Value
+from lmsteer.evaluation.results import Cost, Result, ResultRow, Unreached, Value
 from lmsteer.metrics.classes import PromptMetric
 from lmsteer.metrics.intervals import Interval
 from lmsteer.models.language_model import LanguageModel
@@ -43,6 +44,8 @@ class GenerationMetadata:
         noise_seed: Seed of the sampling noise. None: unknown.
         dtype: Data type of the model.
         duplicates: Number of repeated prompts left out, by prompt set.
+        costs: Cost of each setting with a strength, as far as it was measured.
+        unreached: Budgets that have no row.
     """
 
     model: str
@@ -55,6 +58,8 @@ class GenerationMetadata:
     noise_seed: int | None = None
     dtype: str | None = None
     duplicates: dict[str, int] = field(default_factory=dict)
+    costs: Mapping[Setting, Cost] = field(default_factory=dict)
+    unreached: Sequence[Unreached] = ()
 
 
 def evaluate(
@@ -99,9 +104,9 @@ def evaluate(
         )
         for group, metrics in zip(groups, row_metrics, strict=True)
     ]
-    return Result(
-        protocol=_describe_protocol(groups, protocol, perplexity_model, metadata), rows=rows
-    ), values_of_prompts
+    description = _describe_protocol(groups, protocol, perplexity_model, metadata)
+    result = Result(protocol=description, rows=rows, unreached=list(metadata.unreached))
+    return result, values_of_prompts
 
 
 def _row(group: Group, metrics: RowMetrics, metadata: GenerationMetadata) -> ResultRow:
@@ -114,6 +119,7 @@ def _row(group: Group, metrics: RowMetrics, metadata: GenerationMetadata) -> Res
         strength=first.strength,
         budget=first.budget,
         settings=metadata.settings if first.strength else {},
+        cost=metadata.costs.get(setting_of(first)),
         metrics={name: _value(metric.interval(), scorer) for name, (metric, scorer) in metrics.items()},
     )
 

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from lmsteer.evaluation.cost import Setting
 from lmsteer.evaluation.evaluator import GenerationMetadata
 from lmsteer.evaluation.protocol import Protocol
+from lmsteer.evaluation.results import Cost, Unreached
 from lmsteer.generation.decoding import Decoding
 from lmsteer.generation.generation_files import ExpectedGeneration, expected_generations
 from lmsteer.generation.generator import Generator
@@ -67,7 +69,14 @@ class Plan:
         )
 
     def metadata(
-        self, seed: int, settings: dict[str, Any], decoding: dict[str, Any], *, method: str = "lm-steer"
+        self,
+        seed: int,
+        settings: dict[str, Any],
+        decoding: dict[str, Any],
+        *,
+        method: str = "lm-steer",
+        costs: Mapping[Setting, Cost] | None = None,
+        unreached: Sequence[Unreached] = (),
     ) -> GenerationMetadata:
         """Describe the generations of this plan, by a method fitted with a seed and settings.
 
@@ -77,6 +86,8 @@ class Plan:
         decoding = {name: value for name, value in decoding.items() if YOUNGER_OPTIONS.get(name, ...) != value}
         return GenerationMetadata(
             method=method,
+            costs=costs or {},
+            unreached=unreached,
             model=self.model.name,
             seed=seed,
             settings=settings,
@@ -109,6 +120,14 @@ class Plan:
             ({self.dimension: value} | self.fixed_strengths, budget)
             for value, budget in strengths
             if self.protocol.is_steered(key, value)
+        ]
+
+    def unreached(self, calibration: Sequence[Mapping[str, Any]], method: str) -> list[Unreached]:
+        """List the budgets of this plan that a method does not reach, which have no row."""
+        return [
+            Unreached(method=method, budget=entry["budget"], direction=entry["direction"], reason=entry["unreachable"])
+            for entry in self.calibrated(calibration)
+            if entry["strength"] is None
         ]
 
     def expected_generations(self, calibration: Sequence[Mapping[str, Any]]) -> list[ExpectedGeneration]:

@@ -53,12 +53,44 @@ class Value(_Record):
         return self
 
 
+class Cost(_Record):
+    """What a row costs.
+
+    Attributes:
+        trained_parameters: Parameters that the fit has set.
+        inference_parameters: Parameters held for this strength beyond those of the language model.
+        passes: Passes through a body for each token.
+        train_rows: Texts that the fit has read, repetitions included; None: unknown.
+        train_tokens: Their tokens.
+        kl: Mean KL(row || plain) per token on the plain model's texts, in nats.
+        kl_p95: The 95th percentile over these tokens.
+    """
+
+    trained_parameters: int = Field(ge=0)
+    inference_parameters: int = Field(ge=0)
+    passes: int = Field(ge=1)
+    train_rows: int | None = Field(ge=0)
+    train_tokens: int | None = Field(ge=0)
+    kl: float = Field(ge=0)
+    kl_p95: float = Field(ge=0)
+
+
+class Unreached(_Record):
+    """A budget that a method does not reach in a direction (1 or -1), with the reason."""
+
+    method: Name
+    budget: Name
+    direction: int
+    reason: str
+
+
 class ResultRow(_Record):
     """The metrics of one model at one strength on one prompt set.
 
     ``strength`` maps dimensions to values; it is empty for the plain model. ``budget`` is the budget that the strength
     was calibrated to, or empty. ``method`` is ``plain``, ``lm-steer`` or the name of another method; ``settings`` are
-    those of the training, without the seed. Metrics are fractions in [0, 1], perplexities in [1, inf).
+    those of the training, without the seed. ``cost`` is None for the plain model and for texts of others. Metrics are
+    fractions in [0, 1], perplexities in [1, inf).
     """
 
     model: str
@@ -69,6 +101,7 @@ class ResultRow(_Record):
     metrics: dict[MetricName, Value]
     budget: str = ""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
+    cost: Cost | None = None
 
     @field_validator("metrics")
     @classmethod
@@ -102,11 +135,13 @@ class Result(_Record):
     """The content of ``metrics.json``: the protocol, and one row for each strength and prompt set.
 
     ``files`` are the sha256 of the files that belong to it, by name; results of earlier versions have none.
+    ``unreached`` are the budgets without a row.
     """
 
     protocol: dict[str, JsonValue]
     rows: list[ResultRow] = Field(min_length=1)
     files: dict[str, str] = Field(default_factory=dict)
+    unreached: list[Unreached] = Field(default_factory=list)
 
     @field_validator("protocol")
     @classmethod
@@ -157,12 +192,17 @@ def read_result(path: Path) -> Result:
         remedy = "a metrics.json of schema 1 is expected; delete a damaged one, its command writes it again"
         raise InputError(f"{path}, {where}: {reason}; {remedy}") from error
     rows = [row.model_copy(update={"settings": old_files.settings(row.settings)}) for row in file.rows]
-    return Result(protocol=old_files.protocol(file.protocol), rows=rows, files=file.files)
+    protocol = old_files.protocol(file.protocol)
+    return Result(protocol=protocol, rows=rows, files=file.files, unreached=file.unreached)
 
 
 def write_result(path: Path, result: Result) -> None:
     """Write ``metrics.json`` deterministically."""
     content = {"schema": 1, **result.model_dump(mode="json")}
-    if not result.files:
-        del content["files"]
+    for name in ("files", "unreached"):
+        if not content[name]:
+            del content[name]
+    for row in content["rows"]:
+        if row["cost"] is None:
+            del row["cost"]
     atomic_write_lines(path, [json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)])

@@ -58,7 +58,7 @@ class Blacklist(LearnedMethod):
         for name, words in chosen.items():
             if not words:
                 raise InputError(f"method.min_count={self.min_count}: no {name} is in so many; a smaller one expected")
-        return Learned(values=chosen)
+        return Learned(values=chosen, training={"seen": job.data.count([*positive, *negative])})
 
     def mixture(self, model: LanguageModel, learned: Learned, strength: float) -> Mixture:
         """Return the plain model, its readout biased against the words of the other class."""

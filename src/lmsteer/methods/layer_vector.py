@@ -112,8 +112,9 @@ class DiffMean(LayerMethod):
             for states_LND in _states(job, [row.text for row in rows], layers)
         )
         largest = max(job.data.process_group.all_gather(largest))
-        values = {LAYER: layers[chosen], "dev_auc": {str(n): value for n, value in zip(layers, aucs, strict=False)}}
-        return Learned({VECTOR: (unit_LD[chosen] * largest).float()}, {**values, "rows_seen": len(rows)})
+        training: dict[str, Any] = {"dev_auc": {str(n): value for n, value in zip(layers, aucs, strict=False)}}
+        training["seen"] = job.data.count(rows)
+        return Learned({VECTOR: (unit_LD[chosen] * largest).float()}, {LAYER: layers[chosen]}, training)
 
     def _mean(self, job: FitJob, rows: Sequence[Row], layers: Sequence[int]) -> Tensor:
         """Return the mean hidden state (L, D) over all tokens of the rows, float64."""
@@ -190,4 +191,5 @@ class ResidualVector(LayerMethod):
         weights = Weights({VECTOR: torch.zeros(job.model.lm.config.get_text_config().hidden_size)})
         module = BodyModule(weights, job.model, edit, **job.module_options(self.lr)).to(job.model.device)
         job.solver.run(module, job.data, TextDataModule(job.data), folder=job.folder, loggers=job.loggers)
-        return Learned(module.best().detached(), {LAYER: layer, "curve": module.curve, **job.settings(self.lr)})
+        training = {"curve": module.curve, **job.settings(self.lr)}
+        return Learned(module.best().detached(), {LAYER: layer}, training)

@@ -60,16 +60,25 @@ class FitJob:
 
     def settings(self, lr: float | None = None) -> dict[str, Any]:
         """Return the options of the training that the file records."""
-        settings = {"steps": self.solver.bound_options["max_steps"], "batch_size": self.data.batch_size}
-        return settings | {"rows": self.data.max_rows, **self.solver.settings()} | ({} if lr is None else {"lr": lr})
+        steps = self.solver.bound_options["max_steps"]
+        settings = {"steps": steps, "batch_size": self.data.batch_size, "rows": self.data.max_rows}
+        own = {} if lr is None else {"lr": lr}
+        return settings | {**self.solver.settings()} | own | {"seen": self.data.count_seen(steps)}
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What a method learned: weights, and plain values such as the words of a list."""
+    """What a method learned.
+
+    Attributes:
+        tensors: Weights by name.
+        values: Plain values that it needs, such as the words of a list.
+        training: Options and curve of the training, for people; ``seen`` are the rows and tokens that were read.
+    """
 
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 class LearnedMethod(Method):
@@ -104,7 +113,7 @@ class LearnedMethod(Method):
         learned = self.learn(job)
         if folder and data.process_group.is_rank_zero:
             self.write_for_others(folder.parent, job.model, learned)
-        provenance = describe_fit(data, steer_config, {"method": self.name, **self.options(), **learned.values})
+        provenance = describe_fit(data, steer_config, {**self.options(), **learned.training})
         return FittedMethod(self, steer_config.name, learned), provenance
 
     def learn(self, job: FitJob) -> Learned:
@@ -121,6 +130,10 @@ class LearnedMethod(Method):
         Raises:
             InputError: Naming the file.
         """
+
+    def held_parameters(self, learned: Learned, strength: float) -> int:
+        """Return the number of parameters that a strength needs: all, unless a method says otherwise."""
+        return sum(tensor.numel() for tensor in learned.tensors.values())
 
     def write_for_others(self, folder: Path, model: LanguageModel, learned: Learned) -> None:
         """Write what other tools can read to a folder, if there is such a format."""
@@ -142,6 +155,15 @@ class FittedMethod:
     def dimensions(self) -> tuple[str, ...]:
         """The attribute alone."""
         return (self.attribute,)
+
+    @property
+    def trained_parameters(self) -> int:
+        """Number of parameters that the fit has set."""
+        return sum(tensor.numel() for tensor in self.learned.tensors.values())
+
+    def held_parameters(self, strength: Mapping[str, float]) -> int:
+        """Return the number of parameters that a strength needs."""
+        return self.method.held_parameters(self.learned, float(strength.get(self.attribute, 0.0)))
 
     def settings(self) -> dict[str, Any]:
         """Return the options of the method."""

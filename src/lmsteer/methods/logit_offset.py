@@ -44,7 +44,11 @@ class LogitOffset(LearnedMethod):
         module = OffsetModule(weights, head, epsilon=self.epsilon, **job.module_options())
         module.to(job.model.device)
         job.solver.run(module, data, data, folder=job.folder, loggers=job.loggers)
-        return Learned(module.best().detached(), {"curve": module.curve, **job.settings()})
+        return Learned(module.best().detached(), training={"curve": module.curve, **job.settings()})
+
+    def held_parameters(self, learned: Learned, strength: float) -> int:
+        """Return the size of the vocabulary, that of one offset."""
+        return int(learned.tensors[OFFSET].shape[1])
 
     def mixture(self, model: LanguageModel, learned: Learned, strength: float) -> Mixture:
         """Return the plain model with shifted logits."""

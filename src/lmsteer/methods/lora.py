@@ -66,7 +66,7 @@ class AdapterMethod(LearnedMethod):
         for side, sign in ((POSITIVE, 1), (NEGATIVE, -1)):
             weights, curves[side] = self._tune(job, side, partial(_has_sign, sign))
             tensors |= {f"{side}.{name}": tensor for name, tensor in weights.items()}
-        return Learned(tensors, {"curves": curves, **job.settings(self.lr)})
+        return Learned(tensors, training={"curves": curves, **job.settings(self.lr)})
 
     def _tune(self, job: FitJob, side: str, selects: partial[bool]) -> tuple[dict[str, Tensor], dict[str, object]]:
         weights = Weights(new_adapter(job.model, self.rank, seed=job.data.seed))
@@ -113,6 +113,10 @@ class Lora(AdapterMethod):
     """Write with the adapter of the wanted class, its scale multiplied by the strength. One pass a token."""
 
     name: ClassVar[str] = "lora"
+
+    def held_parameters(self, learned: Learned, strength: float) -> int:
+        """Return the size of one adapter."""
+        return sum(tensor.numel() for tensor in _of_side(learned, POSITIVE if strength > 0 else NEGATIVE).values())
 
     def mixture(self, model: LanguageModel, learned: Learned, strength: float) -> Mixture:
         """Return the adapted model."""

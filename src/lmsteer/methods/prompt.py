@@ -56,7 +56,7 @@ class PrefixMethod(LearnedMethod):
                     f"method.{side}: a prefix expected; {', '.join(TEXTS)} have one, {job.attribute} has not"
                 )
             Source(job.model, job.model.head, prefix=text).encode("", 1)
-        return Learned(values=texts)
+        return Learned(values=texts, training={"seen": {"rows": 0, "tokens": 0}})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,6 +109,15 @@ class Controller(Protocol):
         """Names of the strengths; the attribute is the first."""
         ...
 
+    @property
+    def trained_parameters(self) -> int:
+        """Number of parameters that the fit has set."""
+        ...
+
+    def held_parameters(self, strength: Mapping[str, float]) -> int:
+        """Return the number of parameters that a strength needs beyond those of the language model."""
+        ...
+
     def settings(self) -> dict[str, Any]:
         """Return the options by which tables distinguish it from others of its kind."""
         ...

@@ -98,4 +98,5 @@ class OnePassSolver:
         steer, result = solve(steer_config, self, data)
         data_options = {"max_length": data.max_length, "dev_rows": data.dev_rows, "rows": data.max_rows}
         options = {"solver": "one_pass", "rank": steer_config.rank, **asdict(self)}
-        return steer, {**data_options, **options, "solver_result": result}
+        seen = data.count(data.corpus.train)
+        return steer, {**data_options, **options, "seen": seen, "solver_result": result}

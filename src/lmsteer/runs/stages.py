@@ -14,11 +14,12 @@ from pytorch_lightning.loggers import Logger
 
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.evaluation.calibration import calibrate, with_calibrations
+from lmsteer.evaluation.cost import Setting, measure_costs
 from lmsteer.evaluation.evaluator import GenerationMetadata, evaluate
 from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.prompt_values import write_values
 from lmsteer.evaluation.protocol import Protocol
-from lmsteer.evaluation.results import Result, read_result, write_result
+from lmsteer.evaluation.results import Cost, Result, read_result, write_result
 from lmsteer.generation.generation_files import expected_generations, read_generation_file
 from lmsteer.generation.generator import Generator
 from lmsteer.generation.plain_texts import PlainTexts
@@ -128,6 +129,16 @@ def generate_stage(
         for file in files:
             file.unlink(missing_ok=True)
     return path
+
+
+def cost_stage(
+    run: Run, plan: Plan, generations: Path, controller: Controller, provenance: Provenance
+) -> dict[Setting, Cost]:
+    """Measure the costs of the rows, unless their metrics are there already."""
+    if run.is_complete(METRICS):
+        return {}
+    with run.timed("cost"):
+        return measure_costs(plan.model, controller, provenance, read_generations(generations), plan.decoding)
 
 
 def evaluate_stage(

@@ -1,15 +1,20 @@
-"""Steered heads: folded at one strength, or with one strength per row.
+"""Steered heads: folded at one strength, with one strength per row, or hooked into a transformers model.
 
 Shapes: B rows, D width, K dimensions, V vocabulary.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
+from lmsteer.errors import InputError
+from lmsteer.models.device_map import computes_on
 from lmsteer.models.head import Head
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Mixture, Source
@@ -51,6 +56,30 @@ def steered_mixture(model: LanguageModel, steer: Steer, strength_K: Tensor) -> M
         return steered_ND
 
     return Mixture((Source(model, fold(model.head, steer, strength_K), shift=shift),))
+
+
+@contextlib.contextmanager
+def shifted_inputs(lm: PreTrainedModel, steer: Steer, strength_BK: Tensor) -> Iterator[None]:
+    """Steer what reaches the output embeddings of a transformers model inside; its ``generate`` works as well.
+
+    Raises:
+        InputError: If the width of the steer is not that of the model.
+    """
+    output = lm.get_output_embeddings()
+    if steer.width != output.weight.shape[1]:
+        name, width = lm.name_or_path, output.weight.shape[1]
+        raise InputError(f"the steer has width {steer.width}, the model {name} {width}; they must agree")
+    device = computes_on(output)
+    steer, strength_BK = steer.to(device), strength_BK.to(device)
+
+    def shift(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (steer(args[0].to(device), strength_BK), *args[1:])
+
+    hook = output.register_forward_pre_hook(shift)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 class SteeredHead(nn.Module):

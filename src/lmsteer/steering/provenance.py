@@ -15,7 +15,7 @@ FORMAT = 3
 """Version of the names of tensors and metadata; older formats are read through ``old_files``."""
 KEY, METHOD_KEY = "lmsteer", "lmsteer-method"
 """Entries of the metadata of steer files, and of the files of other methods."""
-NOT_SETTINGS = ("curve", "unused_options", "solver_result")
+NOT_SETTINGS = ("curve", "curves", "dev_auc", "seen", "unused_options", "solver_result")
 """Entries of ``Provenance.training`` that are not options of the fit."""
 REMEDY = "delete it and run the command that wrote it again"
 

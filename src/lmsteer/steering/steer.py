@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lmsteer.errors import InputError
-from lmsteer.models.device_map import computes_on
 from lmsteer.models.head import Head
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Mixture
 from lmsteer.steering.dimensions import DUMMY, check_dimensions, is_strength
 from lmsteer.steering.directions import Directions
-from lmsteer.steering.fold import steered_mixture
+from lmsteer.steering.fold import shifted_inputs, steered_mixture
 
 Factors = tuple[Tensor, Tensor | None]
 """P1 and P2 (D, R) of one dimension, or their product ``P1 P2^T`` (D, D) and None."""
@@ -161,21 +160,18 @@ class Steer(nn.Module):
             torch.Size([1, 3, 384])
         """
         lm = model.lm if isinstance(model, LanguageModel) else model
-        output = lm.get_output_embeddings()
-        if self.width != output.weight.shape[1]:
-            name, width = lm.name_or_path, output.weight.shape[1]
-            raise InputError(f"the steer has width {self.width}, the model {name} {width}; they must agree")
-        device = computes_on(output)
-        steer, strength_BK = copy.deepcopy(self).to(device), self._rows(strength).to(device)
-
-        def shift(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return (steer(args[0].to(device), strength_BK), *args[1:])
-
-        hook = output.register_forward_pre_hook(shift)
-        try:
+        with shifted_inputs(lm, copy.deepcopy(self), self._rows(strength)):
             yield lm
-        finally:
-            hook.remove()
+
+    @property
+    def trained_parameters(self) -> int:
+        """Number of parameters, those of the dummy included."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def held_parameters(self, strength: Mapping[str, float]) -> int:
+        """Return the number of parameters of the dimensions that a strength uses."""
+        per_dimension = self.trained_parameters // len(self.dimensions)
+        return per_dimension * sum(1 for name in self.dimensions if strength.get(name))
 
     def settings(self) -> dict[str, Any]:
         """Return rank, epsilon, and whether there is a dummy, by which tables distinguish steers."""

@@ -129,6 +129,7 @@ class GradientSolver:
             "regularization": steer_config.regularization,
             "init_std": steer_config.init_std,
             "solver": "gradient",
+            "seen": data.count_seen(self.bound_options["max_steps"]),
         }
         return module.best(), training | {"curve": module.curve}
 

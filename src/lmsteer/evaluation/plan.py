@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from lmsteer.errors import InputError
 from lmsteer.evaluation.cost import Setting
 from lmsteer.evaluation.evaluator import GenerationMetadata
 from lmsteer.evaluation.protocol import Protocol
@@ -23,7 +24,8 @@ class Plan:
     Attributes:
         dimension: The dimension whose strength the protocol sets: the steer's first.
         fixed_strengths: Strengths of every steered row: the dummy's, if the steer has one and the protocol uses it.
-        generators: Generators by key of the prompt set.
+        generators: Generators by key of the prompt set, for the plain model.
+        measured_generators: Generators of the measured prompts; with ``held_out`` not those of the calibration.
         calibration_generators: Generators of the calibration prompts, by key; empty without budgets.
         reserved: Keys of texts that no steer may be trained on.
 
@@ -35,18 +37,30 @@ class Plan:
         self.model, self.protocol, self.decoding, self.dimension = model, protocol, decoding, dimensions[0]
         self.fixed_strengths = {DUMMY: protocol.dummy} if protocol.dummy and DUMMY in dimensions else {}
         self.sets = protocol.prompt_sets()
-        self.generators = {key: self._generator(key, None) for key in self.sets}
-        keys = self.sets if protocol.budgets() else ()
-        self.calibration_generators = {key: self._generator(key, protocol.calibration_prompts) for key in keys}
+        self.generators = {key: self._generator(key, slice(None)) for key in self.sets}
+        keys, limit = self.sets if protocol.budgets() else (), protocol.calibration_prompts
+        self.calibration_generators = {key: self._generator(key, slice(limit)) for key in keys}
+        self.measured_generators = self.generators
+        if protocol.held_out and protocol.budgets():
+            self._check_held_out()
+            self.measured_generators = {key: self._generator(key, slice(limit, None)) for key in self.sets}
         self.reserved = frozenset[str]().union(
             *(prompts.reserved for prompts in self.sets.values()), protocol.reserved()
         )
 
-    def _generator(self, key: str, limit: int | None) -> Generator:
+    def _check_held_out(self) -> None:
+        for key, prompt_set in self.sets.items():
+            if len(prompt_set.prompts) <= self.protocol.calibration_prompts:
+                raise InputError(
+                    f"protocol.calibration_prompts={self.protocol.calibration_prompts}: the prompt set {key} has "
+                    f"{len(prompt_set.prompts)}; fewer expected, as protocol.held_out measures on the others"
+                )
+
+    def _generator(self, key: str, chosen: slice) -> Generator:
         prompt_set = self.sets[key]
         return Generator(
             self.model,
-            prompt_set.prompts[:limit],
+            prompt_set.prompts[chosen],
             decoding=self.decoding,
             samples=self.protocol.samples,
             seed=self.protocol.seed,
@@ -134,6 +148,6 @@ class Plan:
         """List all generations in the order of the file: those of the plain model first in each prompt set."""
         return [
             generation
-            for key, generator in self.generators.items()
+            for key, generator in self.measured_generators.items()
             for generation in expected_generations(generator.prompts, [({}, ""), *self.settings(key, calibration)])
         ]

@@ -34,6 +34,8 @@ class Protocol:
             None: no such rows.
         perplexity: Multiples of the plain model's perplexity to which further rows are calibrated. None: no such rows.
         calibration_prompts: Maximum number of prompts of each set on which strengths are calibrated.
+        held_out: Whether the calibration prompts are left out of the measurement, so that no strength was chosen on a
+            prompt whose figures are reported.
         dummy: Strength of the dummy dimension in steered rows; the paper uses 1. 0: off.
         seed: Seed of the sampling noise, independent of the training seed, so that rows differ only by their steers.
         scorers: Scorers by key. The metrics of the second and later scorers end in ``@NAME``.
@@ -54,6 +56,7 @@ class Protocol:
     kl: float | Sequence[float] | None = None
     perplexity: float | Sequence[float] | None = None
     calibration_prompts: int = 50
+    held_out: bool = False
     samples: int = 5
     dummy: float = 0.0
     seed: int = 0

@@ -1,9 +1,9 @@
-"""The row of LM-Steer: a matrix on the last hidden state (Han et al., 2024)."""
+"""The rows of steers: a matrix on the last hidden state (Han et al., 2024), and a constant vector."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -43,3 +43,25 @@ class LMSteer(Method):
     ) -> tuple[Controller, Provenance]:
         """Fit a steer."""
         return fit_on(data, steer_config, solver, folder=folder, loggers=loggers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantVector(LMSteer):
+    """Fit a steer of form "add": one vector, added to the last hidden state in every context.
+
+    It shows what the matrix of a steer adds to a shift that is the same everywhere.
+    """
+
+    name: ClassVar[str] = "constant_vector"
+
+    def fit(
+        self,
+        data: SteerDataModule,
+        steer_config: SteerConfig,
+        solver: Solver,
+        *,
+        folder: Path | None = None,
+        loggers: Sequence[Logger] = (),
+    ) -> tuple[Controller, Provenance]:
+        """Fit the vector."""
+        return super().fit(data, replace(steer_config, form="add"), solver, folder=folder, loggers=loggers)

@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 from lmsteer.errors import InputError
 from lmsteer.methods.learned_method import FittedMethod, Learned, LearnedMethod
-from lmsteer.methods.lm_steer import LMSteer
+from lmsteer.methods.lm_steer import ConstantVector, LMSteer
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Controller
 from lmsteer.steering.metadata import fault, is_of_kind
@@ -116,7 +116,9 @@ def save_controller(path: Path, controller: Controller, provenance: Provenance) 
 
 def method_name(controller: Controller) -> str:
     """Return the name of the row of a controller in tables."""
-    return controller.method.name if isinstance(controller, FittedMethod) else LMSteer.name
+    if isinstance(controller, FittedMethod):
+        return controller.method.name
+    return ConstantVector.name if isinstance(controller, Steer) and controller.rank == 0 else LMSteer.name
 
 
 def _content(controller: Controller) -> object:

@@ -110,7 +110,7 @@ def generate_stage(
     files = [file for pair in zip(plain.values(), steered, strict=True) for file in pair]
     if not run.is_complete(GENERATIONS):
         with run.timed("generate"):
-            for file, (key, generator) in zip(steered, plan.generators.items(), strict=True):
+            for file, (key, generator) in zip(steered, plan.measured_generators.items(), strict=True):
                 settings = plan.settings(key, provenance.calibration)
                 if settings and not run.is_complete(file.name):
                     generator.write(file, settings, controller, run.process_group)
@@ -119,10 +119,9 @@ def generate_stage(
                         file, expected_generations(generator.prompts, settings), samples=generator.samples
                     )
         if run.process_group.is_rank_zero:
-            existing = [file for file in files if file.is_file()]
-            atomic_write_lines(
-                path, (generation.to_json() for file in existing for generation in read_generations(file))
-            )
+            measured = {(g.prompts_name, p.id) for g in plan.measured_generators.values() for p in g.prompts}
+            existing = [generation for file in files if file.is_file() for generation in read_generations(file)]
+            atomic_write_lines(path, (g.to_json() for g in existing if (g.prompts, g.prompt.id) in measured))
         run.process_group.barrier()  # other processes may still be reading the files
     if run.process_group.is_rank_zero:
         read_generation_file(path, plan.expected_generations(provenance.calibration), samples=plan.protocol.samples)

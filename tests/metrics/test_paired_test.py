@@ -7,7 +7,7 @@ from scipy.stats import ttest_rel
 
 from lmsteer.errors import InputError
 from lmsteer.metrics.intervals import Array
-from lmsteer.metrics.paired_test import Sample, paired_change
+from lmsteer.metrics.paired_test import Sample, holm, paired_change
 
 
 def mean(*columns: Array, axis: int) -> Array:
@@ -114,3 +114,12 @@ def test_same_seed_same_comparison() -> None:
     before, after = (sample(column) for column in related(60))
     assert paired_change(before, after, mean, seed=1) == paired_change(before, after, mean, seed=1)
     assert paired_change(before, after, mean, seed=1) != paired_change(before, after, mean, seed=2)
+
+
+@pytest.mark.parametrize("p_values", [[], [0.04], [0.01, 0.04, 0.03], [0.5, 0.5], [0.001, 0.2, 0.012, 0.01, 0.9]])
+def test_holm_rejects_what_its_steps_reject(p_values: list[float]) -> None:
+    for level in (0.01, 0.05, 0.2):
+        rejected, left = set(), sorted(range(len(p_values)), key=lambda index: p_values[index])
+        while left and p_values[left[0]] <= level / len(left):
+            rejected.add(left.pop(0))
+        assert {index for index, p in enumerate(holm(p_values)) if p <= level + 1e-12} == rejected

@@ -10,7 +10,7 @@ from lmsteer.evaluation.comparable import FinishedRun
 from lmsteer.metrics.classes import PromptMetric
 from lmsteer.metrics.intervals import Interval
 from lmsteer.metrics.paired_test import Sample, paired_change
-from lmsteer.reporting.comparison import ComparisonRow, compare_runs
+from lmsteer.reporting.comparison import ComparisonRow, compare_rivals, compare_runs
 
 TOXICITY = "expected_maximum_toxicity"
 PLAIN = {TOXICITY: [0.5, 0.7, 0.9, 0.3], "perplexity": [10.0, 12.0, 14.0, 16.0]}
@@ -149,11 +149,34 @@ def test_any_row_can_be_the_reference(tmp_path: Path) -> None:
         assert comparison.changes[plain, TOXICITY].change == pytest.approx(0.6 - 0.7 / 3)
     with pytest.raises(InputError, match=r"against=gedi: no such row .* allowed are plain, lm-steer/detox \+5"):
         compare_runs(runs, against="gedi")
-    more = stored_run(tmp_path / "more", [run_row({TOXICITY: SEEDS[0]}, {"detox": 2.0})])
-    with pytest.raises(
-        InputError, match=r"against=lm-steer: several rows .* allowed are lm-steer/detox \+5, lm-steer/detox \+2"
-    ):
-        compare_runs([*runs, more], against="lm-steer")
+    other = run_row({TOXICITY: SEEDS[0]}, {"detox": 5.0}, settings={"rank": 4})
+    with pytest.raises(InputError, match=r"against=lm-steer: several rows .* allowed are lm-steer/detox \+5"):
+        compare_runs([*runs, stored_run(tmp_path / "other rank", [other])], against="lm-steer")
+
+
+def test_rivals_are_compared_with_lm_steer_at_the_same_cost_or_strength(tmp_path: Path) -> None:
+    settings = [({"detox": 1.0}, ""), ({"detox": 5.0}, ""), ({"detox": 3.0}, "kl 0.3"), ({"detox": -4.0}, "kl 0.3")]
+    factors = {"lm-steer": 1.0, "dexperts": 0.5}
+    rows = [
+        run_row({TOXICITY: [x * factor for x in SEEDS[0]]}, strength, budget=budget, method=method)
+        for method, factor in factors.items()
+        for strength, budget in settings
+    ]
+    rows.append(run_row({TOXICITY: SEEDS[1]}, {"detox": 7.0}, method="dexperts"))
+    runs = [stored_run(tmp_path / "run", [run_row({TOXICITY: PLAIN[TOXICITY]}), *rows])]
+    rivals = compare_rivals(runs, compare_runs(runs))
+    assert rivals is not None
+    pairs = rivals.references
+    names = {rivals.rows[i].strength_label: rivals.rows[j].strength_label for i, j in pairs.items()}
+    assert {rivals.rows[i].method for i in pairs} == {"dexperts"}
+    assert names == {label: label for label in ("detox +1", "detox +5", "detox +3", "detox -4")}
+    assert all(rivals.rows[i].budget == rivals.rows[j].budget for i, j in pairs.items())
+    assert {round(rivals.changes[i, TOXICITY].change, 6) for i in pairs} == {-0.125}
+
+
+def test_without_another_method_there_are_no_rivals(tmp_path: Path) -> None:
+    runs = runs_of(tmp_path)
+    assert compare_rivals(runs, compare_runs(runs)) is None
 
 
 def test_a_prompt_set_without_the_reference_has_no_changes(tmp_path: Path) -> None:

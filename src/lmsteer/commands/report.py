@@ -18,7 +18,7 @@ from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import FinishedRun, find_runs, read_run
 from lmsteer.evaluation.final_values import final_values
-from lmsteer.reporting.comparison import compare_runs
+from lmsteer.reporting.comparison import compare_rivals, compare_runs
 from lmsteer.reporting.comparison_formats import latex, long_csv, markdown
 from lmsteer.reporting.comparison_report import comparison_report
 from lmsteer.reporting.comparison_tables import Block, blocks
@@ -101,7 +101,8 @@ def write_report(
     runs = [read_run(folder) for folder in finished]
     runs += _rescored(runs[0], rescored or {}, out / "rescored", cache)
     comparison = compare_runs(runs, against=against)
-    tables, figure = blocks(comparison, published() if with_published else None), pareto(comparison)
+    rivals = None if against else compare_rivals(runs, comparison)
+    tables, figure = blocks(comparison, published() if with_published else None, rivals), pareto(comparison)
     group = group or finished[0].resolve().parent.name  # the folder of a sweep, or of single runs
     title = title or f"{group}: {comparison.protocol.get('name')}"
     page = comparison_report(tables, runs, title=title, picture=figure, unfinished=unfinished)

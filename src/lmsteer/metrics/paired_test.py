@@ -98,6 +98,21 @@ def paired_change(
     return PairedChange(change=value, low=low, high=high, p=float(p), n=n)
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values for their number (Holm, 1979): at level a, all that are at most a hold together.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected, largest = [1.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected
+
+
 def in_order(sample: Sample, prompts: Sequence[str]) -> list[Array]:
     """Return the columns of a sample in another order of its prompts.
 

@@ -13,11 +13,13 @@ from pydantic import JsonValue
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import FinishedRun, refuse_mixed
 from lmsteer.evaluation.metric_names import Metric
-from lmsteer.evaluation.results import ResultRow, strength_label
+from lmsteer.evaluation.results import Cost, ResultRow, Unreached, strength_label
 from lmsteer.metrics.intervals import Interval, bootstrap_interval
 from lmsteer.metrics.paired_test import PairedChange, Sample, in_order, paired_change
+from lmsteer.reporting.effects import total_strength
 from lmsteer.steering.dimensions import DUMMY
 
+LM_STEER = "lm-steer"
 UNKNOWN_MODEL = "unknown"
 """Model of texts that this project did not generate; they are compared with the plain model if there is only one."""
 
@@ -44,7 +46,7 @@ class ComparisonRow:
     """Rows of results that differ only by the seed of the training.
 
     ``strengths`` has one entry for each seed; they are the same unless they were calibrated to ``budget``.
-    ``decoding_known`` is False for texts that were generated elsewhere.
+    ``decoding_known`` is False for texts that were generated elsewhere. ``costs`` has one entry for each seed, or none.
     """
 
     model: str
@@ -56,6 +58,7 @@ class ComparisonRow:
     seeds: tuple[int | None, ...]
     decoding_known: bool
     metrics: dict[str, Measurement]
+    costs: tuple[Cost, ...] = ()
 
     @property
     def is_plain(self) -> bool:
@@ -87,12 +90,14 @@ class Comparison:
         references: Index of the reference row, by the index of the row that is compared with it.
         changes: Change from the reference row, by index of the row and name of the metric: differences of fractions,
             ratios of perplexities.
+        unreached: Budgets that a method does not reach, each once for all seeds.
     """
 
     protocol: dict[str, JsonValue]
     rows: list[ComparisonRow]
     references: dict[int, int]
     changes: dict[tuple[int, str], PairedChange]
+    unreached: tuple[Unreached, ...] = ()
 
     @property
     def metrics(self) -> list[Metric]:
@@ -104,8 +109,9 @@ def compare_runs(runs: Sequence[FinishedRun], *, against: str = "") -> Compariso
     """Compare runs of one protocol.
 
     Args:
-        against: Reference row as ``METHOD`` or ``METHOD/ROW``, where ROW is its strength or budget; empty: the plain
-            model.
+        against: Reference row as ``METHOD`` or ``METHOD/ROW``, where ROW is its strength or budget. Of a method with
+            several rows, each other row is compared with that of its own budget and direction, or of its own strength.
+            Empty: the plain model.
 
     Raises:
         InputError: If the protocols of the runs differ, rows that differ only by seed have different prompts, two rows
@@ -125,7 +131,22 @@ def compare_runs(runs: Sequence[FinishedRun], *, against: str = "") -> Compariso
         if ((metric := Metric(name)).is_attribute or not metric.is_fraction)
         and (before := rows[reference].metrics.get(name)) is not None
     }
-    return Comparison(runs[0].result.protocol, rows, references, changes)
+    unreached = {(u.method, u.budget, u.direction): u for run in runs for u in run.result.unreached}
+    return Comparison(runs[0].result.protocol, rows, references, changes, tuple(unreached.values()))
+
+
+def compare_rivals(runs: Sequence[FinishedRun], comparison: Comparison) -> Comparison | None:
+    """Compare every other method with LM-Steer, row by row at the same cost or strength.
+
+    Args:
+        comparison: The comparison of the same runs with the plain model.
+
+    Returns:
+        None if there is no other trained method, or LM-Steer is there with more than one choice of settings.
+    """
+    methods = {row.method for row in comparison.rows if row.strength}
+    settings = {json.dumps(row.settings, sort_keys=True) for row in comparison.rows if row.method == LM_STEER}
+    return compare_runs(runs, against=LM_STEER) if len(methods) > 1 and len(settings) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -191,6 +212,7 @@ def _average(run_rows: Sequence[_RunRow]) -> ComparisonRow:
             for name in first.metrics
             if all(name in run_row.row.metrics for run_row in run_rows)
         },
+        costs=tuple(run_row.row.cost for run_row in run_rows if run_row.row.cost is not None),
     )
 
 
@@ -222,6 +244,8 @@ def _references(rows: Sequence[ComparisonRow], against: str) -> dict[int, int]:
         candidates = [
             i for i, other in enumerate(rows) if other.prompts == row.prompts and _is_reference(row, other, against)
         ]
+        if len(candidates) > 1:
+            candidates = [i for i in candidates if _is_counterpart(row, rows[i])]
         if against and len(candidates) > 1:
             names = ", ".join(_names(rows[i])[-1] for i in candidates)
             raise InputError(f"against={against}: several rows on prompts {row.prompts!r}; allowed are {names}")
@@ -237,6 +261,14 @@ def _is_reference(row: ComparisonRow, other: ComparisonRow, against: str) -> boo
     if against:
         return against in _names(other)
     return other.is_plain and row.model in (other.model, UNKNOWN_MODEL)
+
+
+def _is_counterpart(row: ComparisonRow, other: ComparisonRow) -> bool:
+    """Return whether two rows are of one budget and direction, or of one strength."""
+    if row.budget != other.budget or row.model not in (other.model, UNKNOWN_MODEL):
+        return False
+    totals = total_strength(row.strength), total_strength(other.strength)
+    return math.copysign(1, totals[0]) == math.copysign(1, totals[1]) if row.budget else totals[0] == totals[1]
 
 
 def _names(row: ComparisonRow) -> list[str]:

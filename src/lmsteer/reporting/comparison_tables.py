@@ -3,12 +3,13 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
 from lmsteer.evaluation.metric_names import Metric
-from lmsteer.metrics.paired_test import PairedChange
+from lmsteer.evaluation.results import Cost
+from lmsteer.metrics.paired_test import PairedChange, holm
 from lmsteer.reporting.comparison import UNKNOWN_MODEL, Comparison, ComparisonRow, Measurement
 from lmsteer.reporting.effects import total_strength
 from lmsteer.reporting.published import Entry, Published, PublishedValue
@@ -25,6 +26,16 @@ CHANGES_NOTE = (
     "Differences of fractions and ratios of perplexities on the same prompts, with 95 % bootstrap intervals over "
     "prompts, and p of the paired permutation test, which swaps the two values of a prompt; no correction for the "
     "number of tests."
+)
+HOLM_NOTE = (
+    "Differences of fractions and ratios of perplexities on the same prompts, with 95 % bootstrap intervals over "
+    "prompts, and p of the paired permutation test, which swaps the two values of a prompt, corrected for the number "
+    "of rows of this table by Holm's method."
+)
+COST_NOTE = (
+    "KL from the plain model per token on its own texts, mean and 95th percentile; passes through the model for each "
+    "token; parameters that the fit has set, and those that writing needs beyond the model's own; texts and tokens "
+    "that the fit has read, repetitions included. Means over the seeds."
 )
 PUBLISHED_NOTE = (
     "As published, not measured here: other hardware, code and scorers. Published perplexities leave out samples above "
@@ -57,12 +68,18 @@ class Block:
         ]
 
 
-def blocks(comparison: Comparison, published: Published | None) -> list[Block]:
-    """Lay out measured values and their changes for each prompt set, then published figures in tables of their own."""
+def blocks(comparison: Comparison, published: Published | None, rivals: Comparison | None = None) -> list[Block]:
+    """Lay out measured values and their changes for each prompt set, then published figures in tables of their own.
+
+    Args:
+        rivals: The same rows, compared with LM-Steer.
+    """
     prompt_sets = dict.fromkeys(row.prompts for row in comparison.rows)
     tables = [
-        table for prompts in prompt_sets for table in (_values(comparison, prompts), _changes(comparison, prompts))
+        table for prompts in prompt_sets for table in (_values(comparison, prompts), changes(comparison, prompts))
     ]
+    tables += [changes(rivals, prompts) for prompts in prompt_sets if rivals]
+    tables += [_costs(comparison, prompts) for prompts in prompt_sets]
     if published and (entries := published.entries_for(comparison)):
         tables += [_differences_from_published(comparison, entries), _published(published, entries)]
     return [table for table in tables if table is not None]
@@ -120,8 +137,8 @@ def _sortable(value: JsonValue) -> tuple[float, str]:
 
 
 def _differing(comparison: Comparison, row: ComparisonRow) -> list[str]:
-    """List the settings of a row that some other trained row does not share; each solver has options of its own."""
-    trained = [other.settings for other in comparison.rows if other.settings]
+    """List the settings of a row that some other row of its method does not share; each solver has its own."""
+    trained = [other.settings for other in comparison.rows if other.settings and other.method == row.method]
     same_solver = [other for other in trained if other.get("solver") == row.settings.get("solver")]
     return [
         _setting(name, value)
@@ -166,24 +183,69 @@ def _values(comparison: Comparison, prompts: str) -> Block:
     return Block(f"Measured on {prompts}", headings, _sections(cells), notes)
 
 
-def _changes(comparison: Comparison, prompts: str) -> Block | None:
+def changes(comparison: Comparison, prompts: str) -> Block | None:
+    """Lay out the changes from the reference rows; p is corrected where the reference is a method, not the model."""
     references = comparison.references
     rows = [(index, row) for index, row in in_table_order(comparison, prompts) if index in references]
     metrics = [m for m in comparison.metrics if any((index, m.name) in comparison.changes for index, _ in rows)]
     if not rows or not metrics:
         return None
     names = {row_label(comparison, comparison.rows[references[index]]) for index, _ in rows}
+    found = [[comparison.changes.get((index, metric.name)) for index, _ in rows] for metric in metrics]
+    is_corrected = not any(comparison.rows[references[index]].is_plain for index, _ in rows)
+    columns = [_corrected(column) if is_corrected else column for column in found]
     cells = [
         (
             section_heading(row),
-            [row_label(comparison, row), *(_change_cell(m, comparison.changes.get((index, m.name))) for m in metrics)],
+            [row_label(comparison, row), *map(_change_cell, metrics, of_row)],
         )
-        for index, row in rows
+        for (_, row), of_row in zip(rows, zip(*columns, strict=True), strict=True)
     ]
     # An arrow tells where values improve, not changes.
     headings = [f"{metric.words} ({metric.scorer})" if metric.scorer else metric.words for metric in metrics]
-    title = f"Change from {names.pop() if len(names) == 1 else 'the plain model'} on {prompts}"
-    return Block(title, ["method", *headings], _sections(cells), [CHANGES_NOTE])
+    reference = names.pop() if len(names) == 1 else "the plain model"
+    if is_corrected and names:
+        reference = f"{comparison.rows[references[rows[0][0]]].method} at the same cost or strength"
+    note = HOLM_NOTE if is_corrected else CHANGES_NOTE
+    return Block(f"Change from {reference} on {prompts}", ["method", *headings], _sections(cells), [note])
+
+
+def _corrected(column: Sequence[PairedChange | None]) -> list[PairedChange | None]:
+    """Correct the p-values of a column for their number."""
+    known = [change for change in column if change is not None]
+    p_values = iter(holm([change.p for change in known]))
+    return [None if change is None else replace(change, p=next(p_values)) for change in column]
+
+
+def _costs(comparison: Comparison, prompts: str) -> Block | None:
+    """Lay out what the rows cost, and the budgets that are out of reach."""
+    rows = [row for _, row in in_table_order(comparison, prompts) if row.costs]
+    if not rows:
+        return None
+    cells = [(section_heading(row), [row_label(comparison, row), *_cost_cells(row.costs)]) for row in rows]
+    notes = [COST_NOTE]
+    if comparison.unreached:
+        reasons = [
+            f"{one.method} {'+' if one.direction > 0 else '-'} ({one.budget}): {one.reason}"
+            for one in comparison.unreached
+        ]
+        notes.append(f"Out of reach, so without a row: {'; '.join(reasons)}.")
+    headings = ["method", "KL", "KL p95", "passes", "trained", "held", "texts read", "tokens read"]
+    return Block(f"Cost on {prompts}", headings, _sections(cells), notes)
+
+
+def _cost_cells(costs: Sequence[Cost]) -> list[str]:
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if len(known) == len(values) else None
+
+    divergences = [mean([getattr(cost, name) for cost in costs]) for name in ("kl", "kl_p95")]
+    names = ("passes", "trained_parameters", "inference_parameters", "train_rows", "train_tokens")
+    counts = [mean([getattr(cost, name) for cost in costs]) for name in names]
+    return [
+        *(MISSING if value is None else f"{value:.3f}" for value in divergences),
+        *(MISSING if value is None else f"{value:,.0f}" for value in counts),
+    ]
 
 
 def _differences_from_published(comparison: Comparison, entries: Sequence[Entry]) -> Block | None:

@@ -141,7 +141,7 @@ def test_each_job_is_one_wandb_run_of_the_sweeps_group_with_a_name_and_tags_of_i
     heads = {job: next(r.run for r in entries if r.WhichOneof("record_type") == "run") for job, entries in runs.items()}
     assert {head.run_group for head in heads.values()} == {"grid"}
     assert {job: head.display_name for job, head in heads.items()} == {job: job.name for job in sweep.jobs}
-    assert {tuple(head.tags) for head in heads.values()} == {("tiny-0", "tone")}
+    assert {tuple(head.tags) for head in heads.values()} == {("tiny-0", "tone", "lm-steer")}
     assert len({head.run_id for head in heads.values()}) == 8
     assert [exit_codes(logged(job)) for job in sweep.jobs] == [[0]] * 8
 

@@ -81,7 +81,7 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
         steer_config.build(model.width, seed)  # refuses an impossible rank before anything is written
     run.begin()
     openers = [build(node) for node in config["logger"].values()] if process_group.is_rank_zero else []
-    labels = RunLabels(run.config, sweep, (model.name, steer_config.name, corpus.name))
+    labels = RunLabels(run.config, sweep, (model.name, steer_config.name, method.name, corpus.name))
     with open_loggers(openers, run.folder, config, labels) as loggers:
         fitted = stages.fit_stage(run, method, datamodule, steer_config, solver, loggers)
         provenance, measured = measure(run, plan, method, fitted, config, scores) if plan else (fitted[1], None)

@@ -7,7 +7,7 @@ from lmsteer.evaluation.results import Result
 
 
 def final_values(result: Result) -> dict[str, float]:
-    """Name the values of a result ``metric/setting``.
+    """Name the values of a result ``metric/setting``, and its costs ``cost/NAME/setting``.
 
     A setting is a strength or a budget with its direction, after the prompt set where there are several.
     """
@@ -19,6 +19,8 @@ def final_values(result: Result) -> dict[str, float]:
         setting = f"{sign} {row.budget}" if row.budget else strength  # calibrated strengths differ between seeds
         prefix = f"{row.prompts}/" if has_sets else ""
         values |= {f"{metric}/{prefix}{setting}": value.value for metric, value in row.metrics.items()}
+        cost = row.cost.model_dump(exclude_none=True) if row.cost else {}
+        values |= {f"cost/{name}/{prefix}{setting}": float(value) for name, value in cost.items()}
     return values
 
 

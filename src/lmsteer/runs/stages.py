@@ -41,6 +41,8 @@ from lmsteer.training.fit import Solver
 logger = logging.getLogger(__name__)
 STEER, GENERATIONS, METRICS, REPORT = "steer.safetensors", "generations.jsonl", "metrics.json", "report.html"
 VALUES = "values.safetensors"
+TITLES = {"lm-steer": "LM-Steer", "lora": "LoRA", "dexperts": "DExperts"}
+"""Names of methods at the head of a page, where they are not their words."""
 
 
 def fit_stage(
@@ -178,7 +180,9 @@ def settings_of(controller: Controller, provenance: Provenance) -> dict[str, Any
 def report_stage(run: Run, generations: Path, result: Result, provenance: Provenance | None) -> None:
     """Write the report page."""
     if not run.is_complete(REPORT):
-        title = f"LM-Steer: {result.protocol['name']} on {result.rows[0].model}"
+        methods = dict.fromkeys(row.method for row in result.rows if row.strength)
+        name = ", ".join(TITLES.get(method, method.replace("_", " ")) for method in methods) or "plain model"
+        title = f"{name}: {result.protocol['name']} on {result.rows[0].model}"
         curve = provenance.training.get("curve") if provenance else None
         page = report(result, read_generations(generations), curve=curve, title=title, facts=_facts(provenance))
         atomic_write_lines(run.path(REPORT), page.rstrip("\n").split("\n"))

@@ -72,6 +72,15 @@ def test_every_choice_composes_into_keys_and_values_that_its_target_takes(choice
     assert group in config or group in WITHOUT_KEY or choice == "protocol/none"
 
 
+@pytest.mark.parametrize("name", sorted(path.stem for path in (Path(CONF) / "model").glob("*.yaml")))
+def test_a_steer_can_go_to_every_model_that_a_file_names(name: str) -> None:
+    transfer = NEEDED["transfer"][:1]
+    id_of_the_target, id_of_the_model = (["to.id=some/model"], ["model.id=some/model"]) if name == "hf" else ([], [])
+    config = checked("transfer", *transfer, f"model@to={name}", *id_of_the_target)
+    assert config["to"] == checked("train", f"model={name}", *id_of_the_model)["model"]
+    assert config["model"] == checked("transfer", *transfer, "model@to=tiny")["model"]
+
+
 @pytest.mark.parametrize("name", SCORERS)
 def test_every_scorer_composes_into_a_protocol_under_its_own_name(name: str) -> None:
     needed = [f"protocol.scorers.{name}.path=scores.jsonl"] if name == "replay" else []

@@ -22,12 +22,12 @@ from lmsteer.evaluation.results import Result, read_result, write_result
 from lmsteer.generation.generation_files import expected_generations, read_generation_file
 from lmsteer.generation.generator import Generator
 from lmsteer.generation.plain_texts import PlainTexts
-from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Generation, read_generations
 from lmsteer.reporting.result_table import result_text
 from lmsteer.reporting.run_report import report
 from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import ScoreCache
+from lmsteer.scoring.perplexity import PerplexityModel
 from lmsteer.steering.dimensions import DUMMY
 from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
@@ -124,7 +124,7 @@ def evaluate_stage(
     run: Run,
     generations: Path,
     protocol: Protocol,
-    perplexity_model: Callable[[], LanguageModel],
+    perplexity_model: Callable[[], PerplexityModel],
     metadata: GenerationMetadata,
     *,
     scores: ScoreCache | None = None,

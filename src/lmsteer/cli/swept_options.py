@@ -16,7 +16,7 @@ def swept_options(config: Any) -> frozenset[str]:
     """Return the names of the options to which a sweep gives several values, from its configuration as a whole."""
     grid = [f"{name}={value}" for name, value in (config.hydra.sweeper.get("params") or {}).items()]
     overrides = OverridesParser.create().parse_overrides([*grid, *config.hydra.overrides.task])
-    last = {override.get_key_element(): override for override in overrides}  # the command line counts
+    last = {override.get_key_element().lstrip("+~"): override for override in overrides}  # the command line counts
     return frozenset(name for name, override in last.items() if override.is_sweep_override())
 
 

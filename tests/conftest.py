@@ -7,6 +7,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -42,7 +43,7 @@ SMALL = {
 
 
 SLOW = ("faults", "distributed", "experiments", "commands", "export", "slurm", "embedded", "cli/test_sweeps.py")
-SLOW += ("cli/test_rescore.py", "cli/test_launch.py")
+SLOW += ("cli/test_rescore.py", "cli/test_launch.py", "cli/test_shared_jobs.py", "scoring/test_deferred.py")
 """Folders and files of tests that run whole commands."""
 
 
@@ -55,6 +56,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(needs_gpu)
         if item.path.relative_to(tests).as_posix().startswith(SLOW):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def _own_objects() -> None:
+    """Let no test find the objects that the jobs of another one shared."""
+    if module := sys.modules.get("lmsteer.cli.shared_objects"):
+        module.SHARED.retain(())
 
 
 @pytest.fixture(autouse=True)

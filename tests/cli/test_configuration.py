@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,15 @@ def test_every_choice_composes_into_keys_and_values_that_its_target_takes(choice
     entry = GROUPS[group]
     config = checked(entry, f"{group}={name}", *NEEDED[entry], *NEEDED.get(choice, []))
     assert group in config or group in WITHOUT_KEY or choice == "protocol/none"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (Path(CONF) / "model").glob("*.yaml")))
+def test_a_steer_can_go_to_every_model_that_a_file_names(name: str) -> None:
+    transfer = NEEDED["transfer"][:1]
+    id_of_the_target, id_of_the_model = (["to.id=some/model"], ["model.id=some/model"]) if name == "hf" else ([], [])
+    config = checked("transfer", *transfer, f"model@to={name}", *id_of_the_target)
+    assert config["to"] == checked("train", f"model={name}", *id_of_the_model)["model"]
+    assert config["model"] == checked("transfer", *transfer, "model@to=tiny")["model"]
 
 
 @pytest.mark.parametrize("name", SCORERS)
@@ -182,6 +192,35 @@ def test_a_bad_command_line_ends_in_one_line(
 ) -> None:
     assert refusal("train", check, "model=tiny", *overrides).startswith(message)
     assert not capsys.readouterr().err, "one line, which is that of the exit"
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in pairwise("abcdef")
+)
+
+
+@pytest.mark.parametrize("text", [BOMB, "a: &a [*a]\n", "a: &a {b: *a}\n"])
+def test_a_configuration_that_aliases_make_huge_is_refused_before_it_is_copied(
+    text: str, refusal: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    (folder / "corpus").mkdir(parents=True)
+    path = folder / "corpus" / "large.yaml"
+    path.write_text("_target_: lmsteer.data.sources.snippets.snippets\n" + text)
+    error = refusal("train", check, "corpus=large", "model=tiny", f"--config-dir={folder}")
+    reason = "its aliases stand for more than 10,000 entries; write out what is needed"
+    assert error == f"Error: {path}: {reason}"
+
+
+def test_aliases_may_be_used_in_a_configuration_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, seen = tmp_path / "mine", list[Any]()
+    (folder / "optimizer").mkdir(parents=True)
+    options = "_target_: torch.optim.Adam\n_partial_: true\nlr: 0.1\nbetas: [&b 0.9, *b]\n"
+    (folder / "optimizer" / "mine.yaml").write_text(options)
+    arguments = ["train", f"--config-dir={folder}", "optimizer=mine", f"hydra.run.dir={tmp_path / 'out'}"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    entry_point("train")(lambda config: seen.append(config.optimizer.betas))()
+    assert seen == [[0.9, 0.9]]
 
 
 def check(config: DictConfig) -> None:

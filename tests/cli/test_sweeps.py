@@ -22,7 +22,6 @@ from tests.handmade_commands import command_config
 from tests.tone import write_tone
 from tests.wandb_file import configs, exit_codes, history, records
 
-from lmsteer.cli import configuration
 from lmsteer.cli.app import CONF, entry_point
 from lmsteer.cli.configuration import check_config
 from lmsteer.cli.folders import sweep_folder
@@ -304,7 +303,6 @@ def test_a_sweep_of_fits_alone_shares_the_model_has_no_tables_and_misses_none(
         return tiny(*args, **options)
 
     monkeypatch.setattr("lmsteer.models.random_models.tiny", counted)
-    configuration._last_built.clear()
     command_line = arguments(corpus, tmp_path, "protocol=none", "logger=none", grid=["seed=0,1,2", "steer.rank=4"])
     done = start([item for item in command_line if not item.startswith("protocol.")], tmp_path, capfd)
     assert done.status == 0, done.err

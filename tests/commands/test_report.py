@@ -151,7 +151,7 @@ def test_without_a_key_one_line_says_so_and_the_status_is_0(
     assert run_command("report", f"runs={sweep}", f"hydra.run.dir={tmp_path}") == 0
     printed = capsys.readouterr()
     assert printed.out.endswith(f"report: {tmp_path / 'report.html'}\n")
-    assert printed.err.startswith("W&B report: left out, as no key is configured (wandb login)")
+    assert printed.err.startswith("W&B report: left out, as W&B is not logged in (wandb login)")
     assert printed.err.count("\n") == 1
 
 

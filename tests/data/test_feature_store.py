@@ -25,7 +25,8 @@ from lmsteer.training.fit import FitEnvironment
 TEXTS = [f"the story number {n} is {'warm and funny ' * (n % 4)}indeed" for n in range(30)] + ["a"]
 STEER_CONFIG = SteerConfig(name="tone", rank=4, epsilon=0.05)
 FIT = GradientFit(steps=12, batch_size=4, dev_every=5)
-CORPUS = Corpus("toy", tuple(Row(text, 1.0) for text in TEXTS[:20]), tuple(Row(text, -1.0) for text in TEXTS[20:]))
+ROWS = tuple(Row(text, 1.0 if index % 2 else -1.0) for index, text in enumerate(TEXTS))
+CORPUS = Corpus("toy", ROWS[:20], ROWS[20:])
 
 
 def is_close(first: Features, second: Features) -> bool:

@@ -52,6 +52,26 @@ def test_a_folder_keeps_its_splits_and_splits_train_rows_for_the_scorers(tmp_pat
     assert 30 < len(corpus.scorer_split) < 90
 
 
+def test_a_test_file_without_labels_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "lmsteer")
+    write(tmp_path / "train.tsv", ROWS)
+    alone = labeled_file(path=str(tmp_path))
+    (tmp_path / "test.tsv").write_text("index\ttext\n0\ta film\n1\ta text\n")
+    corpus = labeled_file(path=str(tmp_path))
+    assert (corpus.train, corpus.dev, corpus.test) == (alone.train, alone.dev, alone.test)
+    assert corpus.test, "taken from the train rows"
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"{tmp_path / 'test.tsv'}: no column 'label', so it is left out")
+
+
+@pytest.mark.parametrize("file", ["train.tsv", "dev.tsv"])
+def test_labels_that_are_needed_are_demanded(file: str, tmp_path: Path) -> None:
+    write(tmp_path / "train.tsv", ROWS)
+    (tmp_path / file).write_text("text\na film\n")
+    with pytest.raises(InputError, match=rf"{file}, line 2: no column 'label'; there are text"):
+        labeled_file(path=str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -13,6 +13,7 @@ from lmsteer.generation.decoding import decode
 from lmsteer.generation.generator import Generator, generate
 from lmsteer.generation.sampling import Greedy, Nucleus
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.memory import cache_bytes
 from lmsteer.models.mixture import Mixture
 from lmsteer.models.random_models import tiny
 from lmsteer.records import Prompt, read_generations
@@ -188,6 +189,19 @@ def test_impossible_requests_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         Generator(tiny_model, prompts, decoding=Nucleus(), **options)  # type: ignore[arg-type]
+
+
+def test_batches_beyond_memory_are_refused_before_anything_is_generated(
+    tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [Prompt(str(n), "a film") for n in range(100)]
+    size = cache_bytes(tiny_model.lm.config, torch.float32) * (len(tiny_model.tokenize(["a film"])[0]) + 20)
+    size += 4 * len(tiny_model.head.weight)
+    monkeypatch.setattr("lmsteer.generation.generator.free_memory", lambda _: 60 * size)
+    Generator(tiny_model, prompts, decoding=Greedy(max_new_tokens=20), samples=1, batch_size=60)
+    message = r"batch_size=1000000000: 100 sequences decoded together take .* are free on cpu; batch_size=60 may do"
+    with pytest.raises(InputError, match=message):
+        Generator(tiny_model, prompts, decoding=Greedy(max_new_tokens=20), samples=1, batch_size=10**9)
 
 
 def test_a_strength_beyond_all_numbers_is_refused(tiny_model: LanguageModel, steer: Steer) -> None:

@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig
 from lmsteer.errors import InputError, explain_out_of_memory
 from lmsteer.models import memory
 from lmsteer.models.load import load_model
-from lmsteer.models.memory import free_memory, weight_bytes
+from lmsteer.models.memory import cache_bytes, free_memory, weight_bytes
 from lmsteer.models.random_models import tiny
 
 
@@ -40,6 +40,18 @@ def test_weights_beyond_memory_are_refused_before_loading_with_what_would_do(
     limit(size / 4)
     with pytest.raises(InputError, match=r"model\.device_map=auto would do$"):
         load_model(str(tmp_path), device="cpu", dtype="bfloat16")
+
+
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_keys_and_values_are_counted_before_they_are_computed(name: str, dtype: torch.dtype) -> None:
+    lm = build_lm(name).to(dtype)
+    cache = lm(input_ids=torch.ones(1, 5, dtype=torch.long), use_cache=True).past_key_values
+    assert 5 * cache_bytes(lm.config, dtype) == sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+
+
+def test_of_an_unknown_architecture_no_keys_and_values_are_counted() -> None:
+    assert cache_bytes(PreTrainedConfig(), torch.float32) == 0
 
 
 def test_a_quantized_model_is_not_counted() -> None:

@@ -232,7 +232,11 @@ def test_impossible_settings_are_refused_by_name(options: dict[str, Any], messag
     ("texts", "labels", "message"),
     [
         (("I", "a"), (1.0, -1.0), "no text is longer than one token"),
-        (("the story", "the film"), (1.0, 1.0), "labels are all the same"),
+        (
+            ("the story", "the film"),
+            (1.0, 1.0),
+            "corpus tiny: all 2 train rows have the label 1, from which nothing can be learned",
+        ),
         (("the story", "the film"), (2.0, -1.0), r"labels up to 2: values in \[-1, 1\]"),
         ((), (), r"no rows to learn from"),
     ],

@@ -204,7 +204,7 @@ def test_batches_are_a_function_of_seed_and_step_and_use_every_row_equally() -> 
 def test_the_origin_says_what_made_the_steer(tiny_model: LanguageModel) -> None:
     _, provenance = FIT(tiny_model, corpus(), STEER_CONFIG, seed=3)
     assert provenance.fingerprint == tiny_model.head.fingerprint()
-    sizes = {"train_rows": 60, "dev_rows": 20, "removed": {}}
+    sizes = {"train_rows": 60, "dev_rows": 20, "removed": {}, "text_rule": 2}
     assert provenance.corpus == {"name": "toy", "digest": corpus().digest(), "source": corpus().digest(), **sizes}
     assert provenance.seed == 3
     assert [step for step, _ in provenance.training["curve"]["train"]] == list(range(1, 21))
@@ -217,7 +217,7 @@ def test_a_fit_on_fewer_rows_is_one_on_a_subset_of_the_corpus_and_says_so(tiny_m
     subset = counted.subset(10, seed=3)
     expected, _ = FIT(tiny_model, subset, STEER_CONFIG, seed=3)
     assert torch.equal(few.p1, expected.p1)
-    sizes = {"train_rows": 10, "dev_rows": 20, "removed": {"duplicates": 3, "overlaps": 1}}
+    sizes = {"train_rows": 10, "dev_rows": 20, "removed": {"duplicates": 3, "overlaps": 1}, "text_rule": 2}
     assert provenance.corpus == {"name": "toy", "digest": subset.digest(), "source": corpus().digest(), **sizes}
     assert provenance.training["rows"] == 10
 
@@ -231,7 +231,8 @@ def test_a_checkpoint_holds_no_language_model(tmp_path: Path, tiny_model: Langua
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, r"data\.batch_size=0: an integer of 1 or more expected"),
+        ({"batch_size": 0}, r"data\.batch_size=0: an integer from 1 to 65536 expected"),
+        ({"batch_size": 10**12}, r"data\.batch_size=1000000000000: an integer from 1 to 65536 expected"),
         ({"dev_rows": 0}, r"data\.dev_rows=0: an integer of 1 or more expected"),
         ({"max_length": 1}, r"data\.max_length=1: an integer of 2 or more expected"),
         ({"rows": 1}, r"data\.rows=1: an integer of 2 or more expected"),
@@ -240,6 +241,39 @@ def test_a_checkpoint_holds_no_language_model(tmp_path: Path, tiny_model: Langua
 def test_impossible_sizes_are_refused_by_name(tiny_model: LanguageModel, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         SteerDataModule(corpus(), tiny_model, dimensions=2, **options)
+
+
+def test_a_batch_that_does_not_fit_in_memory_is_refused_before_any_hidden_state(
+    tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = sum(len(tiny_model.tokenize([row.text])[0]) for row in corpus().train) / len(corpus().train)
+    bytes_of_text = tokens * 32 * 4  # width, float32
+    monkeypatch.setattr("lmsteer.data.datamodule.free_memory", lambda device: int(2001 * bytes_of_text))
+    monkeypatch.setattr(LanguageModel, "hidden", None)
+    SteerDataModule(corpus(), tiny_model, dimensions=2, batch_size=2000)
+    message = r"data\.batch_size=2002: .* take about .* GiB, .* are free on cpu; at most 200[01] texts fit"
+    with pytest.raises(InputError, match=message):
+        SteerDataModule(corpus(), tiny_model, dimensions=2, batch_size=2002)
+
+
+@pytest.mark.parametrize(("batch_size", "batches"), [(1, 25), (32, 25), (64, 25), (65, 24), (800, 2), (5000, 1)])
+def test_few_large_batches_are_computed_together(tiny_model: LanguageModel, batch_size: int, batches: int) -> None:
+    assert SteerDataModule(corpus(), tiny_model, dimensions=2, batch_size=batch_size).prefetch == batches
+
+
+@pytest.mark.parametrize("label", [1.0, -0.5, 0.0])
+@pytest.mark.parametrize("rows", [None, 2])
+def test_labels_that_teach_nothing_are_refused(tiny_model: LanguageModel, label: float, rows: int | None) -> None:
+    train = tuple(replace(row, label=label) for row in corpus().train)
+    alone = replace(corpus(), train=train)  # the dev rows have both labels
+    message = rf"corpus toy: all {rows or 60} train rows have the label {label:g}, .*two or more labels expected"
+    with pytest.raises(InputError, match=message):
+        replace(FIT, rows=rows)(tiny_model, alone, STEER_CONFIG)
+
+
+def test_one_row_of_another_label_is_enough(tiny_model: LanguageModel) -> None:
+    rows = (*(replace(row, label=1.0) for row in corpus().train), Row("the last one", 0.5))
+    FIT(tiny_model, replace(corpus(), train=rows), STEER_CONFIG)
 
 
 @pytest.mark.parametrize("name", ["max_steps", "val_check_interval"])

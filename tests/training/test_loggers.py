@@ -4,14 +4,19 @@ import csv
 import re
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wandb
+from click.testing import CliRunner
 from tests.fitting import GradientFit
 from tests.handmade_commands import command_config
 from tests.wandb_file import configs, exit_codes, history
+from wandb.cli import beta_sync
+from wandb.cli.cli import cli as wandb_program
+from wandb.sdk import wandb_setup
 
 from lmsteer.cli.configuration import build
 from lmsteer.data.corpus import Corpus
@@ -37,13 +42,25 @@ CONFIG: dict[str, Any] = {
 KEY = "0123456789abcdef" * 2 + "deadbeef"
 
 
+VARIABLES = ("MODE", "API_KEY", "BASE_URL", "IDENTITY_TOKEN_FILE", "CONFIG_DIR", "DIR")
+
+
 @pytest.fixture(autouse=True)
-def _no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"):
+def _no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("NETRC", *(f"WANDB_{name}" for name in VARIABLES)):
         monkeypatch.delenv(name, raising=False)
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)  # W&B reads settings of the folder it is started in
+    forget_settings()
+    yield
+    forget_settings()
+
+
+def forget_settings() -> None:
+    """Let W&B read variables and files of settings again, which it does once in a process."""
+    wandb_setup.singleton()._settings = None
 
 
 @pytest.fixture
@@ -193,16 +210,18 @@ def test_files_are_written_in_the_run_folder_and_wandbs_own_cache_only(
         (None, None, "offline"),
         (None, KEY, "online"),
         ("online", KEY, "online"),
-        ("online", None, "offline"),
+        ("online", None, "online"),
+        ("run", None, "online"),
         ("run", KEY, "online"),
         ("offline", KEY, "offline"),
         ("dryrun", KEY, "offline"),
         ("disabled", None, "disabled"),
         ("shared", KEY, "shared"),
-        ("shared", None, "offline"),
+        ("shared", None, "shared"),
+        ("offline", None, "offline"),
     ],
 )
-def test_the_mode_is_as_told_else_online_with_a_key_and_never_online_without(
+def test_the_mode_is_as_told_else_online_with_a_key_and_offline_without(
     setting: str | None, key: str | None, mode: str, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("WANDB_MODE", setting), ("WANDB_API_KEY", key)):
@@ -219,15 +238,18 @@ def test_the_mode_is_as_told_else_online_with_a_key_and_never_online_without(
         ("wandb.example.org:8080", "http://wandb.example.org:8080/", KEY, "online"),
         ("other.example.org", None, KEY, "offline"),
         ("api.wandb.ai", None, '""', "offline"),
+        ("api.wandb.ai", None, "short", "online"),  # W&B says that it is too short
     ],
 )
 @pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("configured", ["variable", "own file", "file of the folder"])
 def test_a_key_in_netrc_counts_for_its_own_server(
     machine: str,
     server: str | None,
     password: str,
     mode: str,
     named: bool,
+    configured: str,
     run_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -237,9 +259,80 @@ def test_a_key_in_netrc_counts_for_its_own_server(
     path.chmod(0o600)
     if named:
         monkeypatch.setenv("NETRC", "~/keys")
-    if server:
+    if server and configured == "variable":
         monkeypatch.setenv("WANDB_BASE_URL", server)
+    elif server:
+        write_settings(tmp_path / "home", local=configured != "own file", base_url=server)
     assert opened_as(run_folder, monkeypatch)["mode"] == mode
+
+
+def write_settings(home: Path, *, local: bool = False, **settings: str) -> None:
+    """Write a file of settings: the user's own, or that of the folder, where ``wandb init`` puts it."""
+    path = home / ("wandb/settings" if local else ".config/wandb/settings")
+    path.parent.mkdir(parents=True)
+    path.write_text("[default]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items()))
+
+
+@pytest.mark.parametrize("local", [True, False])
+@pytest.mark.parametrize(
+    ("settings", "key", "mode"),
+    [
+        ({"mode": "offline"}, KEY, "offline"),  # as `wandb offline` writes it
+        ({"mode": "online"}, KEY, "online"),
+        ({"mode": "online"}, None, "offline"),
+        ({"mode": "disabled"}, None, "disabled"),
+        ({"api_key": KEY}, None, "online"),
+        ({"api_key": KEY, "base_url": "https://wandb.example.org"}, None, "online"),
+        ({"project": "mine"}, None, "offline"),
+    ],
+)
+def test_files_of_settings_count(
+    settings: dict[str, str],
+    key: str | None,
+    mode: str,
+    local: bool,
+    run_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_settings(tmp_path / "home", local=local, **settings)
+    if key:
+        monkeypatch.setenv("WANDB_API_KEY", key)
+    assert opened_as(run_folder, monkeypatch)["mode"] == mode
+
+
+def test_online_without_a_login_and_a_terminal_is_refused_in_one_line(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    message = "^logger=wandb: No API key configured.*; set WANDB_MODE=offline, or logger=csv or none$"
+    with pytest.raises(InputError, match=message), wandb_logger(run_folder, CONFIG):
+        pass
+
+
+def test_an_interrupted_offline_run_that_was_resumed_is_uploaded_whole_by_the_line_that_is_printed(
+    run_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "lmsteer")
+    mine = wandb_logger(run_folder, CONFIG, RunLabels("mine"))
+    mine.__enter__().log_metrics({"value": 1.0}, step=1)
+    assert not mine.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None), "the interruption goes on"
+    with wandb_logger(run_folder, CONFIG, RunLabels("another")):
+        pass
+    with wandb_logger(run_folder, CONFIG, RunLabels("mine")) as logger:
+        logger.log_metrics({"value": 2.0}, step=2)
+    last = [record.getMessage() for record in caplog.records if record.name.startswith("lmsteer")][-1]
+    program, command, *folders = shlex.split(last.partition("upload with: ")[2])
+    assert (program, command) == ("wandb", "sync")
+    values = [[row["value"] for row in history(Path(folder)) if "value" in row] for folder in folders]
+    assert values == [[1.0], [2.0]], "the first session first, and none of the other run"
+    done = CliRunner().invoke(wandb_program, [command, "--dry-run", "--verbose", *folders])
+    assert done.exit_code == 0, done.output
+    files = {file for folder in folders for file in Path(folder).glob("*.wandb")}
+    chosen = beta_sync._find_wandb_files(map(Path, folders), skip_synced=True, skip_online=True, verbose=False)
+    assert chosen == files
+    assert len(files) == 2
 
 
 def test_disabled_writes_nothing_and_says_nothing(

@@ -18,6 +18,8 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
+from lmsteer.cli.config_size import bounded_configs
+from lmsteer.cli.first_choices import first_choices
 from lmsteer.cli.folders import register_resolvers
 from lmsteer.cli.options import OF_COMMAND
 from lmsteer.cli.paths import resolve_output_folder, resolve_paths
@@ -85,7 +87,7 @@ def entry_point(
             accept_any_encoding()
             try:
                 sys.argv = [resolve_output_folder(argument) for argument in sys.argv]
-                with terminable(), full_hydra_errors():
+                with terminable(), full_hydra_errors(), first_choices(), bounded_configs():
                     run()
                 if refusal is not None:
                     raise refusal

@@ -140,18 +140,6 @@ LIGHT_CHECKS: dict[str, Callable[[Any], object]] = {
 """Checks of the values of an object that import no more than torch."""
 
 
-_last_built: dict[str, Any] = {}
-
-
-def build_once(node: Any, **arguments: Any) -> Any:
-    """Instantiate an object, or return the one that an earlier job of this process built; only the last is kept."""
-    key = json.dumps([node, arguments], sort_keys=True)
-    if key not in _last_built:
-        _last_built.clear()
-        _last_built[key] = build(node, **arguments)
-    return _last_built[key]
-
-
 def _check_node(node: Any, where: str) -> None:
     if isinstance(node, list):
         for index, item in enumerate(node):

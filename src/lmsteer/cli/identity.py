@@ -27,18 +27,24 @@ def run_identity(config: dict[str, Any], *, rewrites_input: bool = False) -> str
     trainer = config.get("trainer", {}).items()
     if trainer := {key: value for key, value in trainer if key not in PROCESS_OPTIONS and value not in UNSET}:
         options["trainer"] = trainer
-    digests = {} if rewrites_input else dict(_input_digests(options))
+    digests = {} if rewrites_input else {where: digest_of(path) for where, path in input_files(options)}
     return OmegaConf.to_yaml(OmegaConf.create(options | ({"inputs": digests} if digests else {})))
 
 
-def _input_digests(node: Any, where: str = "", is_input: bool = False) -> Iterator[tuple[str, str]]:
-    """Yield the options that name existing files or folders, each with the sha256 of their content."""
+def input_files(node: Any, where: str = "", is_input: bool = False) -> Iterator[tuple[str, Path]]:
+    """Yield the options that name existing files or folders, each with its path."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:
-        yield from _input_digests(value, f"{where}.{key}" if where else str(key), is_input or key in INPUT_FILES)
+        yield from input_files(value, f"{where}.{key}" if where else str(key), is_input or key in INPUT_FILES)
     if is_input and isinstance(node, str) and (path := Path(node)).exists():
-        state = hashlib.sha256()
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                state.update(hashlib.sha256(file.read_bytes()).digest())
-        yield where, state.hexdigest()
+        yield where, path
+
+
+def digest_of(path: Path) -> str:
+    """Return the sha256 of the content of a file, or of all files in a folder."""
+    state = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            with file.open("rb") as content:
+                state.update(hashlib.file_digest(content, "sha256").digest())
+    return state.hexdigest()

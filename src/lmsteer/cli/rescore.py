@@ -14,6 +14,7 @@ from lmsteer.commands.evaluate import metadata_of
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import FinishedRun
 from lmsteer.evaluation.protocol import Protocol
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Generation, read_generations
 from lmsteer.runs import stages
 from lmsteer.runs.run import CONFIG, Run
@@ -40,7 +41,7 @@ def rescore(run: FinishedRun, name: str, file: Path, folder: Path, *, scores: Sc
     config = _scoring_config(run.folder)
     identity = {"rescored": hashlib.sha256(file.read_bytes()).hexdigest(), "method": name, **config}
     protocol: Protocol = build(config["protocol"])
-    model = build(config["model"], device=config["device"], dtype=config["dtype"])
+    perplexity_model = _perplexity_model(protocol, config)
     try:
         target = Run(folder, run_identity(identity))
         target.begin()
@@ -51,10 +52,16 @@ def rescore(run: FinishedRun, name: str, file: Path, folder: Path, *, scores: Sc
     path = target.path(stages.GENERATIONS)
     atomic_write_lines(path, (generation.to_json() for generation in generations))
     metadata = metadata_of(file, {"writer": None, "method": name})
-    stages.evaluate_stage(
-        target, path, protocol, lambda: protocol.perplexity_model_for(model), metadata, scores=scores, received=True
-    )
+    stages.evaluate_stage(target, path, protocol, lambda: perplexity_model, metadata, scores=scores, received=True)
     return folder
+
+
+def _perplexity_model(protocol: Protocol, config: Mapping[str, Any]) -> LanguageModel:
+    """Load the perplexity model of a protocol, which is that of the run if it names none."""
+    if protocol.perplexity_model is not None:
+        return protocol.perplexity_model()
+    model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
+    return model
 
 
 def _scoring_config(folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig
 
 from lmsteer.cli.app import EXPECTED_ERRORS, one_line
+from lmsteer.cli.swept_options import set_swept, swept_options
 from lmsteer.storage.atomic_files import atomic_write_lines
 
 UNFINISHED = "stopped before its end"
@@ -34,10 +35,11 @@ class Sweep(Callback):
 
     def __init__(self, tables: bool = True) -> None:
         self.tables = tables
+        self.swept: frozenset[str] = frozenset()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Forget the jobs of an earlier start; refuse to begin while another start is running."""
-        folder = Path(config.hydra.sweep.dir)
+        folder, self.swept = Path(config.hydra.sweep.dir), swept_options(config)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _locks[folder] = FileLock(folder / LOCK)
@@ -49,7 +51,8 @@ class Sweep(Callback):
         shutil.rmtree(_job_folder(config), ignore_errors=True)
 
     def on_job_start(self, config: DictConfig, *, task_function: TaskFunction, **kwargs: Any) -> None:
-        """Record the job, which may be killed."""
+        """Record the job, which may be killed, and tell it what the sweep varies."""
+        set_swept(self.swept)
         if config.hydra.mode == RunMode.MULTIRUN:
             _record(config, UNFINISHED)
 

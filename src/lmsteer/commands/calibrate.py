@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.shared_objects import SHARED, model_node
 from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
 from lmsteer.evaluation.calibration import calibrate as find_calibrations
@@ -19,6 +20,7 @@ from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.generation.plain_texts import PlainTexts
 from lmsteer.methods.method_file import add_calibrations, load_controller
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import score_cache
@@ -31,10 +33,11 @@ def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
     scores = score_cache(config["cache"])
     if not config.get("protocol"):
         raise InputError("protocol=none: nothing to calibrate on; choose a protocol with prompts")
-    protocol: Protocol = build(config["protocol"])
+    SHARED.retain([config["protocol"], model_node(config)])
+    protocol: Protocol = SHARED.build(config["protocol"])
     if not protocol.budgets():
         raise InputError("protocol.kl and protocol.perplexity are null; a budget is needed, such as protocol.kl=0.3")
-    model = build(config["model"], device=config["device"], dtype=config["dtype"])
+    model: LanguageModel = SHARED.build(model_node(config))
     steer, _ = load_controller(path, model)
     if config["steer"]["name"] != steer.dimensions[0]:
         raise InputError(

@@ -8,15 +8,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.configuration import build, check_config
+from lmsteer.cli.configuration import check_config
+from lmsteer.cli.deferred import build_deferred
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
 from lmsteer.cli.received import read_received_config
 from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
 from lmsteer.evaluation.evaluator import GenerationMetadata
-from lmsteer.evaluation.protocol import Protocol
-from lmsteer.evaluation.results import Result
+from lmsteer.evaluation.results import Result, read_result
 from lmsteer.methods.learned_method import LearnedMethod
 from lmsteer.methods.lm_steer import LMSteer
 from lmsteer.methods.method_file import load_controller, method_name
@@ -34,13 +34,16 @@ def evaluate(cfg: DictConfig) -> Result:
     read_generations(path)
     if not config.get("protocol"):
         raise InputError("protocol=none: nothing to measure; choose a protocol with scorers")
-    protocol: Protocol = build(config["protocol"])
-    model = build(config["model"], device=config["device"], dtype=config["dtype"])
-    run.begin()
-    metadata = metadata_of(path, config)
-    result = stages.evaluate_stage(
-        run, path, protocol, lambda: protocol.perplexity_model_for(model), metadata, scores=scores, received=True
-    )
+    if run.is_complete(stages.METRICS):  # nothing is loaded
+        run.begin()
+        result = read_result(run.path(stages.METRICS))
+    else:
+        protocol, perplexity_model = build_deferred(config, scores)
+        run.begin()
+        metadata = metadata_of(path, config)
+        result = stages.evaluate_stage(
+            run, path, protocol, lambda: perplexity_model, metadata, scores=scores, received=True
+        )
     stages.report_stage(run, path, result, None)
     show(stages.summary(run, result))
     return result

@@ -13,6 +13,7 @@ from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import PROCESS_OPTIONS, UNSET, run_identity
 from lmsteer.cli.launch import launch
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.shared_objects import SHARED, model_node
 from lmsteer.cli.terminal import show
 from lmsteer.data.prompts.selection import PromptSet
 from lmsteer.distributed.process_group import ProcessGroup
@@ -20,6 +21,7 @@ from lmsteer.errors import InputError
 from lmsteer.generation.generation_files import expected_generations, read_generation_file
 from lmsteer.generation.generator import Generator
 from lmsteer.methods.method_file import load_controller
+from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Controller, check_strength
 from lmsteer.records import Generation
 from lmsteer.reporting.text import escape_terminal
@@ -40,8 +42,9 @@ def generate(cfg: DictConfig) -> list[Generation] | None:
 def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> list[Generation]:
     """Do the work of ``generate`` in one of its processes."""
     run = Run(Path(config["run_dir"]), run_identity(config), process_group)
-    prompts: PromptSet = build(config["prompts"])()
-    model = build(config["model"], device=config["device"], dtype=config["dtype"])
+    SHARED.retain([config["prompts"], model_node(config)])
+    prompts: PromptSet = SHARED.build(config["prompts"])()
+    model: LanguageModel = SHARED.build(model_node(config))
     steer = load_controller(Path(config["steer_file"]), model)[0] if config["steer_file"] is not None else None
     strength = named_strength(config["strength"], steer)
     check_strength(strength, steer)  # refused before the folder is taken

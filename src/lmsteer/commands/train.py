@@ -9,10 +9,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lmsteer.cli.configuration import build, build_once, check_config
+from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.launch import launch
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.shared_objects import SHARED, model_node
+from lmsteer.cli.swept_options import shares_rows
 from lmsteer.cli.terminal import show
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.datamodule import SteerDataModule
@@ -47,11 +49,17 @@ def train(cfg: DictConfig) -> Result | float | None:
     objective = config["objective"]
     if objective and not (config.get("protocol") and config["trainer"]["strategy"] == "auto"):
         raise InputError(f"objective={objective}: a protocol and trainer=single are needed to return a value")
-    result: Result | None = launch(job, config)
+    result: Result | None = launch(partial(job, stores_rows=_stores_rows(config)), config)
     return objective_value(result, objective) if objective and result else result
 
 
-def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Result | None:
+def _stores_rows(config: dict[str, Any]) -> bool:
+    """Return whether the hidden states of all rows are stored because other jobs of the sweep read them too."""
+    draws_batches = bool(config["solver"].get("_partial_"))  # the one-pass solver reads all rows, whatever the seed
+    return shares_rows(seed_changes_rows=draws_batches or config["data"].get("rows") is not None)
+
+
+def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stores_rows: bool = False) -> Result | None:
     """Do the work of ``train`` in one of its processes; rank zero returns the result."""
     run, seed = Run(Path(config["run_dir"]), run_identity(config), process_group), config["seed"]
     method: Method = build(config["method"])
@@ -63,9 +71,11 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
     scores = score_cache(config["cache"])
     steer_config: SteerConfig = build(config["steer"])
     solver = build_solver(config)
-    protocol: Protocol | None = build(config["protocol"]) if config.get("protocol") else None
-    corpus: Corpus = build(config["corpus"])
-    model: LanguageModel = build_once(config["model"], device=config["device"], dtype=config["dtype"])
+    SHARED.retain([config.get("protocol"), config["corpus"], model_node(config)])
+    corpus: Corpus = SHARED.build(config["corpus"])
+    corpus.check_labels()
+    protocol: Protocol | None = SHARED.build(config["protocol"]) if config.get("protocol") else None
+    model: LanguageModel = SHARED.build(model_node(config))
     method.check(steer_config, solver)
     dimensions = method.dimensions(steer_config, solver)
     plan = Plan(model, dimensions, protocol, build(config["decoding"])) if protocol else None
@@ -74,7 +84,7 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
         model,
         dimensions=len(dimensions),
         seed=seed,
-        store=FeatureStoreConfig(where=config["cache"], gib=config["cache_gib"], store_all=bool(sweep)),
+        store=FeatureStoreConfig(where=config["cache"], gib=config["cache_gib"], store_all=stores_rows),
         process_group=process_group,
     )
     if not run.is_complete(method.file_name):

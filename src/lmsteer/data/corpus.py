@@ -4,24 +4,53 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import chain, zip_longest
 
 from lmsteer.errors import InputError
 from lmsteer.records import Row
 
+VARIATIONS = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Marks that choose between pictures of one sign, such as an emoji and a letter."""
+
+TEXT_RULE = 2
+"""Version of the rule by which texts are the same, on which all splits depend; steer files record it.
+
+Rule 1, of earlier versions, dropped combining marks and told composed from decomposed letters: different texts in
+scripts that write vowels as marks were the same, and the same text in two forms was not. Both rules agree on texts in
+ASCII, and in composed letters without marks.
+"""
+
 
 def normalize(text: str) -> str:
-    """Return the letters and digits of a text in lower case, without spacing and punctuation."""
-    return re.sub(r"[\W_]+", "", text.lower())
+    """Return the letters, digits and combining marks of a text: composed, in lower case, without all other signs.
+
+    Example:
+        >>> normalize("Cafe\u0301, no. 7!") == normalize("caf\u00e9 no 7")
+        True
+    """
+    if text.isascii():
+        return re.sub(r"[\W_]+", "", text.lower())
+    return _others().sub("", unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()))
+
+
+@cache
+def _others() -> re.Pattern[str]:
+    """Return the pattern of all that is neither letter nor digit nor a mark that combines with one."""
+    marks = (chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
+    return re.compile(rf"[^\w{''.join(mark for mark in marks if not VARIATIONS.fullmatch(mark))}]+|_+")
 
 
 def text_key(text: str) -> str:
     """Return a hash that identifies a text across corpora, ignoring case, spacing and punctuation.
 
-    The same sentence appears in several corpora with different tokenization ("Century 's", "Century's").
+    The same sentence appears in several corpora with different tokenization ("Century 's", "Century's"). Accents and
+    vowel signs count, whether they are composed with their letter or not.
     """
     return hashlib.sha256((normalize(text) or text).encode()).hexdigest()
 
@@ -63,6 +92,19 @@ class Corpus:
         overlaps = len(self.train) + len(self.dev) - len(train) - len(dev)
         removed = {**self.removed, "overlaps": self.removed.get("overlaps", 0) + overlaps}
         return replace(self, train=train, dev=dev, removed=removed)
+
+    def check_labels(self) -> None:
+        """Refuse train rows whose labels are all the same, as they teach nothing.
+
+        Raises:
+            InputError: Naming the label.
+        """
+        labels = {row.label for row in self.train}
+        if len(labels) == 1:
+            raise InputError(
+                f"corpus {self.name}: all {len(self.train)} train rows have the label {labels.pop():g}, from which "
+                "nothing can be learned; two or more labels expected, such as -1 and 1"
+            )
 
     def subset(self, rows: int, seed: int) -> Corpus:
         """Return the corpus with at most ``rows`` of its train rows, in their order.

@@ -21,10 +21,15 @@ from lmsteer.data.sizes import check_sizes
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.memory import free_memory, in_gib
 from lmsteer.records import Row
 
 PREFETCH_BATCHES = 25
 """Training batches whose hidden states are computed together; more texts give batches of more similar lengths."""
+PREFETCH_TEXTS = 64 * PREFETCH_BATCHES
+"""Texts of them, at most, unless a single batch has more."""
+LARGE_BATCH = 1024
+"""Texts of a batch whose hidden states are compared with the free memory before any work."""
 
 
 class Batch(NamedTuple):
@@ -56,7 +61,8 @@ class SteerDataModule(pl.LightningDataModule):
         process_group: Processes that fit together; each gets a shard of the rows of every batch.
 
     Raises:
-        InputError: If the corpus has no training rows or a number is too small, or there are fewer rows than processes.
+        InputError: If the corpus has no training rows or only one label, a number is out of range, there are fewer rows
+            than processes, or a batch does not fit in memory.
 
     Example:
         >>> from lmsteer.models.random_models import tiny
@@ -100,9 +106,24 @@ class SteerDataModule(pl.LightningDataModule):
         """Refuse data that no solver can fit on; called when it is built.
 
         Raises:
-            InputError: If there are fewer training rows than processes.
+            InputError: If all labels are the same, there are fewer training rows than processes, or the hidden states
+                of a large batch exceed the free memory.
         """
+        self.corpus.check_labels()
         self._check_shards({"train rows": len(self.corpus.train)})
+        if self.batch_size > LARGE_BATCH:
+            self._check_memory()
+
+    def _check_memory(self) -> None:
+        model, texts = self.extract.model, [row.text for row in self.corpus.train[:LARGE_BATCH]]
+        tokens = sum(map(len, model.tokenize(texts, max_length=self.max_length))) / len(texts)
+        bytes_of_text = tokens * model.width * model.head.weight.element_size()
+        if self.batch_size * bytes_of_text > (free := free_memory(model.device)):
+            raise InputError(
+                f"data.batch_size={self.batch_size}: the hidden states of a batch take about "
+                f"{in_gib(self.batch_size * bytes_of_text)}, {in_gib(free)} are free on {model.device}; "
+                f"at most {int(free / bytes_of_text)} texts fit"
+            )
 
     def _check_shards(self, counts: Mapping[str, int]) -> None:
         for name, rows in counts.items():
@@ -125,6 +146,11 @@ class SteerDataModule(pl.LightningDataModule):
         other = copy.copy(self)
         other.dimensions, other._dev_batches = dimensions, None
         return other
+
+    @property
+    def prefetch(self) -> int:
+        """Number of training batches whose hidden states are computed together."""
+        return max(1, min(PREFETCH_BATCHES, PREFETCH_TEXTS // self.batch_size))
 
     def check_batches(self) -> None:
         """Refuse batches that have no row for some process.
@@ -213,7 +239,8 @@ class _TrainBatches(IterableDataset[Batch]):
         self.data, self.start = data, start
 
     def __iter__(self) -> Iterator[Batch]:
-        first = self.start - self.start % PREFETCH_BATCHES  # a resumed fit computes the same batches together
-        for t in range(first, self.data.steps, PREFETCH_BATCHES):
-            batches = self.data.train_batches(range(t, min(t + PREFETCH_BATCHES, self.data.steps)))
+        together = self.data.prefetch
+        first = self.start - self.start % together  # a resumed fit computes the same batches together
+        for t in range(first, self.data.steps, together):
+            batches = self.data.train_batches(range(t, min(t + together, self.data.steps)))
             yield from batches[max(0, self.start - t) :]

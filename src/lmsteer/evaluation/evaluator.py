@@ -18,10 +18,9 @@ from lmsteer.evaluation.protocol import Protocol
 from lmsteer.evaluation.results import Cost, Result, ResultRow, Unreached, Value
 from lmsteer.metrics.classes import PromptMetric
 from lmsteer.metrics.intervals import Interval
-from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Generation
 from lmsteer.scoring.cache import ScoreCache
-from lmsteer.scoring.perplexity import continuation_nll
+from lmsteer.scoring.perplexity import PerplexityModel, continuation_nll
 from lmsteer.scoring.scorer import Scorer
 
 Group = list[Generation]
@@ -65,7 +64,7 @@ class GenerationMetadata:
 def evaluate(
     generations: Sequence[Generation],
     protocol: Protocol,
-    perplexity_model: LanguageModel,
+    perplexity_model: PerplexityModel,
     metadata: GenerationMetadata,
     *,
     scores: ScoreCache | None = None,
@@ -125,7 +124,7 @@ def _row(group: Group, metrics: RowMetrics, metadata: GenerationMetadata) -> Res
 
 
 def _describe_protocol(
-    groups: Sequence[Group], protocol: Protocol, perplexity_model: LanguageModel, metadata: GenerationMetadata
+    groups: Sequence[Group], protocol: Protocol, perplexity_model: PerplexityModel, metadata: GenerationMetadata
 ) -> dict[str, Any]:
     """Describe how the result was measured, with a digest of the entries that must agree in one table."""
     sets = {group[0].prompts: group for group in groups}
@@ -195,7 +194,7 @@ def _scores(scorer: Scorer, metric: str, groups: Sequence[Group], store: ScoreCa
 
 
 def generation_nll(
-    perplexity_model: LanguageModel, groups: Sequence[Group], store: ScoreCache | None
+    perplexity_model: PerplexityModel, groups: Sequence[Group], store: ScoreCache | None
 ) -> list[tuple[Tensor, Tensor]]:
     """Return nll (nats) and number of tokens, each (prompts, samples), of every group.
 

@@ -21,6 +21,7 @@ from lmsteer.generation.generation_files import expected_generations
 from lmsteer.generation.noise import sample_key
 from lmsteer.generation.sampling import Nucleus
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.memory import cache_bytes, free_memory, in_gib
 from lmsteer.models.mixture import Controller, Mixture, Source, check_strength, mixture_at
 from lmsteer.records import Generation, Likelihood, Prompt
 from lmsteer.steering.fold import SteeredHead
@@ -39,8 +40,8 @@ class Generator:
             it was generated.
 
     Raises:
-        InputError: If there are no prompts, a prompt is too long, ids repeat, a number is below 1, or the model is
-            recurrent or has no key-value cache.
+        InputError: If there are no prompts, a prompt is too long, ids repeat, a number is below 1, a batch does not fit
+            into memory, or the model is recurrent or has no key-value cache.
     """
 
     def __init__(
@@ -72,6 +73,22 @@ class Generator:
         plain = Source(model, model.head)
         self._ids = [plain.encode(prompt.text, decoding.max_new_tokens) for prompt in prompts]
         self.batches = self._batches(max(1, batch_size // samples))
+        self._check_memory(batch_size)
+
+    def _check_memory(self, batch_size: int) -> None:
+        """Refuse batches whose keys, values and logits cannot fit into the free memory of a model on one device."""
+        weight = self.model.head.weight
+        if len({*getattr(self.model.lm, "hf_device_map", {}).values()}) > 1:
+            return
+        tokens = max(map(len, self._ids)) + self.decoding.max_new_tokens
+        cached = tokens * cache_bytes(self.model.lm.config, weight.dtype)
+        size = cached + weight.shape[0] * torch.float32.itemsize  # of a sequence
+        sequences = max(map(len, self.batches)) * self.samples
+        if sequences * size > (free := free_memory(self.model.device)):
+            raise InputError(
+                f"batch_size={batch_size}: {sequences} sequences decoded together take {in_gib(sequences * size)} or "
+                f"more, {in_gib(free)} are free on {self.model.device}; batch_size={max(1, free // size)} may do"
+            )
 
     def _batches(self, size: int) -> list[list[int]]:
         """Group the indices of prompts by length; a model without ``position_ids`` gets none padded."""

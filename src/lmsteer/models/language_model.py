@@ -3,6 +3,8 @@
 Shapes: B batch rows, T tokens, D width, K dimensions, V vocabulary.
 """
 
+from __future__ import annotations
+
 import hashlib
 import inspect
 import json
@@ -74,6 +76,10 @@ class LanguageModel:
     def width(self) -> int:
         """Size D of the hidden states."""
         return self.head.weight.shape[1]
+
+    def loaded(self) -> LanguageModel:
+        """Return this model: a model that is not loaded yet has the same method."""
+        return self
 
     def accepts(self, name: str) -> bool:
         """Return whether the model has an input of this name, such as ``position_ids``."""

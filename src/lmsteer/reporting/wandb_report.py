@@ -9,7 +9,7 @@ from typing import Any
 from lmsteer.errors import InputError
 from lmsteer.reporting.comparison_formats import markdown
 from lmsteer.reporting.comparison_tables import Block
-from lmsteer.storage.wandb_key import has_key
+from lmsteer.storage.wandb_login import is_logged_in
 
 PACKAGE = "wandb_workspaces"
 STEP = "trainer/global_step"
@@ -34,7 +34,7 @@ def missing_requirement() -> str:
     """Name the requirement of a report that this machine lacks; empty if none."""
     if importlib.util.find_spec(PACKAGE) is None:
         return "wandb-workspaces is not installed (pip install 'lmsteer[reports]')"
-    return "" if has_key() else "no key is configured (wandb login)"
+    return "" if is_logged_in() else "W&B is not logged in (wandb login)"
 
 
 def save_report(blocks: Sequence[Block], finals: Sequence[str], *, title: str, target: ReportTarget) -> str:

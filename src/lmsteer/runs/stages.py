@@ -25,13 +25,13 @@ from lmsteer.generation.generator import Generator
 from lmsteer.generation.plain_texts import PlainTexts
 from lmsteer.methods.method import Method
 from lmsteer.methods.method_file import load_controller, save_controller
-from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Controller
 from lmsteer.records import Generation, read_generations
 from lmsteer.reporting.result_table import result_text
 from lmsteer.reporting.run_report import report
 from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import ScoreCache
+from lmsteer.scoring.perplexity import PerplexityModel
 from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer_config import SteerConfig
 from lmsteer.storage.atomic_files import atomic_write_lines
@@ -146,7 +146,7 @@ def evaluate_stage(
     run: Run,
     generations: Path,
     protocol: Protocol,
-    perplexity_model: Callable[[], LanguageModel],
+    perplexity_model: Callable[[], PerplexityModel],
     metadata: GenerationMetadata,
     *,
     scores: ScoreCache | None = None,

@@ -9,14 +9,12 @@ import os
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lmsteer.errors import InputError
-from lmsteer.models.language_model import LanguageModel
-from lmsteer.scoring.perplexity import continuation_nll
+from lmsteer.scoring.perplexity import PerplexityModel, continuation_nll
 from lmsteer.scoring.scorer import Scorer, check_scores
 from lmsteer.storage.atomic_files import atomic_write_lines
 from lmsteer.storage.shards import Shards, key_of
@@ -24,6 +22,8 @@ from lmsteer.storage.user_cache import cache_folder
 
 CHUNK = 4096
 """Texts scored between two writes, the most that an interrupted scoring repeats."""
+NLL = f"{continuation_nll.__module__}.{continuation_nll.__qualname__}"
+"""Name under which likelihoods are stored."""
 Item = tuple[str, ...]
 
 
@@ -61,11 +61,11 @@ class ScoreCache:
             return (check_scores(scorer(chunk), chunk, scorer=scorer.name),)
 
         items = [(text,) for text in texts]
-        (stored_scores,) = self._look_up(type(scorer), scorer.revision, ("scores",), items, compute)
+        (stored_scores,) = self._look_up(_kind(scorer), scorer.revision, ("scores",), items, compute)
         return check_scores(stored_scores, texts, scorer=f"{scorer.name}, stored in {self.folder}")
 
     def continuation_nll(
-        self, perplexity_model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str]
+        self, perplexity_model: PerplexityModel, prompts: Sequence[str], continuations: Sequence[str]
     ) -> tuple[Tensor, Tensor]:
         """Return the nats (N,) and tokens (N,) of ``continuation_nll``, stored or computed.
 
@@ -79,12 +79,12 @@ class ScoreCache:
             return continuation_nll(perplexity_model, [prompt for prompt, _ in items], [text for _, text in items])
 
         items, revision = list(zip(prompts, continuations, strict=True)), perplexity_model.fingerprint()
-        nats, tokens = self._look_up(continuation_nll, revision, ("nats", "tokens"), items, compute)
+        nats, tokens = self._look_up(NLL, revision, ("nats", "tokens"), items, compute)
         return nats, tokens
 
     def _look_up(
         self,
-        source: Any,
+        name: str,
         revision: str,
         columns: Sequence[str],
         items: Sequence[Item],
@@ -96,7 +96,6 @@ class ScoreCache:
         """
         if not items:
             return [torch.empty(0) for _ in columns]
-        name = f"{source.__module__}.{source.__qualname__}"
         provenance = json.dumps({"scorer": name, "revision": revision, "lmsteer": version("lmsteer")})
         shards = Shards(self.folder / hashlib.sha256(provenance.encode()).hexdigest()[:16], columns)
         if not (origin := shards.folder / "origin.json").exists():
@@ -112,6 +111,11 @@ class ScoreCache:
                     shards.append([keys[row] for row in new], tensors)
         entries = [shards[key_of(*item)] for item in items]
         return [torch.stack([tensors[column][index] for tensors, index in entries]) for column in columns]
+
+
+def _kind(scorer: Scorer) -> str:
+    """Return the name of the class of a scorer, or of that which it stands for."""
+    return getattr(scorer, "kind", f"{type(scorer).__module__}.{type(scorer).__qualname__}")
 
 
 def score_cache(option: str) -> ScoreCache | None:

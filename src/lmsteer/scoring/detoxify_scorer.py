@@ -54,7 +54,7 @@ class DetoxifyScorer:
         self.name = name or f"detoxify-{variant}"
         self.batch_size = batch_size
         self._model = _load(variant, checkpoint, resolve_device(device))
-        self.revision = f"detoxify {version('detoxify')}, sha256 {_digest(checkpoint or _released(variant))}"
+        self.revision = f"detoxify {version('detoxify')}, sha256 {_digest(checkpoint or released_weights(variant))}"
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return scores (N,) in [0, 1]."""
@@ -84,8 +84,8 @@ def _load(variant: str, checkpoint: str | None, device: torch.device) -> Detoxif
     return model
 
 
-def _released(variant: str) -> Path:
-    """Return the file of the weights that torch has downloaded."""
+def released_weights(variant: str) -> Path:
+    """Return the path to which torch downloads the weights of a variant."""
     return Path(torch.hub.get_dir()) / "checkpoints" / str(MODEL_URLS[variant]).rsplit("/", 1)[1]
 
 

@@ -5,6 +5,7 @@ Shapes: N texts, B rows of a batch, P prompts of a batch, T tokens, M continuati
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -33,8 +34,25 @@ class Encoded:
     offsets: tuple[tuple[int, int], ...]
 
 
+class PerplexityModel(Protocol):
+    """A language model that may not be loaded yet, with its name and fingerprint."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model in files and tables."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of weights, their dtype, configuration and tokenizer."""
+        ...
+
+    def loaded(self) -> LanguageModel:
+        """Return the model, loaded if it was not."""
+        ...
+
+
 def continuation_nll(
-    model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str], *, tokens: int | None = None
+    model: PerplexityModel, prompts: Sequence[str], continuations: Sequence[str], *, tokens: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Compute the negative log-likelihood and the number of tokens of each continuation, given its prompt.
 
@@ -59,11 +77,12 @@ def continuation_nll(
         raise InputError(f"{len(prompts)} prompts and {len(continuations)} continuations; equal numbers expected")
     if not prompts:
         return torch.empty(0), torch.empty(0, dtype=torch.int64)
-    texts = encode(model, prompts, continuations)
-    sharing = _can_share(model)
+    lm = model.loaded()
+    texts = encode(lm, prompts, continuations)
+    sharing = _can_share(lm)
     nats_N = in_batches(
-        _batches(texts, sharing, tokens or TOKENS.get(model.device.type, GPU_TOKENS), model.context),
-        lambda batch: _nats(model, [texts[index] for index in batch], sharing),
+        _batches(texts, sharing, tokens or TOKENS.get(lm.device.type, GPU_TOKENS), lm.context),
+        lambda batch: _nats(lm, [texts[index] for index in batch], sharing),
         description=f"perplexity under {model.name}",
     )
     return nats_N, torch.tensor([len(text.after) for text in texts])

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from pytorch_lightning.loggers import Logger
 
-from lmsteer.data.corpus import Corpus
+from lmsteer.data.corpus import TEXT_RULE, Corpus
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.data.feature_store import FeatureStoreConfig
 from lmsteer.distributed.process_group import ProcessGroup
@@ -130,6 +130,7 @@ def describe_fit(datamodule: SteerDataModule, steer_config: SteerConfig, trainin
             "train_rows": len(corpus.train),
             "dev_rows": len(datamodule.dev),
             "removed": dict(corpus.removed),
+            "text_rule": TEXT_RULE,
         },
         seed=datamodule.seed,
         versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},

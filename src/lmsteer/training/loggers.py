@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 
 from lmsteer.errors import InputError
 from lmsteer.extras import MissingExtraError
-from lmsteer.storage.wandb_key import has_key
+from lmsteer.storage.wandb_login import configured_mode, is_logged_in
 
 Mode = Literal["online", "offline", "disabled", "shared"]
 MODES: dict[str, Mode] = {
@@ -101,9 +101,10 @@ def wandb_logger(
     entity: str | None = None,
     name: str | None = None,
 ) -> Iterator[Logger]:
-    """Open a Weights & Biases run: online if a key is configured, else offline, without asking for a key.
+    """Open a Weights & Biases run: online if W&B is logged in, else offline, without asking for a key.
 
-    ``WANDB_MODE``, if set, decides instead. The run is finished on every exit.
+    ``WANDB_MODE``, if set, decides instead. The run is finished on every exit. An offline run that was interrupted and
+    resumed has a folder for each session, all of which are named for the upload.
 
     Args:
         labels: A run with the same identity, sweep and folder name resumes the same W&B run. The sweep is the group
@@ -135,7 +136,7 @@ def wandb_logger(
             settings=settings,
         )
     except wandb.Error as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0].rstrip(".")
         raise InputError(f"logger=wandb: {reason}; set WANDB_MODE=offline, or logger=csv or none") from error
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
@@ -144,16 +145,25 @@ def wandb_logger(
         yield WandbLogger(experiment=run)
         failed = False
     finally:
-        offline_folder = Path(run.dir).parent
+        folder_of_session = Path(run.dir).parent
         run.finish(exit_code=int(failed))
         if mode == "offline":
-            logger.info("W&B: logged offline; upload with: wandb sync %s", shlex.quote(str(offline_folder)))
+            sessions = _offline_sessions(folder_of_session.parent, run.id)
+            logger.info("W&B: logged offline; upload with: wandb sync %s", shlex.join(map(str, sessions)))
+
+
+def _offline_sessions(folder: Path, run_id: str) -> list[Path]:
+    """Return the folders of all sessions of an offline run, the first one first.
+
+    Their names are made of the time, the id and, of sessions that began in the same second, a number.
+    """
+    return sorted(folder.glob(f"offline-run-*-{run_id}*"))
 
 
 def _mode() -> Mode:
     value = os.environ.get("WANDB_MODE")
     if value and value not in MODES:
         raise InputError(f"WANDB_MODE={value}: allowed are {', '.join(MODES)}")
-    mode = MODES[value or "online"]
-    # W&B online asks for a key if there is none.
-    return mode if mode == "disabled" or has_key() else "offline"
+    mode = MODES[value or configured_mode()]
+    # Without a login W&B asks for a key, or refuses the run where it cannot ask; unless that is wanted, it is offline.
+    return mode if value or mode in ("disabled", "offline") or is_logged_in() else "offline"

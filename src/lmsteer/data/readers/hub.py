@@ -6,7 +6,13 @@ from typing import Any
 
 import datasets
 
-from lmsteer.data.readers.table import LocatedRow, check_columns, find_split_files, read_table
+from lmsteer.data.readers.table import (
+    LocatedRow,
+    check_columns,
+    find_split_files,
+    read_table,
+    without_unlabeled_test,
+)
 from lmsteer.data.splits import UNSPLIT
 from lmsteer.errors import InputError
 from lmsteer.records import refuse_repeated_names
@@ -58,12 +64,6 @@ def _rows(table: Any, columns: tuple[str, ...], where: str) -> Iterator[LocatedR
             yield f"{where} row {number}", dict(zip(columns, values, strict=True))
 
 
-def _has(file: Path, columns: tuple[str, ...]) -> bool:
-    """Return whether the first row of a table has all columns."""
-    _, first = next(read_table(file, columns=()))
-    return first.keys() >= set(columns)
-
-
 def load_labeled_splits(
     id: str, *, columns: tuple[str, ...], instead: str, path: str | None = None, either: tuple[str, ...] = ()
 ) -> dict[str, Iterator[LocatedRow]]:
@@ -81,7 +81,7 @@ def load_labeled_splits(
     if path and Path(path).is_file() and Path(path).suffix.lower() != ".parquet":
         files = {UNSPLIT: Path(path)}
     if files:
-        files = {split: file for split, file in files.items() if split != "test" or _has(file, columns)}
+        files = without_unlabeled_test(files, columns)
         return {split: read_table(file, columns=columns, either=either) for split, file in files.items()}
     splits = load_splits(id, columns=columns, either=either, instead=instead, path=path)
     if path and Path(path).is_file():

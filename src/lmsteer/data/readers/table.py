@@ -1,6 +1,7 @@
 """Rows of TSV, CSV and JSONL files, each with its location for error messages."""
 
 import csv
+import logging
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from lmsteer.errors import InputError
 from lmsteer.records import read_jsonl, refuse_repeated_names, refuse_special_file
 
+logger = logging.getLogger(__name__)
 SUFFIXES = (".tsv", ".csv", ".jsonl")
 QUOTED = re.compile('"(?:[^"]|"")*"')
 """A field of TSV in which all quotation marks are doubled but the first and the last, as pandas writes it."""
@@ -74,6 +76,21 @@ def find_split_files(folder: Path) -> dict[str, Path]:
         if existing:
             files[split] = existing[0]
     return files if "train" in files else {}
+
+
+def without_unlabeled_test(files: Mapping[str, Path], columns: tuple[str, ...]) -> dict[str, Path]:
+    """Leave out a test file whose first row lacks one of ``columns``: published folders have one without labels.
+
+    Raises:
+        InputError: If the file cannot be read or is empty.
+    """
+    labeled = dict(files)
+    if "test" in labeled:
+        _, first = next(read_table(labeled["test"], columns=()))
+        if missing := [column for column in columns if column not in first]:
+            path = labeled.pop("test")
+            logger.info("%s: no column %r, so it is left out; test rows are taken from the others", path, missing[0])
+    return labeled
 
 
 def get_text(row: Mapping[str, object], column: str, where: str) -> str:

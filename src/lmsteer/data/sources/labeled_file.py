@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmsteer.data.corpus import Corpus
-from lmsteer.data.readers.table import find_split_files, get_number, get_text, read_table
+from lmsteer.data.readers.table import find_split_files, get_number, get_text, read_table, without_unlabeled_test
 from lmsteer.data.splits import SCORER_SPLIT, UNSPLIT, corpus_of_splits
 from lmsteer.errors import InputError
 from lmsteer.records import Row
@@ -14,7 +14,7 @@ def labeled_file(*, path: str, text: str = "text", label: str = "label") -> Corp
     """Read a TSV, CSV or JSONL file, or a folder with files train, dev (or validation) and test of those.
 
     A single file is split by hash: scorer_split .20, test .10, dev .05. A folder keeps its splits; those that it lacks
-    are the same fractions of its train rows, by hash.
+    are the same fractions of its train rows, by hash. A test file without labels is left out.
 
     Args:
         path: The file or folder; its name gives the corpus its name.
@@ -31,6 +31,7 @@ def labeled_file(*, path: str, text: str = "text", label: str = "label") -> Corp
     files = find_split_files(source) if source.is_dir() else {UNSPLIT: source}
     if not files:
         raise InputError(f"corpus.path: folder {path} has no train.tsv, train.csv or train.jsonl")
+    files = without_unlabeled_test(files, (label,))
     splits = {split: list(_read_rows(file, text, label)) for split, file in files.items()}
     return corpus_of_splits(source.stem, splits, scorer_split=SCORER_SPLIT)
 

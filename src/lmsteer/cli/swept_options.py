@@ -1,0 +1,36 @@
+"""The options that a sweep varies, and whether its jobs read the same hidden states."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+CHANGE_ROWS = {"corpus", "data", "device", "dtype", "experiment", "model", "protocol", "seed", "size", "steer"}
+"""Options that change the training rows of a job, or the model that reads them."""
+BEGINNINGS = ("corpus.", "data.", "model.", "protocol.prompts", "protocol.scorers", "scorer@", "strengths")
+"""How the names of further such options begin."""
+_of_this_job: frozenset[str] = frozenset()
+
+
+def swept_options(config: Any) -> frozenset[str]:
+    """Return the names of the options to which a sweep gives several values, from its configuration as a whole."""
+    grid = [f"{name}={value}" for name, value in (config.hydra.sweeper.get("params") or {}).items()]
+    overrides = OverridesParser.create().parse_overrides([*grid, *config.hydra.overrides.task])
+    last = {override.get_key_element().lstrip("+~"): override for override in overrides}  # the command line counts
+    return frozenset(name for name, override in last.items() if override.is_sweep_override())
+
+
+def set_swept(names: Iterable[str]) -> None:
+    """Tell this process what the sweep of its job varies; nothing outside of a sweep."""
+    global _of_this_job
+    _of_this_job = frozenset(names)
+
+
+def shares_rows(*, seed_changes_rows: bool) -> bool:
+    """Return whether other jobs of the sweep of this job read the hidden states of the same rows.
+
+    Args:
+        seed_changes_rows: The rows that a job reads depend on its seed.
+    """
+    changing = CHANGE_ROWS if seed_changes_rows else CHANGE_ROWS - {"seed"}
+    return any(name not in changing and not name.startswith(BEGINNINGS) for name in _of_this_job)

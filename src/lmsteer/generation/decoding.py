@@ -86,13 +86,18 @@ def decode(
         for body in {id(source.model): source.model for source in mixture.sources}.values():
             stack.enter_context(fast_attention(body.lm))
         streams = [_Stream(source, prompts, samples, decoding.max_new_tokens) for source in mixture.sources]
-        steps = list(_steps(model, mixture, streams, keys_B, decoding))
-    ids_BT = torch.stack([token for _, token in steps], dim=1)
-    if not likelihoods or plain is None:
+        hidden: list[Tensor] = []
+        chosen: list[Tensor] = []
+        for token_B in _steps(model, mixture, streams, keys_B, decoding):
+            chosen.append(token_B)
+            if likelihoods and plain is not None:
+                hidden.append(streams[plain].hidden_BD)
+    ids_BT = torch.stack(chosen, dim=1)
+    if not hidden:
         return DecodedTokens(ids_BT, None)
-    hidden_ND, ids_N = torch.cat([hidden[plain] for hidden, _ in steps]), ids_BT.T.reshape(-1)
-    nll_N = nll(model.head, hidden_ND, ids_N.clamp(min=0)) * (ids_N != ENDED)
-    return DecodedTokens(ids_BT, nll_N.view(len(steps), -1).sum(0))
+    ids_N = ids_BT.T.reshape(-1)
+    nll_N = nll(model.head, torch.cat(hidden), ids_N.clamp(min=0)) * (ids_N != ENDED)
+    return DecodedTokens(ids_BT, nll_N.view(len(chosen), -1).sum(0))
 
 
 def _with_plain_source(mixture: Mixture, model: LanguageModel) -> Mixture:
@@ -110,15 +115,16 @@ def _steps(
     streams: "Sequence[_Stream]",
     keys_B: NDArray[np.uint64],
     decoding: Decoding,
-) -> Iterator[tuple[list[Tensor], Tensor]]:
-    """Yield the hidden states (B, D) of each source and the tokens (B,) chosen from them, step by step."""
+) -> Iterator[Tensor]:
+    """Yield the tokens (B,) chosen from the present hidden states of the sources, step by step."""
     ends, excluded = _ends(model), _excluded(model, but_ends=decoding.stop_at_end)
     plain = mixture.plain_source(model)
+    past_BH = _last(streams[0].prompt_BT, mixture.history)
     ended_B = torch.zeros(len(keys_B), dtype=torch.bool, device=model.device)
     for step in range(decoding.max_new_tokens):
         logits = [stream.source.readout(stream.hidden_BD) for stream in streams]
         base_BV = logits[plain].clone() if decoding.filter == "base" and plain is not None else None
-        logits_BV = mixture.mix(logits, streams[0].past(mixture.history))
+        logits_BV = mixture.mix(logits, past_BH)
         barred = torch.cat([excluded, ends]) if step == 0 else excluded  # an empty text has no perplexity
         logits_BV = logits_BV.index_fill_(1, barred, -torch.inf)
         if base_BV is not None:
@@ -128,15 +134,24 @@ def _steps(
         token_B = decoding.choose(logits_BV, lambda rows, draw, step=step: uniform(keys_B[rows], step, draw), base_BV)  # type: ignore[misc]
         if decoding.stop_at_end:
             ended_B = ended_B | torch.isin(token_B, ends)
-        yield [stream.hidden_BD for stream in streams], token_B.masked_fill(ended_B, ENDED)
-        if step + 1 == decoding.max_new_tokens or bool(ended_B.all()):
+            yield token_B.masked_fill(ended_B, ENDED)
+        else:
+            yield token_B
+        if step + 1 == decoding.max_new_tokens or (decoding.stop_at_end and bool(ended_B.all())):
             return
+        past_BH = _last(torch.cat([past_BH, token_B[:, None]], dim=1), mixture.history)
         for stream in streams:
             stream.advance(token_B)
 
 
+def _last(ids_BT: Tensor, length: int) -> Tensor:
+    """Return the last tokens (B, H), -1 before the text begins."""
+    last_BH = ids_BT[:, max(0, ids_BT.shape[1] - length) :]
+    return torch.nn.functional.pad(last_BH, (length - last_BH.shape[1], 0), value=-1)
+
+
 class _Stream:
-    """The state of one source while a batch is decoded: its cache, mask, positions and tokens so far."""
+    """The state of one source while a batch is decoded: its prompts, -1 before them, cache, mask and positions."""
 
     def __init__(self, source: Source, prompts: Sequence[str], samples: int, max_new_tokens: int) -> None:
         self.source, model = source, source.model
@@ -151,22 +166,16 @@ class _Stream:
             output = model.body(input_ids=ids_PT, attention_mask=mask_PT, position_ids=position_PT, use_cache=True)
         self.cache = output.past_key_values
         self.cache.batch_repeat_interleave(samples)
-        past_PT = ids_PT.masked_fill(mask_PT == 0, -1)
-        self.mask, self.position, self._past_BT = (
-            x.repeat_interleave(samples, dim=0) for x in (mask_PT, position_PT[:, -1:], past_PT)
+        prompt_PT = ids_PT.masked_fill(mask_PT == 0, -1)
+        self.mask, self.position, self.prompt_BT = (
+            x.repeat_interleave(samples, dim=0) for x in (mask_PT, position_PT[:, -1:], prompt_PT)
         )
         self.hidden_BD: Tensor = output.last_hidden_state[:, -1].repeat_interleave(samples, dim=0)
-
-    def past(self, length: int) -> Tensor:
-        """Return the last tokens (B, H), -1 before the text begins."""
-        past_BT = self._past_BT[:, max(0, self._past_BT.shape[1] - length) :]
-        return torch.nn.functional.pad(past_BT, (length - past_BT.shape[1], 0), value=-1)
 
     def advance(self, token_B: Tensor) -> None:
         """Read the chosen tokens (B,)."""
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
         self.position = self.position + 1
-        self._past_BT = torch.cat([self._past_BT, token_B[:, None]], dim=1)
         with self.source.editing():
             output = self.source.model.body(
                 input_ids=token_B[:, None],

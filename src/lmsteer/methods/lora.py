@@ -103,7 +103,8 @@ class AdapterMethod(LearnedMethod):
 
     def expert(self, model: LanguageModel, learned: Learned, side: str, scale: float = 1.0) -> Source:
         """Return the model with the adapter of a class, at a multiple of its scale."""
-        tensors = {name: tensor.to(model.device) for name, tensor in _of_side(learned, side).items()}
+        dtype = model.head.weight.dtype  # float32 factors would make a pass of a bfloat16 model a fifth longer
+        tensors = {name: tensor.to(model.device, dtype) for name, tensor in _of_side(learned, side).items()}
         edits = adapter_edits(tensors, scale * self.alpha / self.rank)
         return Source(model, model.head, edit=lambda: edited(model.lm, edits))
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 Number = int | float
 METADATA: dict[str, Any] = {
@@ -81,6 +81,8 @@ def is_of_kind(value: Any, kind: Any) -> bool:
     if kind is Any:
         return True
     origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return isinstance(value, str | int) and value in arguments
     if origin is dict:
         return isinstance(value, dict) and all(is_of_kind(item, arguments[1]) for item in value.values())
     if origin is list:
@@ -89,4 +91,5 @@ def is_of_kind(value: Any, kind: Any) -> bool:
         return any(is_of_kind(value, argument) for argument in arguments)
     if isinstance(value, bool):
         return kind is bool
+    kind = Number if kind is float else kind  # JSON writes 32.0 as it likes
     return isinstance(value, kind) and not (isinstance(value, float) and not math.isfinite(value))

@@ -153,7 +153,7 @@ def spellings(model: LanguageModel, words: Sequence[str]) -> list[tuple[int, ...
     """Return the token ids of each word with and without a space and a capital, without repetitions."""
     special = set(model.tokenizer.all_special_ids)
     texts = [space + form for word in words for form in (word, word.capitalize()) for space in (" ", "")]
-    encoded = model.tokenizer(texts, add_special_tokens=False)["input_ids"]
+    encoded = model.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
     sequences = dict.fromkeys(tuple(token for token in ids if token not in special) for ids in encoded)
     return [ids for ids in sequences if ids and max(ids) < model.rows]
 

@@ -136,6 +136,7 @@ def _metadata(path: Path) -> dict[str, Any]:
         text = file.metadata()[METHOD_KEY]
     try:
         metadata: dict[str, Any] = json.loads(text)
+        json.dumps(metadata, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: damaged (its {METHOD_KEY!r} metadata is not JSON); {REMEDY}") from error
     if not isinstance(metadata, dict):
@@ -185,8 +186,8 @@ def _method(path: Path, name: str, options: dict[str, Any]) -> LearnedMethod:
         if not is_of_kind(value, hints[option]):
             raise InputError(f"{path}: damaged (options: {option}: {_words(hints[option])} expected); {REMEDY}")
     try:
-        return kind(**options)
-    except (TypeError, InputError) as error:  # an option that it needs is missing, or out of range
+        return kind(**{name: float(value) if hints[name] is float else value for name, value in options.items()})
+    except (TypeError, OverflowError, InputError) as error:  # an option is missing, or out of range
         raise InputError(f"{path}: damaged (options: {first_line(error)}); {REMEDY}") from error
 
 

@@ -23,6 +23,8 @@ METADATA: dict[str, Any] = {
 }
 CURVE = dict[str, list[list[Number]]]
 """Lists of (step, nats), by split."""
+TRAINING: dict[str, Any] = {"curve": CURVE, "curves": dict[str, CURVE], "seen": dict[str, int]}
+"""Entries of the training that are read; a file need not have them."""
 CALIBRATION = {
     **dict.fromkeys(("protocol", "budget", "dimension"), str),
     "direction": Number,
@@ -46,7 +48,7 @@ def fault(metadata: Mapping[str, Any]) -> str | None:
         return "training.curve: pairs of step and loss expected"
     parts = [
         ("", metadata, METADATA),
-        ("training.", training, {"curve": CURVE} if "curve" in training else {}),
+        ("training.", training, {name: kind for name, kind in TRAINING.items() if name in training}),
         *_solver_result(training),
         *(
             (f"calibration[{index}].", entry, CALIBRATION)

@@ -35,7 +35,9 @@ NEEDED = {
     "model/hf": ["model.id=some/model"],
     "corpus/file": ["corpus.path=some.tsv"],
 }
-GROUPS = dict.fromkeys(("model", "size", "steer", "corpus", "strengths", "protocol", "decoding", "logger"), "train")
+GROUPS = dict.fromkeys(
+    ("model", "size", "steer", "method", "corpus", "strengths", "protocol", "decoding", "logger"), "train"
+)
 GROUPS |= dict.fromkeys(("data", "solver", "optimizer", "scheduler", "callbacks", "trainer"), "train")
 GROUPS |= {"experiment": "train", "sweep": "train", "prompts": "generate"}
 WITHOUT_KEY = ("experiment", "sweep", "strengths")

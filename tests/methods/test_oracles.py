@@ -174,6 +174,6 @@ def test_the_loss_of_an_offset_is_that_of_shifted_logits(model: LanguageModel) -
 
 @pytest.mark.parametrize("name", ["logit_offset", "lora", "dexperts", "residual_vector"])
 def test_training_lowers_the_loss(tiny_model: LanguageModel, name: str) -> None:
-    values = fit(METHODS[name], tiny_model, steps=20, batch_size=len(CORPUS.train)).learned.values
+    values = fit(METHODS[name], tiny_model, steps=20, batch_size=len(CORPUS.train)).learned.training
     for curve in values.get("curves", {"both": values.get("curve")}).values():
         assert curve["train"][-1][1] < curve["train"][0][1] - 0.01

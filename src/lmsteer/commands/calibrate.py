@@ -45,6 +45,9 @@ def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
             f"set steer.name={steer.dimensions[0]} and a protocol for it"
         )
     plan = Plan(model, steer.dimensions, protocol, build(config["decoding"]))
+    for direction in protocol.directions():
+        for generator in plan.calibration_generators_for(direction):
+            generator.check({plan.dimension: float(direction)}, steer)
     run.begin()
     plain = stages.plain_stage(
         run, plan.calibration_generators, PlainTexts(scores.folder / "plain" if scores else None)

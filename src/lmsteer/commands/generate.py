@@ -22,7 +22,7 @@ from lmsteer.generation.generation_files import expected_generations, read_gener
 from lmsteer.generation.generator import Generator
 from lmsteer.methods.method_file import load_controller
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.models.mixture import Controller, check_strength
+from lmsteer.models.mixture import Controller
 from lmsteer.records import Generation
 from lmsteer.reporting.text import escape_terminal
 from lmsteer.runs import stages
@@ -47,7 +47,6 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> list
     model: LanguageModel = SHARED.build(model_node(config))
     steer = load_controller(Path(config["steer_file"]), model)[0] if config["steer_file"] is not None else None
     strength = named_strength(config["strength"], steer)
-    check_strength(strength, steer)  # refused before the folder is taken
     generator = Generator(
         model,
         prompts.prompts,
@@ -57,6 +56,7 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> list
         batch_size=config["batch_size"],
         prompts_name=prompts.name,
     )
+    generator.check(strength, steer)  # refused before the folder is taken
     path = run.path(stages.GENERATIONS)
     run.begin()
     if not run.is_complete(stages.GENERATIONS):

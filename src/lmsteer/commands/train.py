@@ -27,6 +27,7 @@ from lmsteer.evaluation.protocol import Protocol
 from lmsteer.evaluation.results import Result
 from lmsteer.generation.plain_texts import PlainTexts
 from lmsteer.methods.method import Method
+from lmsteer.methods.method_file import check_loadable
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Controller
 from lmsteer.reporting.tracking import Measured, track
@@ -71,12 +72,12 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
     scores = score_cache(config["cache"])
     steer_config: SteerConfig = build(config["steer"])
     solver = build_solver(config)
+    method.check(steer_config, solver)
     SHARED.retain([config.get("protocol"), config["corpus"], model_node(config)])
     corpus: Corpus = SHARED.build(config["corpus"])
     corpus.check_labels()
     protocol: Protocol | None = SHARED.build(config["protocol"]) if config.get("protocol") else None
     model: LanguageModel = SHARED.build(model_node(config))
-    method.check(steer_config, solver)
     dimensions = method.dimensions(steer_config, solver)
     plan = Plan(model, dimensions, protocol, build(config["decoding"])) if protocol else None
     datamodule: SteerDataModule = build(config["data"])(
@@ -87,8 +88,10 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
         store=FeatureStoreConfig(where=config["cache"], gib=config["cache_gib"], store_all=stores_rows),
         process_group=process_group,
     )
-    if not run.is_complete(method.file_name):
-        steer_config.build(model.width, seed)  # refuses an impossible rank before anything is written
+    if not run.is_complete(method.file_name):  # refused before anything is written
+        check_loadable(method)
+        method.check_data(datamodule, steer_config, solver)
+        method.check_prompts(plan.generators.values() if plan else (), steer_config)
     run.begin()
     openers = [build(node) for node in config["logger"].values()] if process_group.is_rank_zero else []
     labels = RunLabels(run.config, sweep, (model.name, steer_config.name, method.name, corpus.name))

@@ -123,7 +123,9 @@ def _steps(
     ended_B = torch.zeros(len(keys_B), dtype=torch.bool, device=model.device)
     for step in range(decoding.max_new_tokens):
         logits = [stream.source.readout(stream.hidden_BD) for stream in streams]
-        base_BV = logits[plain].clone() if decoding.filter == "base" and plain is not None else None
+        base_BV = None
+        if decoding.filter == "base" and plain is not None:  # its source may have a readout of its own
+            base_BV = model.head(streams[plain].hidden_BD)
         logits_BV = mixture.mix(logits, past_BH)
         barred = torch.cat([excluded, ends]) if step == 0 else excluded  # an empty text has no perplexity
         logits_BV = logits_BV.index_fill_(1, barred, -torch.inf)

@@ -105,6 +105,25 @@ class Generator:
         inputs = json.dumps([self.model.fingerprint(), repr(self.decoding), options, prompts, _code()])
         return hashlib.sha256(inputs.encode()).hexdigest()[:24]
 
+    def check_length(self, prefix: str) -> None:
+        """Refuse a prefix after which a prompt and its continuation exceed the model's context.
+
+        Raises:
+            InputError: Naming the prompt.
+        """
+        source = Source(self.model, self.model.head, prefix=prefix)
+        for prompt in self.prompts:
+            source.encode(prompt.text, self.decoding.max_new_tokens)
+
+    def check(self, strength: Strength, controller: Controller | None) -> None:
+        """Refuse a strength that a controller does not have, and prompts too long for what it writes before them.
+
+        Raises:
+            InputError: Naming the strength or the prompt.
+        """
+        for source in mixture_at(self.model, strength, controller).sources:
+            self.check_length(source.prefix)
+
     def batch(self, mixture: Mixture, strengths: Sequence[Strength], batch: Sequence[int]) -> list[Generation]:
         """Generate for the prompts with the indices ``batch``; ``strengths`` are those of ``mixture``."""
         keys = [

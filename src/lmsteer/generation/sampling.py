@@ -68,7 +68,7 @@ class Nucleus(Length):
         temperature: Divides the logits, above 0.
         top_k: Number of likeliest tokens that remain; 0: all.
         filter: Distribution whose nucleus and top k remain: the "mixed" one, from which tokens are drawn, or that of
-            the plain "base" model (DExperts, Liu et al., 2021, section 2.2).
+            the plain "base" model at temperature 1 (DExperts, Liu et al., 2021, section 2.2).
 
     Example:
         >>> logits = torch.tensor([[0.0, 5.0, 0.0]])  # the second token holds .99 of the mass
@@ -102,7 +102,7 @@ class Nucleus(Length):
         if self.temperature != 1.0:
             logits_BV.div_(self.temperature)
         if self.filter == "base" and base_BV is not None:
-            logits_BV.masked_fill_(~self.kept(base_BV / self.temperature), -torch.inf)
+            logits_BV.masked_fill_(~self.kept(base_BV), -torch.inf)
             return replace(self, p=1.0, temperature=1.0, top_k=0, filter="mixed").choose(logits_BV, noise)
         if self.top_k:
             logits_BV.masked_fill_(~_top(logits_BV, self.top_k), -torch.inf)

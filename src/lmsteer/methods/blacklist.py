@@ -8,18 +8,22 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.errors import InputError
 from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Mixture, Readout, Source
 from lmsteer.records import Row
+from lmsteer.steering.steer_config import SteerConfig
+from lmsteer.training.fit import Solver
 
 WORDS = {"positive": "words of positive rows", "negative": "words of negative rows"}
 
@@ -39,18 +43,31 @@ class Blacklist(LearnedMethod):
     """
 
     name: ClassVar[str] = "blacklist"
+    value_kinds: ClassVar[Mapping[str, Any]] = dict.fromkeys(WORDS.values(), list[str])
     words: int = 100
     min_count: int = 3
 
+    def __post_init__(self) -> None:
+        for name, value in (("words", self.words), ("min_count", self.min_count)):
+            if value < 1:
+                raise InputError(f"method.{name}={value}: an integer of 1 or more expected")
+
+    def check_data(self, data: SteerDataModule, steer_config: SteerConfig, solver: Solver) -> None:
+        """Refuse a corpus without one of the classes, or without a word that is frequent enough."""
+        self._choose(data)
+
     def learn(self, job: FitJob) -> Learned:
-        """Choose the words.
+        """Choose the words."""
+        rows = [row for row in job.data.corpus.train if row.label]
+        return Learned(values=self._choose(job.data), training={"seen": job.data.count(rows)})
+
+    def _choose(self, data: SteerDataModule) -> dict[str, list[str]]:
+        """Choose the words of each class.
 
         Raises:
             InputError: If a class has no rows, or no word is frequent enough.
         """
-        if self.words < 1 or self.min_count < 1:
-            raise InputError(f"method.words={self.words}, method.min_count={self.min_count}: 1 or more expected")
-        positive, negative = require_classes(job.data.corpus.train, self.name)
+        positive, negative = require_classes(data.corpus.train, self.name)
         chosen = {
             WORDS["positive"]: telling_words(positive, negative, number=self.words, min_count=self.min_count),
             WORDS["negative"]: telling_words(negative, positive, number=self.words, min_count=self.min_count),
@@ -58,7 +75,18 @@ class Blacklist(LearnedMethod):
         for name, words in chosen.items():
             if not words:
                 raise InputError(f"method.min_count={self.min_count}: no {name} is in so many; a smaller one expected")
-        return Learned(values=chosen, training={"seen": job.data.count([*positive, *negative])})
+        return chosen
+
+    def check_learned(self, model: LanguageModel, learned: Learned, path: Path) -> None:
+        """Refuse a list without a word that the model can read, and one with a word longer than its context.
+
+        Raises:
+            InputError: Naming the file.
+        """
+        for name in WORDS.values():
+            lengths = [len(ids) for ids in spellings(model, learned.values[name])]
+            if not 0 < max(lengths, default=0) <= model.context:
+                raise InputError(f"{path}: {name}: words of 1 to {model.context} tokens of {model.name} expected")
 
     def mixture(self, model: LanguageModel, learned: Learned, strength: float) -> Mixture:
         """Return the plain model, its readout biased against the words of the other class."""
@@ -125,7 +153,7 @@ def spellings(model: LanguageModel, words: Sequence[str]) -> list[tuple[int, ...
     """Return the token ids of each word with and without a space and a capital, without repetitions."""
     special = set(model.tokenizer.all_special_ids)
     texts = [space + form for word in words for form in (word, word.capitalize()) for space in (" ", "")]
-    encoded = model.tokenizer(texts, add_special_tokens=False)["input_ids"]
+    encoded = model.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
     sequences = dict.fromkeys(tuple(token for token in ids if token not in special) for ids in encoded)
     return [ids for ids in sequences if ids and max(ids) < model.rows]
 

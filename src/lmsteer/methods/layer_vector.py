@@ -16,16 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.data.text_datamodule import TextDataModule
 from lmsteer.errors import InputError
 from lmsteer.methods.blacklist import require_classes
-from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod
+from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod, check_positive
 from lmsteer.metrics.auc import auc
 from lmsteer.models.body_edit import Edit, edited, layer_names
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Mixture, Source
 from lmsteer.records import Row
+from lmsteer.steering.steer_config import SteerConfig
 from lmsteer.training.body_module import BodyModule
+from lmsteer.training.fit import Solver
 from lmsteer.training.weights import Weights
 
 VECTOR, LAYER = "vector", "layer"
@@ -39,7 +42,13 @@ class LayerMethod(LearnedMethod):
         layer: Number of the layer, from 0. None: see the method.
     """
 
+    value_kinds: ClassVar[Mapping[str, Any]] = {LAYER: int}
     layer: int | None = None
+
+    def check_data(self, data: SteerDataModule, steer_config: SteerConfig, solver: Solver) -> None:
+        """Refuse a corpus without one of the classes, and a layer that the model lacks."""
+        self.layers(data.extract.model)
+        require_classes(data.corpus.train, self.name)
 
     def mixture(self, model: LanguageModel, learned: Learned, strength: float) -> Mixture:
         """Return the model with the vector added."""
@@ -55,11 +64,11 @@ class LayerMethod(LearnedMethod):
             InputError: Naming the file.
         """
         number, width = len(layer_names(model.lm)), model.lm.config.get_text_config().hidden_size
-        vector, layer = learned.tensors.get(VECTOR), learned.values.get(LAYER)
-        if vector is None or vector.shape != (width,) or not isinstance(layer, int) or not 0 <= layer < number:
+        vector = learned.tensors.get(VECTOR)
+        if vector is None or vector.shape != (width,) or not 0 <= learned.values[LAYER] < number:
             raise InputError(f"{path}: a vector of width {width} for a layer from 0 to {number - 1} expected")
 
-    def check_layer(self, model: LanguageModel) -> list[str]:
+    def layers(self, model: LanguageModel) -> list[str]:
         """Return the names of the layers.
 
         Raises:
@@ -89,16 +98,22 @@ class DiffMean(LayerMethod):
 
     name: ClassVar[str] = "diffmean"
 
+    def check_data(self, data: SteerDataModule, steer_config: SteerConfig, solver: Solver) -> None:
+        """Refuse a corpus without one of the classes, in its dev rows too, and a layer that the model lacks."""
+        super().check_data(data, steer_config, solver)
+        if self.layer is None and data.dev:
+            require_classes(data.dev, f"{self.name}, dev rows")
+
     def learn(self, job: FitJob) -> Learned:
         """Compute the vector and choose the layer.
 
         Raises:
-            InputError: If a class has no rows, or there is no such layer.
+            InputError: If a class has no rows in the batches.
         """
-        number = len(self.check_layer(job.model))
+        number = len(self.layers(job.model))
         steps = range(job.solver.bound_options["max_steps"])
         rows = list(dict.fromkeys(row for t in steps for row in job.data.rows(t)))
-        positive, negative = require_classes(rows, self.name)
+        positive, negative = require_classes(rows, f"{self.name}, rows of {len(steps)} batches")
         layers = range(number // 4, max(number // 4 + 1, (3 * number + 3) // 4)) if self.layer is None else [self.layer]
         unit_LD = torch.nn.functional.normalize(
             self._mean(job, positive, layers) - self._mean(job, negative, layers), dim=-1
@@ -173,16 +188,16 @@ class ResidualVector(LayerMethod):
     name: ClassVar[str] = "residual_vector"
     lr: float = 1e-2
 
+    def __post_init__(self) -> None:
+        check_positive(lr=self.lr)
+
     def learn(self, job: FitJob) -> Learned:
         """Train the vector.
 
         Raises:
-            InputError: If a class has no rows, an option is out of range, or the loss is not finite.
+            InputError: If the loss is not finite.
         """
-        if not self.lr > 0:
-            raise InputError(f"method.lr={self.lr}: a number above 0 expected")
-        names = self.check_layer(job.model)
-        require_classes(job.data.corpus.train, self.name)
+        names = self.layers(job.model)
         layer = len(names) // 2 if self.layer is None else self.layer
 
         def edit(tensors: Mapping[str, Tensor], label_B: Tensor) -> AbstractContextManager[object]:

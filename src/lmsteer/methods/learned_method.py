@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.errors import InputError
+from lmsteer.generation.generator import Generator
 from lmsteer.methods.method import Method
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Controller, Mixture
@@ -84,15 +85,26 @@ class Learned:
 class LearnedMethod(Method):
     """A method of one strength. Its options are the fields of a frozen dataclass, stored with what it learned.
 
-    A method of your own is a subclass with ``mixture``, and ``learn`` if it learns something; see CONTRIBUTING.
+    A method of your own is a subclass with ``mixture``, and ``learn`` if it learns something; see CONTRIBUTING. Options
+    are plain values, whose ranges ``__post_init__`` checks: they are also read from files of others.
+
+    Attributes:
+        value_kinds: Types of the entries of ``Learned.values`` that a file must have, such as ``list[str]``.
     """
 
     file_name: ClassVar[str] = "method.safetensors"
+    value_kinds: ClassVar[Mapping[str, Any]] = {}
 
     def check(self, steer_config: SteerConfig, solver: Solver) -> None:
         """Refuse any solver but gradient descent."""
         if not isinstance(solver, GradientSolver):
             raise InputError(f"method={self.name} with another solver than gradient: set solver=gradient")
+
+    def check_data(self, data: SteerDataModule, steer_config: SteerConfig, solver: Solver) -> None:
+        """Accept every corpus and model; a method that needs both classes refuses others here."""
+
+    def check_prompts(self, generators: Iterable[Generator], steer_config: SteerConfig) -> None:
+        """Accept all prompts that the plain model accepts."""
 
     def dimensions(self, steer_config: SteerConfig, solver: Solver) -> tuple[str, ...]:
         """Return the attribute alone."""
@@ -109,6 +121,7 @@ class LearnedMethod(Method):
     ) -> tuple[Controller, Provenance]:
         """Learn from a corpus."""
         assert isinstance(solver, GradientSolver)
+        self.check_data(data, steer_config, solver)
         job = FitJob(data, steer_config.name, solver, folder, loggers)
         learned = self.learn(job)
         if folder and data.process_group.is_rank_zero:
@@ -141,6 +154,22 @@ class LearnedMethod(Method):
     def options(self) -> dict[str, Any]:
         """Return the options, as plain values."""
         return asdict(self)  # type: ignore[call-overload,no-any-return]
+
+
+def check_positive(**options: float) -> None:
+    """Refuse options of a method that are not finite numbers above 0.
+
+    Raises:
+        InputError: Naming the option.
+
+    Example:
+        >>> check_positive(rank=0)
+        Traceback (most recent call last):
+        lmsteer.errors.InputError: method.rank=0: a finite number above 0 expected
+    """
+    for name, value in options.items():
+        if not 0 < value < float("inf"):
+            raise InputError(f"method.{name}={value}: a finite number above 0 expected")
 
 
 @dataclass(frozen=True)

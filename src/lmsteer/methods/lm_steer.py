@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lmsteer.data.datamodule import SteerDataModule
+from lmsteer.generation.generator import Generator
 from lmsteer.methods.method import Method
 from lmsteer.models.mixture import Controller
 from lmsteer.steering.provenance import Provenance
@@ -27,6 +28,13 @@ class LMSteer(Method):
 
     def check(self, steer_config: SteerConfig, solver: Solver) -> None:
         """Accept every solver."""
+
+    def check_data(self, data: SteerDataModule, steer_config: SteerConfig, solver: Solver) -> None:
+        """Refuse a rank that the model's width does not allow."""
+        steer_config.build(data.extract.model.width, data.seed)
+
+    def check_prompts(self, generators: Iterable[Generator], steer_config: SteerConfig) -> None:
+        """Accept all prompts that the plain model accepts."""
 
     def dimensions(self, steer_config: SteerConfig, solver: Solver) -> tuple[str, ...]:
         """Return the attribute, and the dummy where the solver has one."""

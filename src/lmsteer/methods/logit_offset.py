@@ -6,13 +6,14 @@ Shapes: N rows or tokens, K dimensions, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from lmsteer.errors import InputError
-from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod
+from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod, check_positive
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Mixture, Source
 from lmsteer.training.offset_module import OFFSET, OffsetModule
@@ -34,10 +35,11 @@ class LogitOffset(LearnedMethod):
     epsilon: float = 1e-3
     dummy: bool = True
 
+    def __post_init__(self) -> None:
+        check_positive(epsilon=self.epsilon)
+
     def learn(self, job: FitJob) -> Learned:
         """Train the offsets."""
-        if not 0 < self.epsilon < float("inf"):
-            raise InputError(f"method.epsilon={self.epsilon}: a positive number expected")
         dimensions, head = 1 + self.dummy, job.model.head
         data = job.data.with_dimensions(dimensions)
         weights = Weights({OFFSET: torch.zeros(dimensions, head.vocabulary)})
@@ -45,6 +47,16 @@ class LogitOffset(LearnedMethod):
         module.to(job.model.device)
         job.solver.run(module, data, data, folder=job.folder, loggers=job.loggers)
         return Learned(module.best().detached(), training={"curve": module.curve, **job.settings()})
+
+    def check_learned(self, model: LanguageModel, learned: Learned, path: Path) -> None:
+        """Refuse offsets for another vocabulary.
+
+        Raises:
+            InputError: Naming the file.
+        """
+        shape, offset = (1 + self.dummy, model.head.vocabulary), learned.tensors.get(OFFSET)
+        if offset is None or offset.shape != shape:
+            raise InputError(f"{path}: offsets of shape {shape} expected, which {model.name} needs")
 
     def held_parameters(self, learned: Learned, strength: float) -> int:
         """Return the size of the vocabulary, that of one offset."""

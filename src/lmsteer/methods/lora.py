@@ -16,16 +16,19 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.data.text_datamodule import TextDataModule
 from lmsteer.errors import InputError
 from lmsteer.methods.blacklist import require_classes
-from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod
+from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod, check_positive
 from lmsteer.methods.peft_adapter import write_peft_adapter
 from lmsteer.models.body_edit import Edit, edited, linear_names, widths
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Mixture, Source
 from lmsteer.records import Row
+from lmsteer.steering.steer_config import SteerConfig
 from lmsteer.training.body_module import BodyModule
+from lmsteer.training.fit import Solver
 from lmsteer.training.weights import Weights
 
 A, B = ".lora_A.weight", ".lora_B.weight"
@@ -49,19 +52,28 @@ class AdapterMethod(LearnedMethod):
     alpha: float = 32.0
     lr: float = 1e-3
 
+    def __post_init__(self) -> None:
+        check_positive(rank=self.rank, alpha=self.alpha, lr=self.lr)
+
+    def check_data(self, data: SteerDataModule, steer_config: SteerConfig, solver: Solver) -> None:
+        """Refuse a corpus without one of the classes, in its dev rows too, and a rank above the model's width."""
+        require_classes(data.corpus.train, self.name)
+        if data.dev:
+            require_classes(data.dev, f"{self.name}, dev rows")
+        self._check_rank(data.extract.model)
+
+    def _check_rank(self, model: LanguageModel) -> None:
+        modules = (model.lm.get_submodule(name) for name in linear_names(model.lm))
+        largest = max(min(widths(module)) for module in modules)
+        if self.rank > largest:
+            raise InputError(f"method.rank={self.rank}: an integer in [1, {largest}] expected for {model.name}")
+
     def learn(self, job: FitJob) -> Learned:
         """Tune both adapters.
 
         Raises:
-            InputError: If a class has no train or dev rows, or an option is out of range.
+            InputError: If the loss is not finite.
         """
-        if self.rank < 1 or not self.alpha > 0 or not self.lr > 0:
-            raise InputError(
-                f"method.rank={self.rank}, alpha={self.alpha}, lr={self.lr}: numbers above 0, rank an integer, expected"
-            )
-        require_classes(job.data.corpus.train, self.name)
-        if job.data.dev:
-            require_classes(job.data.dev, f"{self.name}, dev rows")
         tensors, curves = dict[str, Tensor](), {}
         for side, sign in ((POSITIVE, 1), (NEGATIVE, -1)):
             weights, curves[side] = self._tune(job, side, partial(_has_sign, sign))
@@ -85,6 +97,10 @@ class AdapterMethod(LearnedMethod):
         Raises:
             InputError: Naming the file and the module.
         """
+        try:
+            self._check_rank(model)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
         expected = {
             f"{side}.{name}": tensor.shape
             for side in (POSITIVE, NEGATIVE)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lmsteer.data.datamodule import SteerDataModule
+from lmsteer.generation.generator import Generator
 from lmsteer.models.mixture import Controller
 from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer_config import SteerConfig
@@ -34,6 +35,22 @@ class Method(ABC):
 
         Raises:
             InputError: Naming the options.
+        """
+
+    @abstractmethod
+    def check_data(self, data: SteerDataModule, steer_config: SteerConfig, solver: Solver) -> None:
+        """Refuse a corpus or a model that the method cannot learn from, before anything is written.
+
+        Raises:
+            InputError: Naming what it lacks.
+        """
+
+    @abstractmethod
+    def check_prompts(self, generators: Iterable[Generator], steer_config: SteerConfig) -> None:
+        """Refuse prompts that the fitted method could not continue, before anything is written.
+
+        Raises:
+            InputError: Naming the prompt.
         """
 
     @abstractmethod

@@ -8,19 +8,21 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from lmsteer.errors import InputError
 from lmsteer.methods.learned_method import FittedMethod, Learned, LearnedMethod
 from lmsteer.methods.lm_steer import ConstantVector, LMSteer
+from lmsteer.methods.method import Method
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Controller
 from lmsteer.steering.metadata import fault, is_of_kind
-from lmsteer.steering.provenance import METHOD_KEY, REMEDY, Provenance, first_line
+from lmsteer.steering.provenance import METHOD_KEY, REMEDY, Provenance, first_line, is_method_file
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer, save_steer
 from lmsteer.storage.atomic_files import atomic_write
@@ -65,20 +67,15 @@ def load_controller(path: Path, model: LanguageModel | None = None) -> tuple[Con
         InputError: If the file is missing, damaged, neither of the two, or of another model; if the method is not of
             this library and no entry point ``lmsteer.methods`` of an installed package.
     """
-    metadata = _metadata(path)
-    if metadata is None:
+    if not is_method_file(path):
         return load_steer(path, model)
+    metadata = _metadata(path)
     provenance = _provenance(path, metadata)
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise InputError(f"{path}: damaged ({first_line(error)}); {REMEDY}") from error
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or not tensor.isfinite().all():
-            raise InputError(f"{path}: weights in {name} that are no finite floating-point numbers; {REMEDY}")
     method = _method(path, metadata["method"], metadata["options"])
-    fitted = FittedMethod(method, metadata["attribute"], Learned(tensors, metadata["values"]))
+    for name, kind in method.value_kinds.items():
+        if not is_of_kind(metadata["values"].get(name), kind):
+            raise InputError(f"{path}: damaged (values: {name}: {_words(kind)} expected); {REMEDY}")
+    fitted = FittedMethod(method, metadata["attribute"], Learned(_tensors(path), metadata["values"]))
     if model is not None:
         if provenance.fingerprint != model.head.fingerprint():
             raise InputError(
@@ -129,24 +126,43 @@ def _content(controller: Controller) -> object:
     return controller.method, controller.attribute, tensors, dict(controller.learned.values)
 
 
-def _metadata(path: Path) -> dict[str, Any] | None:
-    """Return the metadata of the file of a method; None for any other file, left to ``load_steer``."""
-    if not path.is_file():
-        return None
+def _metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata of the file of a method.
+
+    Raises:
+        InputError: If it is no JSON object, of another format, or has an entry of another kind.
+    """
+    with safe_open(path, framework="np") as file:
+        text = file.metadata()[METHOD_KEY]
     try:
-        with safe_open(path, framework="np") as file:
-            text = (file.metadata() or {}).get(METHOD_KEY)
-        metadata = None if text is None else json.loads(text)
-    except (SafetensorError, ValueError):
-        return None
-    if metadata is None:
-        return None
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        metadata: dict[str, Any] = json.loads(text)
+        json.dumps(metadata, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged (its {METHOD_KEY!r} metadata is not JSON); {REMEDY}") from error
+    if not isinstance(metadata, dict):
+        raise InputError(f"{path}: damaged (its {METHOD_KEY!r} metadata is no object); {REMEDY}")
+    if metadata.get("format") != FORMAT:
         raise InputError(f"{path}: the file of a method of another format; this version reads format {FORMAT}")
     for name, kind in KINDS.items():
         if not is_of_kind(metadata.get(name), kind):
-            raise InputError(f"{path}: damaged ({name}: of another kind than expected); {REMEDY}")
+            raise InputError(f"{path}: damaged ({name}: {_words(kind)} expected); {REMEDY}")
     return metadata
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(f"{path}: damaged ({first_line(error)}); {REMEDY}") from error
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise InputError(f"{path}: weights in {name} that are no finite floating-point numbers; {REMEDY}")
+    return tensors
+
+
+def _words(kind: Any) -> str:
+    return getattr(kind, "__name__", str(kind)) if not get_args(kind) else str(kind).replace("typing.", "")
 
 
 def _provenance(path: Path, metadata: dict[str, Any]) -> Provenance:
@@ -158,20 +174,45 @@ def _provenance(path: Path, metadata: dict[str, Any]) -> Provenance:
 
 
 def _method(path: Path, name: str, options: dict[str, Any]) -> LearnedMethod:
-    """Build the method of a file; only classes of this library and of installed packages are considered."""
-    target = METHODS.get(name)
-    if target is not None:
-        module, _, attribute = target.rpartition(".")
-        kind = getattr(importlib.import_module(module), attribute)
-    else:
-        found = [point for point in importlib.metadata.entry_points(group=GROUP) if point.name == name]
-        if not found:
-            raise InputError(
-                f"{path}: method {name!r} is unknown; {', '.join(METHODS)}, or an entry point {GROUP} expected"
-            )
-        kind = found[0].load()
+    """Build the method of a file."""
     try:
-        method: LearnedMethod = kind(**options)
-    except TypeError as error:
-        raise InputError(f"{path}: options of method {name} that it does not have ({first_line(error)})") from error
-    return method
+        kind = _class(name)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    hints = {name: hint for name, hint in get_type_hints(kind).items() if get_origin(hint) is not ClassVar}
+    for option, value in options.items():
+        if option not in hints:
+            raise InputError(f"{path}: damaged (options: method {name} has no {option}); {REMEDY}")
+        if not is_of_kind(value, hints[option]):
+            raise InputError(f"{path}: damaged (options: {option}: {_words(hints[option])} expected); {REMEDY}")
+    try:
+        return kind(**{name: float(value) if hints[name] is float else value for name, value in options.items()})
+    except (TypeError, OverflowError, InputError) as error:  # an option is missing, or out of range
+        raise InputError(f"{path}: damaged (options: {first_line(error)}); {REMEDY}") from error
+
+
+def _class(name: str) -> type[LearnedMethod]:
+    """Return the class of a method; only those of this library and of installed packages are considered."""
+    if name in METHODS:
+        module, _, attribute = METHODS[name].rpartition(".")
+        kind: type[LearnedMethod] = getattr(importlib.import_module(module), attribute)
+        return kind
+    found = [point for point in importlib.metadata.entry_points(group=GROUP) if point.name == name]
+    if not found:
+        raise InputError(f"method {name!r} is unknown; {', '.join(METHODS)}, or an entry point {GROUP} expected")
+    try:
+        kind = found[0].load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"method {name!r}: {found[0].value} cannot be imported ({first_line(error)})") from error
+    return kind
+
+
+def check_loadable(method: Method) -> None:
+    """Refuse a method whose file could not be read again.
+
+    Raises:
+        InputError: If its name does not stand for its class.
+    """
+    if isinstance(method, LearnedMethod) and (kind := _class(method.name)) is not type(method):
+        own, other = (f"{item.__module__}.{item.__name__}" for item in (type(method), kind))
+        raise InputError(f"method {method.name!r} is {other}; another name expected for {own}")

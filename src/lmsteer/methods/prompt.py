@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.errors import InputError
+from lmsteer.generation.generator import Generator
 from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Mix, Mixture, Source
+from lmsteer.steering.steer_config import SteerConfig
+from lmsteer.training.fit import Solver
 
 POSITIVE, NEGATIVE = "positive", "negative"
 TEXTS = {
@@ -36,27 +41,60 @@ class PrefixMethod(LearnedMethod):
         negative: Prefix that asks for less of it.
     """
 
+    value_kinds: ClassVar[Mapping[str, Any]] = {POSITIVE: str, NEGATIVE: str}
     positive: str | None = None
     negative: str | None = None
 
-    def learn(self, job: FitJob) -> Learned:
-        """Choose the prefixes.
+    def check(self, steer_config: SteerConfig, solver: Solver) -> None:
+        """Refuse an attribute without prefixes."""
+        super().check(steer_config, solver)
+        self.prefixes(steer_config.name)
+
+    def check_prompts(self, generators: Iterable[Generator], steer_config: SteerConfig) -> None:
+        """Refuse prompts that find no room after a prefix."""
+        prefixes = self.prefixes(steer_config.name).values()
+        for generator in generators:
+            for prefix in prefixes:
+                generator.check_length(prefix)
+
+    def prefixes(self, attribute: str) -> dict[str, str]:
+        """Return the prefix of either side.
 
         Raises:
-            InputError: If there are none for the attribute, or a prefix leaves no room in the model's context.
+            InputError: If there is none for the attribute.
         """
-        known = TEXTS.get(job.attribute, (None, None))
+        known = TEXTS.get(attribute, (None, None))
         texts = {
             side: given if given is not None else text
             for side, given, text in zip((POSITIVE, NEGATIVE), (self.positive, self.negative), known, strict=True)
         }
         for side, text in texts.items():
             if not text:
-                raise InputError(
-                    f"method.{side}: a prefix expected; {', '.join(TEXTS)} have one, {job.attribute} has not"
-                )
-            Source(job.model, job.model.head, prefix=text).encode("", 1)
-        return Learned(values=texts, training={"seen": {"rows": 0, "tokens": 0}})
+                raise InputError(f"method.{side}: a prefix expected; {', '.join(TEXTS)} have one, {attribute} has not")
+        return {side: str(text) for side, text in texts.items()}
+
+    def check_data(self, data: SteerDataModule, steer_config: SteerConfig, solver: Solver) -> None:
+        """Refuse a prefix that leaves no room in the model's context."""
+        for prefix in self.prefixes(steer_config.name).values():
+            Source(data.extract.model, data.extract.model.head, prefix=prefix).encode("", 1)
+
+    def learn(self, job: FitJob) -> Learned:
+        """Choose the prefixes."""
+        return Learned(values=self.prefixes(job.attribute), training={"seen": {"rows": 0, "tokens": 0}})
+
+    def check_learned(self, model: LanguageModel, learned: Learned, path: Path) -> None:
+        """Refuse an empty prefix, and one that leaves no room in the model's context.
+
+        Raises:
+            InputError: Naming the file.
+        """
+        for side in (POSITIVE, NEGATIVE):
+            if not learned.values[side]:
+                raise InputError(f"{path}: {side}: a prefix expected")
+            try:
+                Source(model, model.head, prefix=learned.values[side]).encode("", 1)
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)

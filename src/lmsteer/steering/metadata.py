@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 Number = int | float
 METADATA: dict[str, Any] = {
@@ -23,6 +23,8 @@ METADATA: dict[str, Any] = {
 }
 CURVE = dict[str, list[list[Number]]]
 """Lists of (step, nats), by split."""
+TRAINING: dict[str, Any] = {"curve": CURVE, "curves": dict[str, CURVE], "seen": dict[str, int]}
+"""Entries of the training that are read; a file need not have them."""
 CALIBRATION = {
     **dict.fromkeys(("protocol", "budget", "dimension"), str),
     "direction": Number,
@@ -46,7 +48,7 @@ def fault(metadata: Mapping[str, Any]) -> str | None:
         return "training.curve: pairs of step and loss expected"
     parts = [
         ("", metadata, METADATA),
-        ("training.", training, {"curve": CURVE} if "curve" in training else {}),
+        ("training.", training, {name: kind for name, kind in TRAINING.items() if name in training}),
         *_solver_result(training),
         *(
             (f"calibration[{index}].", entry, CALIBRATION)
@@ -81,6 +83,8 @@ def is_of_kind(value: Any, kind: Any) -> bool:
     if kind is Any:
         return True
     origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return isinstance(value, str | int) and value in arguments
     if origin is dict:
         return isinstance(value, dict) and all(is_of_kind(item, arguments[1]) for item in value.values())
     if origin is list:
@@ -89,4 +93,5 @@ def is_of_kind(value: Any, kind: Any) -> bool:
         return any(is_of_kind(value, argument) for argument in arguments)
     if isinstance(value, bool):
         return kind is bool
+    kind = Number if kind is float else kind  # JSON writes 32.0 as it likes
     return isinstance(value, kind) and not (isinstance(value, float) and not math.isfinite(value))

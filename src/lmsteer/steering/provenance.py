@@ -98,7 +98,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     try:
         metadata: dict[str, Any] = json.loads(text)
         number = metadata["format"]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: damaged steer file (its {KEY!r} metadata is not JSON); {REMEDY}") from error
     except (KeyError, TypeError) as error:
         raise damaged(path, error) from error

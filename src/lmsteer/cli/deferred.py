@@ -56,7 +56,7 @@ class DeferredModel:
         return self.load().loaded()
 
 
-@dataclass(frozen=True)
+@dataclass
 class DeferredScorer:
     """A pretrained scorer that is loaded for the first text whose score is not stored."""
 

@@ -23,7 +23,7 @@ class SharedObjects:
     Example:
         >>> shared = SharedObjects()
         >>> node = {"_target_": "lmsteer.models.random_models.tiny", "seed": 1}
-        >>> shared.build(node) is shared.build(node | {"device": "auto"})
+        >>> shared.build(node) is shared.build(node | {"width": 32})
         True
     """
 

@@ -63,9 +63,10 @@ def weight_bytes(config: PreTrainedConfig, dtype: torch.dtype) -> int:
 def cache_bytes(config: PreTrainedConfig, dtype: torch.dtype) -> int:
     """Return the bytes of keys and values of one token, at least; 0 (unknown) if the configuration does not tell."""
     text = config.get_text_config()
-    names = ("num_hidden_layers", "num_attention_heads", "hidden_size")
-    layers, heads, width = (getattr(text, name, None) for name in names)
-    if not all(isinstance(value, int) and value > 0 for value in (layers, heads, width)):
+    layers, heads, width = (
+        getattr(text, name, 0) for name in ("num_hidden_layers", "num_attention_heads", "hidden_size")
+    )
+    if not (layers and heads and width):
         return 0
     key_heads = 1 if getattr(text, "multi_query", False) else getattr(text, "num_key_value_heads", None) or heads
     size = getattr(text, "head_dim", None) or width // heads

@@ -9,7 +9,7 @@ from typing import Any
 from lmsteer.errors import InputError
 from lmsteer.reporting.comparison_formats import markdown
 from lmsteer.reporting.comparison_tables import Block
-from lmsteer.storage.wandb_login import is_logged_in
+from lmsteer.training.wandb_login import is_logged_in
 
 PACKAGE = "wandb_workspaces"
 STEP = "trainer/global_step"

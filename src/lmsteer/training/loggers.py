@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 
 from lmsteer.errors import InputError
 from lmsteer.extras import MissingExtraError
-from lmsteer.storage.wandb_login import configured_mode, is_logged_in
+from lmsteer.training.wandb_login import configured_mode, is_logged_in
 
 Mode = Literal["online", "offline", "disabled", "shared"]
 MODES: dict[str, Mode] = {

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from lmsteer.cli.folders import register_resolvers
 from lmsteer.cli.options import OF_COMMAND
 from lmsteer.cli.paths import resolve_output_folder, resolve_paths
+from lmsteer.cli.repository_ids import follow_ids
 from lmsteer.cli.signals import terminable
 from lmsteer.cli.terminal import EscapingFormatter, accept_any_encoding, quoted_override
 from lmsteer.errors import InputError, explain_out_of_memory
@@ -71,6 +72,7 @@ def entry_point(
             started = True
             try:
                 configure_logging(pop_verbosity(cfg))
+                follow_ids(cfg, HydraConfig.get().overrides.task)
                 resolve_paths(cfg)
                 _check_overrides(cfg, OF_COMMAND.get(name, {}) if types is None else types)
                 with explain_out_of_memory():
@@ -85,6 +87,8 @@ def entry_point(
             accept_any_encoding()
             try:
                 sys.argv = [resolve_output_folder(argument) for argument in sys.argv]
+                if name == "fetch":
+                    sys.argv[1:] = _packed(sys.argv[1:])
                 with terminable(), full_hydra_errors():
                     run()
                 if refusal is not None:
@@ -99,6 +103,12 @@ def entry_point(
         return main
 
     return decorate
+
+
+def _packed(arguments: list[str]) -> list[str]:
+    from lmsteer.cli.fetched_run import pack_run  # which imports this module
+
+    return pack_run(arguments)
 
 
 def _check_overrides(cfg: DictConfig, types: Mapping[str, Any]) -> None:

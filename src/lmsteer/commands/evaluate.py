@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.preparation import prepare
 from lmsteer.cli.received import read_received_config
 from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
@@ -20,6 +21,7 @@ from lmsteer.evaluation.results import Result
 from lmsteer.records import read_generations
 from lmsteer.runs import stages
 from lmsteer.runs.run import CONFIG, Run
+from lmsteer.runs.sources import Sources
 from lmsteer.scoring.cache import score_cache
 from lmsteer.steering.steer_file import load_steer
 
@@ -32,9 +34,11 @@ def evaluate(cfg: DictConfig) -> Result:
     read_generations(path)
     if not config.get("protocol"):
         raise InputError("protocol=none: nothing to measure; choose a protocol with scorers")
+    sources = Sources(run, prepare(config, ("protocol", "model")), {})
     protocol: Protocol = build(config["protocol"])
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     run.begin()
+    sources.write()
     metadata = metadata_of(path, config)
     result = stages.evaluate_stage(
         run, path, protocol, lambda: protocol.perplexity_model_for(model), metadata, scores=scores, received=True

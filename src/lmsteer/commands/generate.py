@@ -13,6 +13,7 @@ from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import PROCESS_OPTIONS, UNSET, run_identity
 from lmsteer.cli.launch import launch
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.preparation import prepare
 from lmsteer.cli.terminal import show
 from lmsteer.data.prompts.selection import PromptSet
 from lmsteer.distributed.process_group import ProcessGroup
@@ -23,6 +24,7 @@ from lmsteer.records import Generation
 from lmsteer.reporting.text import escape_terminal
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
+from lmsteer.runs.sources import Sources, digest_of_prompts
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer
 
@@ -40,6 +42,7 @@ def generate(cfg: DictConfig) -> list[Generation] | None:
 def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> list[Generation]:
     """Do the work of ``generate`` in one of its processes."""
     run = Run(Path(config["run_dir"]), run_identity(config), process_group)
+    files = prepare(config, ("model", "prompts"), process_group)
     prompts: PromptSet = build(config["prompts"])()
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     steer = load_steer(Path(config["steer_file"]), model)[0] if config["steer_file"] is not None else None
@@ -55,7 +58,10 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> list
         prompts_name=prompts.name,
     )
     path = run.path(stages.GENERATIONS)
+    digests = {"model": model.head.fingerprint(), "prompts": digest_of_prompts(prompts)}
+    sources = Sources(run, files, digests)
     run.begin()
+    sources.write()
     if not run.is_complete(stages.GENERATIONS):
         with run.timed("generate"):
             generator.write(path, [(strength, "")], steer, process_group)

@@ -72,6 +72,11 @@ class Generator:
         self._ids = [encode(model, prompt.text, decoding.max_new_tokens) for prompt in prompts]
         self.batches = self._batches(max(1, batch_size // samples))
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Number of tokens of all prompts."""
+        return sum(map(len, self._ids))
+
     def _batches(self, size: int) -> list[list[int]]:
         """Group the indices of prompts by length; a model without ``position_ids`` gets none padded."""
         lengths = [len(ids) for ids in self._ids]

@@ -116,6 +116,7 @@ def fit_on(
     provenance = Provenance(
         model=model.name,
         fingerprint=model.head.fingerprint(),
+        commit=model.commit,
         meaning={steer_config.name: steer_config.meaning},
         corpus={
             "name": corpus.name,

@@ -28,6 +28,7 @@ class Files:
     fetched: list[str]
 
     only_fetched: ClassVar[bool] = False
+    can_change: ClassVar[bool] = False
 
     def is_cached(self) -> bool:
         return self.label in self.fetched

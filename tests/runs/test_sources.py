@@ -24,9 +24,7 @@ def begin(folder: Path, digest: str, files: dict[str, object]) -> None:
 def test_a_resume_over_what_has_changed_is_refused_with_both_commits(tmp_path: Path) -> None:
     begin(tmp_path / "run", "rows 1", OLD)
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-    with pytest.raises(
-        InputError, match=f"corpus is not what it was .*commit {'a' * 12} there.*commit {'b' * 12} here"
-    ):
+    with pytest.raises(InputError, match=f"corpus is not what it was .*commit {'a' * 12} there.*{'b' * 12} here"):
         begin(tmp_path / "run", "rows 2", NEW)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 

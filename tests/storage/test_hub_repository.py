@@ -10,7 +10,8 @@ from tests.hub_cache import COMMIT, write_repository
 
 from lmsteer.errors import InputError
 from lmsteer.storage.hub_errors import hub_reason
-from lmsteer.storage.hub_repository import HubRepository, weight_names
+from lmsteer.storage.hub_files import weight_names
+from lmsteer.storage.hub_repository import HubRepository
 
 GPT2 = (
     *("config.json", "generation_config.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "vocab.json"),

@@ -45,7 +45,7 @@ def fetch_run(overrides: list[str], *, force: bool) -> None:
         InputError: If an option is wrong, something cannot be had, or the disk is too small; nothing is fetched then.
     """
     required = distinct([need for config in job_configs(overrides) for need in needs(config, OBJECTS)])
-    wanted = [need for need in required if force or not need.files.is_cached()]
+    wanted = [need for need in required if (force and need.files.can_change) or not need.files.is_cached()]
     sizes = [need.files.size() for need in wanted]
     if not required:
         show("this run needs nothing from elsewhere")

@@ -27,6 +27,7 @@ class RequiredArchive:
     convert: Callable[[Path], None] | None = None
 
     only_fetched: ClassVar[bool] = True
+    can_change: ClassVar[bool] = False
 
     @property
     def label(self) -> str:
@@ -69,6 +70,7 @@ class RequiredGemma:
     """Gemma 3 270M, which is fetched only by users who accept its terms."""
 
     only_fetched: ClassVar[bool] = True
+    can_change: ClassVar[bool] = False
 
     @property
     def label(self) -> str:

@@ -41,10 +41,12 @@ class Sources:
             raise InputError(f"{path}: damaged; delete it, or choose another hydra.run.dir") from error
         for option, digest in self.digests.items():
             if digests.get(option, digest) != digest:
-                versions = f"{_version(files, option)} there, {_version(self.files, option)} here"
+                there, here = (_commit(entries, option) for entries in (files, self.files))
+                revision = f", with {option}.revision={there} for what it was" if there and there != here else ""
+                commits = f"commit {there[:12] or 'unknown'} there, {here[:12] or 'unknown'} here"
                 raise InputError(
-                    f"run folder {self.run.folder}: {option} is not what it was when this run began ({versions}); "
-                    f"set {option}.revision to what it was, or choose another hydra.run.dir"
+                    f"run folder {self.run.folder}: {option} is not what it was when this run began ({commits}); "
+                    f"choose another hydra.run.dir{revision}"
                 )
 
     def write(self) -> None:
@@ -60,7 +62,6 @@ def digest_of_prompts(prompts: PromptSet) -> str:
     return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
 
 
-def _version(files: Sequence[Mapping[str, Any]], option: str) -> str:
-    """Describe the files of an option: id and commit where it has some."""
-    entry = next((entry for entry in files if entry.get("option") == option), {})
-    return f"{entry['id']} commit {str(entry.get('commit'))[:12]}" if entry.get("commit") else "no commit known"
+def _commit(files: Sequence[Mapping[str, Any]], option: str) -> str:
+    """Return the commit of the files of an option; empty if it has none."""
+    return next((str(entry["commit"]) for entry in files if entry.get("option") == option and entry.get("commit")), "")

@@ -79,6 +79,7 @@ class RemoteFile:
     instead: str = field(compare=False)
 
     only_fetched: ClassVar[bool] = False
+    can_change: ClassVar[bool] = False
 
     @property
     def label(self) -> str:

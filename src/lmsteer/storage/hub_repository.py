@@ -13,20 +13,17 @@ from typing import Any, ClassVar, Literal
 
 from lmsteer.errors import InputError
 from lmsteer.storage.hub_errors import hub_reason
+from lmsteer.storage.hub_files import (
+    configuration_names,
+    has_all_weights,
+    has_tokenizer,
+    is_table,
+    is_tensors,
+    table_names,
+    weight_names,
+)
 
 TIMEOUT = 20.0  # seconds without an answer
-WEIGHTS = (
-    re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?"),
-    re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin(\.index\.json)?"),
-)
-"""Formats of weights, the preferred one first."""
-SINGLE = ("model.safetensors", "pytorch_model.bin")
-TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "spm.model")
-OF_OTHER_FORMATS = re.compile(r".*(\.index\.json|onnx.*|flax.*|tf_.*|rust_.*)")
-CONFIGURATION = re.compile(r"[^/]+\.(json|txt|model|jinja|tiktoken)")
-TABLES = re.compile(r".*\.(parquet|jsonl?|csv|tsv|arrow)(\.(gz|bz2|xz|zst))?", re.IGNORECASE)
-DESCRIPTIONS = ("README.md", ".huggingface.yaml")
-"""Files that say which tables are which split of a data set."""
 CONFIG = "config.json"
 ITEMSIZE = {"float16": 2, "bfloat16": 2, "float64": 8}
 """Bytes of a weight by its type, for types other than float32."""
@@ -53,7 +50,7 @@ class Snapshot:
 
     def weight_bytes(self) -> int:
         """Return the size of the weights in bytes."""
-        return sum((self.folder / name).stat().st_size for name in weight_names(self.names) if _is_tensors(name))
+        return sum((self.folder / name).stat().st_size for name in weight_names(self.names) if is_tensors(name))
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Listing:
 
     def weight_bytes(self) -> int:
         """Return the size of the weights in bytes."""
-        return sum(self.sizes[name] for name in weight_names(self.sizes) if _is_tensors(name))
+        return sum(self.sizes[name] for name in weight_names(self.sizes) if is_tensors(name))
 
 
 @dataclass(frozen=True)
@@ -117,13 +114,23 @@ class HubRepository:
         """Whether it is a model whose weights are needed."""
         return self.kind == "model" and self.weights
 
+    @property
+    def can_change(self) -> bool:
+        """Whether there may be a newer commit: not of a commit, nor of a folder of the user."""
+        return not (self._is_folder or (self.revision and COMMIT.fullmatch(self.revision)))
+
+    @property
+    def _is_folder(self) -> bool:
+        return self.kind == "model" and Path(self.id).expanduser().is_dir()
+
     def cached(self) -> Snapshot | None:
         """Return what is on this machine, if nothing that is needed is missing; nobody is asked.
 
         Without the list of its files, which a whole download leaves in the cache, a repository counts as complete if it
         has configuration, tokenizer and weights; a data set only while ``HF_HUB_OFFLINE`` is set.
         """
-        if self.kind == "model" and (folder := Path(self.id).expanduser()).is_dir():
+        if self._is_folder:
+            folder = Path(self.id).expanduser()
             return Snapshot(folder, "", tuple(path.name for path in folder.iterdir() if path.is_file()))
         storage = self.storage / f"{self.kind}s--{self.id.replace('/', '--')}"
         commit = self._cached_commit(storage)
@@ -155,17 +162,15 @@ class HubRepository:
         from huggingface_hub import is_offline_mode
 
         if self.kind == "dataset":
-            return is_offline_mode() and any(map(TABLES.fullmatch, names))
-        has_model = CONFIG in names and any(name in names for name in TOKENIZERS)
-        return has_model and (not self.weights or _has_all_weights(folder, names))
+            return is_offline_mode() and any(map(is_table, names))
+        has_model = CONFIG in names and has_tokenizer(names)
+        return has_model and (not self.weights or has_all_weights(folder, names))
 
     def needed(self, names: Iterable[str]) -> list[str]:
         """Select the files that are needed from the names of all: of weights one format, safetensors if there."""
-        names = list(names)
         if self.kind == "dataset":
-            return [name for name in names if TABLES.fullmatch(name) or name in DESCRIPTIONS]
-        configuration = [n for n in names if CONFIGURATION.fullmatch(n) and not OF_OTHER_FORMATS.fullmatch(n)]
-        return configuration + (weight_names(names) if self.weights else [])
+            return table_names(names)
+        return configuration_names(names) + (weight_names(names) if self.weights else [])
 
     def look_up(self) -> Listing:
         """Ask the hub for the commit and the files.
@@ -186,7 +191,7 @@ class HubRepository:
         names = self.needed(sizes)
         if self.kind == "model" and self.weights and not weight_names(names):
             raise self._refusal("it has no weights of transformers, safetensors or pytorch_model.bin")
-        if self.kind == "dataset" and not any(map(TABLES.fullmatch, names)):
+        if self.kind == "dataset" and not any(map(is_table, names)):
             raise self._refusal("it has no tables: parquet, jsonl or csv")
         return Listing(info.sha or "", {name: sizes[name] for name in names})
 
@@ -243,7 +248,7 @@ class HubRepository:
         """
         from huggingface_hub import snapshot_download
 
-        if (snapshot := self.cached()) is not None and not (force and snapshot.commit):
+        if (snapshot := self.cached()) is not None and not (force and self.can_change):
             return snapshot
         names = list(self.look_up().sizes)
         patterns = [re.sub(r"([*?\[])", r"[\1]", name) for name in names]
@@ -268,28 +273,3 @@ class HubRepository:
 
     def _refusal(self, reason: str) -> InputError:
         return InputError(f"{self.label} cannot be loaded ({reason}); allowed are {self.instead}")
-
-
-def weight_names(names: Iterable[str]) -> list[str]:
-    """Return the weights of one format and the index of their shards; one file is preferred to shards."""
-    names = list(names)
-    for pattern, single in zip(WEIGHTS, SINGLE, strict=True):
-        if single in names:
-            return [single]
-        if shards := [name for name in names if pattern.fullmatch(name)]:
-            return shards
-    return []
-
-
-def _is_tensors(name: str) -> bool:
-    return not name.endswith(".json")
-
-
-def _has_all_weights(folder: Path, names: Iterable[str]) -> bool:
-    """Return whether a model has its weights: one file, or all shards that its index names."""
-    weights = weight_names(names)
-    indices = [name for name in weights if name.endswith(".index.json")]
-    if not indices:
-        return len(weights) == 1 and weights[0] in SINGLE
-    text = (folder / indices[0]).read_text(encoding="utf-8")
-    return set(re.findall(r'"([^"]+\.(?:safetensors|bin))"', text)) <= set(weights)

@@ -24,6 +24,11 @@ class RequiredFiles(Protocol):
         """Folder on whose disk they are."""
         ...
 
+    @property
+    def can_change(self) -> bool:
+        """Whether there may be a newer version under the same name."""
+        ...
+
     def is_cached(self) -> bool:
         """Return whether all of them are on this machine, without asking anybody."""
         ...

@@ -86,9 +86,7 @@ def entry_point(
             full_error = os.environ.get(FULL_ERROR)
             accept_any_encoding()
             try:
-                sys.argv = [resolve_output_folder(argument) for argument in sys.argv]
-                if name == "fetch":
-                    sys.argv[1:] = _packed(sys.argv[1:])
+                sys.argv = _resolved(name, sys.argv)
                 with terminable(), full_hydra_errors():
                     run()
                 if refusal is not None:
@@ -105,10 +103,14 @@ def entry_point(
     return decorate
 
 
-def _packed(arguments: list[str]) -> list[str]:
-    from lmsteer.cli.fetched_run import pack_run  # which imports this module
+def _resolved(name: str, arguments: list[str]) -> list[str]:
+    """Return the command line of a command as Hydra takes it."""
+    program, *options = (resolve_output_folder(argument) for argument in arguments)
+    if name == "fetch":
+        from lmsteer.cli.fetched_run import pack_run  # which imports this module
 
-    return pack_run(arguments)
+        options = pack_run(options)
+    return [program, *options]
 
 
 def _check_overrides(cfg: DictConfig, types: Mapping[str, Any]) -> None:

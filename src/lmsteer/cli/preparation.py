@@ -146,3 +146,9 @@ def weight_bytes(need: Need) -> int:
 
     dtype = resolve_dtype(need.options["dtype"], resolve_device(need.options.get("device", "auto")))
     return need.files.weight_bytes() * dtype.itemsize // stored if stored else 0
+
+
+def perplexity_model_name(config: Mapping[str, Any]) -> str:
+    """Return the name of the perplexity model of a protocol, which is loaded late; empty: the unsteered model."""
+    named = config["protocol"]["perplexity_model"] or {}
+    return str(named.get("name") or named.get("id") or named.get("_target_", "").rpartition(".")[2])

@@ -3,6 +3,7 @@
 python -m src.calibrate steer_file=RUN/steer.safetensors protocol.perplexity=2
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from omegaconf import DictConfig
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
-from lmsteer.cli.preparation import prepare
+from lmsteer.cli.preparation import perplexity_model_name, prepare
 from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
 from lmsteer.evaluation.calibration import calibrate as find_calibrations
@@ -21,9 +22,12 @@ from lmsteer.evaluation.protocol import Protocol
 from lmsteer.generation.plain_texts import PlainTexts
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
-from lmsteer.runs.sources import Sources
+from lmsteer.runs.sources import begin
+from lmsteer.runs.work import calibration_work, describe_work
 from lmsteer.scoring.cache import score_cache
 from lmsteer.steering.steer_file import add_to_provenance, load_steer
+
+logger = logging.getLogger(__name__)
 
 
 def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
@@ -33,7 +37,7 @@ def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
     scores = score_cache(config["cache"])
     if not config.get("protocol"):
         raise InputError("protocol=none: nothing to calibrate on; choose a protocol with prompts")
-    sources = Sources(run, prepare(config, ("protocol", "model")), {})
+    files = prepare(config, ("protocol", "model"))
     protocol: Protocol = build(config["protocol"])
     if not protocol.budgets():
         raise InputError("protocol.kl and protocol.perplexity are null; a budget is needed, such as protocol.kl=0.3")
@@ -45,8 +49,8 @@ def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
             f"set steer.name={steer.dimensions[0]} and a protocol for it"
         )
     plan = Plan(model, steer.dimensions, protocol, build(config["decoding"]))
-    run.begin()
-    sources.write()
+    begin(run, files, {})
+    logger.info("%s", describe_work(list(calibration_work(plan, perplexity_model_name(config)))))
     plain = stages.plain_stage(
         run, plan.calibration_generators, PlainTexts(scores.folder / "plain" if scores else None)
     )

@@ -3,6 +3,7 @@
 python -m src.evaluate generations=RUN/generations.jsonl strengths=table
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from omegaconf import DictConfig
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
-from lmsteer.cli.preparation import prepare
+from lmsteer.cli.preparation import perplexity_model_name, prepare
 from lmsteer.cli.received import read_received_config
 from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
@@ -21,9 +22,12 @@ from lmsteer.evaluation.results import Result
 from lmsteer.records import read_generations
 from lmsteer.runs import stages
 from lmsteer.runs.run import CONFIG, Run
-from lmsteer.runs.sources import Sources
+from lmsteer.runs.sources import begin
+from lmsteer.runs.work import Work, describe_work, scoring_work
 from lmsteer.scoring.cache import score_cache
 from lmsteer.steering.steer_file import load_steer
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(cfg: DictConfig) -> Result:
@@ -31,14 +35,15 @@ def evaluate(cfg: DictConfig) -> Result:
     config = check_config(cfg, OF_COMMAND["evaluate"])
     run, path = Run(Path(config["run_dir"]), run_identity(config)), Path(config["generations"])
     scores = score_cache(config["cache"])
-    read_generations(path)
+    n_texts = sum(len(generation.texts) for generation in read_generations(path))
     if not config.get("protocol"):
         raise InputError("protocol=none: nothing to measure; choose a protocol with scorers")
-    sources = Sources(run, prepare(config, ("protocol", "model")), {})
+    files = prepare(config, ("protocol", "model"))
     protocol: Protocol = build(config["protocol"])
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
-    run.begin()
-    sources.write()
+    begin(run, files, {})
+    perplexity = Work("perplexity", n_texts, 0, perplexity_model_name(config) or model.name)
+    logger.info("%s", describe_work([*scoring_work(protocol, n_texts), perplexity]))
     metadata = metadata_of(path, config)
     result = stages.evaluate_stage(
         run, path, protocol, lambda: protocol.perplexity_model_for(model), metadata, scores=scores, received=True

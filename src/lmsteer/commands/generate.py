@@ -3,6 +3,7 @@
 python -m src.generate steer_file=RUN/steer.safetensors strength=5 prompts.path=FILE.jsonl
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,12 @@ from lmsteer.records import Generation
 from lmsteer.reporting.text import escape_terminal
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
-from lmsteer.runs.sources import Sources, digest_of_prompts
+from lmsteer.runs.sources import begin, digest_of_prompts
+from lmsteer.runs.work import Work, describe_work, n_texts
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer
+
+logger = logging.getLogger(__name__)
 
 
 def generate(cfg: DictConfig) -> list[Generation] | None:
@@ -59,10 +63,11 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> list
     )
     path = run.path(stages.GENERATIONS)
     digests = {"model": model.head.fingerprint(), "prompts": digest_of_prompts(prompts)}
-    sources = Sources(run, files, digests)
-    run.begin()
-    sources.write()
+    begin(run, files, digests)
     if not run.is_complete(stages.GENERATIONS):
+        texts = n_texts(generator)
+        tokens = texts * generator.decoding.max_new_tokens
+        logger.info("%s", describe_work([Work("texts", texts, tokens, model.name, "at most")]))
         with run.timed("generate"):
             generator.write(path, [(strength, "")], steer, process_group)
     generations = read_generation_file(

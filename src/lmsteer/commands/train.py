@@ -14,7 +14,7 @@ from lmsteer.cli.configuration import build, build_once, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.launch import launch
 from lmsteer.cli.options import OF_COMMAND
-from lmsteer.cli.preparation import prepare
+from lmsteer.cli.preparation import perplexity_model_name, prepare
 from lmsteer.cli.quick_size import note_size
 from lmsteer.cli.terminal import show
 from lmsteer.data.corpus import Corpus
@@ -31,7 +31,7 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.reporting.tracking import Measured, track
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
-from lmsteer.runs.sources import Sources, digest_of_prompts
+from lmsteer.runs.sources import begin, digest_of_prompts
 from lmsteer.runs.work import describe_work, fit_work, plan_work, store_limit
 from lmsteer.scoring.cache import ScoreCache, score_cache
 from lmsteer.steering.provenance import Provenance
@@ -84,9 +84,7 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> Resu
     )
     if not run.is_complete(stages.STEER):
         steer_config.build(model.width, seed)  # refuses an impossible rank before anything is written
-    sources = Sources(run, files, digests_of(corpus, model, plan))
-    run.begin()
-    sources.write()
+    begin(run, files, digests_of(corpus, model, plan))
     if process_group.is_rank_zero:
         logger.info("%s", work_of(config, datamodule, plan))
     openers = [build(node) for node in config["logger"].values()] if process_group.is_rank_zero else []
@@ -117,9 +115,7 @@ def work_of(config: dict[str, Any], datamodule: SteerDataModule, plan: Plan | No
     fit = fit_work(datamodule, steps, config["trainer"]["val_check_interval"])
     if plan is None:
         return describe_work([fit], store_limit(datamodule))
-    named = config["protocol"]["perplexity_model"] or {}
-    perplexity_model = named.get("name") or named.get("id") or ""
-    return describe_work([fit, *plan_work(plan, perplexity_model)], store_limit(datamodule))
+    return describe_work([fit, *plan_work(plan, perplexity_model_name(config))], store_limit(datamodule))
 
 
 def build_solver(config: dict[str, Any]) -> Solver:

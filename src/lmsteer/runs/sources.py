@@ -56,6 +56,17 @@ class Sources:
             atomic_write_lines(self.run.path(SOURCES), [json.dumps(content, indent=1)])
 
 
+def begin(run: Run, files: Sequence[Mapping[str, Any]], digests: Mapping[str, str]) -> None:
+    """Begin a run and record its sources, unless they are not those of its earlier start.
+
+    Raises:
+        InputError: As ``Sources`` and ``Run.begin`` do; nothing is written then.
+    """
+    sources = Sources(run, files, digests)
+    run.begin()
+    sources.write()
+
+
 def digest_of_prompts(prompts: PromptSet) -> str:
     """Return the sha256 of ids and texts, in order."""
     pairs = [(prompt.id, prompt.text) for prompt in prompts.prompts]

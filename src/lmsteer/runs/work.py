@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.data.feature_store import GIB, FeatureStore
 from lmsteer.evaluation.plan import Plan
+from lmsteer.evaluation.protocol import Protocol
 from lmsteer.generation.generator import Generator
 from lmsteer.reporting.text import file_size
 from lmsteer.steering.strength_search import MAX_TRIES
@@ -79,14 +80,19 @@ def plan_work(plan: Plan, perplexity_model: str) -> Iterator[Work]:
     yield from calibration_work(plan, perplexity_model)
     steered = sum(n_texts(generator) * n_settings(plan, key) for key, generator in plan.generators.items())
     yield Work("steered texts", steered, steered * new_tokens, model, "at most")
-    for scorer in plan.protocol.scorers.values():
-        fitted = f"fitted before on {len(scorer.reserved):,} texts, once" if scorer.reserved else ""
-        yield Work("scores", plain + steered, 0, scorer.name, fitted)
+    yield from scoring_work(plan.protocol, plain + steered)
     read = [n_read(generator, new_tokens) * (1 + n_settings(plan, key)) for key, generator in plan.generators.items()]
     if perplexity_model:
         yield Work("perplexity", plain + steered, sum(read), perplexity_model, "at most")
     else:
         yield Work("perplexity", plain + steered, 0, model, "known from writing them, but for a few")
+
+
+def scoring_work(protocol: Protocol, texts: int) -> Iterator[Work]:
+    """Yield the work of each scorer on a number of texts."""
+    for scorer in protocol.scorers.values():
+        fitted = f"fitted before on {len(scorer.reserved):,} texts, once" if scorer.reserved else ""
+        yield Work("scores", texts, 0, scorer.name, fitted)
 
 
 def calibration_work(plan: Plan, perplexity_model: str) -> Iterator[Work]:
@@ -121,6 +127,6 @@ def n_settings(plan: Plan, key: str) -> int:
     return len(plan.settings(key, ())) + len(plan.protocol.budgets()) * directions
 
 
-def describe_work(works: Sequence[Work], disk: str) -> str:
+def describe_work(works: Sequence[Work], disk: str = "") -> str:
     """Return a line for each stage, and one for the disk."""
     return "\n  ".join(["work of this run:", *map(str, works), *([disk] if disk else [])])

@@ -9,6 +9,7 @@ import pytest
 from tests.cli.test_configuration import checked, options_of
 
 import lmsteer
+from lmsteer.cli.fetched_run import pack_run
 from lmsteer.cli.options import OF_COMMAND
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
@@ -20,7 +21,8 @@ COMMANDS = re.findall(r"^ +python -m src\.(\w+)(.*)$", README, re.MULTILINE)
 
 @pytest.mark.parametrize(("command", "rest"), COMMANDS)
 def test_every_command_composes(command: str, rest: str) -> None:
-    for overrides in jobs(shlex.split(rest, comments=True)):
+    words = shlex.split(rest, comments=True)
+    for overrides in jobs(pack_run(words) if command == "fetch" else words):
         config = checked(command, *overrides)
         assert set(config) == options_of(command, config)
 

@@ -307,7 +307,7 @@ def test_a_sweep_of_fits_alone_shares_the_model_has_no_tables_and_misses_none(
     done = start([item for item in command_line if not item.startswith("protocol.")], tmp_path, capfd)
     assert done.status == 0, done.err
     assert len(built) == 1
-    files = [".lock", "config.yaml", "steer.safetensors", "timing.json"]
+    files = [".lock", "config.yaml", "sources.json", "steer.safetensors", "timing.json"]
     assert [sorted(path.name for path in job.iterdir()) for job in done.jobs] == [files] * 3
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"multirun.yaml"}
 

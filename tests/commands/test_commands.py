@@ -57,7 +57,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) ->
 
 def test_train_does_the_whole_job(finished_run: Path) -> None:
     names = {".lock", "config.yaml", "steer.safetensors", "generations.jsonl", "metrics.json", "values.safetensors"}
-    assert {path.name for path in finished_run.iterdir()} == names | {"timing.json", "report.html"}
+    assert {path.name for path in finished_run.iterdir()} == names | {"timing.json", "report.html", "sources.json"}
     result = read_result(finished_run / "metrics.json")
     assert [row.strength for row in result.rows] == [{}, {"tone": -5.0}, {"tone": 5.0}]
     assert [row.method for row in result.rows] == ["plain", "lm-steer", "lm-steer"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import datasets
 import pytest
+from huggingface_hub import HfApi
 
 from lmsteer.data.corpus import Corpus, hash_fraction
 from lmsteer.data.sources.jigsaw import jigsaw
@@ -94,7 +95,7 @@ def test_without_a_hub_the_choices_are_named(load: Any, message: str, monkeypatc
     def unreachable(*_: object, **__: object) -> None:
         raise ConnectionError("no route\nand much more")
 
-    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    monkeypatch.setattr(HfApi, "repo_info", unreachable)
     with pytest.raises(InputError, match=message) as caught:
         load()
     assert "\n" not in str(caught.value)

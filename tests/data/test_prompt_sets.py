@@ -7,8 +7,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
+from huggingface_hub import constants
+from tests.hub_cache import write_repository
 
 from lmsteer.data.corpus import Corpus, text_key
 from lmsteer.data.prompts.prompt_sets import (
@@ -129,9 +130,22 @@ def test_the_published_choice_of_nontoxic_prompts_is_used_completely_in_a_random
 
 def test_the_hubs_rows_are_read_as_the_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = lines(tmp_path / "a.jsonl", list(ROWS))
-    local = datasets.load_dataset("json", data_files=path)
-    monkeypatch.setattr(datasets, "load_dataset", lambda id: {"allenai/real-toxicity-prompts": local}[id])
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    files = {"prompts.jsonl": Path(path).read_bytes()}
+    write_repository(tmp_path / "hub", "allenai/real-toxicity-prompts", files, kind="dataset")
     assert real_toxicity_prompts(n=20) == real_toxicity_prompts(path=path, n=20)
+
+
+def test_a_revision_names_the_commit_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    paths = [lines(tmp_path / f"{name}.jsonl", list(ROWS)[start:]) for name, start in (("old", 30), ("new", 0))]
+    for path, commit in zip(paths, ("a" * 40, "b" * 40), strict=True):
+        files = {"prompts.jsonl": Path(path).read_bytes()}
+        write_repository(tmp_path / "hub", "allenai/real-toxicity-prompts", files, kind="dataset", commit=commit)
+    sets = [real_toxicity_prompts(path=path, n=None) for path in paths]
+    assert sets[0] != sets[1]
+    assert real_toxicity_prompts(revision="a" * 40, n=None) == sets[0]
+    assert real_toxicity_prompts(revision="b" * 40, n=None) == real_toxicity_prompts(n=None) == sets[1]
 
 
 def test_prompt_files_of_three_kinds_are_read_in_order(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from tests.tone import write_tone
 
 from lmsteer.storage.shards import KEY_BYTES, KEYS
 
-RESULTS = ("config.yaml", "steer.safetensors", "generations.jsonl", "metrics.json", "values.safetensors", "report.html")
+RESULTS = ("config.yaml", "sources.json", "steer.safetensors", "generations.jsonl", "metrics.json")
+RESULTS += ("values.safetensors", "report.html")
 """Files of a run that are functions of its configuration alone."""
 LEFT = (".tmp", ".batches", ".ckpt")
 

@@ -23,6 +23,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 FILES = {
     "run/config.yaml": "choose another",
+    "run/sources.json": "delete",
     "run/timing.json": None,
     "run/checkpoints/last.ckpt": "delete",
     "run/steer.safetensors": "delete",

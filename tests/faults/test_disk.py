@@ -13,6 +13,7 @@ from tests.faults.faulty import FullDisk
 
 KINDS = {
     "config.yaml.tmp": "config.yaml",
+    "sources.json.tmp": "sources.json",
     "origin.json.tmp": "origin.json",
     ".safetensors.tmp": ".safetensors",
     "last.ckpt.tmp": "last.ckpt",

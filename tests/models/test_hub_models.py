@@ -3,13 +3,15 @@
 import ast
 import builtins
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 import torch
 from huggingface_hub import constants
+from huggingface_hub.utils import _http
+from tests.hub_cache import write_folder
 from transformers import BertConfig, BertForSequenceClassification, modeling_utils
 
 from lmsteer.errors import InputError
@@ -120,49 +122,42 @@ def test_every_call_of_transformers_that_could_run_code_refuses_to() -> None:
 
 
 @pytest.fixture
-def converted(load: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Ids that transformers sends away while a pickled model ``org/name`` lies in the hub's cache."""
-    snapshot = tmp_path / "models--org--name" / "snapshots" / "c0ffee"
-    save(load, snapshot)
-    state = modeling_utils.load_state_dict(str(snapshot / "model.safetensors"))
-    torch.save({name: tensor.clone() for name, tensor in state.items()}, snapshot / "pytorch_model.bin")
-    (snapshot / "model.safetensors").unlink()
-    refs = tmp_path / "models--org--name" / "refs"
-    refs.mkdir()
-    (refs / "main").write_text("c0ffee")
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's cache, while the hub is not marked as offline and no request may be made."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+    def refuse(request: httpx2.Request) -> None:
+        raise AssertionError(f"{request.url} was asked for")
+
+    monkeypatch.setattr(_http, "hf_request_event_hook", refuse)
+    return tmp_path / "hub"
+
+
+@pytest.mark.parametrize("variable", [None, "0", "1"])
+def test_a_cached_model_of_any_format_is_loaded_and_its_id_is_sent_to_nobody(
+    load: Callable[[str], object], cache: Path, variable: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    if variable is not None:
+        monkeypatch.setenv(VARIABLE, variable)
     converted: list[str] = []
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(modeling_utils, "is_offline_mode", lambda: False)
-    monkeypatch.setattr(modeling_utils, "has_file", lambda *_, **__: False)
     monkeypatch.setattr(modeling_utils, "auto_conversion", lambda id, **_: converted.append(id))
-    monkeypatch.setenv(VARIABLE, "to be restored")
-    monkeypatch.delenv(VARIABLE)
-    return converted
-
-
-def test_the_id_of_a_pickled_model_is_sent_to_nobody(load: Callable[[str], object], converted: list[str]) -> None:
-    assert load("org/name")
+    save(load, tmp_path / "model")
+    state = modeling_utils.load_state_dict(str(tmp_path / "model" / "model.safetensors"))
+    torch.save({name: tensor.clone() for name, tensor in state.items()}, tmp_path / "model" / "pytorch_model.bin")
+    write_folder(cache, "org/both", tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    write_folder(cache, "org/pickled", tmp_path / "model")
+    assert load("org/both")
+    assert load("org/pickled")
     assert converted == []
 
 
-def test_who_wants_the_conversion_keeps_it(
-    load: Callable[[str], object], converted: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(VARIABLE, "0")
-    assert load("org/name")
-    assert converted == ["org/name"]
-    assert os.environ[VARIABLE] == "0"
-
-
-def test_the_commit_of_a_model_of_the_hub_is_known_and_reaches_the_card(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_commit_of_a_model_of_the_hub_is_known_and_reaches_the_card(tmp_path: Path, cache: Path) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
-    snapshot, refs = tmp_path / "models--org--name" / "snapshots" / commit, tmp_path / "models--org--name" / "refs"
-    save(LOADERS["language model"], snapshot)
-    refs.mkdir()
-    (refs / "main").write_text(commit)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    save(LOADERS["language model"], tmp_path / "model")
+    snapshot = write_folder(cache, "org/name", tmp_path / "model", commit=commit)
     model = load_model("org/name")
     assert model.commit == commit
     assert (base_of(model).hub_id, base_of(model).revision) == ("org/name", commit)

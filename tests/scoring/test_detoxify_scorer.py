@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
@@ -78,12 +79,13 @@ def test_a_text_that_gets_no_number_is_refused(checkpoint: str) -> None:
         DetoxifyScorer(checkpoint=checkpoint)(["rotten"])
 
 
-def test_weights_out_of_reach_are_refused_with_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_out_of_reach_are_refused_with_the_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise URLError("no route to host")
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
-    with pytest.raises(InputError, match=r"unbiased weights .*no route.*FILE.*size=offline") as caught:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    with pytest.raises(InputError, match=r"github.*toxic_debiased-.*no route.*FILE.*size=offline") as caught:
         DetoxifyScorer(variant="unbiased")
     assert "\n" not in str(caught.value)
 

@@ -103,3 +103,18 @@ def test_a_steer_that_was_replaced_meanwhile_gets_no_calibration_of_another(
     with pytest.raises(InputError, match="another steer was written there meanwhile"):
         add_to_provenance(path, steer, lambda found: replace(found, seed=7))
     assert load_steer(path)[1].seed == provenance.seed
+
+
+def test_a_model_of_the_same_name_with_other_weights_is_refused_with_both_commits(tmp_path: Path) -> None:
+    ours, other = tiny(seed=0), tiny(seed=1)
+    ours.name = other.name = "gpt2"
+    ours.commit, other.commit = "a" * 40, "b" * 40
+    provenance = Provenance(model=ours.name, fingerprint=ours.head.fingerprint(), commit=ours.commit)
+    path = tmp_path / "steer.safetensors"
+    save_steer(path, Steer(32, dimensions=["tone"], rank=2), provenance)
+    assert load_steer(path, ours)[1].commit == "a" * 40
+    expected = (
+        rf"gpt2 \(width 32, commit {'a' * 12}\), not for gpt2 \(width 32, commit {'b' * 12}\): their weights differ"
+    )
+    with pytest.raises(InputError, match=expected):
+        load_steer(path, other)

@@ -23,6 +23,7 @@ from lmsteer.cli.first_choices import first_choices
 from lmsteer.cli.folders import register_resolvers
 from lmsteer.cli.options import OF_COMMAND
 from lmsteer.cli.paths import resolve_output_folder, resolve_paths
+from lmsteer.cli.repository_ids import follow_ids
 from lmsteer.cli.signals import terminable
 from lmsteer.cli.terminal import EscapingFormatter, accept_any_encoding, quoted_override
 from lmsteer.errors import InputError, explain_out_of_memory
@@ -73,6 +74,7 @@ def entry_point(
             started = True
             try:
                 configure_logging(pop_verbosity(cfg))
+                follow_ids(cfg, HydraConfig.get().overrides.task)
                 resolve_paths(cfg)
                 _check_overrides(cfg, OF_COMMAND.get(name, {}) if types is None else types)
                 with explain_out_of_memory():
@@ -86,7 +88,7 @@ def entry_point(
             full_error = os.environ.get(FULL_ERROR)
             accept_any_encoding()
             try:
-                sys.argv = [resolve_output_folder(argument) for argument in sys.argv]
+                sys.argv = _resolved(name, sys.argv)
                 with terminable(), full_hydra_errors(), first_choices(), bounded_configs():
                     run()
                 if refusal is not None:
@@ -101,6 +103,16 @@ def entry_point(
         return main
 
     return decorate
+
+
+def _resolved(name: str, arguments: list[str]) -> list[str]:
+    """Return the command line of a command as Hydra takes it."""
+    program, *options = (resolve_output_folder(argument) for argument in arguments)
+    if name == "fetch":
+        from lmsteer.cli.fetched_run import pack_run  # which imports this module
+
+        options = pack_run(options)
+    return [program, *options]
 
 
 def _check_overrides(cfg: DictConfig, types: Mapping[str, Any]) -> None:

@@ -44,7 +44,7 @@ OF_COMMAND: dict[str, dict[str, Any]] = {
         "base_model": NonEmpty | None,
         "license": NonEmpty | None,
     },
-    "fetch": dict.fromkeys(("gemma", "accept_gemma_terms", "force"), bool),
+    "fetch": {**dict.fromkeys(("gemma", "accept_gemma_terms", "force"), bool), "run": list[NonEmpty]},
     "generate": {"steer_file": NonEmpty | None, "strength": Any, "samples": int, "batch_size": int},
     "highlight": {
         "file": NonEmpty,

@@ -41,7 +41,16 @@ def quoted_override(name: str, value: str) -> str:
         'corpus.path="a (1).tsv"'
     """
     if not re.fullmatch(r"[\w./-]+", value, re.ASCII):
-        # Hydra's grammar: quotation marks have a backslash, and so has a backslash before one.
-        value = re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + match[2].replace('"', '\\"'), value)
-        value = f'"{value}"'
+        value = hydra_quoted(value)
     return shlex.quote(f"{name}={value}")
+
+
+def hydra_quoted(value: str) -> str:
+    """Return a text in quotation marks of Hydra's grammar: those in it have a backslash, and so has one before them.
+
+    Example:
+        >>> print(hydra_quoted('a "b"'))
+        "a \\"b\\""
+    """
+    escaped = re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + match[2].replace('"', '\\"'), value)
+    return f'"{escaped}"'

@@ -3,6 +3,7 @@
 python -m src.calibrate steer_file=RUN/steer.safetensors protocol.perplexity=2
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from omegaconf import DictConfig
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.preparation import perplexity_model_name, prepare
 from lmsteer.cli.shared_objects import SHARED, model_node
 from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
@@ -23,7 +25,11 @@ from lmsteer.methods.method_file import add_calibrations, load_controller
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
+from lmsteer.runs.sources import begin
+from lmsteer.runs.work import calibration_work, describe_work
 from lmsteer.scoring.cache import score_cache
+
+logger = logging.getLogger(__name__)
 
 
 def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
@@ -33,6 +39,7 @@ def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
     scores = score_cache(config["cache"])
     if not config.get("protocol"):
         raise InputError("protocol=none: nothing to calibrate on; choose a protocol with prompts")
+    files = prepare(config, ("protocol", "model"))
     SHARED.retain([config["protocol"], model_node(config)])
     protocol: Protocol = SHARED.build(config["protocol"])
     if not protocol.budgets():
@@ -48,7 +55,8 @@ def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
     for direction in protocol.directions():
         for generator in plan.calibration_generators_for(direction):
             generator.check({plan.dimension: float(direction)}, steer)
-    run.begin()
+    begin(run, files, {})
+    logger.info("%s", describe_work(list(calibration_work(plan, perplexity_model_name(config)))))
     plain = stages.plain_stage(
         run, plan.calibration_generators, PlainTexts(scores.folder / "plain" if scores else None)
     )

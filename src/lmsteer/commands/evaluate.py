@@ -3,6 +3,7 @@
 python -m src.evaluate generations=RUN/generations.jsonl strengths=table
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lmsteer.cli.configuration import check_config
 from lmsteer.cli.deferred import build_deferred
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.preparation import prepare
 from lmsteer.cli.received import read_received_config
 from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
@@ -23,7 +25,11 @@ from lmsteer.methods.method_file import load_controller, method_name
 from lmsteer.records import read_generations
 from lmsteer.runs import stages
 from lmsteer.runs.run import CONFIG, Run
+from lmsteer.runs.sources import begin
+from lmsteer.runs.work import Work, describe_work, scoring_work
 from lmsteer.scoring.cache import score_cache
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(cfg: DictConfig) -> Result:
@@ -31,15 +37,18 @@ def evaluate(cfg: DictConfig) -> Result:
     config = check_config(cfg, OF_COMMAND["evaluate"])
     run, path = Run(Path(config["run_dir"]), run_identity(config)), Path(config["generations"])
     scores = score_cache(config["cache"])
-    read_generations(path)
+    n_texts = sum(len(generation.texts) for generation in read_generations(path))
     if not config.get("protocol"):
         raise InputError("protocol=none: nothing to measure; choose a protocol with scorers")
     if run.is_complete(stages.METRICS):  # nothing is loaded
         run.begin()
         result = read_result(run.path(stages.METRICS))
     else:
+        files = prepare(config, ("protocol", "model"))
         protocol, perplexity_model = build_deferred(config, scores)
-        run.begin()
+        begin(run, files, {})
+        perplexity = Work("perplexity", n_texts, 0, perplexity_model.name)
+        logger.info("%s", describe_work([*scoring_work(protocol, n_texts), perplexity]))
         metadata = metadata_of(path, config)
         result = stages.evaluate_stage(
             run, path, protocol, lambda: perplexity_model, metadata, scores=scores, received=True

@@ -3,6 +3,7 @@
 python -m src.generate steer_file=RUN/steer.safetensors strength=5 prompts.path=FILE.jsonl
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import PROCESS_OPTIONS, UNSET, run_identity
 from lmsteer.cli.launch import launch
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.preparation import prepare
 from lmsteer.cli.shared_objects import SHARED, model_node
 from lmsteer.cli.terminal import show
 from lmsteer.data.prompts.selection import PromptSet
@@ -27,6 +29,10 @@ from lmsteer.records import Generation
 from lmsteer.reporting.text import escape_terminal
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
+from lmsteer.runs.sources import begin, digest_of_prompts
+from lmsteer.runs.work import Work, describe_work, n_texts
+
+logger = logging.getLogger(__name__)
 
 
 def generate(cfg: DictConfig) -> list[Generation] | None:
@@ -42,6 +48,7 @@ def generate(cfg: DictConfig) -> list[Generation] | None:
 def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> list[Generation]:
     """Do the work of ``generate`` in one of its processes."""
     run = Run(Path(config["run_dir"]), run_identity(config), process_group)
+    files = prepare(config, ("model", "prompts"), process_group)
     SHARED.retain([config["prompts"], model_node(config)])
     prompts: PromptSet = SHARED.build(config["prompts"])()
     model: LanguageModel = SHARED.build(model_node(config))
@@ -58,8 +65,12 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup) -> list
     )
     generator.check(strength, steer)  # refused before the folder is taken
     path = run.path(stages.GENERATIONS)
-    run.begin()
+    digests = {"model": model.head.fingerprint(), "prompts": digest_of_prompts(prompts)}
+    begin(run, files, digests)
     if not run.is_complete(stages.GENERATIONS):
+        texts = n_texts(generator)
+        tokens = texts * generator.decoding.max_new_tokens
+        logger.info("%s", describe_work([Work("texts", texts, tokens, model.name, "at most")]))
         with run.timed("generate"):
             generator.write(path, [(strength, "")], steer, process_group)
     generations = read_generation_file(

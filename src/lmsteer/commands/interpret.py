@@ -16,6 +16,7 @@ from lmsteer.analysis.top_tokens import DisplayConfig
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.preparation import prepare
 from lmsteer.cli.terminal import show
 from lmsteer.data.corpus import Corpus
 from lmsteer.reporting.interpretation_report import html, markdown, text
@@ -50,6 +51,7 @@ def interpret(cfg: DictConfig) -> Interpretation:
 
 def compute(config: dict[str, Any]) -> Interpretation:
     """Load the corpus, the model and the steer, and interpret it."""
+    prepare(config, ("corpus", "model"))
     corpus: Corpus = build(config["corpus"])
     part, rows = heldout_rows(corpus, config["part"], config["rows"], config["seed"])
     model = build(config["model"], device=config["device"], dtype=config["dtype"])

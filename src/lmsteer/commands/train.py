@@ -3,6 +3,7 @@
 python -m src.train model=gpt2-large steer=detox
 """
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.launch import launch
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.preparation import perplexity_model_name, prepare
+from lmsteer.cli.quick_size import note_size
 from lmsteer.cli.shared_objects import SHARED, model_node
 from lmsteer.cli.swept_options import shares_rows
 from lmsteer.cli.terminal import show
@@ -33,11 +36,15 @@ from lmsteer.models.mixture import Controller
 from lmsteer.reporting.tracking import Measured, track
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
+from lmsteer.runs.sources import begin, digest_of_prompts
+from lmsteer.runs.work import describe_work, fit_work, plan_work, store_limit
 from lmsteer.scoring.cache import ScoreCache, score_cache
 from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer_config import SteerConfig
 from lmsteer.training.fit import Solver
 from lmsteer.training.loggers import RunLabels, open_loggers
+
+logger = logging.getLogger(__name__)
 
 
 def train(cfg: DictConfig) -> Result | float | None:
@@ -50,6 +57,7 @@ def train(cfg: DictConfig) -> Result | float | None:
     objective = config["objective"]
     if objective and not (config.get("protocol") and config["trainer"]["strategy"] == "auto"):
         raise InputError(f"objective={objective}: a protocol and trainer=single are needed to return a value")
+    note_size(config)
     result: Result | None = launch(partial(job, stores_rows=_stores_rows(config)), config)
     return objective_value(result, objective) if objective and result else result
 
@@ -69,7 +77,7 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
         if result and not sweep:
             show(stages.summary(run, result))
         return result
-    scores = score_cache(config["cache"])
+    scores, files = score_cache(config["cache"]), prepare(config, ("model", "protocol", "corpus"), process_group)
     steer_config: SteerConfig = build(config["steer"])
     solver = build_solver(config)
     method.check(steer_config, solver)
@@ -92,7 +100,9 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
         check_loadable(method)
         method.check_data(datamodule, steer_config, solver)
         method.check_prompts(plan.generators.values() if plan else (), steer_config)
-    run.begin()
+    begin(run, files, digests_of(corpus, model, plan))
+    if process_group.is_rank_zero:
+        logger.info("%s", work_of(config, method, datamodule, plan))
     openers = [build(node) for node in config["logger"].values()] if process_group.is_rank_zero else []
     labels = RunLabels(run.config, sweep, (model.name, steer_config.name, method.name, corpus.name))
     with open_loggers(openers, run.folder, config, labels) as loggers:
@@ -105,6 +115,22 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
     stages.report_stage(Run(run.folder, run.config), measured.generations, measured.result, provenance)
     show(stages.summary(run, measured.result))
     return measured.result
+
+
+def digests_of(corpus: Corpus, model: LanguageModel, plan: Plan | None) -> dict[str, str]:
+    """Return digests by option of what must be the same when the run is resumed."""
+    digests = {"corpus": corpus.digest(), "model": model.head.fingerprint()}
+    for key, prompts in (plan.sets if plan else {}).items():
+        digests[f"protocol.prompts.{key}"] = digest_of_prompts(prompts)
+    return digests
+
+
+def work_of(config: dict[str, Any], method: Method, datamodule: SteerDataModule, plan: Plan | None) -> str:
+    """Describe the work of all stages."""
+    steps = config["trainer"]["max_steps"] if config["solver"].get("_partial_") else None
+    fit = [fit_work(datamodule, steps, config["trainer"]["val_check_interval"])] if method.reads_corpus else []
+    rest = list(plan_work(plan, perplexity_model_name(config))) if plan else []
+    return describe_work([*fit, *rest], store_limit(datamodule))
 
 
 def build_solver(config: dict[str, Any]) -> Solver:

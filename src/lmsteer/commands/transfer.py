@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
+from lmsteer.cli.preparation import prepare
 from lmsteer.cli.terminal import quoted_override, show
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.reporting.plots import write_png
@@ -48,6 +49,7 @@ def transfer(cfg: DictConfig) -> Steer:
 def compute(run: Run, config: dict[str, Any]) -> tuple[Steer, Provenance]:
     """Load the texts, the models and the steer, take the folder, and transfer."""
     path = None if config["texts"] is None else Path(config["texts"])
+    prepare(config, ("model", "to", *(["corpus"] * (path is None))))
     name, texts = unlabeled_texts(None if path else build(config["corpus"]), path, n=config["rows"])
     source: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
     steer, provenance = load_steer(Path(config["steer_file"]), source)

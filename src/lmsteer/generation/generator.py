@@ -90,6 +90,11 @@ class Generator:
                 f"more, {in_gib(free)} are free on {self.model.device}; batch_size={max(1, free // size)} may do"
             )
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Number of tokens of all prompts."""
+        return sum(map(len, self._ids))
+
     def _batches(self, size: int) -> list[list[int]]:
         """Group the indices of prompts by length; a model without ``position_ids`` gets none padded."""
         lengths = [len(ids) for ids in self._ids]

@@ -24,10 +24,12 @@ class Method(ABC):
     Attributes:
         name: Name of the row.
         file_name: Name of its file in a run folder.
+        reads_corpus: Whether the fit reads texts.
     """
 
     name: ClassVar[str]
     file_name: ClassVar[str]
+    reads_corpus: ClassVar[bool] = True
 
     @abstractmethod
     def check(self, steer_config: SteerConfig, solver: Solver) -> None:

@@ -42,6 +42,7 @@ class PrefixMethod(LearnedMethod):
     """
 
     value_kinds: ClassVar[Mapping[str, Any]] = {POSITIVE: str, NEGATIVE: str}
+    reads_corpus: ClassVar[bool] = False
     positive: str | None = None
     negative: str | None = None
 

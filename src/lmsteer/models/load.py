@@ -10,16 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 from lmsteer.embedded.archives import smollm2_folder
 from lmsteer.embedded.gemma import gemma_folder
+from lmsteer.embedded.required_archives import GEMMA_MODEL, SMOLLM2
 from lmsteer.errors import InputError
-from lmsteer.models.conversion import disable_conversion
 from lmsteer.models.device_options import AUTOMATIC, Device, DeviceMap, Dtype
+from lmsteer.storage.hub_errors import LONGEST_REASON
+from lmsteer.storage.hub_repository import HubRepository, Snapshot
+from lmsteer.storage.required_files import requires
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lmsteer.models.language_model import LanguageModel
 
+INSTEAD = "a hub id (ORG/NAME), a local folder (model=hf model.id=FOLDER), or model=smollm2, which needs no hub"
 
+
+def _repository(id: str, revision: str | None) -> HubRepository:
+    return HubRepository(id, revision=revision, instead=INSTEAD)
+
+
+@requires(lambda *, id, revision=None, **_: [_repository(id, revision)])
 def load_model(
     id: str,
     *,
@@ -32,6 +42,8 @@ def load_model(
 ) -> LanguageModel:
     """Load any causal LM of transformers.
 
+    A commit in the hub's cache is used without a request; what is missing there is downloaded, of weights one format.
+
     Args:
         id: Hub id (``ORG/NAME``) or local folder in the hub's layout.
         revision: Branch, tag or commit on the hub.
@@ -41,8 +53,8 @@ def load_model(
         max_memory: Memory of each location that an automatic map such as "auto" may use, for instance "20GiB".
 
     Raises:
-        InputError: If the model is unknown, the hub is out of reach, it is not a causal LM, or its files lack weights;
-            if the map does not fit model or machine, or a device is given too.
+        InputError: If the model is unknown, gated or private, the hub is out of reach, it is not a causal LM, or its
+            files lack weights; if the map does not fit model or machine, or a device is given too.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -68,39 +80,31 @@ def load_model(
     precision = resolve_dtype(dtype, main_device)
     map_options = {} if device_map is None else {"device_map": device_map, "max_memory": max_memory}
     transformers_logging.disable_progress_bar()
-    disable_conversion()
-    source = str(Path(id).expanduser()) if id.startswith("~") else id
     if max_memory is not None and device_map not in AUTOMATIC:
         raise InputError(f"model.max_memory={max_memory}: only for an automatic map; model.device_map=auto")
+    snapshot = _repository(id, revision).fetch()
+    source = str(snapshot.folder)
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         needed = weight_bytes(config, precision) if device_map is None else 0
         check_weights(needed, precision, main_device, name=name or id)
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-        lm = _complete_lm(id, source, revision=revision, dtype=precision, **map_options)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        lm = _complete_lm(id, source, dtype=precision, **map_options)
     except InputError:
         raise
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(
-            f"model {id}: cannot be loaded ({reason}); allowed are a hub id that can be reached or is in the hub's "
-            "cache, a local folder (model=hf model.id=FOLDER), or model=smollm2, which needs no hub"
-        ) from error
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
+        raise InputError(f"model {id} cannot be loaded ({reason}); allowed are {INSTEAD}") from error
     if pair := split_tied_weights(lm):
         raise InputError(f"model.device_map: {' and '.join(pair)} are one tensor; one location for both expected")
-    name = name or (Path(source).name if Path(source).is_dir() else id)
     device_of_all = main_device if device_map is None else None
-    return LanguageModel(lm, tokenizer, name=name, device=device_of_all, commit=_commit(source, revision))
+    return LanguageModel(
+        lm, tokenizer, name=name or _default_name(id, snapshot), device=device_of_all, commit=snapshot.commit
+    )
 
 
-def _commit(source: str, revision: str | None) -> str:
-    """Return the commit of the hub that a model was loaded from; empty for a local folder."""
-    from transformers.utils.hub import cached_file, extract_commit_hash
-
-    if Path(source).is_dir():
-        return ""
-    path = cached_file(source, "config.json", revision=revision, local_files_only=True)
-    return extract_commit_hash(path, None) or ""
+def _default_name(id: str, snapshot: Snapshot) -> str:
+    return id if snapshot.commit else snapshot.folder.name
 
 
 def _complete_lm(id: str, source: str, **options: Any) -> PreTrainedModel:
@@ -119,6 +123,7 @@ def _complete_lm(id: str, source: str, **options: Any) -> PreTrainedModel:
         )
     lm: PreTrainedModel
     lm, report = loaded
+    lm.name_or_path = lm.config._name_or_path = id  # not the folder of a commit in the hub's cache
     parameters = (name for name, _ in lm.named_parameters(remove_duplicate=False))
     if missing := sorted(set(report["missing_keys"]).intersection(parameters)):
         names = ", ".join(missing[:3]) + f" and {len(missing) - 3} more" * (len(missing) > 3)
@@ -144,6 +149,7 @@ def _no_report_of_missing_keys() -> Iterator[None]:
         logger.removeFilter(passes)
 
 
+@requires(lambda **_: [SMOLLM2])
 def smollm2(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:
     """Load SmolLM2-135M-Instruct of the embedded stack, without the hub.
 
@@ -157,6 +163,7 @@ def smollm2(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:
     return load_model(str(smollm2_folder()), name="smollm2", device=device, dtype=dtype)
 
 
+@requires(lambda **_: [GEMMA_MODEL])
 def gemma_3_270m(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:
     """Load Gemma 3 270M without the hub; it must be fetched explicitly, as it has its own terms.
 

@@ -16,10 +16,12 @@ from transformers import (
 )
 
 from lmsteer.embedded.archives import smollm2_folder
+from lmsteer.embedded.required_archives import SMOLLM2
 from lmsteer.errors import InputError
 from lmsteer.models.device import resolve_device, resolve_dtype
 from lmsteer.models.device_options import Device, Dtype
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.storage.required_files import requires
 
 
 def tiny(*, seed: int = 0, width: int = 32, device: Device = "cpu", dtype: Dtype = "float32") -> LanguageModel:
@@ -42,6 +44,7 @@ def tiny(*, seed: int = 0, width: int = 32, device: Device = "cpu", dtype: Dtype
     return _random(LlamaForCausalLM, config, tokenizer, name=f"tiny-{seed}", seed=seed, device=device, dtype=dtype)
 
 
+@requires(lambda **_: [SMOLLM2])
 def gpt2_shaped(
     *,
     width: int = 1280,

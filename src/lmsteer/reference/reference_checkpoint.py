@@ -143,6 +143,7 @@ def _provenance(
     return Provenance(
         model=model.name,
         fingerprint=model.head.fingerprint(),
+        commit=model.commit,
         meaning={attribute: meaning} if meaning and attribute in dimensions else {},
         corpus={"name": str(options["dataset_name"])} if options.get("dataset_name") else {},
         seed=seed if isinstance(seed, int) else 0,

@@ -169,3 +169,17 @@ def _is_heading(row: Sequence[str], headings: Sequence[str]) -> bool:
 
 def _latex_row(cells: Sequence[str]) -> str:
     return " & ".join(map(escape_latex, cells)) + r" \\"
+
+
+def file_size(size: float | None) -> str:
+    """Format bytes in powers of ten, as the hub does; None is an unknown size.
+
+    Example:
+        >>> file_size(3_247_159_078), file_size(21_000), file_size(None)
+        ('3.25 GB', '0.02 MB', 'of unknown size')
+    """
+    if size is None:
+        return "of unknown size"
+    if size >= 10**9:
+        return f"{size / 10**9:,.3g} GB"
+    return f"{size / 10**6:.0f} MB" if size >= 10**7 else f"{size / 10**6:.2f} MB"

@@ -12,13 +12,22 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from transformers.utils import logging as transformers_logging
 
 from lmsteer.errors import InputError
-from lmsteer.models.conversion import disable_conversion
 from lmsteer.models.device import resolve_device
 from lmsteer.models.device_options import Device
 from lmsteer.models.language_model import INCIDENTAL
 from lmsteer.scoring.scorer import check_scores, in_length_order
+from lmsteer.storage.hub_errors import LONGEST_REASON
+from lmsteer.storage.hub_repository import HubRepository
+from lmsteer.storage.required_files import requires
+
+INSTEAD = "a text-classification model by hub id, or a local folder of one; size=offline needs no hub"
 
 
+def _repository(id: str, revision: str | None) -> HubRepository:
+    return HubRepository(id, revision=revision, noun="classifier", instead=INSTEAD)
+
+
+@requires(lambda *, id, revision=None, **_: [_repository(id, revision)])
 class HubClassifierScorer:
     """Probability of one label of a text-classification model.
 
@@ -89,18 +98,15 @@ class HubClassifierScorer:
 
 def _load(id: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     transformers_logging.disable_progress_bar()
-    disable_conversion()
+    folder = _repository(id, revision).fetch().folder
     try:
-        tokenizer = AutoTokenizer.from_pretrained(id, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            id, revision=revision, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
+            folder, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"classifier {id} cannot be loaded ({reason}); allowed are a text-classification model by hub id, "
-            "or a local folder of one; size=offline needs no hub"
-        ) from error
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
+        raise InputError(f"classifier {id} cannot be loaded ({reason}); allowed are {INSTEAD}") from error
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:3])
         raise InputError(f"classifier {id} is not trained to classify: its files lack {missing}; choose another model")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lmsteer.data.corpus import Corpus
 from lmsteer.embedded.archives import MINILM, minilm_folder
+from lmsteer.embedded.required_archives import SENTENCE_ENCODER
 from lmsteer.errors import InputError
 from lmsteer.models.device import resolve_device
 from lmsteer.models.device_options import Device
@@ -25,6 +26,7 @@ from lmsteer.scoring.scorer import check_scores
 from lmsteer.scoring.scorer_rows import Examples
 from lmsteer.scoring.sentence_encoder import MAX_TOKENS, SentenceEncoder
 from lmsteer.storage.atomic_files import atomic_write
+from lmsteer.storage.required_files import requires
 from lmsteer.storage.user_cache import cache_folder
 
 INVERSE_PENALTY = 3.0
@@ -32,6 +34,7 @@ INVERSE_PENALTY = 3.0
 WEIGHT, BIAS = "weight", "bias"
 
 
+@requires(lambda **_: [SENTENCE_ENCODER])
 class EmbeddingScorer:
     """Probability that a text's label is positive, by all-MiniLM-L6-v2 and the scorer split of a corpus.
 

@@ -12,14 +12,17 @@ from torch import Tensor
 
 from lmsteer.data.readers.table import LONGEST_FIELD
 from lmsteer.embedded.archives import embedded_file
+from lmsteer.embedded.required_archives import TOXIC_PROMPTS
 from lmsteer.errors import InputError
 from lmsteer.records import refuse_repeated_names, refuse_special_file
 from lmsteer.scoring.scorer import check_scores
+from lmsteer.storage.required_files import requires
 
 MAX_SEVERITY = 3.0
 """Largest severity; the smallest is 1."""
 
 
+@requires(lambda *, path=None, **_: [] if path else [TOXIC_PROMPTS])
 class WordListScorer:
     """Severity of the worst listed word or phrase in a text, divided by 3; 0 if there is none.
 

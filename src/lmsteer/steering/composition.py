@@ -153,6 +153,7 @@ def compose_files(
     return steer, Provenance(
         model=loaded[0][1].model,
         fingerprint=loaded[0][1].fingerprint,
+        commit=loaded[0][1].commit,
         meaning=meaning,
         seed=seeds.pop() if len(seeds) == 1 else 0,
         versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
@@ -163,7 +164,7 @@ def compose_files(
 def _refuse_other_models(paths: Sequence[Path], provenances: Sequence[Provenance]) -> None:
     for path, provenance in zip(paths, provenances, strict=True):
         if provenance.fingerprint != provenances[0].fingerprint:
-            first, other = (f"{p.model} (head {p.fingerprint[:8]})" for p in (provenances[0], provenance))
+            first, other = (p.model_label(f"head {p.fingerprint[:8]}") for p in (provenances[0], provenance))
             raise InputError(
                 f"{paths[0]} was fitted for model {first}, {path} for {other}; steers of one model expected"
             )

@@ -13,6 +13,7 @@ METADATA: dict[str, Any] = {
     "bias": bool,
     "model": str,
     "fingerprint": str,
+    "commit": str,
     "meaning": dict[str, str],
     "corpus": dict[str, Any],
     "seed": int,

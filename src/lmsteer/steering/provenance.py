@@ -27,6 +27,7 @@ class Provenance:
     Attributes:
         model: Name or hub id of the language model.
         fingerprint: ``Head.fingerprint`` of that model.
+        commit: Commit of the hub that the model was loaded from; empty: unknown, or no model of the hub.
         meaning: Meaning of positive strength, by dimension.
         corpus: Name, digest and size of the corpus, and the digest of the corpus from which its rows were drawn.
         versions: Versions of the packages that wrote it.
@@ -48,10 +49,26 @@ class Provenance:
     training: dict[str, Any] = field(default_factory=dict)
     calibration: list[dict[str, Any]] = field(default_factory=list)
     derivation: dict[str, Any] = field(default_factory=dict)
+    commit: str = ""
+
+    def model_label(self, *facts: str) -> str:
+        """Return the name of the model with further facts, the last of them its commit where that is known.
+
+        Example:
+            >>> Provenance(model="gpt2", fingerprint="f", commit="0123456789abcdef").model_label("width 768")
+            'gpt2 (width 768, commit 0123456789ab)'
+        """
+        return model_label(self.model, self.commit, *facts)
 
     def settings(self) -> dict[str, Any]:
         """Return the entries of ``training`` that are options of the fit."""
         return {name: value for name, value in self.training.items() if name not in NOT_SETTINGS}
+
+
+def model_label(name: str, commit: str, *facts: str) -> str:
+    """Return the name of a model with facts in parentheses, the last of them its commit where that is known."""
+    facts = (*facts, *([f"commit {commit[:12]}"] if commit else []))
+    return f"{name} ({', '.join(facts)})" if facts else name
 
 
 def load_provenance(path: Path) -> Provenance:
@@ -70,7 +87,8 @@ def to_provenance(metadata: dict[str, Any], path: Path) -> Provenance:
         InputError: If an entry is missing or of another kind.
     """
     # Entries that are younger than the format may be missing.
-    entries = {f.name: f.default_factory() for f in fields(Provenance) if callable(f.default_factory)} | dict(metadata)
+    younger = {f.name: f.default_factory() for f in fields(Provenance) if callable(f.default_factory)}
+    entries = {**younger, "commit": "", **metadata}
     if (text := fault(entries)) is not None:
         raise InputError(f"{path}: damaged steer file ({text}); {REMEDY}")
     return Provenance(**{name: entries[name] for name in Provenance.__dataclass_fields__ if name in entries})

@@ -21,6 +21,7 @@ from lmsteer.steering.provenance import (
     REMEDY,
     Provenance,
     damaged,
+    model_label,
     read_metadata,
     to_provenance,
 )
@@ -103,9 +104,11 @@ def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, P
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise damaged(path, error) from error
     if model is not None and provenance.fingerprint != model.head.fingerprint():
+        expected = provenance.model_label(f"width {steer.width}")
+        given = model_label(model.name, model.commit, f"width {model.width}")
         raise InputError(
-            f"{path}: fitted for model {provenance.model} (width {steer.width}), not for {model.name} "
-            f"(width {model.width}); a steer serves only the model it was fitted on"
+            f"{path}: fitted for model {expected}, not for {given}: their weights differ, and a steer serves only the "
+            "model it was fitted on"
         )
     return steer, provenance
 

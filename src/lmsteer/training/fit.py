@@ -122,6 +122,7 @@ def describe_fit(datamodule: SteerDataModule, steer_config: SteerConfig, trainin
     return Provenance(
         model=model.name,
         fingerprint=model.head.fingerprint(),
+        commit=model.commit,
         meaning={steer_config.name: steer_config.meaning},
         corpus={
             "name": corpus.name,

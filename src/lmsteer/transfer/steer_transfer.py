@@ -97,7 +97,12 @@ def transfer(
         "kind": "transfer",
         "map": kind,
         "damping": damping,
-        "source": {"model": provenance.model, "fingerprint": provenance.fingerprint, "width": steer.width},
+        "source": {
+            "model": provenance.model,
+            "fingerprint": provenance.fingerprint,
+            "commit": provenance.commit,
+            "width": steer.width,
+        },
         "shared_tokens": len(pair.anchors.weight_S),
         "tokens": [pair.source.head.vocabulary, pair.target.head.vocabulary],
         "places": len(pair.states.text_N),
@@ -112,6 +117,7 @@ def transfer(
     return transferred, Provenance(
         model=pair.target.name,
         fingerprint=pair.target.head.fingerprint(),
+        commit=pair.target.commit,
         meaning={name: provenance.meaning.get(name, "") for name in names},
         corpus=provenance.corpus,
         seed=provenance.seed,

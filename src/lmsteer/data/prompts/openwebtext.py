@@ -6,7 +6,8 @@ from lmsteer.data.prompts.prompt_sets import Kind, prompt_text
 from lmsteer.data.prompts.selection import Candidate, PromptSet, select_prompts, sort_by_hash
 from lmsteer.data.readers.table import read_jsonl_rows
 from lmsteer.errors import InputError
-from lmsteer.storage.download import download_file
+from lmsteer.storage.download import RemoteFile
+from lmsteer.storage.required_files import requires
 from lmsteer.storage.user_cache import cache_folder
 
 COMMIT = "265982f6d8027d3a2ec4b65b775cf3e704e187f5"
@@ -18,6 +19,17 @@ DIGESTS: dict[Kind, str] = {
 }
 
 
+def _published(kind: Kind) -> RemoteFile:
+    name = f"{kind}_prompts.jsonl"
+    return RemoteFile(
+        f"{ADDRESS}/{name}",
+        cache_folder() / "owt-sentiment-prompts" / name,
+        sha256=DIGESTS[kind],
+        instead="give the file or its folder by path=",
+    )
+
+
+@requires(lambda *, kind, path=None, **_: [] if path else [_published(kind)])
 def owt_sentiment_prompts(*, kind: Kind, path: str | None = None, n: int | None = None) -> PromptSet:
     """Read beginnings of OpenWebText sentences that GPT-2 continues with one sentiment or both (Liu et al., 2021).
 
@@ -31,7 +43,7 @@ def owt_sentiment_prompts(*, kind: Kind, path: str | None = None, n: int | None 
     Raises:
         InputError: If ``n`` is below 1, the download fails, there is no such file, or a line has no prompt.
     """
-    file = _find_file(Path(path), kind) if path else _download(kind)
+    file = _find_file(Path(path), kind) if path else _published(kind).fetch()
     candidates = [Candidate.from_row(prompt_text(row, where), row, where) for where, row in read_jsonl_rows(file)]
     if not candidates:
         raise InputError(f"{file} holds no prompts; expected one JSON object with a prompt per line")
@@ -46,10 +58,3 @@ def _find_file(path: Path, kind: Kind) -> Path:
         if file.is_file():
             return file
     raise InputError(f"prompts {kind}: folder {path} has neither {files[0].name} nor {files[1].name}")
-
-
-def _download(kind: Kind) -> Path:
-    name = f"{kind}_prompts.jsonl"
-    target = cache_folder() / "owt-sentiment-prompts" / name
-    instead = "give the file or its folder by path="
-    return download_file(f"{ADDRESS}/{name}", target, sha256=DIGESTS[kind], instead=instead)

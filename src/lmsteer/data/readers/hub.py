@@ -16,43 +16,54 @@ from lmsteer.data.readers.table import (
 from lmsteer.data.splits import UNSPLIT
 from lmsteer.errors import InputError
 from lmsteer.records import refuse_repeated_names
+from lmsteer.storage.hub_errors import LONGEST_REASON
+from lmsteer.storage.hub_repository import HubRepository
 
 ROWS_PER_READ = 1000
 
 
+def data_set(id: str, revision: str | None, *, instead: str) -> HubRepository:
+    """Return a data set of the hub.
+
+    Args:
+        instead: What the user may choose when it cannot be had; part of the message.
+    """
+    return HubRepository(id, "dataset", revision, noun="data set", instead=instead)
+
+
 def load_splits(
-    id: str, *, columns: tuple[str, ...], instead: str, path: str | None = None, either: tuple[str, ...] = ()
+    repository: HubRepository, *, columns: tuple[str, ...], path: str | None = None, either: tuple[str, ...] = ()
 ) -> dict[str, Iterator[LocatedRow]]:
     """Load the rows of a data set by split (train, validation, test), from the hub or from a local copy.
 
+    The files of the hub are downloaded once and read from its cache, so that a node without a network can read them.
+
     Args:
-        id: Name on the hub.
         columns: Required columns.
         either: Further columns, of which one is required.
-        instead: What the user may choose when the hub is out of reach; part of the message.
         path: A folder in a layout that ``datasets.load_dataset`` supports, or one parquet file; None: the hub.
 
     Raises:
         InputError: If the hub or the path cannot be loaded, or a column is missing or named twice.
     """
+    folder = str(repository.fetch().folder) if path is None else path
     try:
-        if path is None:
-            loaded = datasets.load_dataset(id)
-        elif Path(path).is_file():
-            loaded = datasets.load_dataset("parquet", data_files=path)
+        if Path(folder).is_file():
+            loaded = datasets.load_dataset("parquet", data_files=folder)
         else:
-            loaded = datasets.load_dataset(path)
+            loaded = datasets.load_dataset(folder)
     except Exception as error:  # its errors, the hub client's, the network's and the parsers' have no common base
-        reason = str(error.__cause__ or error).strip().split("\n")[0] or type(error).__name__
-        choices = f"allowed are {instead}" if path is None else "expected a data set in the hub's format"
-        raise InputError(f"data set {path or id} cannot be loaded ({reason}); {choices}") from error
+        reason = " ".join(str(error.__cause__ or error).split())[:LONGEST_REASON] or type(error).__name__
+        choices = f"allowed are {repository.instead}" if path is None else "expected a data set in the hub's format"
+        raise InputError(f"data set {path or repository.id} cannot be loaded ({reason}); {choices}") from error
+    name = path or repository.id
     for split, table in loaded.items():
-        where, names = f"data set {path or id}, split {split}", table.column_names
+        where, names = f"data set {name}, split {split}", table.column_names
         check_columns(names, columns, either, where)
         # ``datasets`` names the second of two equal columns of a CSV file NAME.1.
         needed = (*columns, *either)
         refuse_repeated_names([name.removesuffix(".1") for name in names if name.removesuffix(".1") in needed], where)
-    return {str(split): _rows(table, (*columns, *either), f"{path or id}, {split}") for split, table in loaded.items()}
+    return {str(split): _rows(table, (*columns, *either), f"{name}, {split}") for split, table in loaded.items()}
 
 
 def _rows(table: Any, columns: tuple[str, ...], where: str) -> Iterator[LocatedRow]:
@@ -65,7 +76,7 @@ def _rows(table: Any, columns: tuple[str, ...], where: str) -> Iterator[LocatedR
 
 
 def load_labeled_splits(
-    id: str, *, columns: tuple[str, ...], instead: str, path: str | None = None, either: tuple[str, ...] = ()
+    repository: HubRepository, *, columns: tuple[str, ...], path: str | None = None, either: tuple[str, ...] = ()
 ) -> dict[str, Iterator[LocatedRow]]:
     """Load the rows of a data set by split (train, dev, test), as ``load_splits`` does; one local file is unsplit.
 
@@ -83,9 +94,9 @@ def load_labeled_splits(
     if files:
         files = without_unlabeled_test(files, columns)
         return {split: read_table(file, columns=columns, either=either) for split, file in files.items()}
-    splits = load_splits(id, columns=columns, either=either, instead=instead, path=path)
+    splits = load_splits(repository, columns=columns, either=either, path=path)
     if path and Path(path).is_file():
         return {UNSPLIT: splits["train"]}
     if "train" not in splits:
-        raise InputError(f"data set {path or id} has no split train; there are {', '.join(splits)}")
+        raise InputError(f"data set {path or repository.id} has no split train; there are {', '.join(splits)}")
     return {{"validation": "dev"}.get(split, split): rows for split, rows in splits.items()}

@@ -11,18 +11,26 @@ from typing import Any
 import numpy as np
 
 from lmsteer.data.corpus import Corpus, hash_fraction
-from lmsteer.data.readers.hub import load_splits
+from lmsteer.data.readers.hub import data_set, load_splits
 from lmsteer.data.readers.table import LocatedRow, get_number, read_table
 from lmsteer.errors import InputError
 from lmsteer.records import Row
+from lmsteer.storage.hub_repository import HubRepository
+from lmsteer.storage.required_files import requires
 
 HUB = "google/civil_comments"
+INSTEAD = "corpus.path=FILE-or-folder, or corpus=toxic-snippets, which is embedded"
 KAGGLE = ("all_data.csv", "train.csv")
 
 _Reader = Callable[[], Iterator[LocatedRow]]
 
 
-def jigsaw(*, path: str | None = None, dev: int = 2000, test: int = 2000) -> Corpus:
+def _repository(revision: str | None = None) -> HubRepository:
+    return data_set(HUB, revision, instead=INSTEAD)
+
+
+@requires(lambda *, path=None, revision=None, **_: [] if path else [_repository(revision)])
+def jigsaw(*, path: str | None = None, revision: str | None = None, dev: int = 2000, test: int = 2000) -> Corpus:
     """Load comments with toxicity of at least .5 (label -1) and as many with toxicity 0 (label 1); drop the others.
 
     The selection of clean comments and the splits depend only on a hash of the texts. A repeated text counts once, as
@@ -31,6 +39,7 @@ def jigsaw(*, path: str | None = None, dev: int = 2000, test: int = 2000) -> Cor
     Args:
         path: Kaggle's ``all_data.csv`` or ``train.csv`` or their folder, or a folder or parquet file in the format of
             ``google/civil_comments``; None: the hub.
+        revision: Branch, tag or commit on the hub; None: the default branch.
         dev: Held-out rows for choosing the best steer, half of them toxic.
         test: Held-out rows for prompts and figures, half of them toxic.
 
@@ -39,7 +48,7 @@ def jigsaw(*, path: str | None = None, dev: int = 2000, test: int = 2000) -> Cor
     """
     if dev < 0 or test < 0:
         raise InputError(f"corpus.dev={dev}, corpus.test={test}: numbers of rows; allowed are 0 and more")
-    read, text, score = _open_source(path)
+    read, text, score = _open_source(path, revision)
     selected, duplicates = _select(read, text, score, dev // 2, test // 2, path or HUB)
     splits: dict[str, list[Row]] = {"train": [], "dev": [], "test": []}
     for index, (_, row) in enumerate(read()):
@@ -51,7 +60,7 @@ def jigsaw(*, path: str | None = None, dev: int = 2000, test: int = 2000) -> Cor
     )
 
 
-def _open_source(path: str | None) -> tuple[_Reader, str, str]:
+def _open_source(path: str | None, revision: str | None) -> tuple[_Reader, str, str]:
     """Return a reader of the rows, for any number of passes, and the names of the columns of texts and scores."""
     if path is not None and not Path(path).exists():
         raise InputError(f"corpus.path: {path} does not exist; expected Kaggle's csv or a folder in the hub's format")
@@ -62,8 +71,7 @@ def _open_source(path: str | None) -> tuple[_Reader, str, str]:
         return lambda: read_table(table, columns=("comment_text", score)), "comment_text", score
 
     def read() -> Iterator[LocatedRow]:
-        instead = "corpus.path=FILE-or-folder, or corpus=toxic-snippets, which is embedded"
-        for rows in load_splits(HUB, columns=("text", "toxicity"), instead=instead, path=path).values():
+        for rows in load_splits(_repository(revision), columns=("text", "toxicity"), path=path).values():
             yield from rows
 
     return read, "text", "toxicity"

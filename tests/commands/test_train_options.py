@@ -110,7 +110,7 @@ def test_labels_that_teach_nothing_are_refused_before_a_model_is_loaded(
 def test_huge_batches_are_refused_before_the_folder_is_taken(
     options: list[str], option: str, free: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lmsteer.generation.generator.free_memory", lambda _: free)
+    monkeypatch.setattr("lmsteer.models.memory.free_memory", lambda _: free)
     with pytest.raises(InputError, match=message):
         train(command_config("train", *options, "protocol=attribute", option))
     assert not (tmp_path / "run").exists()

@@ -197,7 +197,7 @@ def test_batches_beyond_memory_are_refused_before_anything_is_generated(
     prompts = [Prompt(str(n), "a film") for n in range(100)]
     size = cache_bytes(tiny_model.lm.config, torch.float32) * (len(tiny_model.tokenize(["a film"])[0]) + 20)
     size += 4 * len(tiny_model.head.weight)
-    monkeypatch.setattr("lmsteer.generation.generator.free_memory", lambda _: 60 * size)
+    monkeypatch.setattr("lmsteer.models.memory.free_memory", lambda _: 60 * size)
     Generator(tiny_model, prompts, decoding=Greedy(max_new_tokens=20), samples=1, batch_size=60)
     message = r"batch_size=1000000000: 100 sequences decoded together take .* are free on cpu; batch_size=60 may do"
     with pytest.raises(InputError, match=message):

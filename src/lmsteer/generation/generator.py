@@ -21,7 +21,7 @@ from lmsteer.generation.generation_files import expected_generations
 from lmsteer.generation.noise import sample_key
 from lmsteer.generation.sampling import Nucleus
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.models.memory import cache_bytes, free_memory, in_gib
+from lmsteer.models.memory import check_sequences
 from lmsteer.models.mixture import Controller, Mixture, Source, check_strength, mixture_at
 from lmsteer.records import Generation, Likelihood, Prompt
 from lmsteer.steering.fold import SteeredHead
@@ -73,22 +73,8 @@ class Generator:
         plain = Source(model, model.head)
         self._ids = [plain.encode(prompt.text, decoding.max_new_tokens) for prompt in prompts]
         self.batches = self._batches(max(1, batch_size // samples))
-        self._check_memory(batch_size)
-
-    def _check_memory(self, batch_size: int) -> None:
-        """Refuse batches whose keys, values and logits cannot fit into the free memory of a model on one device."""
-        weight = self.model.head.weight
-        if len({*getattr(self.model.lm, "hf_device_map", {}).values()}) > 1:
-            return
-        tokens = max(map(len, self._ids)) + self.decoding.max_new_tokens
-        cached = tokens * cache_bytes(self.model.lm.config, weight.dtype)
-        size = cached + weight.shape[0] * torch.float32.itemsize  # of a sequence
-        sequences = max(map(len, self.batches)) * self.samples
-        if sequences * size > (free := free_memory(self.model.device)):
-            raise InputError(
-                f"batch_size={batch_size}: {sequences} sequences decoded together take {in_gib(sequences * size)} or "
-                f"more, {in_gib(free)} are free on {self.model.device}; batch_size={max(1, free // size)} may do"
-            )
+        tokens = max(map(len, self._ids)) + decoding.max_new_tokens
+        check_sequences(model.lm, max(map(len, self.batches)) * samples, tokens, model.head.weight, option=batch_size)
 
     @property
     def prompt_tokens(self) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psutil
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from lmsteer.errors import InputError
 
@@ -71,6 +71,27 @@ def cache_bytes(config: PreTrainedConfig, dtype: torch.dtype) -> int:
     key_heads = 1 if getattr(text, "multi_query", False) else getattr(text, "num_key_value_heads", None) or heads
     size = getattr(text, "head_dim", None) or width // heads
     return int(2 * layers * key_heads * size * dtype.itemsize)
+
+
+def check_sequences(lm: PreTrainedModel, sequences: int, tokens: int, weight_VD: torch.Tensor, *, option: int) -> None:
+    """Refuse sequences whose keys, values and logits cannot fit into the free memory of a model on one device.
+
+    Args:
+        tokens: Of the longest sequence.
+        weight_VD: Output embeddings of the model.
+        option: The option ``batch_size``.
+
+    Raises:
+        InputError: Naming a batch size that may do.
+    """
+    if len({*getattr(lm, "hf_device_map", {}).values()}) > 1:
+        return
+    size = tokens * cache_bytes(lm.config, weight_VD.dtype) + weight_VD.shape[0] * torch.float32.itemsize
+    if sequences * size > (free := free_memory(weight_VD.device)):
+        raise InputError(
+            f"batch_size={option}: {sequences} sequences decoded together take {in_gib(sequences * size)} or more, "
+            f"{in_gib(free)} are free on {weight_VD.device}; batch_size={max(1, free // size)} may do"
+        )
 
 
 def check_weights(needed: int, dtype: torch.dtype, device: torch.device, *, name: str) -> None:

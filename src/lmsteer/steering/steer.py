@@ -67,10 +67,9 @@ class Steer(nn.Module):
         super().__init__()
         if rank != "full" and not (0 if bias else 1) <= rank <= width:
             raise InputError(f"steer.rank={rank}: an integer in [1, {width}] or 'full' expected")
-        if not (epsilon > 0 and math.isfinite(epsilon)):
-            raise InputError(f"steer.epsilon={epsilon}: a positive number expected")
-        if not (init_std > 0 and math.isfinite(init_std)):
-            raise InputError(f"steer.init_std={init_std}: a positive number expected")
+        for name, value in (("epsilon", epsilon), ("init_std", init_std)):
+            if not (value > 0 and math.isfinite(value)):
+                raise InputError(f"steer.{name}={value}: a positive number expected")
         self.dimensions = check_dimensions(dimensions)
         self.rank, self.epsilon = rank, epsilon
         noise = torch.Generator().manual_seed(seed)
@@ -95,8 +94,8 @@ class Steer(nn.Module):
         low_rank = [(p1, p2) for p1, p2 in factors.values() if p2 is not None]
         full = columns > width or len(low_rank) < len(factors)
         parameters = [[product(pair) for pair in factors.values()]] if full else list(zip(*low_rank, strict=True))
-        bias = biases is not None
-        steer = cls(width, dimensions=list(factors), rank="full" if full else columns, epsilon=epsilon, bias=bias)
+        size: dict[str, Any] = {"rank": "full" if full else columns, "bias": biases is not None}
+        steer = cls(width, dimensions=list(factors), epsilon=epsilon, **size)
         state = {
             name: torch.stack([F.pad(x, (0, steer.p1.shape[2] - x.shape[1])) for x in tensors])
             for name, tensors in zip(("p1", "p2"), parameters, strict=False)
@@ -174,7 +173,7 @@ class Steer(nn.Module):
         return per_dimension * sum(1 for name in self.dimensions if strength.get(name))
 
     def settings(self) -> dict[str, Any]:
-        """Return rank, epsilon, and whether there is a dummy, by which tables distinguish steers."""
+        """Return the options by which tables distinguish steers."""
         return {"rank": self.rank, "epsilon": self.epsilon, "dummy": DUMMY in self.dimensions}
 
     def at(self, model: LanguageModel, strength: Mapping[str, float]) -> Mixture:
@@ -185,8 +184,9 @@ class Steer(nn.Module):
         """Return strengths as a tensor (1, K), or (B, K) if they are one already."""
         if isinstance(strength, Tensor):
             if strength.dim() != 2 or strength.shape[1] != len(self.dimensions):
-                shape = tuple(strength.shape)
-                raise InputError(f"strength of shape {shape}: a tensor (rows, {len(self.dimensions)}) expected")
+                raise InputError(
+                    f"strength of shape {tuple(strength.shape)}: a tensor (rows, {len(self.dimensions)}) expected"
+                )
             return strength
         named = strength if isinstance(strength, Mapping) else {self.dimensions[0]: strength}
         return self.strengths(named)[None]
@@ -260,11 +260,7 @@ class Steer(nn.Module):
         return rewritten
 
     def directions(self, k: int) -> Directions:
-        """Return the singular value decomposition of the matrix of dimension ``k``.
-
-        Raises:
-            InputError: If the matrix is zero.
-        """
+        """Return the singular value decomposition of the matrix of dimension ``k``; a zero one is an InputError."""
         try:
             return Directions.of(*self.factors(k), epsilon=self.epsilon)
         except ValueError as error:
@@ -293,9 +289,7 @@ class Steer(nn.Module):
         if energy is not None:
             rank = max(one.rank_holding(energy) for one in decomposed)
         factors = {name: one.factors(rank) for name, one in zip(self.dimensions, decomposed, strict=True)}
-        biases = None
-        if self.bias is not None:
-            biases = dict(zip(self.dimensions, self.bias.detach().cpu(), strict=True))
+        biases = None if self.bias is None else dict(zip(self.dimensions, self.bias.detach().cpu(), strict=True))
         return Steer.from_factors(factors, epsilon=self.epsilon, biases=biases)
 
 

@@ -9,6 +9,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from lmsteer.cli.app import entry_point
+from lmsteer.errors import InputError
 
 Job = tuple[str, Any]
 
@@ -72,3 +73,19 @@ def test_the_folder_of_a_study_is_that_of_its_jobs(tmp_path: Path, monkeypatch: 
     assert [Path(folder).parent for _, folder in jobs] == [tmp_path / "runs/detox-quick"] * 2
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["detox-quick"]
     assert (tmp_path / "runs/detox-quick/multirun.yaml").is_file()
+
+
+def test_failed_jobs_are_named_whatever_folders_they_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(cfg: DictConfig) -> None:
+        raise InputError("no such luck")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train", "-m", "experiment=detox", "model=gpt2", "size=quick,paper", "seed=0"])
+    with pytest.raises(SystemExit) as end:
+        entry_point("train")(fail)()
+    assert end.value.code == "Error: 2 of 2 jobs failed; the same command starts these again"
+    failures = [line for line in capsys.readouterr().err.splitlines() if line.startswith("failed: ")]
+    assert [Path(line.split(": ")[1]).parent.name for line in failures] == ["detox-quick", "detox-paper"]
+    assert not list((tmp_path / "runs").rglob(".jobs"))

@@ -35,11 +35,12 @@ class Sweep(Callback):
 
     def __init__(self, tables: bool = True) -> None:
         self.tables = tables
-        self.swept: frozenset[str] = frozenset()
+        self.folder, self.swept = Path(), frozenset[str]()  # of the sweep as a whole
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Forget the jobs of an earlier start; refuse to begin while another start is running."""
-        folder, self.swept = Path(config.hydra.sweep.dir), swept_options(config)
+        folder = self.folder = Path(config.hydra.sweep.dir).absolute()
+        self.swept = swept_options(config)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _locks[folder] = FileLock(folder / LOCK)
@@ -48,13 +49,13 @@ class Sweep(Callback):
             sys.exit(f"Error: {folder}: another start of this sweep is running; wait for its end")
         except OSError as error:
             sys.exit(f"Error: hydra.sweep.dir={folder}: {error.strerror or error}; choose another folder")
-        shutil.rmtree(_job_folder(config), ignore_errors=True)
+        shutil.rmtree(self._jobs, ignore_errors=True)
 
     def on_job_start(self, config: DictConfig, *, task_function: TaskFunction, **kwargs: Any) -> None:
         """Record the job, which may be killed, and tell it what the sweep varies."""
         set_swept(self.swept)
         if config.hydra.mode == RunMode.MULTIRUN:
-            _record(config, UNFINISHED)
+            self._record(config, UNFINISHED)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Record how the job ended, and let the sweep go on."""
@@ -67,27 +68,37 @@ class Sweep(Callback):
             job_return.status, job_return.return_value = JobStatus.COMPLETED, None
         if error is not None and not isinstance(error, EXPECTED_ERRORS):
             traceback.print_exception(error)
-        _record(config, "" if error is None else _describe(error))
+        self._record(config, "" if error is None else _describe(error))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write tables and picture, print the table; then a line for each failed job, and status 1 if there is one."""
-        files = sorted(_job_folder(config).glob("*.json"), key=lambda path: int(path.stem))
+        files = sorted(self._jobs.glob("*.json"), key=lambda path: int(path.stem))
         jobs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-        status = self._tabulate([Path(job["folder"]) for job in jobs], config) if self.tables else 0
-        folder = Path(config.hydra.sweep.dir)
+        status = self._tabulate([Path(job["folder"]) for job in jobs]) if self.tables else 0
+        folder = self.folder
         (folder / LOCK).unlink(missing_ok=True)
         if lock := _locks.pop(folder, None):
             lock.release()
         failed = [job for job in jobs if job["error"]]
         for job in failed:
             print(f"failed: {job['folder']}: {job['error']}", file=sys.stderr)
-        shutil.rmtree(_job_folder(config), ignore_errors=True)
+        shutil.rmtree(self._jobs, ignore_errors=True)
         if failed:
             sys.exit(f"Error: {len(failed)} of {len(jobs)} jobs failed; the same command starts these again")
         if status:
             sys.exit(status)
 
-    def _tabulate(self, folders: list[Path], config: DictConfig) -> int:
+    @property
+    def _jobs(self) -> Path:
+        """Folder of the states of the jobs, which may have folders elsewhere, as their name may have the size."""
+        return self.folder / ".jobs"
+
+    def _record(self, config: DictConfig, error: str) -> None:
+        self._jobs.mkdir(parents=True, exist_ok=True)
+        entry = json.dumps({"folder": str(Path(config.hydra.runtime.output_dir)), "error": error})
+        atomic_write_lines(self._jobs / f"{config.hydra.job.num}.json", [entry])
+
+    def _tabulate(self, folders: list[Path]) -> int:
         """Tabulate the finished runs of this sweep; runs of other sweeps in its folder do not count."""
         from lmsteer.commands.report import write_report  # imports much, while Hydra loads this file for every command
         from lmsteer.runs.stages import METRICS
@@ -95,22 +106,11 @@ class Sweep(Callback):
         measured = [folder for folder in folders if (folder / METRICS).is_file()]
         try:
             if measured:
-                write_report(measured, Path(config.hydra.sweep.dir))
+                write_report(measured, self.folder)
         except Exception as error:  # Hydra would make a warning of it, and status 0
             print(f"Error: report: {_describe(error)}", file=sys.stderr)
             return 1
         return 0
-
-
-def _job_folder(config: DictConfig) -> Path:
-    return Path(config.hydra.sweep.dir) / ".jobs"
-
-
-def _record(config: DictConfig, error: str) -> None:
-    folder = Path(config.hydra.runtime.output_dir)
-    _job_folder(config).mkdir(parents=True, exist_ok=True)
-    entry = json.dumps({"folder": str(folder), "error": error})
-    atomic_write_lines(_job_folder(config) / f"{config.hydra.job.num}.json", [entry])
 
 
 def _describe(error: Exception) -> str:

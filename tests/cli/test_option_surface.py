@@ -1,6 +1,7 @@
 """The options of all commands are those of ``options.txt``, so that none comes, goes or changes its name unnoticed.
 
-A line of it is a command and the dotted name of an option of its default configuration; a list is one option.
+A line of it is a command and the dotted name of an option of its default configuration, or of one of its methods; a
+list is one option.
 Write it anew after a change that is meant: ``python -m tests.cli.test_option_surface``.
 """
 
@@ -13,6 +14,7 @@ from omegaconf import OmegaConf
 from tests.handmade_commands import command_config
 
 from lmsteer.analysis.highlighter import Decision
+from lmsteer.cli.app import CONF
 from lmsteer.cli.configuration import HYDRA_KEYS
 from lmsteer.cli.options import OF_COMMAND
 from lmsteer.export.exporter import Form
@@ -21,6 +23,7 @@ from lmsteer.transfer.steer_maps import Kind
 SURFACE = Path(__file__).with_name("options.txt")
 CHOICES = {"transfer": ["model@to=tiny"]}
 """Choices that a default configuration lacks."""
+METHODS = sorted(path.stem for path in (Path(CONF) / "method").glob("*.yaml"))
 
 
 def leaves(node: Any, name: str = "") -> Iterator[str]:
@@ -35,10 +38,16 @@ def leaves(node: Any, name: str = "") -> Iterator[str]:
 def surface() -> list[str]:
     """A line for each option of each command."""
     composed = {name: command_config(name, *CHOICES.get(name, [])) for name in sorted(OF_COMMAND)}
-    return [
+    options = [
         f"{command} {option}"
         for command, config in composed.items()
         for option in sorted(leaves(OmegaConf.to_container(config, resolve=False)))
+    ]
+    methods = {name: command_config("train", f"method={name}").method for name in METHODS}
+    return options + [
+        f"train method={name} {option}"
+        for name, node in methods.items()
+        for option in sorted(leaves(OmegaConf.to_container(node, resolve=False), "method"))
     ]
 
 

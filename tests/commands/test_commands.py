@@ -67,7 +67,13 @@ def test_train_does_the_whole_job(finished_run: Path) -> None:
     generations = read_generations(finished_run / "generations.jsonl")
     assert len(generations) == 12
     assert all(len(generation.texts) == 2 for generation in generations)
-    assert set(json.loads((finished_run / "timing.json").read_text())) == {"fit", "plain", "generate", "cost", "evaluate"}
+    assert set(json.loads((finished_run / "timing.json").read_text())) == {
+        "fit",
+        "plain",
+        "generate",
+        "cost",
+        "evaluate",
+    }
 
 
 def test_a_finished_run_is_not_done_again_and_another_is_refused(finished_run: Path, corpus_file: Path) -> None:

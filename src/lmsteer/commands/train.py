@@ -77,10 +77,10 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
         if result and not sweep:
             show(stages.summary(run, result))
         return result
-    scores, files = score_cache(config["cache"]), prepare(config, ("model", "protocol", "corpus"), process_group)
     steer_config: SteerConfig = build(config["steer"])
     solver = build_solver(config)
     method.check(steer_config, solver)
+    scores, files = score_cache(config["cache"]), prepare(config, ("model", "protocol", "corpus"), process_group)
     SHARED.retain([config.get("protocol"), config["corpus"], model_node(config)])
     corpus: Corpus = SHARED.build(config["corpus"])
     corpus.check_labels()

@@ -53,9 +53,7 @@ def waiting(cfg: DictConfig) -> Results:
     return results
 
 
-def measure(
-    command: Sequence[str], policies: Mapping[str, Mapping[str, str]], rounds: int, busy: int
-) -> Results:
+def measure(command: Sequence[str], policies: Mapping[str, Mapping[str, str]], rounds: int, busy: int) -> Results:
     """Let a process of each policy work in turns, on a quiet machine and next to busy processes.
 
     Args:

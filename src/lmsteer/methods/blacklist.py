@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.errors import InputError
+from lmsteer.methods.classes import require_classes
 from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Mixture, Readout, Source
@@ -103,22 +104,6 @@ class Blacklist(LearnedMethod):
 
 def _copying(model: LanguageModel) -> Readout:
     return lambda hidden: model.head(hidden).clone()
-
-
-def require_classes(rows: Sequence[Row], name: str) -> tuple[list[Row], list[Row]]:
-    """Split rows by the sign of their labels.
-
-    Raises:
-        InputError: If one of the two is empty; ``name`` is that of the method.
-    """
-    positive = [row for row in rows if row.label > 0]
-    negative = [row for row in rows if row.label < 0]
-    if not positive or not negative:
-        raise InputError(
-            f"method={name}: {len(positive)} train rows with a label above 0 and {len(negative)} below; "
-            "rows of both classes expected"
-        )
-    return positive, negative
 
 
 def telling_words(rows: Sequence[Row], others: Sequence[Row], *, number: int, min_count: int) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmsteer.embedded.archives import smollm2_folder
@@ -74,8 +73,6 @@ def load_model(
     from lmsteer.models.language_model import LanguageModel
     from lmsteer.models.memory import check_weights, weight_bytes
 
-    if id.startswith(("/", ".", "~")) and not Path(id).expanduser().is_dir():
-        raise InputError(f"model {id}: no such folder; a hub id (ORG/NAME) or a folder in the hub's layout is expected")
     main_device = resolve_device(device) if device_map is None else resolve_map(device_map, device)
     precision = resolve_dtype(dtype, main_device)
     map_options = {} if device_map is None else {"device_map": device_map, "max_memory": max_memory}

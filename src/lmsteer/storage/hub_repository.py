@@ -180,6 +180,8 @@ class HubRepository:
         """
         from huggingface_hub import HfApi
 
+        if self.id.startswith(("/", ".", "~")):
+            raise InputError(f"{self.label}: no such folder; {self.instead} expected")
         with self._explained():
             api = HfApi()
             info = api.repo_info(

@@ -70,6 +70,8 @@ def options(corpus_file: Path) -> list[str]:
         (["method=logit_offset", "method.epsilon=0"], "method.epsilon=0: a finite number above 0 expected"),
         (["method=prompt"], "method.positive: a prefix expected; detox, sentiment have one, tone has not"),
         (["method=prompt", "method.positive=5"], "method.positive=5: Input should be a valid string"),
+        (["method=lora", "data=padded"], "method=lora with data=padded: its loss counts no padding; set data=packed"),
+        (["method=diffmean", "data=padded"], "method=diffmean with data=padded"),
         (["method=contrast", PREFIXES[0]], "method.negative: a prefix expected"),
         (["method=prompt", PREFIXES[0], f"method.negative='{LONG * 2}'"], "exceeds the context of tiny-0, 128"),
         (["method=contrast", PREFIXES[1], f"method.positive='{LONG}'"], "exceeds the context of tiny-0, 128"),

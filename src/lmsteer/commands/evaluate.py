@@ -46,10 +46,10 @@ def evaluate(cfg: DictConfig) -> Result:
     else:
         files = prepare(config, ("protocol", "model"))
         protocol, perplexity_model = build_deferred(config, scores)
+        metadata = metadata_of(path, config)  # a damaged file next to the texts is refused before the folder is taken
         begin(run, files, {})
         perplexity = Work("perplexity", n_texts, 0, perplexity_model.name)
         logger.info("%s", describe_work([*scoring_work(protocol, n_texts), perplexity]))
-        metadata = metadata_of(path, config)
         result = stages.evaluate_stage(
             run, path, protocol, lambda: perplexity_model, metadata, scores=scores, received=True
         )

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -55,28 +56,13 @@ class Blacklist(LearnedMethod):
 
     def check_data(self, data: SteerDataModule, steer_config: SteerConfig, solver: Solver) -> None:
         """Refuse a corpus without one of the classes, or without a word that is frequent enough."""
-        self._choose(data)
+        choose_words(data.corpus.train, self.words, self.min_count)
 
     def learn(self, job: FitJob) -> Learned:
         """Choose the words."""
         rows = [row for row in job.data.corpus.train if row.label]
-        return Learned(values=self._choose(job.data), training={"seen": job.data.count(rows)})
-
-    def _choose(self, data: SteerDataModule) -> dict[str, list[str]]:
-        """Choose the words of each class.
-
-        Raises:
-            InputError: If a class has no rows, or no word is frequent enough.
-        """
-        positive, negative = require_classes(data.corpus.train, self.name)
-        chosen = {
-            WORDS["positive"]: telling_words(positive, negative, number=self.words, min_count=self.min_count),
-            WORDS["negative"]: telling_words(negative, positive, number=self.words, min_count=self.min_count),
-        }
-        for name, words in chosen.items():
-            if not words:
-                raise InputError(f"method.min_count={self.min_count}: no {name} is in so many; a smaller one expected")
-        return chosen
+        chosen = choose_words(job.data.corpus.train, self.words, self.min_count)
+        return Learned(values=chosen, training={"seen": job.data.count(rows)})
 
     def check_learned(self, model: LanguageModel, learned: Learned, path: Path) -> None:
         """Refuse a list without a word that the model can read, and one with a word longer than its context.
@@ -104,6 +90,24 @@ class Blacklist(LearnedMethod):
 
 def _copying(model: LanguageModel) -> Readout:
     return lambda hidden: model.head(hidden).clone()
+
+
+@lru_cache(maxsize=1)  # the check before a fit and the fit read the same rows
+def choose_words(rows: tuple[Row, ...], number: int, min_count: int) -> dict[str, list[str]]:
+    """Return the lists of a blacklist.
+
+    Raises:
+        InputError: If a class has no rows, or no word is frequent enough.
+    """
+    positive, negative = require_classes(rows, Blacklist.name)
+    chosen = {
+        WORDS["positive"]: telling_words(positive, negative, number=number, min_count=min_count),
+        WORDS["negative"]: telling_words(negative, positive, number=number, min_count=min_count),
+    }
+    for name, words in chosen.items():
+        if not words:
+            raise InputError(f"method.min_count={min_count}: no {name} is in so many; a smaller one expected")
+    return chosen
 
 
 def telling_words(rows: Sequence[Row], others: Sequence[Row], *, number: int, min_count: int) -> list[str]:

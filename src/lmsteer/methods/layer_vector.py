@@ -20,7 +20,7 @@ from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.data.text_datamodule import TextDataModule
 from lmsteer.errors import InputError
 from lmsteer.methods.classes import require_classes
-from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod, check_positive
+from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod, check_packed, check_positive
 from lmsteer.metrics.auc import auc
 from lmsteer.models.body_edit import Edit, edited, layer_names
 from lmsteer.models.language_model import LanguageModel
@@ -47,6 +47,7 @@ class LayerMethod(LearnedMethod):
 
     def check_data(self, data: SteerDataModule, steer_config: SteerConfig, solver: Solver) -> None:
         """Refuse a corpus without one of the classes, and a layer that the model lacks."""
+        check_packed(data, self.name)
         self.layers(data.extract.model)
         require_classes(data.corpus.train, self.name)
 

@@ -156,6 +156,16 @@ class LearnedMethod(Method):
         return asdict(self)  # type: ignore[call-overload,no-any-return]
 
 
+def check_packed(data: SteerDataModule, name: str) -> None:
+    """Refuse data that count padding, which only the losses of steers and offsets do.
+
+    Raises:
+        InputError: Naming the option; ``name`` is that of the method.
+    """
+    if data.counts_padding:
+        raise InputError(f"method={name} with data=padded: its loss counts no padding; set data=packed")
+
+
 def check_positive(**options: float) -> None:
     """Refuse options of a method that are not finite numbers above 0.
 

@@ -20,7 +20,7 @@ from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.data.text_datamodule import TextDataModule
 from lmsteer.errors import InputError
 from lmsteer.methods.classes import require_classes
-from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod, check_positive
+from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod, check_packed, check_positive
 from lmsteer.methods.peft_adapter import write_peft_adapter
 from lmsteer.models.body_edit import Edit, edited, linear_names, widths
 from lmsteer.models.language_model import LanguageModel
@@ -57,6 +57,7 @@ class AdapterMethod(LearnedMethod):
 
     def check_data(self, data: SteerDataModule, steer_config: SteerConfig, solver: Solver) -> None:
         """Refuse a corpus without one of the classes, in its dev rows too, and a rank above the model's width."""
+        check_packed(data, self.name)
         require_classes(data.corpus.train, self.name)
         if data.dev:
             require_classes(data.dev, f"{self.name}, dev rows")

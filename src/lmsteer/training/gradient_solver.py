@@ -114,7 +114,6 @@ class GradientSolver:
         Raises:
             InputError: If the checkpoint in ``folder`` is damaged, or the loss is not finite.
         """
-        data.check_batches()
         model = data.extract.model
         module = self.module(
             steer_config.build(model.width, data.seed),
@@ -151,6 +150,7 @@ class GradientSolver:
         Raises:
             InputError: As ``fit`` does.
         """
+        data.check_batches()
         every = None if data.dev else self.bound_options["val_check_interval"]
         checkpoint = LastCheckpoint(folder, every) if folder else None
         trainer = self._build_trainer(data, checkpoint, loggers)

@@ -5,6 +5,7 @@ python -m experiments.speed.methods
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,7 +43,7 @@ TYPES: dict[str, Any] = {
     "rounds": FromOne,
 }
 PLAIN = "plain"
-SMALL_FIT = {"batch_size": 8, "dev_rows": 16}
+FEW_TEXTS = partial(SteerDataModule, batch_size=8, dev_rows=16)
 """The time of decoding does not depend on how well a method is fitted."""
 Clock = Callable[[str, Callable[[], object]], float]
 """Do named work and return its seconds."""
@@ -102,7 +103,7 @@ def fit_methods(config: Mapping[str, Any], model: LanguageModel) -> dict[str, Co
     controllers = {}
     for name, method in tqdm(chosen.items(), desc="fit", unit="method"):
         dimensions = len(method.dimensions(steer_config, solver))
-        data = SteerDataModule(corpus, model, dimensions=dimensions, seed=config["seed"], **SMALL_FIT)
+        data = FEW_TEXTS(corpus, model, dimensions=dimensions, seed=config["seed"])
         method.check_data(data, steer_config, solver)
         controllers[name], _ = method.fit(data, steer_config, solver)
     return controllers

@@ -134,7 +134,7 @@ class Lora(AdapterMethod):
 
     def held_parameters(self, learned: Learned, strength: float) -> int:
         """Return the size of one adapter."""
-        return sum(tensor.numel() for tensor in _of_side(learned, POSITIVE if strength > 0 else NEGATIVE).values())
+        return _size(learned, POSITIVE if strength > 0 else NEGATIVE)
 
     def mixture(self, model: LanguageModel, learned: Learned, strength: float) -> Mixture:
         """Return the adapted model."""
@@ -152,6 +152,11 @@ class DExperts(AdapterMethod):
     name: ClassVar[str] = "dexperts"
     form: Literal["lora", "anti_only"] = "lora"
 
+    def held_parameters(self, learned: Learned, strength: float) -> int:
+        """Return the size of the experts that read the text."""
+        wanted, unwanted = (POSITIVE, NEGATIVE) if strength > 0 else (NEGATIVE, POSITIVE)
+        return _size(learned, unwanted) + (self.form == "lora") * _size(learned, wanted)
+
     def mixture(self, model: LanguageModel, learned: Learned, strength: float) -> Mixture:
         """Return the plain model moved from one expert towards the other."""
         base = Source(model, model.head)
@@ -166,6 +171,10 @@ class DExperts(AdapterMethod):
 def _of_side(learned: Learned, side: str) -> dict[str, Tensor]:
     prefix = f"{side}."
     return {key.removeprefix(prefix): x for key, x in learned.tensors.items() if key.startswith(prefix)}
+
+
+def _size(learned: Learned, side: str) -> int:
+    return sum(tensor.numel() for tensor in _of_side(learned, side).values())
 
 
 def _has_sign(sign: int, row: Row) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from tests.hub.fault import Fault
 from tests.hub.reduced import COMMANDS, FETCHES, PROCESSES
 from tests.hub.server import Hub
-from tests.hub.test_commands import rows, same
+from tests.hub.test_hub_commands import rows, same
 from tests.hub.user import Machine, User
 
 MAIN = "train model=gpt2-large steer=detox"

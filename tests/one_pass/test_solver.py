@@ -26,7 +26,7 @@ from lmsteer.one_pass.one_pass_solver import OnePassSolver
 from lmsteer.one_pass.solver import UNIT_KL
 from lmsteer.records import Row
 from lmsteer.reporting.comparison import compare_runs
-from lmsteer.reporting.comparison_tables import kind_label
+from lmsteer.reporting.comparison_rows import kind_label
 from lmsteer.runs.stages import settings_of
 from lmsteer.steering.kl import divergence
 from lmsteer.steering.provenance import load_provenance

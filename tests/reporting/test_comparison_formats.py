@@ -11,7 +11,8 @@ from tests.handmade_runs import run_row, stored_run
 
 from lmsteer.reporting.comparison import Comparison, compare_runs
 from lmsteer.reporting.comparison_formats import latex, long_csv, markdown
-from lmsteer.reporting.comparison_tables import Block, Section, blocks
+from lmsteer.reporting.comparison_rows import Block, Section
+from lmsteer.reporting.comparison_tables import blocks
 from lmsteer.reporting.published import published
 
 TOXICITY = "expected_maximum_toxicity"

@@ -4,7 +4,8 @@ import numpy as np
 from tests.handmade_runs import RunRow, run_row, stored_run
 
 from lmsteer.reporting.comparison import compare_runs
-from lmsteer.reporting.comparison_tables import Block, blocks
+from lmsteer.reporting.comparison_rows import Block
+from lmsteer.reporting.comparison_tables import blocks
 from lmsteer.reporting.published import published
 
 TOXICITY = "expected_maximum_toxicity"

@@ -40,16 +40,16 @@ def prepare(
     process_group = process_group or ProcessGroup()
     record: list[dict[str, Any]] = []
     if process_group.is_rank_zero:
-        found = needs(config, names)
-        missing = [need for need in distinct(found) if not need.files.is_cached()]
+        required = needs(config, names)
+        missing = [need for need in distinct(required) if not need.files.is_cached()]
         sizes = [size_of(need.files) for need in missing]
-        check_memory(found, copies=process_group.local_size)
+        check_memory(required, copies=process_group.local_size)
         if missing:
             logger.info("%s", describe_downloads(missing, sizes))
         check_disk(missing, sizes)
         for need in missing:
             need.files.fetch()
-        record = [{"option": need.option, **need.files.record()} for need in found]
+        record = [{"option": need.option, **need.files.record()} for need in required]
     process_group.barrier()
     return record
 
@@ -96,7 +96,7 @@ def free_space(folder: Path) -> int:
     return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 
 
-def check_memory(found: Sequence[Need], *, copies: int = 1) -> None:
+def check_memory(required: Sequence[Need], *, copies: int = 1) -> None:
     """Refuse models that do not fit into memory next to each other; say how much they take.
 
     Args:
@@ -106,7 +106,7 @@ def check_memory(found: Sequence[Need], *, copies: int = 1) -> None:
         InputError: Naming the models and their sizes.
     """
     weights: defaultdict[str, int] = defaultdict(int)
-    for need in found:
+    for need in required:
         weights[need.option] += weight_bytes(need)
     if not any(weights.values()):
         return
@@ -114,7 +114,7 @@ def check_memory(found: Sequence[Need], *, copies: int = 1) -> None:
     from lmsteer.models.memory import free_memory, in_gib
 
     by_device: defaultdict[Any, dict[str, int]] = defaultdict(dict)
-    for need in found:
+    for need in required:
         if weights[need.option]:
             by_device[resolve_device(need.options.get("device", "cpu"))][need.option] = weights[need.option]
     for device, sizes in by_device.items():

@@ -21,7 +21,8 @@ from lmsteer.evaluation.final_values import final_values
 from lmsteer.reporting.comparison import compare_rivals, compare_runs
 from lmsteer.reporting.comparison_formats import latex, long_csv, markdown
 from lmsteer.reporting.comparison_report import comparison_report
-from lmsteer.reporting.comparison_tables import Block, blocks
+from lmsteer.reporting.comparison_rows import Block
+from lmsteer.reporting.comparison_tables import blocks
 from lmsteer.reporting.pareto import pareto
 from lmsteer.reporting.plots import write_png
 from lmsteer.reporting.published import published

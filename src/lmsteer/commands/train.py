@@ -70,20 +70,15 @@ def _stores_rows(config: dict[str, Any]) -> bool:
 
 def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stores_rows: bool = False) -> Result | None:
     """Do the work of ``train`` in one of its processes; rank zero returns the result."""
-    run, seed = Run(Path(config["run_dir"]), run_identity(config), process_group), config["seed"]
-    method: Method = build(config["method"])
+    run, method = Run(Path(config["run_dir"]), run_identity(config), process_group), build_method(config)
     if run.is_complete(stages.REPORT if config.get("protocol") else method.file_name):
-        result = stages.finished_result(run)
-        if result and not sweep:
-            show(stages.summary(run, result))
-        return result
+        return finished(run, sweep)
     steer_config: SteerConfig = build(config["steer"])
     solver = build_solver(config)
     method.check(steer_config, solver)
     scores, files = score_cache(config["cache"]), prepare(config, ("model", "protocol", "corpus"), process_group)
     SHARED.retain([config.get("protocol"), config["corpus"], model_node(config)])
     corpus: Corpus = SHARED.build(config["corpus"])
-    corpus.check_labels()
     protocol: Protocol | None = SHARED.build(config["protocol"]) if config.get("protocol") else None
     model: LanguageModel = SHARED.build(model_node(config))
     dimensions = method.dimensions(steer_config, solver)
@@ -92,7 +87,7 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
         corpus.without(plan.reserved if plan else frozenset()),
         model,
         dimensions=len(dimensions),
-        seed=seed,
+        seed=config["seed"],
         store=FeatureStoreConfig(where=config["cache"], gib=config["cache_gib"], store_all=stores_rows),
         process_group=process_group,
     )
@@ -115,6 +110,20 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
     stages.report_stage(Run(run.folder, run.config), measured.generations, measured.result, provenance)
     show(stages.summary(run, measured.result))
     return measured.result
+
+
+def build_method(config: dict[str, Any]) -> Method:
+    """Build the method whose row is measured."""
+    method: Method = build(config["method"])
+    return method
+
+
+def finished(run: Run, sweep: str) -> Result | None:
+    """Return the result of a finished run; show it unless a sweep does."""
+    result = stages.finished_result(run)
+    if result and not sweep:
+        show(stages.summary(run, result))
+    return result
 
 
 def digests_of(corpus: Corpus, model: LanguageModel, plan: Plan | None) -> dict[str, str]:

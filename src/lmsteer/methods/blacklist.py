@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.errors import InputError
-from lmsteer.methods.classes import require_classes
+from lmsteer.methods.class_rows import require_classes
 from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Mixture, Readout, Source

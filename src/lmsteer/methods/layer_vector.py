@@ -19,7 +19,7 @@ from torch import Tensor
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.data.text_datamodule import TextDataModule
 from lmsteer.errors import InputError
-from lmsteer.methods.classes import require_classes
+from lmsteer.methods.class_rows import require_classes
 from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod, check_packed, check_positive
 from lmsteer.metrics.auc import auc
 from lmsteer.models.body_edit import Edit, edited, layer_names

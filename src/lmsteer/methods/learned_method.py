@@ -63,8 +63,8 @@ class FitJob:
         """Return the options of the training that the file records."""
         steps = self.solver.bound_options["max_steps"]
         settings = {"steps": steps, "batch_size": self.data.batch_size, "rows": self.data.max_rows}
-        own = {} if lr is None else {"lr": lr}
-        return settings | {**self.solver.settings()} | own | {"seen": self.data.count_seen(steps)}
+        rate = {} if lr is None else {"lr": lr}
+        return settings | {**self.solver.settings()} | rate | {"seen": self.data.count_seen(steps)}
 
 
 @dataclass(frozen=True)

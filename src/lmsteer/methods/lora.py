@@ -19,7 +19,7 @@ from torch import Tensor
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.data.text_datamodule import TextDataModule
 from lmsteer.errors import InputError
-from lmsteer.methods.classes import require_classes
+from lmsteer.methods.class_rows import require_classes
 from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod, check_packed, check_positive
 from lmsteer.methods.peft_adapter import write_peft_adapter
 from lmsteer.models.body_edit import Edit, edited, linear_names, widths
@@ -154,17 +154,17 @@ class DExperts(AdapterMethod):
 
     def held_parameters(self, learned: Learned, strength: float) -> int:
         """Return the size of the experts that read the text."""
-        wanted, unwanted = (POSITIVE, NEGATIVE) if strength > 0 else (NEGATIVE, POSITIVE)
-        return _size(learned, unwanted) + (self.form == "lora") * _size(learned, wanted)
+        wanted_side, unwanted_side = (POSITIVE, NEGATIVE) if strength > 0 else (NEGATIVE, POSITIVE)
+        return _size(learned, unwanted_side) + (self.form == "lora") * _size(learned, wanted_side)
 
     def mixture(self, model: LanguageModel, learned: Learned, strength: float) -> Mixture:
         """Return the plain model moved from one expert towards the other."""
         base = Source(model, model.head)
-        wanted, unwanted = (POSITIVE, NEGATIVE) if strength > 0 else (NEGATIVE, POSITIVE)
-        size, against = abs(strength), self.expert(model, learned, unwanted)
+        wanted_side, unwanted_side = (POSITIVE, NEGATIVE) if strength > 0 else (NEGATIVE, POSITIVE)
+        size, against = abs(strength), self.expert(model, learned, unwanted_side)
         if self.form == "anti_only":
             return Mixture((base, against), lambda z, past_NH: z[0] + size * (z[0] - z[1]))
-        experts = self.expert(model, learned, wanted), against
+        experts = self.expert(model, learned, wanted_side), against
         return Mixture((base, *experts), lambda z, past_NH: z[0] + size * (z[1] - z[2]))
 
 

@@ -197,13 +197,13 @@ def _class(name: str) -> type[LearnedMethod]:
         module, _, attribute = METHODS[name].rpartition(".")
         kind: type[LearnedMethod] = getattr(importlib.import_module(module), attribute)
         return kind
-    found = [point for point in importlib.metadata.entry_points(group=GROUP) if point.name == name]
-    if not found:
+    points = [point for point in importlib.metadata.entry_points(group=GROUP) if point.name == name]
+    if not points:
         raise InputError(f"method {name!r} is unknown; {', '.join(METHODS)}, or an entry point {GROUP} expected")
     try:
-        kind = found[0].load()
+        kind = points[0].load()
     except (ImportError, AttributeError) as error:
-        raise InputError(f"method {name!r}: {found[0].value} cannot be imported ({first_line(error)})") from error
+        raise InputError(f"method {name!r}: {points[0].value} cannot be imported ({first_line(error)})") from error
     return kind
 
 

@@ -66,8 +66,8 @@ class PrefixMethod(LearnedMethod):
         """
         known = TEXTS.get(attribute, (None, None))
         texts = {
-            side: given if given is not None else text
-            for side, given, text in zip((POSITIVE, NEGATIVE), (self.positive, self.negative), known, strict=True)
+            side: option if option is not None else text
+            for side, option, text in zip((POSITIVE, NEGATIVE), (self.positive, self.negative), known, strict=True)
         }
         for side, text in texts.items():
             if not text:

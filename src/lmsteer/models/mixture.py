@@ -62,9 +62,11 @@ class Source:
         (ids,) = self.model.tokenize([self.prefix + text])
         ids = ids or [self.model.first_token()]
         if len(ids) + max_new_tokens > self.model.context:
-            what = f"prompt {text[:40]!r}…" + (f" after the prefix {self.prefix[:40]!r}…" if self.prefix else "")
+            text_and_prefix = f"prompt {text[:40]!r}…" + (
+                f" after the prefix {self.prefix[:40]!r}…" if self.prefix else ""
+            )
             raise InputError(
-                f"{what} has {len(ids)} tokens; with {max_new_tokens} new ones it exceeds the context of "
+                f"{text_and_prefix} has {len(ids)} tokens; with {max_new_tokens} new ones it exceeds the context of "
                 f"{self.model.name}, {self.model.context}"
             )
         return ids

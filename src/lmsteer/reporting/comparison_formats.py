@@ -9,7 +9,7 @@ import pandas as pd
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.evaluation.results import strength_label
 from lmsteer.reporting.comparison import Comparison
-from lmsteer.reporting.comparison_tables import Block
+from lmsteer.reporting.comparison_rows import Block
 from lmsteer.reporting.text import escape_latex, escape_markdown, latex_table, markdown_table
 
 COLUMNS = (

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from lmsteer.evaluation.comparable import FinishedRun
 from lmsteer.records import read_generations
-from lmsteer.reporting.comparison_tables import Block
+from lmsteer.reporting.comparison_rows import Block
 from lmsteer.reporting.effects import summary_sentences
 from lmsteer.reporting.page import Picture, render_page
 from lmsteer.reporting.run_report import result_pictures, side_by_side

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.metrics.intervals import Interval
 from lmsteer.reporting.comparison import Comparison, ComparisonRow
-from lmsteer.reporting.comparison_tables import in_table_order, kind_label
+from lmsteer.reporting.comparison_rows import in_table_order, kind_label
 from lmsteer.reporting.effects import COST, total_strength
 from lmsteer.reporting.plots import COLORS, STYLE, look, needs_log, set_log, short, wrap_label
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from lmsteer.errors import InputError
 from lmsteer.reporting.comparison_formats import markdown
-from lmsteer.reporting.comparison_tables import Block
+from lmsteer.reporting.comparison_rows import Block
 from lmsteer.training.wandb_login import is_logged_in
 
 PACKAGE = "wandb_workspaces"

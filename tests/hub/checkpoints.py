@@ -157,18 +157,20 @@ def _later_models() -> list[Repository]:
 
 
 def unusual_models() -> list[Repository]:
-    """Return models under made-up ids, each with one oddity of the hub: its name says which."""
+    """Return models under made-up ids, each with the oddity that its name says; most have the weights of GPT-2."""
     gpt2, tokenizer = _gpt2(32, 2), byte_level("GPT2Tokenizer")
+    large = GPT2Config(vocab_size=TOKENS, n_embd=32, n_layer=1, n_head=4, n_positions=100_000, **IDS)
     ctrl = CTRLConfig(vocab_size=TOKENS, n_embd=32, n_layer=2, n_head=4, dff=64, n_positions=1024)
     word_files = {"vocab.json": as_json({"<unk>": 0, "the</w>": 1}), "merges.txt": b"#version: 0.2\nt h\nth e</w>\n"}
     only_python = {**word_files, "tokenizer_config.json": as_json({"tokenizer_class": "CTRLTokenizer"})}
     return [
-        _model("tester/sharded", {**weights(gpt2, shard="60KB"), **tokenizer}),
-        _model("tester/pickled", {**weights(gpt2, formats=("bin",)), **tokenizer}),
-        _model("tester/no-tokenizer-json", {**weights(gpt2), **byte_level("GPT2Tokenizer", json_file=False)}),
+        _model("tester/sharded", {**weights(gpt2, seed=32, shard="60KB"), **tokenizer}),
+        _model("tester/pickled", {**weights(gpt2, seed=32, formats=("bin",)), **tokenizer}),
+        _model("tester/no-tokenizer-json", {**weights(gpt2, seed=32), **byte_level("GPT2Tokenizer", json_file=False)}),
         _model("tester/python-tokenizer", {**weights(ctrl), **only_python}),
         _model("tester/no-weights", {"config.json": as_json(gpt2.to_diff_dict()), **tokenizer}),
-        _model("tester/private", {**weights(gpt2), **tokenizer}, access="private"),
+        _model("tester/large", {**weights(large), **tokenizer}),
+        _model("tester/private", {**weights(gpt2, seed=32), **tokenizer}, access="private"),
     ]
 
 

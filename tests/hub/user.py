@@ -1,9 +1,12 @@
 """A user's machine in one folder: caches, environment, and commands that use the stand-in hub."""
 
+import json
 import os
+import select
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +20,7 @@ from lmsteer.storage.checksums import SUMS
 from lmsteer.storage.user_cache import cache_folder
 
 ROOT = Path(__file__).parents[2]
+LONGEST = 600.0  # seconds of a command, after which it hangs
 TOKENS = {
     "hf_everything": frozenset({"meta-llama/Llama-3.2-1B", "google/gemma-3-270m", "tester/private"}),
     "hf_nothing": frozenset[str](),
@@ -60,6 +64,7 @@ def variables(endpoint: str, folder: Path, token: str | None = None) -> dict[str
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TORCH_HOME": str(folder / "torch"),
         "LMSTEER_CACHE": str(folder / "lmsteer"),
+        "OMP_NUM_THREADS": "1",
         "WANDB_MODE": "offline",
         "NO_PROXY": "127.0.0.1",
     }
@@ -99,37 +104,85 @@ class Ended:
         return self
 
 
+class Machine:
+    """A process that has loaded everything, in whose forks users run their commands, one after the other.
+
+    Its caches are below a link, which points to the folder of the user whose turn it is.
+    """
+
+    def __init__(self, hub: Hub, folder: Path) -> None:
+        self.hub = hub
+        self._link, self._job = folder / "user", folder
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.hub.template"],
+            cwd=ROOT,
+            env=environment(hub.endpoint, self._link),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._answer() == "ready"
+
+    def _answer(self) -> str:
+        """Return the next line of the process; it has ten minutes for it."""
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], LONGEST)
+        assert ready, "it hangs"
+        return self._process.stdout.readline().strip()
+
+    def run(self, user: Path, module: str, options: Sequence[str], variables: Mapping[str, str]) -> Ended:
+        """Run a command of a user and wait for its end."""
+        self._link.unlink(missing_ok=True)
+        self._link.symlink_to(user)
+        out, err = self._job / "out", self._job / "err"
+        job = {"module": module, "options": list(options), "variables": dict(variables)}
+        before, start = len(self.hub.requests), time.monotonic()
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({**job, "out": str(out), "err": str(err)}) + "\n")
+        self._process.stdin.flush()
+        status = int(self._answer())
+        seconds = time.monotonic() - start
+        texts = (path.read_text(errors="replace") for path in (out, err))
+        return Ended(status, *texts, tuple(self.hub.requests[before:]), seconds)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+
+
 class User:
-    """A user with a machine of their own: what one of their commands has downloaded is there for the next.
+    """A user with caches of their own: what one of their commands has downloaded is there for the next.
 
     Args:
-        folder: An empty folder for the caches and the runs.
+        folder: An empty folder for the caches.
         token: Token of the hub; None: not signed in.
     """
 
-    def __init__(self, hub: Hub, folder: Path, token: str | None = None) -> None:
-        self.hub, self.folder, self.token = hub, folder, token
+    def __init__(self, machine: Machine, folder: Path, token: str | None = None) -> None:
+        self.machine, self.folder, self.token = machine, folder, token
         prepare(folder)
 
-    def run(self, command: str, *options: str, module: str = "src", **variables: str) -> Ended:
-        """Run ``python -m src.COMMAND`` in a process of its own and wait for it."""
-        return self.python("-m", f"{module}.{command}", *options, **variables)
+    def run(self, command: str, *options: str) -> Ended:
+        """Run ``python -m src.COMMAND``, in a process that need not load everything first."""
+        variables = {"HF_TOKEN": self.token} if self.token else {}
+        return self.machine.run(self.folder, f"src.{command}", options, variables)
 
-    def python(self, *arguments: str, **variables: str) -> Ended:
-        """Run Python in the environment of the user's commands and wait for it."""
-        before, start = len(self.hub.requests), time.monotonic()
+    def run_anew(self, command: str, *options: str, **more: str) -> Ended:
+        """Run ``python -m src.COMMAND`` as a new process, with further environment variables."""
+        hub = self.machine.hub
+        before, start = len(hub.requests), time.monotonic()
         ended = subprocess.run(
-            [sys.executable, *arguments],
+            [sys.executable, "-m", f"src.{command}", *options],
             cwd=ROOT,
-            env=environment(self.hub.endpoint, self.folder, self.token, **variables),
+            env=environment(hub.endpoint, self.folder, self.token, **more),
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=600,
+            timeout=LONGEST,
         )
         seconds = time.monotonic() - start
-        requests = tuple(self.hub.requests[before:])
-        return Ended(ended.returncode, ended.stdout, ended.stderr, requests, seconds)
+        return Ended(ended.returncode, ended.stdout, ended.stderr, tuple(hub.requests[before:]), seconds)
 
     def cached_files(self) -> dict[str, bytes]:
         """Return the blobs of the hub's cache by name: each is named by the digest of its content."""

@@ -44,6 +44,9 @@ COMMANDS = {
 PROCESSES = {"train trainer=ddp model=gpt2-large steer=detox": [*DETOX, "trainer.devices=2"]}
 """Commands that start further processes: the same."""
 
+FETCHES = ["fetch experiment=detox model=gpt2-large", "fetch model=gpt2-large steer=detox size=quick force=true"]
+"""Commands that only download what the main command needs."""
+
 NAMES_A_HUB_MODEL = re.compile(r"(^| )(model(@to)?=(hf|gpt|pythia|qwen|llama|gemma-3-270m( |$))|sweep=model-size)")
 
 

@@ -10,13 +10,14 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from tests.hub.answers import Answer, content, gated, missing_file, missing_revision, unknown_token
-from tests.hub.repository import Repository
+from tests.hub.fault import Fault
+from tests.hub.repository import File, Repository
 
 _API = re.compile(r"/api/(models|datasets)/(?P<rest>.+)")
 _ACTION = re.compile(r"(?P<id>.+?)/(?P<action>revision|tree|paths-info|refs|auth-check)(?:/(?P<rest>.*))?")
@@ -35,42 +36,15 @@ class Request:
     bytes: int
 
 
-@dataclass
-class Fault:
-    """A failure of the hub at requests whose method and path match a pattern, such as ``GET .*/config.json``.
-
-    Attributes:
-        status: Status of the answer; None: the answer is right, but ends after ``cut`` bytes of the body.
-        times: Number of requests that fail; None: all.
-        cut: Bytes of the body before the connection is closed.
-        hang: The connection is closed without an answer.
-    """
-
-    pattern: str
-    status: int | None = None
-    times: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    message: str = ""
-    cut: int | None = None
-    hang: bool = False
-
-    def meets(self, request: str) -> bool:
-        """Whether this request fails; it is counted."""
-        if self.times == 0 or not re.fullmatch(self.pattern, request):
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True
-
-
 class Hub:
     """The stand-in: repositories, tokens with the repositories that they open, faults, and a log of all requests.
 
-    Example:
-        >>> from tests.hub.repository import Repository
-        >>> with Hub([Repository.of("org/name", {"config.json": b"{}"})]) as hub:
-        ...     hub.endpoint.startswith("http://127.0.0.1:")
-        True
+        Example:
+            >>> from tests.hub.fault import Fault
+    from tests.hub.repository import File, Repository
+            >>> with Hub([Repository.of("org/name", {"config.json": b"{}"})]) as hub:
+            ...     hub.endpoint.startswith("http://127.0.0.1:")
+            True
     """
 
     def __init__(
@@ -153,6 +127,12 @@ class Hub:
     def repository(self, id: str, kind: str = "models") -> Repository | None:
         """Return a repository by its name."""
         return self.repositories.get((kind, id))
+
+    def files(self) -> Iterator[tuple[str, File]]:
+        """Yield the files of all commits, with the name of their repository."""
+        for repository in self.repositories.values():
+            for files in repository.commits.values():
+                yield from ((repository.id, file) for file in files.values())
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Return the answer to a request, leaving faults aside."""
@@ -252,11 +232,9 @@ class Hub:
         return Answer(307, {**facts, "Location": f"{cached}?{quote(target, safe='')}=&etag=%22{file.etag}%22"})
 
     def _stored(self, sha256: str, headers: Mapping[str, str]) -> Answer:
-        for repository in self.repositories.values():
-            for files in repository.commits.values():
-                for file in files.values():
-                    if file.is_large and file.sha256 == sha256:
-                        return content(file, "", headers)
+        stored = next((file for _, file in self.files() if file.is_large and file.sha256 == sha256), None)
+        if stored is not None:
+            return content(stored, "", headers)
         return Answer(403, {"Content-Type": "application/xml"}, b"<Error><Code>AccessDenied</Code></Error>")
 
 

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.hub.reduced import COMMANDS, PROCESSES
-from tests.hub.server import Fault, Hub
+from tests.hub.fault import Fault
+from tests.hub.reduced import COMMANDS, FETCHES, PROCESSES
+from tests.hub.server import Hub
 from tests.hub.test_commands import rows, same
 from tests.hub.user import Machine, User
 
@@ -59,6 +60,19 @@ def test_offline_with_an_empty_cache_is_refused_in_one_line(user: User, tmp_path
     ended = user.run_anew(*WORDS, f"hydra.run.dir={tmp_path / 'run'}", HF_HUB_OFFLINE="1")
     assert "HF_HUB_OFFLINE" in ended.refusal
     assert not ended.requests
+
+
+@pytest.mark.parametrize("command", FETCHES)
+def test_what_was_fetched_is_all_that_a_run_needs_in_one_format(
+    command: str, hub: Hub, once: tuple[User, Path], user: User, tmp_path: Path
+) -> None:
+    fetched = user.run(*command.split(" ")).succeeded()
+    large = {file.sha256: file.path for _, file in hub.files() if file.is_large}
+    downloaded = [large[request.path[9:73]] for request in fetched.requests if request.path.startswith("/storage/")]
+    assert {Path(path).suffix for path in downloaded} == {".safetensors", ".parquet", ".jsonl"}
+    with hub.down():
+        user.run(*WORDS, f"hydra.run.dir={tmp_path / 'run'}").succeeded()
+    same(once[1], tmp_path / "run")
 
 
 def test_a_run_that_an_outage_ended_goes_on(hub: Hub, once: tuple[User, Path], user: User, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from tests.hub.fault import Fault
 from tests.hub.repository import Access
-from tests.hub.server import Fault, Hub
+from tests.hub.server import Hub
 from tests.hub.user import TOKENS, Machine, User
 
 SHORT = ["logger=none", "trainer.max_steps=2", "trainer.val_check_interval=2", "data.rows=40"]

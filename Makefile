@@ -13,7 +13,7 @@ MODULES := -p lmsteer -p experiments -p slurm $(addprefix -m src.,$(ENTRY_POINTS
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup develop run check test test-slurm test-wheel lint types clean torch
+.PHONY: help setup develop run check test test-hub test-slurm test-wheel lint types clean torch
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -57,10 +57,13 @@ run: setup  ## learn a steer, generate, measure and write a report: the default 
 
 check: lint types  ## style, types and the fast tests
 	$(BIN)/python -m src.fetch
-	$(BIN)/python -m pytest -q -m "not slow and not slurm"
+	$(BIN)/python -m pytest -q -m "not slow and not slurm and not hub"
 
 test: setup develop  ## run the tests
 	$(BIN)/python -m pytest -q
+
+test-hub: setup develop  ## run the commands that name models of the hub, against a stand-in for it on this machine
+	$(BIN)/python -m pytest -q -m hub tests/hub
 
 test-slurm: develop  ## start a SLURM cluster on this machine (root, Debian, no SLURM of its own) and run jobs on it
 	@trap 'tests/slurm/cluster.sh down' EXIT; \

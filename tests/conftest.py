@@ -53,8 +53,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(needs_gpu)
-        if item.path.relative_to(tests).as_posix().startswith(SLOW):
+        name = item.path.relative_to(tests).as_posix()
+        if name.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
+        if name.startswith("hub/"):
+            item.add_marker(pytest.mark.hub)
 
 
 @pytest.fixture(autouse=True)

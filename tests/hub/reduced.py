@@ -9,8 +9,16 @@ from tests.hub.user import ROOT
 FIT = ["logger=none", "trainer.max_steps=6", "trainer.val_check_interval=3", "data.rows=100"]
 SAMPLES = ["protocol.samples=2", "protocol.calibration_prompts=3"]
 DETOX = ["corpus.dev=40", "corpus.test=40", *FIT, *SAMPLES, "protocol.prompts.nontoxic.n=5"]
-SENTIMENT = [*FIT, *SAMPLES, *(f"protocol.prompts.{kind}.n=4" for kind in ("neutral", "positive", "negative"))]
-NEUTRAL = [*FIT, *SAMPLES, "protocol.prompts.neutral.n=4"]
+# The third scorer of the protocol is fitted with an encoder for a minute; it is not from the hub.
+SCORERS = ["scorer@protocol.scorers=[distilbert-sst2,tfidf-snippets]"]
+SENTIMENT = [
+    *FIT,
+    *SAMPLES,
+    *SCORERS,
+    *(f"protocol.prompts.{kind}.n=4" for kind in ("neutral", "positive", "negative")),
+]
+OF_FILE = [*FIT, *SAMPLES, "protocol.prompts.neutral.n=4"]
+NEUTRAL = [*FIT, *SAMPLES, *SCORERS, "protocol.prompts.neutral.n=4"]
 TWO_SEEDS = ["seed=0,1"]
 
 EXPERIMENTS = {
@@ -33,7 +41,7 @@ EXPERIMENTS = {
 
 COMMANDS = {
     "train model=gpt2-large steer=detox": DETOX,
-    "train model=hf model.id=ORG/NAME-or-folder steer=sentiment corpus=sst5 corpus.path=FILE-or-folder": NEUTRAL,
+    "train model=hf model.id=ORG/NAME-or-folder steer=sentiment corpus=sst5 corpus.path=FILE-or-folder": OF_FILE,
     "transfer steer_file=RUN/steer.safetensors model@to=hf to.id=ORG/NAME-or-folder": ["rows=40"],
     "transfer steer_file=RUN/steer.safetensors model@to=hf to.id=ORG/NAME-or-folder texts=FILE.txt": ["rows=40"],
     "convert checkpoint=FILE.pt model=gpt2-large": [],

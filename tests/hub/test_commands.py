@@ -15,7 +15,7 @@ from tests.hub.user import Ended, Machine, User
 
 Measured = Callable[[str, Ended, Ended], None]
 DETOX_SCORERS = {"deberta-rtp", "detoxify-original", "detoxify-unbiased", "alt-profanity-check", "word-list"}
-SENTIMENT_SCORERS = {"distilbert-sst2", "minilm-snippets", "tfidf-snippets"}
+SENTIMENT_SCORERS = {"distilbert-sst2", "tfidf-snippets"}
 
 
 def test_every_documented_command_is_among_them() -> None:
@@ -36,7 +36,14 @@ def files(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     for name, width in (("large", 48), ("medium", 40)):
         state = {f"projector{n}": torch.randn(2, width, 4) for n in (1, 2)}
         torch.save(state if name == "medium" else [_reference_options(), state, 1000], folder / f"{name}.pt")
-    options = ["protocol=none", "logger=none", "trainer.max_steps=2", "data.rows=50", *_run(folder / "run")]
+    options = [
+        "protocol=none",
+        "logger=none",
+        "trainer.max_steps=2",
+        "data.rows=50",
+        "data.dev_rows=20",
+        *_run(folder / "run"),
+    ]
     User(machine, folder / "user").run("train", *options).succeeded()
     return {
         "ORG/NAME-or-folder": "EleutherAI/pythia-410m",

@@ -13,7 +13,7 @@ class Fault:
         status: Status of the answer; None: the answer is right, but ends after ``cut`` bytes of the body.
         times: Number of requests that fail; None: all.
         cut: Bytes of the body before the connection is closed.
-        hang: The connection is closed without an answer.
+        drop: The connection is closed without an answer.
     """
 
     pattern: str
@@ -22,7 +22,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     message: str = ""
     cut: int | None = None
-    hang: bool = False
+    drop: bool = False
 
     def meets(self, request: str) -> bool:
         """Whether this request fails; it is counted."""

@@ -250,7 +250,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 return
             fault = hub.find_fault(f"{self.command} {self.path}")
-            if fault and fault.hang:
+            if fault and fault.drop:
                 hub.log(self.command, self.path, 0, 0)
                 self.close_connection = True
                 return

@@ -43,7 +43,7 @@ def test_a_warm_cache_asks_nothing_of_a_hub_that_does_not_answer(
 ) -> None:
     """Not one request is waited for or repeated."""
     user, online = once
-    with hub.failing(Fault(".*", hang=True)):
+    with hub.failing(Fault(".*", drop=True)):
         ended = user.run(*WORDS, f"hydra.run.dir={tmp_path}").succeeded()
     assert not ended.requests
     same(online, tmp_path)

@@ -57,7 +57,7 @@ def test_what_cannot_be_had_is_refused_in_one_line(case: str, machine: Machine, 
 FAULTS = {
     "rate limit": (Fault(".*", 429, headers={"Retry-After": "1"}), ["429", "limit"]),
     "outage": (Fault(".*", 503), ["503", "outage"]),
-    "no answer": (Fault(".*", hang=True), ["out of reach"]),
+    "no answer": (Fault(".*", drop=True), ["out of reach"]),
 }
 SOURCES = {
     "model": (["model=gpt2", *FIT], GPT2),
@@ -70,7 +70,7 @@ SOURCES = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_hub_that_fails_is_named_as_such(fault: str, source: str, hub: Hub, user: User, tmp_path: Path) -> None:
     (failure, expected), (options, id) = FAULTS[fault], SOURCES[source]
-    at_source = Fault(f".*{id}.*", failure.status, headers=failure.headers, hang=failure.hang)
+    at_source = Fault(f".*{id}.*", failure.status, headers=failure.headers, drop=failure.drop)
     with hub.failing(at_source):
         refusal = user.run("train", *options, f"hydra.run.dir={tmp_path / 'run'}").refusal
     assert id in refusal
@@ -115,8 +115,12 @@ def test_a_language_model_is_no_classifier(user: User, tmp_path: Path) -> None:
     assert "tester/not-a-classifier" in refusal
 
 
-def test_accepted_terms_and_a_token_open_a_gated_model(machine: Machine, tmp_path: Path) -> None:
-    user = User(machine, tmp_path / "user", EVERYTHING)
+@pytest.mark.parametrize("by", ["HF_TOKEN", "hf auth login"])
+def test_accepted_terms_and_a_token_open_a_gated_model(by: str, machine: Machine, tmp_path: Path) -> None:
+    user = User(machine, tmp_path / "user", EVERYTHING if by == "HF_TOKEN" else None)
+    if by == "hf auth login":
+        (user.folder / "huggingface").mkdir()
+        (user.folder / "huggingface" / "token").write_text(EVERYTHING)
     ended = user.run("train", "model=llama-3.2-1b", *FIT, f"hydra.run.dir={tmp_path / 'run'}").succeeded()
     assert (tmp_path / "run" / "steer.safetensors").is_file()
     assert EVERYTHING not in ended.out + ended.err
@@ -138,6 +142,12 @@ def is_whole(name: str, content: bytes) -> bool:
     """Whether the content of a file of the cache is that of its name: a sha256, or the name of a blob of git."""
     blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
     return name in (hashlib.sha256(content).hexdigest(), blob)
+
+
+def test_a_download_that_is_refused_once_is_asked_for_again(hub: Hub, user: User, tmp_path: Path) -> None:
+    with hub.failing(Fault("GET /storage/.*", 429, headers={"Retry-After": "1"}, times=1)):
+        ended = user.run("train", "model=gpt2", *FIT, f"hydra.run.dir={tmp_path / 'run'}").succeeded()
+    assert [request.status for request in ended.requests if request.path.startswith("/storage/")] == [429, 200]
 
 
 def test_a_cut_download_is_resumed_where_it_ended(hub: Hub, user: User, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from tests.handmade import HOSTILE, Page
 from tests.handmade_commands import run_command
 from tests.handmade_runs import TOXICITY, write_sweep
+from tests.wandb_login import forget_login
 
 from lmsteer.reporting import wandb_report
 
@@ -29,9 +30,10 @@ def sweep(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"):
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_CONFIG_DIR", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    forget_login()
 
 
 def page_of(folder: Path) -> str:

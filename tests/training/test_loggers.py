@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from tests.fitting import GradientFit
 from tests.handmade_commands import command_config
 from tests.wandb_file import configs, exit_codes, history
+from tests.wandb_login import forget_login
 from wandb.cli import beta_sync
 from wandb.cli.cli import cli as wandb_program
-from wandb.sdk import wandb_setup
 
 from lmsteer.cli.configuration import build
 from lmsteer.data.corpus import Corpus
@@ -53,14 +53,9 @@ def _no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(home)  # W&B reads settings of the folder it is started in
-    forget_settings()
+    forget_login()
     yield
-    forget_settings()
-
-
-def forget_settings() -> None:
-    """Let W&B read variables and files of settings again, which it does once in a process."""
-    wandb_setup.singleton()._settings = None
+    forget_login()
 
 
 @pytest.fixture

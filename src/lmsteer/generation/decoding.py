@@ -92,6 +92,7 @@ def decode(
             chosen.append(token_B)
             if likelihoods and plain is not None:
                 hidden.append(streams[plain].hidden_BD)
+        del streams  # their caches are large, and the likelihoods need memory too
     ids_BT = torch.stack(chosen, dim=1)
     if not hidden:
         return DecodedTokens(ids_BT, None)

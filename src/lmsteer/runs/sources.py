@@ -37,7 +37,7 @@ class Sources:
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
             digests, files = dict(stored["digests"]), list(stored["files"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{path}: damaged; delete it, or choose another hydra.run.dir") from error
         for option, digest in self.digests.items():
             if digests.get(option, digest) != digest:

@@ -5,7 +5,7 @@ An option that is an object (``model``, ``steer``, ``solver``, …) is checked a
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from lmsteer.models.device_options import Device, Dtype
 
@@ -14,6 +14,17 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 FromZero = Annotated[int, Field(ge=0)]
 FromOne = Annotated[int, Field(ge=1)]
 FromTwo = Annotated[int, Field(ge=2)]
+
+
+def _is_object(node: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(node.get("_target_"), str):
+        raise ValueError("one of its choices, or a mapping with _target_ expected")
+    return node
+
+
+Object = Annotated[dict[str, Any], AfterValidator(_is_object)]
+Objects = dict[str, Object]
+"""Objects by name, each of which says what it is."""
 Kind = Literal["states", "ridge", "procrustes", "legacy"]
 
 COMMON: dict[str, Any] = {
@@ -21,7 +32,7 @@ COMMON: dict[str, Any] = {
     "seed": Annotated[int, Field(ge=0, lt=2**63)],
     "device": Device,
     "dtype": Dtype,
-    "size": dict[str, Any],
+    "size": dict[str, int | str],
     "cache": NonEmpty,
     "steer_file": NonEmpty,
 }
@@ -76,9 +87,9 @@ OF_COMMAND: dict[str, dict[str, Any]] = {
     "train": {
         "cache_gib": Annotated[float, Field(gt=0)],
         "objective": NonEmpty | None,
-        "logger": dict[str, Any],
-        "callbacks": dict[str, Any],
-        "scheduler": dict[str, Any] | None,
+        "logger": Objects,
+        "callbacks": Objects,
+        "scheduler": Object | None,
     },
     "transfer": {
         "kind": Kind,

@@ -38,7 +38,7 @@ TRAINED = ("dexperts", "residual_vector")
 MEASURED = ("model", "corpus", "corpus.path", "steer.name", "cache")
 """Options of a fit that calibrate and evaluate have too."""
 FILES = {".lock", "config.yaml", "method.safetensors", "generations.jsonl", "metrics.json", "values.safetensors"}
-FILES |= {"timing.json", "report.html"}
+FILES |= {"timing.json", "report.html", "sources.json"}
 PROTOCOL = ["protocol.samples=2", "protocol.prompts.own.n=4", "protocol.strengths=[-5,1]", "decoding.max_new_tokens=6"]
 
 
@@ -217,6 +217,7 @@ def test_two_processes_do_what_one_does(
             assert (two / file).read_bytes() == (whole / file).read_bytes(), file
 
 
+@pytest.mark.parametrize("name", ["dexperts"], indirect=True)
 def test_two_processes_generate_with_a_file_what_one_does(
     whole: Path, tmp_path: Path, two_processes: Callable[[str, list[str]], Path]
 ) -> None:

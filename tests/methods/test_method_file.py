@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tests.conftest import build_lm
 from tests.methods.conftest import METHODS, fit
 from tests.steering.test_metadata import KINDS, places
 from torch import Tensor
@@ -210,6 +211,15 @@ def test_files_of_another_model_are_refused(files: dict[str, Path], tmp_path: Pa
         path = write(tmp_path / "a.safetensors", tensors, metadata | {"fingerprint": wider.head.fingerprint()})
         with pytest.raises(InputError, match=r"which tiny-0 needs|a vector of width 64"):
             load_controller(path, wider)
+
+
+def test_an_adapter_for_modules_that_a_model_lacks_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
+    gpt2 = LanguageModel(build_lm("gpt2"), tiny().tokenizer, name="gpt2")
+    for name in ("lora", "dexperts"):
+        tensors, metadata = read(files[name])
+        path = write(tmp_path / "a.safetensors", tensors, metadata | {"fingerprint": gpt2.head.fingerprint()})
+        with pytest.raises(InputError, match=r"an adapter without positive\.\S+ of shape .*, which gpt2 needs"):
+            load_controller(path, gpt2)
 
 
 def test_a_command_for_steers_says_that_a_file_is_of_another_method(files: dict[str, Path]) -> None:

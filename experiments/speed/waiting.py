@@ -63,7 +63,7 @@ def measure(command: Sequence[str], policies: Mapping[str, Mapping[str, str]], r
     Returns:
         The machine, and the seconds by kind of work, policy and load.
     """
-    inherited = {name: value for name, value in os.environ.items() if name not in WAITING} | {"TQDM_DISABLE": "1"}
+    inherited = {name: value for name, value in os.environ.items() if name not in WAITING}
     seconds: defaultdict[str, dict[str, dict[str, list[float]]]] = defaultdict(
         lambda: {policy: {QUIET: [], BUSY: []} for policy in policies}
     )
@@ -106,9 +106,8 @@ def _input(process: "subprocess.Popen[str]") -> IO[str]:
 
 
 def _answer(process: "subprocess.Popen[str]") -> dict[str, Any]:
-    for line in cast(IO[str], process.stdout):
-        if line.startswith("{"):
-            return cast(dict[str, Any], json.loads(line))
+    if line := cast(IO[str], process.stdout).readline():
+        return cast(dict[str, Any], json.loads(line))
     raise RuntimeError(f"{' '.join(map(str, cast(Sequence[str], process.args)))}: ended with status {process.wait()}")
 
 

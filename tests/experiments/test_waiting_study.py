@@ -1,5 +1,6 @@
 """Promises of the study of waiting, with workers that do nothing; no test checks how long anything took."""
 
+import io
 import json
 import os
 import sys
@@ -11,13 +12,16 @@ import pytest
 from tests.handmade_commands import study_config
 
 from experiments.speed import waiting as study
+from experiments.speed import worker
 from experiments.speed.waiting import POLICIES, busy_processes, measure, waiting, waiting_table
 from lmsteer.cli.configuration import check_config
+from lmsteer.data.corpus import Corpus
+from lmsteer.models.random_models import tiny
+from lmsteer.records import Row
 
 MACHINE = {"date": "2026-11-29", "cpu": "a processor", "torch": "2.13.0"}
 STUB = f"""
 import json, os, sys
-print("a line of somebody else")
 print(json.dumps({MACHINE!r}), flush=True)
 for line in sys.stdin:
     count = os.environ.get("GOMP_SPINCOUNT", os.environ.get("OMP_WAIT_POLICY"))
@@ -55,6 +59,17 @@ def test_other_processes_compute_only_while_the_work_is_done() -> None:
 def test_a_worker_that_ends_is_named() -> None:
     with pytest.raises(RuntimeError, match=r"-c .*: ended with status 3"):
         measure([sys.executable, "-c", "raise SystemExit(3)"], POLICIES, rounds=1, busy=1)
+
+
+def test_a_worker_answers_each_line_by_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [Row(f"the story number {n} is long and I would like to know why", (-1.0) ** n) for n in range(300)]
+    monkeypatch.setattr(worker, "snippets", lambda: Corpus("toy", tuple(rows), test=tuple(rows)))
+    answers = io.StringIO()
+    worker.work(tiny(width=64), io.StringIO("\n\n"), answers)
+    machine, *rounds = (json.loads(line) for line in answers.getvalue().splitlines())
+    assert machine["device"] == "cpu"
+    assert [list(seconds) for seconds in rounds] == [["fit", "generate", "score"]] * 2
+    assert all(value > 0 for seconds in rounds for value in seconds.values())
 
 
 def test_the_table_holds_medians_over_the_default_and_over_the_fair_share() -> None:

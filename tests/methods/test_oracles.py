@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.generation.decoding import decode
 from lmsteer.generation.sampling import Greedy
-from lmsteer.methods.blacklist import spellings, telling_words
+from lmsteer.methods.blacklist import sequence_bias, spellings, telling_words
 from lmsteer.methods.learned_method import FittedMethod
 from lmsteer.methods.lora import A, B, Lora
 from lmsteer.models.body_edit import layer_names
@@ -72,6 +72,16 @@ def test_blacklist_is_the_sequence_bias_of_transformers(model: LanguageModel, st
     bias = {ids: -abs(strength) for ids in spellings(model, words)}
     assert {len(ids) for ids in bias} > {1}, "the case needs words of one token and of several"
     assert ours(fitted, model, strength) == theirs(model.lm, model, sequence_bias=bias)
+
+
+def test_biases_of_words_that_end_in_one_token_add_up() -> None:
+    plain, past = torch.zeros(4, 6), torch.tensor([[3, 2], [0, 2], [-1, 2], [2, 3]])
+    mix = sequence_bias([(1,), (2, 1), (3, 2, 1), (4,)], -1.0, 6, plain.device)
+    expected = [[0, ones, 0, 0, -1, 0] for ones in (-3, -2, -2, -1)]
+    assert mix([plain], past).tolist() == expected
+    assert not plain.any()
+    single = sequence_bias([(1,), (4,)], -1.0, 6, plain.device)
+    assert single([plain], past[:, :0]).tolist() == [[0, -1, 0, 0, -1, 0]] * 4
 
 
 def test_the_words_of_a_blacklist_are_those_of_one_class() -> None:

@@ -1,6 +1,6 @@
 """The row that makes words less likely which tell the classes of the training rows apart.
 
-Shapes: N rows or tokens, V vocabulary, H tokens of the past.
+Shapes: N rows or tokens, V vocabulary, H tokens of the past, M words of several tokens.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from lmsteer.errors import InputError
 from lmsteer.methods.class_rows import require_classes
 from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.models.mixture import Mixture, Readout, Source
+from lmsteer.models.mixture import Mix, Mixture, Source
 from lmsteer.records import Row
 from lmsteer.steering.steer_config import SteerConfig
 from lmsteer.training.fit import Solver
 
+ANY = -2
+"""Stands for any token before a sequence; -1 is the place before the text begins."""
 WORDS = {"positive": "words of positive rows", "negative": "words of negative rows"}
 
 
@@ -79,17 +81,8 @@ class Blacklist(LearnedMethod):
         """Return the plain model, its readout biased against the words of the other class."""
         words = learned.values[WORDS["negative" if strength > 0 else "positive"]]
         sequences = spellings(model, words)
-        longest = max(len(ids) for ids in sequences)
-        bias = {ids: -abs(strength) for ids in sequences}
-
-        def mix(logits: Sequence[Tensor], past_NH: Tensor) -> Tensor:
-            return biased(logits[0], past_NH, bias)
-
-        return Mixture((Source(model, _copying(model)),), mix, history=longest - 1)
-
-
-def _copying(model: LanguageModel) -> Readout:
-    return lambda hidden: model.head(hidden).clone()
+        mix = sequence_bias(sequences, -abs(strength), len(model.head.weight), model.device)
+        return Mixture((Source(model, model.head),), mix, history=max(map(len, sequences)) - 1)
 
 
 @lru_cache(maxsize=1)  # the check before a fit and the fit read the same rows
@@ -147,17 +140,32 @@ def spellings(model: LanguageModel, words: Sequence[str]) -> list[tuple[int, ...
     return [ids for ids in sequences if ids and max(ids) < model.rows]
 
 
-def biased(logits_NV: Tensor, past_NH: Tensor, bias: dict[tuple[int, ...], float]) -> Tensor:
-    """Add the bias of each token sequence to its last token, in the rows whose past ends in the others.
+def sequence_bias(sequences: Sequence[tuple[int, ...]], value: float, vocabulary: int, device: torch.device) -> Mix:
+    """Return the rule that adds a bias to the last token of each sequence, in rows whose past ends in the others.
 
     Biases of sequences that end in the same token add up, as in the ``sequence_bias`` of transformers.
+
+    Args:
+        sequences: Token ids of the M words; the rule needs one token of the past less than the longest has.
+        vocabulary: Number of logits.
     """
-    added_NV = torch.zeros_like(logits_NV)
-    for ids, value in bias.items():
-        if len(ids) == 1:
-            added_NV[:, ids[0]] += value
-            continue
-        before = torch.tensor(ids[:-1], device=past_NH.device)
-        matches_N = (past_NH[:, past_NH.shape[1] - len(before) :] == before).all(-1)
-        added_NV[:, ids[-1]] += value * matches_N.to(added_NV.device)
-    return logits_NV + added_NV
+    single = [ids[0] for ids in sequences if len(ids) == 1]
+    several = [ids for ids in sequences if len(ids) > 1]
+    history = max(map(len, sequences)) - 1
+    bias_V = torch.zeros(vocabulary).index_add_(0, _ids(single), torch.full((len(single),), value)).to(device)
+    before = [[ANY] * (history + 1 - len(ids)) + list(ids[:-1]) for ids in several]
+    before_MH, last_M = (
+        _ids(before).reshape(len(several), history).to(device),
+        _ids([ids[-1] for ids in several]).to(device),
+    )
+
+    def mix(logits: Sequence[Tensor], past_NH: Tensor) -> Tensor:
+        biased_NV = logits[0] + bias_V
+        matches_NM = ((past_NH[:, None] == before_MH) | (before_MH == ANY)).all(-1)
+        return biased_NV.index_add_(1, last_M, matches_NM.to(biased_NV.dtype), alpha=value) if several else biased_NV
+
+    return mix
+
+
+def _ids(ids: Sequence[object]) -> Tensor:
+    return torch.tensor(ids, dtype=torch.long)

@@ -39,12 +39,11 @@ class Request:
 class Hub:
     """The stand-in: repositories, tokens with the repositories that they open, faults, and a log of all requests.
 
-        Example:
-            >>> from tests.hub.fault import Fault
-    from tests.hub.repository import File, Repository
-            >>> with Hub([Repository.of("org/name", {"config.json": b"{}"})]) as hub:
-            ...     hub.endpoint.startswith("http://127.0.0.1:")
-            True
+    Example:
+        >>> from tests.hub.repository import Repository
+        >>> with Hub([Repository.of("org/name", {"config.json": b"{}"})]) as hub:
+        ...     hub.endpoint.startswith("http://127.0.0.1:")
+        True
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """Every documented command that names a model of the hub runs, and its second run needs no request."""
 
 import json
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,15 +37,8 @@ def files(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     for name, width in (("large", 48), ("medium", 40)):
         state = {f"projector{n}": torch.randn(2, width, 4) for n in (1, 2)}
         torch.save(state if name == "medium" else [_reference_options(), state, 1000], folder / f"{name}.pt")
-    options = [
-        "protocol=none",
-        "logger=none",
-        "trainer.max_steps=2",
-        "data.rows=50",
-        "data.dev_rows=20",
-        *_run(folder / "run"),
-    ]
-    User(machine, folder / "user").run("train", *options).succeeded()
+    short = ["logger=none", "trainer.max_steps=2", "data.rows=50", "data.dev_rows=20"]
+    User(machine, folder / "user").run("train", "protocol=none", *short, *_run(folder / "run")).succeeded()
     return {
         "ORG/NAME-or-folder": "EleutherAI/pythia-410m",
         "FILE-or-folder": str(folder / "sst5.jsonl"),
@@ -55,9 +49,8 @@ def files(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     }
 
 
-def _reference_options() -> object:
-    from argparse import Namespace
-
+def _reference_options() -> Namespace:
+    """The options that the reference implementation writes into a checkpoint."""
     options = {"model_name": "gpt2-large", "adaptor_class": "multiply", "adapted_component": "final_layer"}
     numbers = {"epsilon": 0.05, "rank": 4, "num_steers": 2, "n_steps": 1000, "batch_size": 32, "lr": 1e-2, "seed": 3}
     others = {"dataset_name": "toxicity", "data_dir": "there", "training_steer": 0, "dummy_steer": 1, "cuda": True}

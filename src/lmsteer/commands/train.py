@@ -79,6 +79,7 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
     scores, files = score_cache(config["cache"]), prepare(config, ("model", "protocol", "corpus"), process_group)
     SHARED.retain([config.get("protocol"), config["corpus"], model_node(config)])
     corpus: Corpus = SHARED.build(config["corpus"])
+    corpus.check_labels()  # before a model is loaded
     protocol: Protocol | None = SHARED.build(config["protocol"]) if config.get("protocol") else None
     model: LanguageModel = SHARED.build(model_node(config))
     dimensions = method.dimensions(steer_config, solver)
@@ -92,9 +93,7 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
         process_group=process_group,
     )
     if not run.is_complete(method.file_name):  # refused before anything is written
-        check_loadable(method)
-        method.check_data(datamodule, steer_config, solver)
-        method.check_prompts(plan.generators.values() if plan else (), steer_config)
+        check_method(method, datamodule, plan, steer_config, solver)
     begin(run, files, digests_of(corpus, model, plan))
     if process_group.is_rank_zero:
         logger.info("%s", work_of(config, method, datamodule, plan))
@@ -124,6 +123,15 @@ def finished(run: Run, sweep: str) -> Result | None:
     if result and not sweep:
         show(stages.summary(run, result))
     return result
+
+
+def check_method(
+    method: Method, datamodule: SteerDataModule, plan: Plan | None, steer_config: SteerConfig, solver: Solver
+) -> None:
+    """Refuse what the method cannot learn from or continue, and a method whose file could not be read again."""
+    check_loadable(method)
+    method.check_data(datamodule, steer_config, solver)
+    method.check_prompts(plan.generators.values() if plan else (), steer_config)
 
 
 def digests_of(corpus: Corpus, model: LanguageModel, plan: Plan | None) -> dict[str, str]:

@@ -94,12 +94,12 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
     )
     if not run.is_complete(method.file_name):  # refused before anything is written
         check_method(method, datamodule, plan, steer_config, solver)
-    begin(run, files, digests_of(corpus, model, plan))
-    if process_group.is_rank_zero:
-        logger.info("%s", work_of(config, method, datamodule, plan))
     openers = [build(node) for node in config["logger"].values()] if process_group.is_rank_zero else []
+    begin(run, files, digests_of(corpus, model, plan))
     labels = RunLabels(run.config, sweep, (model.name, steer_config.name, method.name, corpus.name))
     with open_loggers(openers, run.folder, config, labels) as loggers:
+        if process_group.is_rank_zero:
+            logger.info("%s", work_of(config, method, datamodule, plan))
         fitted = stages.fit_stage(run, method, datamodule, steer_config, solver, loggers)
         provenance, measured = measure(run, plan, method, fitted, config, scores) if plan else (fitted[1], None)
         track(loggers, run.path(method.file_name), provenance, measured, step=config["trainer"]["max_steps"])

@@ -6,6 +6,7 @@ Shapes: B rows, D width, K dimensions, V vocabulary.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,12 @@ def steered_mixture(model: LanguageModel, steer: Steer, strength_K: Tensor) -> M
         steered_ND: Tensor = steer.to(hidden_ND.device)(hidden_ND, strength_K.to(hidden_ND.device)[None])
         return steered_ND
 
-    return Mixture((Source(model, fold(model.head, steer, strength_K), shift=shift),))
+    @functools.cache
+    def folded() -> Head:
+        return fold(model.head, steer, strength_K)
+
+    # Folded at the first token: a divergence needs only the shift.
+    return Mixture((Source(model, lambda hidden_BD: folded()(hidden_BD), shift=shift),))
 
 
 @contextlib.contextmanager

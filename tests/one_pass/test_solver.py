@@ -201,6 +201,7 @@ def test_a_steer_file_says_by_which_solver_and_with_what_options(tmp_path: Path,
     save_steer(tmp_path / "steer.safetensors", *fit(tiny_model, corpus(), STEER_CONFIG, solver, data=data))
     training = load_provenance(tmp_path / "steer.safetensors").training
     assert training.pop("solver_result").keys() == {"rank", "spectrum", "null", "unit"}
+    assert training.pop("seen")["rows"] == 10
     assert training == {
         "solver": "one_pass",
         "rank": 8,

@@ -152,6 +152,7 @@ def test_a_steer_file_says_by_which_solver_and_with_what_options(tmp_path: Path,
     save_steer(tmp_path / "steer.safetensors", *fit(tiny_model, corpus(), STEER_CONFIG, solver, data=data))
     training = load_provenance(tmp_path / "steer.safetensors").training
     assert [step for step, _ in training.pop("curve")["train"]] == [1, 2, 3]
+    assert training.pop("seen")["rows"] == 3 * 4
     assert training == {
         "solver": "gradient",
         "steps": 3,

@@ -1,20 +1,24 @@
 """Before any work: refuse what cannot be had or held, say what is downloaded, and download it."""
 
+from __future__ import annotations
+
 import logging
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmsteer.cli.required import Need, distinct, needs
-from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.reporting.text import file_size
 from lmsteer.storage.download import RemoteFile
 from lmsteer.storage.hub_repository import HubRepository
 from lmsteer.storage.required_files import RequiredFiles
 from lmsteer.storage.user_cache import cache_folder
+
+if TYPE_CHECKING:
+    from lmsteer.distributed.process_group import ProcessGroup
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +41,8 @@ def prepare(
         InputError: If something does not exist, is not accessible, or has to be fetched by the command ``fetch``; if
             the weights do not fit into memory next to each other, or the downloads do not fit on the disk.
     """
+    from lmsteer.distributed.process_group import ProcessGroup  # and torch with it
+
     process_group = process_group or ProcessGroup()
     record: list[dict[str, Any]] = []
     if process_group.is_rank_zero:

@@ -44,7 +44,8 @@ def evaluate(cfg: DictConfig) -> Result:
         run.begin()
         result = read_result(run.path(stages.METRICS))
     else:
-        files = prepare(config, ("protocol", "model"))
+        reads_model = config["protocol"].get("perplexity_model") is None  # the protocol may have another
+        files = prepare(config, ("protocol", "model") if reads_model else ("protocol",))
         protocol, perplexity_model = build_deferred(config, scores)
         metadata = metadata_of(path, config)  # a damaged file next to the texts is refused before the folder is taken
         begin(run, files, {})

@@ -43,6 +43,7 @@ COMMANDS = {
     "train model=gpt2-large steer=detox": DETOX,
     "train model=hf model.id=ORG/NAME-or-folder steer=sentiment corpus=sst5 corpus.path=FILE-or-folder": OF_FILE,
     "transfer steer_file=RUN/steer.safetensors model@to=hf to.id=ORG/NAME-or-folder": ["rows=40"],
+    "transfer steer_file=RUN/steer.safetensors model@to=gpt2-large": ["rows=40"],
     "transfer steer_file=RUN/steer.safetensors model@to=hf to.id=ORG/NAME-or-folder texts=FILE.txt": ["rows=40"],
     "convert checkpoint=FILE.pt model=gpt2-large": [],
     "convert checkpoint=FILE.pt model=gpt2-medium names=[detox,dummy] epsilon=1e-3": [],

@@ -277,7 +277,7 @@ def test_failed_jobs_are_named_at_the_end_and_the_others_are_finished_and_in_tab
 def test_an_error_of_ours_is_shown_in_full_and_does_not_stop_the_others(
     corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(run: Run, datamodule: SteerDataModule, *_: object) -> None:
+    def broken(run: Run, method: object, datamodule: SteerDataModule, *_: object) -> None:
         if datamodule.seed == 0:
             raise ZeroDivisionError("by nothing")
         raise KeyboardInterrupt  # reached: the first job's error did not stop the sweep
@@ -361,7 +361,7 @@ def test_every_sweep_is_a_grid_of_options_that_compose(sweep: str) -> None:
     settings = in_sweep(f"sweep={sweep}")
     assert settings.mode is not None
     grid = dict(settings.sweeper.params)
-    expected = {"rank-epsilon": 15, "seeds": 3, "model-size": 4}
+    expected = {"rank-epsilon": 15, "seeds": 3, "model-size": 4, "methods": 30}
     assert math.prod(len(values.split(",")) for values in grid.values()) == expected[sweep]
     for index in (0, -1):
         values = [f"{name}={values.split(',')[index]}" for name, values in grid.items()]

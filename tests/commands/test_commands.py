@@ -154,7 +154,7 @@ def test_evaluate_reads_a_plain_dexperts_file(corpus_file: Path, tmp_path: Path)
         {"prompt": {"text": "A story"}, "generations": [{"text": " of people"}, {"text": " of the storm"}]},
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    options = ["model=tiny", "corpus=file", f"corpus.path={corpus_file}", "steer.name=tone", "method=dexperts"]
+    options = ["model=tiny", "corpus=file", f"corpus.path={corpus_file}", "steer.name=tone", "row=dexperts"]
     run("evaluate", *options, f"generations={path}", f"hydra.run.dir={tmp_path / 'out'}")
     (row,) = read_result(tmp_path / "out/metrics.json").rows
     assert (row.method, row.strength, row.metrics["tone"].n) == ("dexperts", {}, 2)

@@ -51,8 +51,7 @@ def check_config(cfg: DictConfig, types: Types) -> dict[str, Any]:
     if unknown := [str(key) for key in config if key not in types and key not in OBJECTS]:
         raise _unknown_option(unknown[0], config)
     for key, node in config.items():
-        is_object = key in OBJECTS and key not in types  # evaluate's method is a name
-        if is_object and (key != "protocol" or node) and not _is_object(node):
+        if key in OBJECTS and (key != "protocol" or node) and not _is_object(node):
             choices = f"one of the choices in conf/{key!s}" if Path(CONF, str(key)).is_dir() else "its options"
             raise InputError(f"{key!s}={node!r}: {choices} expected")
         _check_node(node, f"{key!s}")

@@ -47,7 +47,7 @@ OF_COMMAND: dict[str, dict[str, Any]] = {
         "energy": float | None,
     },
     "convert": {"checkpoint": NonEmpty, "names": list[NonEmpty] | None, "epsilon": float | None},
-    "evaluate": {"generations": NonEmpty, "method": NonEmpty, "writer": str | None},
+    "evaluate": {"generations": NonEmpty, "row": NonEmpty, "writer": str | None},
     "export": {
         "strength": Any,
         "out": NonEmpty,

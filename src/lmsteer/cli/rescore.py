@@ -51,7 +51,7 @@ def rescore(run: FinishedRun, name: str, file: Path, folder: Path, *, scores: Sc
         ) from None
     path = target.path(stages.GENERATIONS)
     atomic_write_lines(path, (generation.to_json() for generation in generations))
-    metadata = metadata_of(file, {"writer": None, "method": name})
+    metadata = metadata_of(file, {"writer": None, "row": name})
     stages.evaluate_stage(target, path, protocol, lambda: perplexity_model, metadata, scores=scores, received=True)
     return folder
 

@@ -75,7 +75,7 @@ def metadata_of(path: Path, config: dict[str, Any]) -> GenerationMetadata:
     return GenerationMetadata(
         model=config["writer"] or str(name),
         seed=seed if isinstance(seed, int) else None,
-        plain=config["method"],
+        plain=config["row"],
         method=method,
         settings=settings,
         decoding=decoding if isinstance(decoding, dict) else None,

@@ -34,7 +34,8 @@ def test_offline_gives_the_same_result_without_a_request(once: tuple[User, Path]
 def test_a_hub_that_is_down_changes_nothing(hub: Hub, once: tuple[User, Path], tmp_path: Path) -> None:
     user, online = once
     with hub.down():
-        user.run(*WORDS, f"hydra.run.dir={tmp_path}").succeeded()
+        ended = user.run(*WORDS, f"hydra.run.dir={tmp_path}").succeeded()
+    assert not ended.requests
     same(online, tmp_path)
 
 

@@ -273,7 +273,8 @@ def test_labels_that_teach_nothing_are_refused(tiny_model: LanguageModel, label:
 
 def test_one_row_of_another_label_is_enough(tiny_model: LanguageModel) -> None:
     rows = (*(replace(row, label=1.0) for row in corpus().train), Row("the last one", 0.5))
-    FIT(tiny_model, replace(corpus(), train=rows), STEER_CONFIG)
+    _, provenance = FIT(tiny_model, replace(corpus(), train=rows), STEER_CONFIG)
+    assert provenance.corpus["train_rows"] == len(rows)
 
 
 @pytest.mark.parametrize("name", ["max_steps", "val_check_interval"])

@@ -31,7 +31,7 @@ def needs(config: Mapping[str, Any], names: Sequence[str]) -> list[Need]:
     Args:
         names: Options that are objects, such as ``model``.
     """
-    found = []
+    required: list[Need] = []
     for name in names:
         for option, node in _objects(config.get(name), name):
             target = get_object(node["_target_"])
@@ -39,8 +39,8 @@ def needs(config: Mapping[str, Any], names: Sequence[str]) -> list[Need]:
             given = {key: config[key] for key in ("device", "dtype") if key in config}
             accepted = parameters(node["_target_"])
             options = {key: value for key, value in given.items() if key in accepted} | plain
-            found += [Need(option, files, options) for files in required_by(target, options)]
-    return found
+            required += [Need(option, files, options) for files in required_by(target, options)]
+    return required
 
 
 def _objects(node: Any, option: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -55,10 +55,10 @@ def _is_object(node: Any) -> bool:
     return isinstance(node, dict) and "_target_" in node
 
 
-def distinct(found: Sequence[Need]) -> list[Need]:
+def distinct(required: Sequence[Need]) -> list[Need]:
     """Return the first need of each of the files."""
     firsts: list[Need] = []
-    for need in found:
+    for need in required:
         if all(need.files != first.files for first in firsts):
             firsts.append(need)
     return firsts

@@ -45,14 +45,14 @@ def fetch_run(overrides: list[str], *, force: bool) -> None:
         InputError: If an option is wrong, something cannot be had, or the disk is too small; nothing is fetched then.
     """
     required = distinct([need for config in job_configs(overrides) for need in needs(config, OBJECTS)])
-    wanted = [need for need in required if (force and need.files.can_change) or not need.files.is_cached()]
-    sizes = [need.files.size() for need in wanted]
+    missing = [need for need in required if (force and need.files.can_change) or not need.files.is_cached()]
+    sizes = [need.files.size() for need in missing]
     if not required:
         show("this run needs nothing from elsewhere")
         return
-    show(_table(required, dict(zip((id(need) for need in wanted), map(file_size, sizes), strict=True))))
-    check_disk(wanted, sizes)
-    for need in wanted:
+    show(_table(required, dict(zip((id(need) for need in missing), map(file_size, sizes), strict=True))))
+    check_disk(missing, sizes)
+    for need in missing:
         need.files.fetch(force=force)
     folders = sorted({str(need.files.storage) for need in required})
     show(f"all that this run needs is on this machine, in {', '.join(folders)}")

@@ -12,7 +12,7 @@ from lmsteer.generation.generator import Generator
 from lmsteer.methods.method import Method
 from lmsteer.models.mixture import Controller
 from lmsteer.steering.provenance import Provenance
-from lmsteer.steering.steer_config import SteerConfig
+from lmsteer.steering.steer_config import Form, SteerConfig
 from lmsteer.training.fit import Solver, fit_on
 
 if TYPE_CHECKING:
@@ -25,13 +25,15 @@ class LMSteer(Method):
 
     name: ClassVar[str] = "lm-steer"
     file_name: ClassVar[str] = "steer.safetensors"
+    form: ClassVar[Form | None] = None
+    """Form of the steer, in place of that of its configuration."""
 
     def check(self, steer_config: SteerConfig, solver: Solver) -> None:
         """Accept every solver."""
 
     def check_data(self, data: SteerDataModule, steer_config: SteerConfig, solver: Solver) -> None:
         """Refuse a rank that the model's width does not allow."""
-        steer_config.build(data.extract.model.width, data.seed)
+        self._config(steer_config).build(data.extract.model.width, data.seed)
 
     def check_prompts(self, generators: Iterable[Generator], steer_config: SteerConfig) -> None:
         """Accept all prompts that the plain model accepts."""
@@ -50,7 +52,10 @@ class LMSteer(Method):
         loggers: Sequence[Logger] = (),
     ) -> tuple[Controller, Provenance]:
         """Fit a steer."""
-        return fit_on(data, steer_config, solver, folder=folder, loggers=loggers)
+        return fit_on(data, self._config(steer_config), solver, folder=folder, loggers=loggers)
+
+    def _config(self, steer_config: SteerConfig) -> SteerConfig:
+        return replace(steer_config, form=self.form) if self.form else steer_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +66,4 @@ class ConstantVector(LMSteer):
     """
 
     name: ClassVar[str] = "constant_vector"
-
-    def fit(
-        self,
-        data: SteerDataModule,
-        steer_config: SteerConfig,
-        solver: Solver,
-        *,
-        folder: Path | None = None,
-        loggers: Sequence[Logger] = (),
-    ) -> tuple[Controller, Provenance]:
-        """Fit the vector."""
-        return super().fit(data, replace(steer_config, form="add"), solver, folder=folder, loggers=loggers)
+    form: ClassVar[Form | None] = "add"

@@ -105,9 +105,9 @@ def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, P
         raise damaged(path, error) from error
     if model is not None and provenance.fingerprint != model.head.fingerprint():
         expected = provenance.model_label(f"width {steer.width}")
-        given = model_label(model.name, model.commit, f"width {model.width}")
+        actual = model_label(model.name, model.commit, f"width {model.width}")
         raise InputError(
-            f"{path}: fitted for model {expected}, not for {given}: their weights differ, and a steer serves only the "
+            f"{path}: fitted for model {expected}, not for {actual}: their weights differ, and a steer serves only the "
             "model it was fitted on"
         )
     return steer, provenance

@@ -196,10 +196,15 @@ def new_adapter(model: LanguageModel, rank: int, *, seed: int) -> dict[str, Tens
 def adapter_edits(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Edit]:
     """Return the edit of each linear module by an adapter."""
     names = [name.removesuffix(A) for name in tensors if name.endswith(A)]
-    return {name: partial(_add, tensors[name + A], tensors[name + B], scale) for name in names}
+    return {name: partial(_add, tensors[name + A].T, tensors[name + B].T, scale) for name in names}
 
 
-def _add(a_RI: Tensor, b_OR: Tensor, scale: float, x_BTI: Tensor, y_BTO: Tensor) -> Tensor:
-    a_RI, b_OR = a_RI.to(x_BTI.device), b_OR.to(y_BTO.device)
-    shift_BTO = (x_BTI.to(a_RI.dtype) @ a_RI.T) @ b_OR.T * scale
-    return y_BTO + shift_BTO.to(y_BTO.dtype)
+def _add(a_IR: Tensor, b_RO: Tensor, scale: float, x_BTI: Tensor, y_BTO: Tensor) -> Tensor:
+    if a_IR.device != x_BTI.device:  # a model whose layers lie on several devices
+        a_IR, b_RO = a_IR.to(x_BTI.device), b_RO.to(x_BTI.device)
+    x_NI = x_BTI.flatten(end_dim=-2)
+    low_NR = x_NI.to(a_IR.dtype) @ a_IR
+    y_NO = y_BTO.flatten(end_dim=-2)
+    if y_NO.dtype == b_RO.dtype:
+        return torch.addmm(y_NO, low_NR, b_RO, alpha=scale).view_as(y_BTO)
+    return (y_NO + (low_NR @ b_RO * scale).to(y_NO.dtype)).view_as(y_BTO)

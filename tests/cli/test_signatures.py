@@ -79,7 +79,10 @@ def test_what_is_slow_to_import_is_read(read: dict[str, list[str] | None]) -> No
         (["optimizer.lr=fast"], "optimizer.lr='fast': Input should be a valid number"),
         (["module.stop=never"], "module.stop='never': Input should be 'loss', 'control' or 'none'"),
         (["trainer.max_steps=null"], "trainer.max_steps=None: Input should be a valid integer"),
-        (["method=dexperts", "method.form=three"], "method.form='three': Input should be 'lora' or 'anti_only'"),
+        (
+            ["method=dexperts", "method.form=three"],
+            "method.form='three': Input should be 'lora', 'anti_only' or 'full'",
+        ),
         (["method=diffmean", "method.layer=mid"], "method.layer='mid': Input should be a valid integer"),
         (["steer.rank=high"], "steer.rank='high': Input should be "),
         (["protocol.samples=few"], "protocol.samples='few': Input should be a valid integer"),

@@ -60,7 +60,7 @@ def options(corpus_file: Path) -> list[str]:
         (["method=lora", "method.alpha=-1"], "method.alpha=-1: a finite number above 0 expected"),
         (["method=lora", "method.lr=nan"], "method.lr=nan: a finite number above 0 expected"),
         (["method=lora", "+method.layer=1"], "method.layer: unknown option; allowed are rank, alpha, lr"),
-        (["method=dexperts", "method.form=full"], "method.form='full': Input should be 'lora' or 'anti_only'"),
+        (["method=dexperts", "method.form=half"], "method.form='half': Input should be 'lora', 'anti_only' or 'full'"),
         (["method=diffmean", "method.layer=2"], "method.layer=2: model tiny-0 has layers 0 to 1"),
         (["method=diffmean", "method.layer=middle"], "method.layer='middle': Input should be a valid integer"),
         (["method=residual_vector", "method.layer=-1"], "method.layer=-1: model tiny-0 has layers 0 to 1"),
@@ -118,7 +118,7 @@ def test_files_that_do_not_fit(refusal: Refusal, method_files: Path, corpus_file
     save_file(load_file(lora), wider, metadata={METHOD_KEY: json.dumps(metadata)})
     cases = {
         ("model=tiny", "model.seed=1", f"steer_file={lora}"): "fitted for model tiny-0, whose weights are not those of",
-        ("model=tiny", "+model.width=64", f"steer_file={wider}"): "an adapter without positive.",
+        ("model=tiny", "+model.width=64", f"steer_file={wider}"): "an expert without positive.",
         ("model=tiny", f"steer_file={lora}", "strength={joy: 1}"): "strength joy=1.0: the lora is of tone",
         ("model=tiny", f"steer_file={lora}", "strength=high"): "strength=high: a number or",
         ("model=tiny", f"steer_file={tmp_path / 'none.safetensors'}"): "no such steer file",

@@ -34,6 +34,7 @@ METHODS: dict[str, LearnedMethod] = {
     "lora": Lora(rank=2, lr=0.05),
     "dexperts": DExperts(rank=2, lr=0.05),
     "anti_only": DExperts(rank=2, lr=0.05, form="anti_only"),
+    "whole_copies": DExperts(lr=0.01, form="full"),
     "diffmean": DiffMean(),
     "residual_vector": ResidualVector(lr=0.1),
 }

@@ -152,14 +152,14 @@ def test_metadata_that_no_program_wrote_is_refused(text: str, line: str, tmp_pat
         (
             "lora",
             {"options": {"rank": 3}},
-            r"an adapter without positive\..* of shape \(3, 32",
+            r"an expert without positive\..* of shape \(3, 32",
         ),
         ("lora", {"options": {"rank": -1}}, r"options: method\.rank=-1: a finite number above 0 expected"),
         ("lora", {"options": {"rank": 10**12}}, r"method\.rank=10{12}: an integer in \[1, 32\] expected for tiny-0"),
         ("lora", {"options": {"alpha": 10**400}}, "options: int too large to convert to float"),
         ("lora", {"options": {"code": "x"}}, "options: method lora has no code"),
-        ("lora", {"options": {"lr": "fast"}}, "options: lr: float expected"),
-        ("dexperts", {"options": {"form": "full"}}, r"options: form: Literal\['lora', 'anti_only'\] expected"),
+        ("lora", {"options": {"lr": "fast"}}, "options: lr: float \| None expected"),
+        ("dexperts", {"options": {"form": "half"}}, r"options: form: Literal\['lora', 'anti_only', 'full'\] expected"),
         ("logit_offset", {"options": {"dummy": False}}, r"offsets of shape \(1, 384\) expected, which tiny-0 needs"),
         ("logit_offset", {"options": {"epsilon": 0}}, r"options: method\.epsilon=0\.0: a finite number above 0"),
         ("prompt", {"method": "os.system"}, "method 'os.system' is unknown; prompt, contrast, blacklist, "),
@@ -218,7 +218,7 @@ def test_an_adapter_for_modules_that_a_model_lacks_is_refused(files: dict[str, P
     for name in ("lora", "dexperts"):
         tensors, metadata = read(files[name])
         path = write(tmp_path / "a.safetensors", tensors, metadata | {"fingerprint": gpt2.head.fingerprint()})
-        with pytest.raises(InputError, match=r"an adapter without positive\.\S+ of shape .*, which gpt2 needs"):
+        with pytest.raises(InputError, match=r"an expert without positive\.\S+ of shape .*, which gpt2 needs"):
             load_controller(path, gpt2)
 
 

@@ -17,8 +17,9 @@ from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.generation.decoding import decode
 from lmsteer.generation.sampling import Greedy
 from lmsteer.methods.blacklist import sequence_bias, spellings, telling_words
+from lmsteer.methods.experts import A, B
 from lmsteer.methods.learned_method import FittedMethod
-from lmsteer.methods.lora import A, B, Lora
+from lmsteer.methods.lora import DExperts, Lora
 from lmsteer.models.body_edit import layer_names
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
@@ -95,13 +96,16 @@ def merged(lm: PreTrainedModel, fitted: FittedMethod, side: str, scale: float) -
     """A copy of the model with an adapter added to its weights, by the formula."""
     copied = copy.deepcopy(lm)
     method = fitted.method
-    assert isinstance(method, Lora) or hasattr(method, "alpha")
+    assert isinstance(method, Lora | DExperts)
     tensors = {k.removeprefix(f"{side}."): x for k, x in fitted.learned.tensors.items() if k.startswith(side)}
+    if getattr(method, "form", None) == "full":
+        assert not copied.load_state_dict(tensors, strict=False).unexpected_keys
+        return copied
     with torch.no_grad():
         for name in {key.removesuffix(A).removesuffix(B) for key in tensors}:
             module, delta = copied.get_submodule(name), tensors[name + B] @ tensors[name + A]
             assert isinstance(module, nn.Linear | Conv1D)
-            module.weight += (delta.T if isinstance(module, Conv1D) else delta) * scale * method.alpha / method.rank  # type: ignore[attr-defined]
+            module.weight += (delta.T if isinstance(module, Conv1D) else delta) * scale * method.alpha / method.rank
     return copied
 
 
@@ -121,7 +125,7 @@ def test_peft_loads_and_merges_the_adapter(model: LanguageModel, tmp_path: Path)
 
 
 @pytest.mark.parametrize("strength", [1.0, -2.0])
-@pytest.mark.parametrize("name", ["dexperts", "anti_only"])
+@pytest.mark.parametrize("name", ["dexperts", "anti_only", "whole_copies"])
 def test_dexperts_are_three_models_without_a_cache(model: LanguageModel, name: str, strength: float) -> None:
     fitted = fit(METHODS[name], model)
     sides = ("positive", "negative") if strength > 0 else ("negative", "positive")

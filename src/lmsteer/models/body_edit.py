@@ -1,4 +1,4 @@
-"""Edit what the body of a language model computes, inside a context, by hooks on its modules.
+"""Edit what the body of a language model computes, inside a context: by hooks on its modules, or by other weights.
 
 Shapes: B rows, T tokens, D width of a module's output.
 """
@@ -50,6 +50,42 @@ def _hook(edit: Edit) -> Callable[..., Any]:
         return edit(args[0], output)
 
     return replace
+
+
+@contextmanager
+def reweighted(lm: PreTrainedModel, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let a model compute with other weights inside; on exit it has its own again.
+
+    Args:
+        weights: By the name of the parameter in the model, of its shape.
+
+    Example:
+        >>> import torch
+        >>> from lmsteer.models.random_models import tiny
+        >>> lm, ids = tiny().lm, torch.tensor([[1, 2, 3]])
+        >>> plain = lm(input_ids=ids).logits
+        >>> with reweighted(lm, {name: 2 * weight for name, weight in body_weights(lm).items()}):
+        ...     print(torch.equal(lm(input_ids=ids).logits, plain))
+        False
+        >>> torch.equal(lm(input_ids=ids).logits, plain)
+        True
+    """
+    places = {name: name.rpartition(".") for name in weights}
+    owners = {name: lm.get_submodule(path)._parameters for name, (path, _, _) in places.items()}
+    own = {name: owners[name][leaf] for name, (_, _, leaf) in places.items()}
+    try:
+        for name, (_, _, leaf) in places.items():
+            owners[name][leaf] = weights[name]  # type: ignore[assignment]  # a tensor, so that gradients pass
+        yield
+    finally:
+        for name, (_, _, leaf) in places.items():
+            owners[name][leaf] = own[name]
+
+
+def body_weights(lm: PreTrainedModel) -> dict[str, Tensor]:
+    """Return all weights of a model by name, but for those of input and output embeddings."""
+    embeddings = {id(module.weight) for module in (lm.get_input_embeddings(), lm.get_output_embeddings())}
+    return {name: weight.detach() for name, weight in lm.named_parameters() if id(weight) not in embeddings}
 
 
 def layer_names(lm: PreTrainedModel) -> list[str]:

@@ -39,8 +39,8 @@ GROUPS = dict.fromkeys(
     ("model", "size", "steer", "method", "corpus", "strengths", "protocol", "decoding", "logger"), "train"
 )
 GROUPS |= dict.fromkeys(("data", "solver", "optimizer", "scheduler", "callbacks", "trainer"), "train")
-GROUPS |= {"experiment": "train", "sweep": "train", "prompts": "generate"}
-WITHOUT_KEY = ("experiment", "sweep", "strengths")
+GROUPS |= {"experiment": "train", "recipe": "train", "sweep": "train", "prompts": "generate"}
+WITHOUT_KEY = ("experiment", "recipe", "sweep", "strengths")
 """Groups whose choices change other options and are none themselves."""
 SCORERS = sorted(path.stem for path in (Path(CONF) / "scorer").glob("*.yaml"))
 CHOICES = sorted(f"{path.parent.name}/{path.stem}" for group in GROUPS for path in (Path(CONF) / group).glob("*.yaml"))
@@ -135,6 +135,18 @@ def test_the_protocol_follows_attribute_strengths_and_size(size: str) -> None:
             assert protocol["name"] == f"{steer}{kind}{'' if size == 'paper' else f'-{size}'}"
             assert (protocol["kl"], protocol["perplexity"]) == budgets
             assert len(protocol["strengths"]) > 1 or strengths == "table"
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (Path(CONF) / "recipe").glob("*.yaml")))
+def test_a_published_recipe_is_measured_as_one_at_the_strength_of_its_paper(recipe: str) -> None:
+    method, _, attribute = recipe.partition("-")
+    config = checked("train", f"recipe={recipe}", "model=gpt2-large")
+    assert config["protocol"]["mode"] == "published"
+    assert (config["protocol"]["kl"], config["protocol"]["perplexity"]) == (None, None)
+    assert config["steer"]["name"] == attribute
+    strengths = {"lm_steer": [5], "dexperts": {"detox": [2], "sentiment": [-3.2, 3.2]}.get(attribute)}.get(method, [1])
+    assert config["protocol"]["strengths"] == strengths
+    assert checked("train", f"method={method}")["method"]["_target_"] == config["method"]["_target_"]
 
 
 def test_without_a_protocol_nothing_is_left_of_it() -> None:

@@ -83,6 +83,7 @@ def test_values_of_another_result_are_refused(tmp_path: Path) -> None:
         ({"prompts": {"toxic-leaning": {"n": 4, "digest": "d2"}}}, ["prompts toxic-leaning"]),
         ({"prompts": {"nontoxic": {"n": 4, "digest": "d1"}}}, ["prompts (toxic-leaning; nontoxic)"]),
         ({"decoding": None, "batch_size": None, "noise_seed": None}, []),
+        ({"mode": "published"}, ["mode"]),
         ({"dtype": "bfloat16", "name": "other", "digest": "x"}, []),
         ({"prompts": {"toxic-leaning": {"n": 4, "digest": "d1"}, "more": {"n": 1, "digest": "d"}}}, []),
     ],
@@ -104,6 +105,17 @@ def test_two_unknowns_do_not_hide_that_known_ones_differ(tmp_path: Path) -> None
     runs = [read_run(run(tmp_path / str(n), decoding=p)) for n, p in enumerate(({"p": 0.9}, None, {"p": 1.0}))]
     with pytest.raises(InputError, match=r"0 and .*2 were measured by different protocols: decoding"):
         refuse_mixed(runs)
+
+
+def test_published_recipes_sample_as_they_like(tmp_path: Path) -> None:
+    decodings = {"p": 0.9}, {"p": 1.0}
+    fair, published = (
+        [read_run(run(tmp_path / mode / str(p["p"]), decoding=p, **entry)) for p in decodings]
+        for mode, entry in (("fair", {}), ("published", {"mode": "published"}))
+    )
+    refuse_mixed(published)
+    with pytest.raises(InputError, match="different protocols: decoding; make a table of each"):
+        refuse_mixed(fair)
 
 
 @pytest.mark.parametrize("name", ["values.safetensors", "generations.jsonl"])

@@ -5,7 +5,19 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-CHANGE_ROWS = {"corpus", "data", "device", "dtype", "experiment", "model", "protocol", "seed", "size", "steer"}
+CHANGE_ROWS = {
+    "corpus",
+    "data",
+    "device",
+    "dtype",
+    "experiment",
+    "model",
+    "protocol",
+    "recipe",
+    "seed",
+    "size",
+    "steer",
+}
 """Options that change the training rows of a job, or the model that reads them."""
 BEGINNINGS = ("corpus.", "data.", "model.", "protocol.prompts", "protocol.scorers", "scorer@", "strengths")
 """How the names of further such options begin."""

@@ -15,6 +15,7 @@ from lmsteer.storage.checksums import sha256_of
 
 METRICS, VALUES, GENERATIONS = "metrics.json", "values.safetensors", "generations.jsonl"
 COMPARED = {
+    "mode": False,
     "prompts": False,
     "metric": False,
     "samples": False,
@@ -27,7 +28,7 @@ COMPARED = {
 }
 """Entries of a protocol that must agree in one table, each with whether null is unknown and agrees with any value.
 
-Of the prompts, those of the sets that both protocols have must agree.
+Of the prompts, those of the sets that both protocols have must agree. Published recipes have decodings of their own.
 """
 
 
@@ -118,7 +119,8 @@ def differences(first: dict[str, JsonValue], second: dict[str, JsonValue]) -> li
 
     def differ(key: str, nullable: bool) -> bool:
         pair = first.get(key), second.get(key)
-        return pair[0] != pair[1] and not (nullable and None in pair)
+        is_own = key == "decoding" and first.get("mode") == second.get("mode") == "published"
+        return pair[0] != pair[1] and not is_own and not (nullable and None in pair)
 
     keys = [key for key, nullable in COMPARED.items() if key != "prompts" and differ(key, nullable)]
     first_sets, second_sets = _prompt_sets(first), _prompt_sets(second)

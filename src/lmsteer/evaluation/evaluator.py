@@ -145,7 +145,9 @@ def _describe_protocol(
         "perplexity_model_is_unsteered": protocol.perplexity_model is None and perplexity_model.name == metadata.model,
         "perplexity_limit": protocol.legacy_perplexity_limit,
     }
-    compared = json.dumps({key: description[key] for key in COMPARED}, sort_keys=True)
+    if protocol.mode != "fair":
+        description["mode"] = protocol.mode
+    compared = json.dumps({key: description[key] for key in COMPARED if key in description}, sort_keys=True)
     return description | {"digest": hashlib.sha256(compared.encode()).hexdigest()[:12]}
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lmsteer.scoring.scorer import Scorer
 
 Direction = Literal["positive", "negative"]
+Mode = Literal["fair", "published"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,8 @@ class Protocol:
         calibration_prompts: Maximum number of prompts of each set on which strengths are calibrated.
         held_out: Whether the calibration prompts are left out of the measurement, so that no strength was chosen on a
             prompt whose figures are reported.
+        mode: "fair": every method learns from the same rows, batches and dev prompts, and is sampled alike.
+            "published": each follows the recipe of its paper. Runs of the two never share a table.
         dummy: Strength of the dummy dimension in steered rows; the paper uses 1. 0: off.
         seed: Seed of the sampling noise, independent of the training seed, so that rows differ only by their steers.
         scorers: Scorers by key. The metrics of the second and later scorers end in ``@NAME``.
@@ -57,6 +60,7 @@ class Protocol:
     perplexity: float | Sequence[float] | None = None
     calibration_prompts: int = 50
     held_out: bool = False
+    mode: Mode = "fair"
     samples: int = 5
     dummy: float = 0.0
     seed: int = 0

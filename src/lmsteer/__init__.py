@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lmsteer.errors import InputError
     from lmsteer.generation.generator import generate
     from lmsteer.generation.sampling import Greedy, Nucleus
+    from lmsteer.methods.method_file import load_controller
     from lmsteer.models.language_model import LanguageModel
     from lmsteer.models.load import load_model, smollm2
     from lmsteer.one_pass.one_pass_solver import OnePassSolver
@@ -31,6 +32,7 @@ _MODULES = {
     "errors": ("InputError",),
     "generation.generator": ("generate",),
     "generation.sampling": ("Greedy", "Nucleus"),
+    "methods.method_file": ("load_controller",),
     "models.language_model": ("LanguageModel",),
     "models.load": ("load_model", "smollm2"),
     "one_pass.one_pass_solver": ("OnePassSolver",),
@@ -62,6 +64,7 @@ __all__ = [
     "SteerDataModule",
     "fit",
     "generate",
+    "load_controller",
     "load_model",
     "load_steer",
     "save_steer",

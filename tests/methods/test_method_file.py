@@ -16,6 +16,7 @@ from tests.methods.conftest import METHODS, fit
 from tests.steering.test_metadata import KINDS, places
 from torch import Tensor
 
+import lmsteer
 from lmsteer.errors import InputError
 from lmsteer.generation.decoding import decode
 from lmsteer.generation.sampling import Greedy
@@ -50,6 +51,18 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         paths[name] = folder / f"{name}.safetensors"
         save_method(paths[name], fit(method, model), provenance)
     return paths
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_the_library_generates_with_the_file_of_any_method(files: dict[str, Path], name: str) -> None:
+    model = tiny()
+    controller, _ = lmsteer.load_controller(files[name], model)
+    options: dict[str, Any] = {"decoding": Greedy(max_new_tokens=4)}
+    (written,) = lmsteer.generate(model, ["the film"], steer=controller, strength={"tone": 2.0}, **options)
+    ids = decode(model, controller.at(model, {"tone": 2.0}), ["the film"], np.zeros(1, np.uint64), options["decoding"])
+    assert list(written.texts) == model.tokenizer.batch_decode(ids.ids_BT)
+    with pytest.raises(InputError, match="a strength for each prompt needs a steer"):
+        lmsteer.generate(model, ["the film"], steer=controller, strength=[{"tone": 2.0}])
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -267,4 +267,4 @@ def test_the_train_command_does_the_whole_job_with_this_solver(tmp_path: Path) -
     _, provenance = load_steer(tmp_path / "run" / "steer.safetensors")
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert f"directions {provenance.training['solver_result']['rank']}" in page
-    assert "Loss while the steer was fitted" not in page
+    assert "Loss of the fit" not in page

@@ -252,7 +252,7 @@ def generate(
     model: LanguageModel,
     prompts: Sequence[str],
     *,
-    steer: Steer | None = None,
+    steer: Controller | None = None,
     strength: Strength | Sequence[Strength] | None = None,
     samples: int = 1,
     decoding: Decoding | None = None,
@@ -261,7 +261,8 @@ def generate(
     """Continue texts, without files.
 
     Args:
-        strength: Strengths by dimension: one mapping for all prompts, or a list with one for each.
+        steer: A steer, or what ``load_controller`` read of another method.
+        strength: Strengths by dimension: one mapping for all prompts, or, of a steer, a list with one for each.
 
     Returns:
         A generation for each prompt, in order; ``texts`` are its ``samples`` continuations.
@@ -280,7 +281,7 @@ def generate(
     generator = Generator(model, with_ids, decoding=decoding or Nucleus(), samples=samples, seed=seed)
     if strength is None or isinstance(strength, Mapping):
         batches = generator.run([strength or {}], steer)
-    elif steer is None:
+    elif not isinstance(steer, Steer):
         raise InputError("a strength for each prompt needs a steer; give one")
     else:
         batches = generator.run_rows(strength, steer)

@@ -101,7 +101,7 @@ def result_pictures(result: Result, curve: LossCurve | None) -> list[Picture]:
         caption = "Effect over the strength, with 95 % intervals over prompts."
         pictures.append(Picture.of(figure, describe_strength_curve(result), caption))
     if curve is not None and (figure := loss_curve(curve)) is not None:
-        pictures.append(Picture.of(figure, _describe_loss(curve), "Loss while the steer was fitted."))
+        pictures.append(Picture.of(figure, _describe_loss(curve), "Loss of the fit."))
     return pictures
 
 

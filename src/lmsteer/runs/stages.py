@@ -200,7 +200,7 @@ def summary(run: Run, result: Result) -> str:
 
 
 def _facts(provenance: Provenance | None) -> dict[str, str]:
-    """Return the facts about the steer that the report lists."""
+    """Return the facts about the fit that the report lists."""
     if provenance is None:
         return {}
     training = provenance.settings()
@@ -214,7 +214,7 @@ def _facts(provenance: Provenance | None) -> dict[str, str]:
         for entry in provenance.calibration
     }
     fields = asdict(provenance) | {"training": training, "calibration": calibration}
-    return {f"steer: {name}": _format_fact(value) for name, value in fields.items() if value not in ({}, "")}
+    return {f"fit: {name}": _format_fact(value) for name, value in fields.items() if value not in ({}, "")}
 
 
 def _summarize_solver(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def options(corpus_file: Path) -> list[str]:
         (["method=residual_vector", "method.lr=0"], "method.lr=0: a finite number above 0 expected"),
         (["method=blacklist", "method.words=0"], "method.words=0: an integer of 1 or more expected"),
         (["method=blacklist", "method.min_count=9999"], "no words of positive rows is in so many"),
+        (["method=constant_vector", "method.epsilon=inf"], "method.epsilon=inf: a finite number above 0 expected"),
         (["method=logit_offset", "method.epsilon=0"], "method.epsilon=0: a finite number above 0 expected"),
         (["method=prompt"], "method.positive: a prefix expected; detox, sentiment have one, tone has not"),
         (["method=prompt", "method.positive=5"], "method.positive=5: Input should be a valid string"),

@@ -19,10 +19,12 @@ from lmsteer.generation.sampling import Greedy
 from lmsteer.methods.blacklist import sequence_bias, spellings, telling_words
 from lmsteer.methods.experts import A, B
 from lmsteer.methods.learned_method import FittedMethod
+from lmsteer.methods.lm_steer import ConstantVector
 from lmsteer.methods.lora import DExperts, Lora
 from lmsteer.models.body_edit import layer_names
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Row
+from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_config import SteerConfig
 from lmsteer.training.offset_module import OFFSET, OffsetModule
 from lmsteer.training.weights import Weights
@@ -142,6 +144,18 @@ def test_dexperts_are_three_models_without_a_cache(model: LanguageModel, name: s
         mixed[[0, *range(384, len(mixed))]] = -torch.inf
         written.append(int(mixed.argmax()))
     assert ours(fitted, model, strength) == written
+
+
+def test_a_constant_vector_is_added_before_the_head_with_the_epsilon_of_the_method(model: LanguageModel) -> None:
+    data = SteerDataModule(CORPUS, model, dimensions=1, batch_size=6)
+    steer, _ = ConstantVector(epsilon=0.25).fit(data, SteerConfig(name="tone", dummy=False), solver(4))
+    assert isinstance(steer, Steer)
+    assert steer.bias is not None
+    (prompt,) = model.tokenize([TEXT])
+    hidden = model.body(input_ids=torch.tensor([prompt])).last_hidden_state[0]
+    (source,) = steer.at(model, {"tone": -3.0}).sources
+    expected = model.head(hidden - 3 * 0.25 * steer.bias.detach())
+    torch.testing.assert_close(source.readout(hidden), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["diffmean", "residual_vector"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.generation.generator import Generator
+from lmsteer.methods.learned_method import check_positive
 from lmsteer.methods.method import Method
 from lmsteer.models.mixture import Controller
 from lmsteer.steering.provenance import Provenance
@@ -63,7 +64,17 @@ class ConstantVector(LMSteer):
     """Fit a steer of form "add": one vector, added to the last hidden state in every context.
 
     It shows what the matrix of a steer adds to a shift that is the same everywhere.
+
+    Attributes:
+        epsilon: Factor of the vector, above 0, in place of that of a matrix, which is multiplied by a hidden state.
     """
 
     name: ClassVar[str] = "constant_vector"
     form: ClassVar[Form | None] = "add"
+    epsilon: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive(epsilon=self.epsilon)
+
+    def _config(self, steer_config: SteerConfig) -> SteerConfig:
+        return replace(super()._config(steer_config), epsilon=self.epsilon)

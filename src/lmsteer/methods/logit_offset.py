@@ -27,12 +27,12 @@ class LogitOffset(LearnedMethod):
     It shows what the matrix of a steer adds to such a shift. One pass a token.
 
     Attributes:
-        epsilon: Factor of the offset, above 0, as that of a steer.
+        epsilon: Factor of the offset, above 0.
         dummy: Whether to train an always-on offset too, which absorbs the corpus' own words; it is off in generation.
     """
 
     name: ClassVar[str] = "logit_offset"
-    epsilon: float = 1e-3
+    epsilon: float = 3.0
     dummy: bool = True
 
     def __post_init__(self) -> None:

@@ -73,8 +73,11 @@ def pareto(comparison: Comparison) -> Figure | None:
     columns = min(len(panels), MAX_COLUMNS)
     lines = math.ceil(len(panels) / columns)
     entries = _legend_entries(panels, looks)
+    width = max(6.0, 4.0 * columns)
+    longest = max(len(str(entry.get_label())) for entry in entries)
+    legend_columns = max(columns, min(3, int(width / (0.55 + 0.085 * longest))))  # inches of marker and letters
     with style.context(["default", STYLE]):
-        size = (max(6.0, 4.0 * columns), 3.4 * lines + 0.21 * math.ceil(len(entries) / columns) + 0.2)
+        size = (width, 3.4 * lines + 0.21 * math.ceil(len(entries) / legend_columns) + 0.2)
         figure = Figure(figsize=size, layout="constrained")
         grid = list(figure.subplots(lines, columns, squeeze=False).flat)
         for axes, (prompts, curves) in zip(grid, panels.items(), strict=False):
@@ -85,7 +88,7 @@ def pareto(comparison: Comparison) -> Figure | None:
             axes.set_title(short(prompts, 40), fontsize=10.5, loc="left")
         for axes in grid[len(panels) :]:
             axes.remove()
-        figure.legend(handles=entries, loc="outside lower center", ncols=columns)
+        figure.legend(handles=entries, loc="outside lower center", ncols=legend_columns)
     return figure
 
 

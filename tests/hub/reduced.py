@@ -35,6 +35,7 @@ EXPERIMENTS = {
     ],
     "train -m sweep=rank-epsilon model=gpt2-large steer=detox": [*DETOX, "steer.rank=1,full", "steer.epsilon=1e-3"],
     "train experiment=rank-epsilon model=gpt2-large": [*NEUTRAL, "steer.rank=1,full", "steer.epsilon=1e-3"],
+    "train -m recipe=lm_steer-detox,prompt-detox,contrast-detox,dexperts-detox model=gpt2-large": DETOX,
     "train -m sweep=model-size": [*NEUTRAL, "size=quick", "model=gpt2,gpt2-medium"],
 }
 """Sweeps: command by the options that make it small."""

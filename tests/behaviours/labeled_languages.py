@@ -85,7 +85,7 @@ TEXTS = [
 ]
 
 DIFFERENT = [
-    ("De kat slaapt op de stoel en de hond blaft.", "other", "de", "Dutch: the nearest of six languages"),
-    ("Pisica doarme pe scaun și câinele latră.", "other", "it", "Romanian: the nearest of six languages"),
+    ("De kat slaapt op de stoel en de hond blaft.", "other", "fr", "Dutch: the nearest of six languages"),
+    ("Pisica doarme pe scaun și câinele latră.", "other", "pt", "Romanian: the nearest of six languages"),
 ]
 """Texts on which a reader and the rule differ: text, the reader's language, the rule's, why."""

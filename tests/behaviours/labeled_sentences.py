@@ -126,7 +126,7 @@ DIFFERENT = [
     ("I live in New\nYork.", 1, 2, "a wrapped line that goes on with a capital"),
     ("So good 😀 So long 😀", 2, 1, "an emoji in place of a full stop"),
     ("we met at 5 p.m. he was late.", 2, 2, "without capitals a usual first word decides"),
-    ("M. Le Pen est parti.", 1, 2, "a name that is a usual first word"),
+    ("Hier, M. Le Pen est parti.", 1, 2, "a name that is a usual first word"),
     ("# Title\nOne sentence.", 1, 2, "a heading counts"),
 ]
 """Texts on which a reader and the rule differ, or may: text, the reader's number, the rule's, why."""

@@ -27,7 +27,7 @@ IN_ENUMERATIONS = _words("etc usw usf ecc &c")
 
 AT_EITHER_PLACE = _words("""
     prof rev hon gen col gov sen rep sr jr inc ltd co corp llc bros st mt blvd rd hwy min tel ph.d m.sc b.sc d.phil
-    al mm mgr av bd ing hr fr str mio mrd uu uds ud vd vds cía ltda
+    al mm mgr av bd ing hr fr gr str mio mrd uu uds ud vd vds cía ltda
 """)  # fmt: skip
 """In a sentence or at its end, as initials are: the end where a word follows that often begins a sentence."""
 

@@ -1,6 +1,7 @@
 """Split a text into sentences by rules, in six languages, and verify their number."""
 
 import re
+from collections.abc import Sequence
 from functools import partial
 
 from lmsteer.behaviours import abbreviations
@@ -14,7 +15,9 @@ SEPARATE_MARK = re.compile(r"[.!?…»”’)\]]+")
 """A token that belongs to the word before it, as French has white space before its marks."""
 LIST_MARK = re.compile(r"\s*(?:[-*+•◦▪·–—>|#]+|\(?\d{1,3}[.)]|\(?[^\W\d_][.)])\s")
 ENUMERATOR = re.compile(r"\d{1,2}(?:\.\d{1,2})*|[^\W\d_]|[ivx]{2,4}")
+ORDINAL = re.compile(r"\d{1,2}|[ivxlc]{2,7}")
 INITIALS = re.compile(r"[^\W\d_](?:\.[^\W\d_])*")
+OPENING = "\"'“„‘«([*_"
 QUOTES = set("\"'“”„‘’«»)]」』")
 
 
@@ -109,15 +112,21 @@ def _is_abbreviation(sentence: list[str], end: int, following: str, is_mixed: bo
     pair = f"{_bare(before[-1])} {stem}" if before else ""
     if stem in abbreviations.INSIDE or pair in abbreviations.INSIDE:
         return True
-    if stem in abbreviations.BEFORE_NUMBER:
-        return _bare(following)[:1].isdigit()
-    if stem.isdigit():
-        return len(stem) <= 2 and _bare(following) in abbreviations.AFTER_ORDINALS
+    if stem in abbreviations.BEFORE_NUMBER and _bare(following)[:1].isdigit():
+        return True
+    if ORDINAL.fullmatch(stem):
+        return _bare(following) in abbreviations.AFTER_ORDINALS or (is_mixed and _is_small(following))
     if stem in abbreviations.IN_ENUMERATIONS and is_mixed:
         return _is_small(following)
     others = abbreviations.AT_EITHER_PLACE | abbreviations.IN_ENUMERATIONS
-    is_initial = INITIALS.fullmatch(stem) is not None and stem != "i"  # "So do I." ends
-    return (is_initial or stem in others) and not _is_first_word(following, is_mixed)
+    is_other = stem in others or _is_initial(last[:end].lower().lstrip(OPENING), before[-1:])
+    return is_other and not _is_first_word(following, is_mixed)
+
+
+def _is_initial(stem: str, before: Sequence[str]) -> bool:
+    """Return whether a word without its full stop is an initial, rather than a unit (5 m, 20 °C) or the word I."""
+    is_unit = len(stem) == 1 and any(word[-1].isdigit() for word in before)
+    return INITIALS.fullmatch(stem) is not None and stem != "i" and not is_unit
 
 
 def _is_first_word(word: str, is_mixed: bool) -> bool:
@@ -127,8 +136,8 @@ def _is_first_word(word: str, is_mixed: bool) -> bool:
 
 
 def _is_small(word: str) -> bool:
-    """Return whether the first letter or digit of a word is a small letter."""
-    return next(filter(str.isalnum, word), "").islower()
+    """Return whether the first letter or digit of a word is a small letter; ¿ and ¡ begin a sentence too."""
+    return not word.startswith(("¿", "¡")) and next(filter(str.isalnum, word), "").islower()
 
 
 def _bare(word: str) -> str:

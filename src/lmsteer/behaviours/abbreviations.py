@@ -16,8 +16,8 @@ INSIDE = _words("""
 """Never the end of a sentence: another word follows. Pairs are written with a space between them."""
 
 BEFORE_NUMBER = _words("""
-    no nos nr nrs nº n.º núm num fig figs abb abs art arts vol vols ch chap sec sect eq tab bl lib pp pg ca env pág págs pag
-    jan feb mar apr jun jul aug sep sept oct nov dec ene abr ago dic gen mag giu lug ott fev févr janv juil août out
+    no nos nr nrs nº n.º núm num fig figs abb abs art arts vol vols ch chap sec sect eq tab bl lib pp pg ca env pág págs
+    pag jan feb mar apr jun jul aug sep sept oct nov dec ene abr ago dic gen mag giu lug ott fev févr janv juil août out
     set dez mai okt déc avr
 """)  # fmt: skip
 """Not the end of a sentence where a number follows: Fig. 3, but: Did he agree? No. He refused."""

@@ -44,4 +44,5 @@ class BehaviourScorer:
         return check_scores(torch.tensor(scores, dtype=torch.float32), texts, scorer=self.name)
 
     def _has_all(self, text: str) -> bool:
-        return all([behaviour.verify(text) for behaviour in self._behaviours])  # noqa: C419: every one is asked
+        verdicts = [behaviour.verify(text) for behaviour in self._behaviours]
+        return all(verdicts)

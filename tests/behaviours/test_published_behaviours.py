@@ -61,9 +61,9 @@ def test_an_unknown_name_is_refused_in_one_line_with_those_allowed(name: str) ->
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
-        (lambda: word_count(minimum=5, maximum=4), "words: 5 to 4"),
-        (lambda: word_count(minimum=0, maximum=4), "words: 0 to 4"),
-        (lambda: sentence_count(count=0), "sentences: 0"),
+        (lambda: word_count(minimum=5, maximum=4), "words: minimum=5, maximum=4"),
+        (lambda: word_count(minimum=0, maximum=4), "words: minimum=0, maximum=4"),
+        (lambda: sentence_count(count=0), "sentences: count=0"),
         (lambda: letter_case(case="Title"), "case: Title; one of lower, upper, title"),  # type: ignore[arg-type]
         (lambda: in_language(code="nl"), "language: nl; one of de, en, es"),  # type: ignore[arg-type]
         (lambda: Behaviour(name="a b", category="c", verify=bool), "name='a b'"),

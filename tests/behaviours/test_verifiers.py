@@ -82,6 +82,13 @@ def test_sentences_are_parts_of_their_text_in_its_order() -> None:
             assert found
 
 
+def test_sentences_are_as_many_in_small_letters_capitals_and_title_case() -> None:
+    """Where a capital decides, as after an ellipsis, they may be more than in the usual case of the text."""
+    numbers = [[len(split_sentences(form(text))) for form in FORMS] for text, _ in labeled_sentences.SENTENCES]
+    assert all(lower == upper == title for _, lower, upper, title in numbers)
+    assert sum(usual == lower for usual, lower, *_ in numbers) >= len(numbers) - 12
+
+
 def test_sentences_of_labels_join_to_their_sum() -> None:
     """Paragraphs are counted by themselves, so that numbers add up."""
     rows = labeled_sentences.PLAIN + labeled_sentences.NUMBERS_AND_SIGNS

@@ -33,14 +33,19 @@ AT_EITHER_PLACE = _words("""
 
 FIRST_WORDS = _words("""
     the a an i he she it we you they this that these those there here his her its our my your their and but or so if
-    when while then however in on at after before as for what who why how not no yes
-    le la les l un une des il elle on nous vous ils elles je j tu ce c cette ces et mais ou donc dans en pour puis
-    el los las una yo él ella nosotros ellos ellas esto esta este estos estas es no y pero o en para por entonces
-    lo gli uno io lui lei noi voi loro questo questa questi queste è non e ma nel nella per poi
-    os as um uma eu ele ela nós eles elas isto isso este essa esse é não mas ou em no na para
-    der die das ein eine ich du er sie es wir ihr dies diese dieser und aber oder im am nach vor für dann nicht
+    when while then however what who why how not no yes
+    le la les l un une des il elle nous vous ils elles je j tu ce c cette ces et mais ou donc puis
+    el los las una yo él ella nosotros ellos ellas esto esta este estos estas es y pero o entonces
+    lo gli uno io lui lei noi voi loro questo questa questi queste è non e ma poi
+    os um uma eu ele ela nós eles elas isto isso essa esse é não mas ou
+    der die das ein eine ich du er sie es wir ihr dies diese dieser und aber oder dann nicht
 """)  # fmt: skip
 """Words that often begin a sentence."""
+
+PREPOSITIONS = _words("""
+    in on at after before as for dans en pour para por nel nella per em no na im am nach vor für
+""")  # fmt: skip
+"""Words that begin a sentence only where they have a capital that others lack."""
 
 AFTER_ORDINALS = _words("""
     januar jänner februar märz april mai juni juli august september oktober november dezember

@@ -11,7 +11,7 @@ from lmsteer.errors import InputError
 from lmsteer.extras import explain_missing_extra
 
 Language = Literal["de", "en", "es", "fr", "it", "pt"]
-ADDRESS = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\w+")
+ADDRESS = re.compile(r"(?:https?://|www\.)\S+|(?<!\S)\S+@\S+\.\w+")
 """Addresses of pages and of persons, which have no language."""
 
 

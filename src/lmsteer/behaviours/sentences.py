@@ -36,7 +36,7 @@ def sentence_count(*, count: int) -> Behaviour:
         ('sentences-2', True)
     """
     if count < 1:
-        raise InputError(f"behaviour sentences: {count}; 1 or more expected")
+        raise InputError(f"behaviour sentences: count={count}; 1 or more expected")
     return Behaviour(name=f"sentences-{count}", category="sentences", verify=partial(_has_sentences, count=count))
 
 
@@ -54,7 +54,7 @@ def split_sentences(text: str) -> list[str]:
         >>> split_sentences("“Why?” asked Dr. Who. Nobody knew… It cost $3.50.")
         ['“Why?” asked Dr. Who.', 'Nobody knew…', 'It cost $3.50.']
     """
-    is_mixed = text not in (text.lower(), text.upper())
+    is_mixed = _is_mixed(text)
     sentences: list[list[str]] = [[]]
     for line in NO_SPACE_AFTER.sub(" ", text).splitlines():
         words = _join_marks(line.split())
@@ -91,7 +91,7 @@ def _ends(sentence: list[str], following: str, is_mixed: bool) -> bool:
     """Return whether a sentence ends before the following word.
 
     Args:
-        is_mixed: Whether the text has small letters and capitals, so that these tell something.
+        is_mixed: As ``_is_mixed`` says of the text.
     """
     ending = ENDING.search(sentence[-1])
     if not ending:
@@ -131,8 +131,17 @@ def _is_initial(stem: str, before: Sequence[str]) -> bool:
 
 def _is_first_word(word: str, is_mixed: bool) -> bool:
     stem = re.split("['’]", _bare(word))[0]
-    is_whole = not word.endswith(".")  # another initial is none
-    return is_whole and stem in abbreviations.FIRST_WORDS and not (is_mixed and _is_small(word))
+    if word.endswith("."):  # another initial
+        return False
+    if is_mixed:
+        return stem in abbreviations.FIRST_WORDS | abbreviations.PREPOSITIONS and not _is_small(word)
+    return stem in abbreviations.FIRST_WORDS
+
+
+def _is_mixed(text: str) -> bool:
+    """Return whether some words begin with a capital and some do not, so that a capital tells something."""
+    firsts = [next(filter(str.isalnum, word), "") for word in text.split()]
+    return any(map(str.islower, firsts)) and any(map(str.isupper, firsts))
 
 
 def _is_small(word: str) -> bool:

@@ -22,7 +22,7 @@ def word_count(*, minimum: int, maximum: int) -> Behaviour:
         ('words-2-3', True, False)
     """
     if not 1 <= minimum <= maximum:
-        raise InputError(f"behaviour words: {minimum} to {maximum}; 1 or more, and no fewer in the end, expected")
+        raise InputError(f"behaviour words: minimum={minimum}, maximum={maximum}; 1 <= minimum <= maximum expected")
     verify = partial(_has_words, minimum=minimum, maximum=maximum)
     return Behaviour(name=f"words-{minimum}-{maximum}", category="words", verify=verify)
 

@@ -10,7 +10,7 @@ import pytest
 LIBRARY = Path(__file__).parents[1] / "src" / "lmsteer"
 LAYERS = (
     ("errors", "extras", "old_files"),
-    ("storage", "distributed", "metrics"),
+    ("storage", "distributed", "metrics", "behaviours"),
     ("records", "embedded"),
     ("models",),
     ("data", "steering"),
@@ -33,6 +33,7 @@ ONLY_IN = {
     "wandb": {"training", "reporting"},
     "matplotlib": {"reporting", "commands"},
     "jinja2": {"reporting", "export"},
+    "py3langid": {"behaviours"},
 }
 REPORTING_IS_READ_BY = {"reporting", "runs", "export", "commands", "cli"}
 

@@ -25,6 +25,7 @@ OPTIONAL = {
     "submitit": ("hydra-submitit-launcher", "slurm"),
     "tensorboard": ("tensorboard", "tensorboard"),
     "wandb": ("wandb", "wandb"),
+    "py3langid": ("py3langid", "behaviours"),
 }
 """Distribution and extra by name of the imported package."""
 

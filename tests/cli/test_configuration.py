@@ -89,7 +89,8 @@ def test_every_scorer_composes_into_a_protocol_under_its_own_name(name: str) -> 
     needed = [f"protocol.scorers.{name}.path=scores.jsonl"] if name == "replay" else []
     config = checked("train", "steer=detox", f"scorer@protocol.scorers=[{name}]", *needed)
     assert list(config["protocol"]["scorers"]) == [name]
-    assert config["protocol"]["scorers"][name]["name"] == name
+    own_name = None if name == "behaviour" else name  # named after its behaviours
+    assert config["protocol"]["scorers"][name]["name"] == own_name
 
 
 @pytest.mark.parametrize("entry", list(OF_COMMAND))
@@ -112,7 +113,7 @@ def test_the_place_and_size_of_the_cache_are_checked_and_do_not_identify_a_run()
 
 def test_every_group_is_chosen_from_and_has_two_members() -> None:
     groups = {path.name for path in Path(CONF).iterdir() if path.is_dir() and path.name != "hydra"}
-    assert groups == set(GROUPS) | {"scorer"}
+    assert groups == set(GROUPS) | {"scorer", "behaviour"}
     assert all(len(list((Path(CONF) / group).glob("*.yaml"))) >= 2 for group in groups)
 
 

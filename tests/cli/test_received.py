@@ -12,7 +12,7 @@ from lmsteer.cli.app import CONF
 from lmsteer.cli.received import ALLOWED, check_received, read_received_config
 from lmsteer.errors import InputError
 
-RECORDED_GROUPS = ("corpus", "model", "prompts", "protocol", "scorer")
+RECORDED_GROUPS = ("behaviour", "corpus", "model", "prompts", "protocol", "scorer")
 
 
 def test_what_a_run_records_may_be_built_and_nothing_else() -> None:

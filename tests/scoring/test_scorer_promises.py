@@ -9,10 +9,12 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
+from lmsteer.behaviours import find_behaviour
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
 from lmsteer.records import Row
 from lmsteer.scoring.alt_profanity_check import ProfanityScorer
+from lmsteer.scoring.behaviour_scorer import BehaviourScorer
 from lmsteer.scoring.hub_classifier import HubClassifierScorer
 from lmsteer.scoring.replay import ReplayScorer
 from lmsteer.scoring.scorer import Scorer
@@ -28,7 +30,7 @@ ROWS = tuple(
 )
 
 
-@pytest.fixture(params=["hub", "embedding", "tfidf", "profanity", "word-list", "replay"])
+@pytest.fixture(params=["hub", "embedding", "tfidf", "profanity", "word-list", "replay", "behaviour"])
 def scorer(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -49,6 +51,8 @@ def scorer(
         lines = (json.dumps({"text": text, "toxicity": n / 7}) for n, text in enumerate([*texts, LONG]))
         (tmp_path / "stored.jsonl").write_text("\n".join(lines), encoding="utf-8")
         return ReplayScorer(path=tmp_path / "stored.jsonl")
+    if request.param == "behaviour":
+        return BehaviourScorer(behaviours={"case": find_behaviour("case-lower")})
     if request.param == "hub":
         bert(labels=["no", "yes"])
         return HubClassifierScorer(id=str(tmp_path / "bert"), label="yes")
@@ -92,6 +96,8 @@ def spoil(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(profanity_check, "predict_prob", lambda texts: nothing.numpy())
     elif isinstance(scorer, ReplayScorer):
         monkeypatch.setitem(scorer._scores, "a kind film", nothing.item())
+    elif isinstance(scorer, BehaviourScorer):
+        monkeypatch.setattr(scorer, "_has_all", lambda text: float("nan"))
     elif isinstance(scorer, WordListScorer):
         monkeypatch.setattr(scorer, "_worst", lambda text: float("nan"))
     else:

@@ -75,6 +75,10 @@ METRICS = {
             kind="ExceedanceProbability", higher_is_better=False, scores_prompt=False, may_offend=True,
         ),
         MetricFacts(
+            name="behaviour_accuracy", words="behaviour accuracy", group="attribute", attribute="behaviour",
+            kind="ShareAbove", higher_is_better=True, scores_prompt=False,
+        ),
+        MetricFacts(
             name="perplexity", words="perplexity", group="fluency", kind="MeanPerplexity", higher_is_better=False,
             is_fraction=False, takes_limit=True,
         ),

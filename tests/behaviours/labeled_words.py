@@ -1,0 +1,48 @@
+"""Texts with the number of words that a careful reader counts, labeled by hand before any rule was run."""
+
+WORDS = [
+    ("", 0),
+    (" \n\t ", 0),
+    ("\u00a0", 0),
+    ("word", 1),
+    ("two words", 2),
+    ("Don't stop", 2),
+    ("l'amour est là", 3),
+    ("well-known facts", 2),
+    ("one - two", 2),
+    ("one – two — three", 3),
+    ("Bonjour ! Ça va ?", 3),
+    ("« Oui »", 1),
+    ("¿Qué hora es?", 3),
+    ("Pi is 3.14", 3),
+    ("1.000,50 Euro", 2),
+    ("5 apples & 3 pears", 4),
+    ("100 %", 1),
+    ("$5", 1),
+    ("see https://example.com/a?b=c now", 3),
+    ("write to a@example.com", 3),
+    ("I love it 😀", 3),
+    ("😀 🎉", 0),
+    ("... ?!", 0),
+    ("wait ... what", 2),
+    ("- milk\n- eggs", 2),
+    ("two\u00a0words", 2),
+    ("two\twords\nthree", 3),
+    ("Привет мир", 2),
+    ("**bold** text", 2),
+    ("(in brackets)", 2),
+    ("either/or", 1),
+    ("U.S. Army", 2),
+    ("| a | b |", 2),
+    ("rock 'n' roll", 3),
+    ("--- a ---", 1),
+]
+
+DIFFERENT = [
+    ("one—two", 2, 1, "a dash without white space"),
+    ("1. Eat well", 2, 3, "the number of a list item"),
+    ("日本語の本", 3, 1, "a script without white space"),
+    ("end.Start", 2, 1, "no white space"),
+    ("1\u00a0000 Euro", 2, 3, "a space inside of a number"),
+]
+"""Texts on which a reader and the rule differ: text, the reader's number, the rule's, why."""

@@ -34,7 +34,7 @@ Text = str | ChatText
 
 
 class ChatFormat:
-    """The format in which a model reads conversations.
+    r"""The format in which a model reads conversations.
 
     Attributes:
         is_templated: Whether it is the chat template of the model, which writes all special tokens itself.

@@ -99,15 +99,9 @@ def load_model(
         raise InputError(f"model {id} cannot be loaded ({reason}); allowed are {INSTEAD}") from error
     if pair := split_tied_weights(lm):
         raise InputError(f"model.device_map: {' and '.join(pair)} are one tensor; one location for both expected")
-    device_of_all = main_device if device_map is None else None
+    name, device_of_all = name or _default_name(id, snapshot), main_device if device_map is None else None
     return LanguageModel(
-        lm,
-        tokenizer,
-        name=name or _default_name(id, snapshot),
-        device=device_of_all,
-        commit=snapshot.commit,
-        chat=chat,
-        system=system,
+        lm, tokenizer, name=name, device=device_of_all, commit=snapshot.commit, chat=chat, system=system
     )
 
 

@@ -9,6 +9,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 import logging
 import sys
 from collections.abc import Iterator
+from copy import deepcopy
 
 import pytest
 import torch
@@ -112,10 +113,12 @@ ARCHITECTURES: dict[str, PreTrainedConfig] = {
 }
 
 
-def build_lm(name: str) -> PreTrainedModel:
+def build_lm(name: str, vocabulary: int | None = None) -> PreTrainedModel:
     """A random model of an architecture, with weights large enough to tell its logits apart."""
     torch.manual_seed(0)
-    lm = AutoModelForCausalLM.from_config(ARCHITECTURES[name])
+    config = deepcopy(ARCHITECTURES[name])
+    config.vocab_size = vocabulary or config.vocab_size
+    lm = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in lm.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)

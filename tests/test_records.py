@@ -7,7 +7,7 @@ import pytest
 from tests.special_files import pipe
 
 from lmsteer.errors import InputError
-from lmsteer.records import read_generations, read_jsonl
+from lmsteer.records import Generation, Prompt, read_generations, read_jsonl
 
 LINE = {"prompt": {"text": "The film"}, "generations": [{"text": " is"}]}
 
@@ -79,3 +79,14 @@ def test_a_key_named_twice_is_refused_by_its_name_at_any_depth(line: str, tmp_pa
 def test_a_pipe_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with pipe(tmp_path / "a.jsonl") as path, pytest.raises(InputError, match=r"a\.jsonl is a pipe, .* a regular file"):
         list(read_jsonl(path))
+
+
+def test_a_question_is_written_with_its_turns_and_read_again(tmp_path: Path) -> None:
+    turns = (("system", "Be brief."), ("user", "Who?"), ("assistant", "Nobody."), ("user", "Why?"))
+    generation = Generation(Prompt("a", "Why?", turns), ("So.",), {})
+    path = tmp_path / "generations.jsonl"
+    path.write_text(generation.to_json() + "\n", encoding="utf-8")
+    assert read_generations(path) == [generation]
+    path.write_text(generation.to_json().replace('"text": "Why?"', '"text": "Who?"') + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 1: not a generation"):
+        read_generations(path)

@@ -19,6 +19,7 @@ from lmsteer.data.features import FeatureExtractor, Features
 from lmsteer.errors import InputError
 from lmsteer.metrics.auc import auc
 from lmsteer.metrics.intervals import Interval, bootstrap_interval
+from lmsteer.models.chat import Text
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.one_pass.corpus_pass import TEXTS_PER_CHUNK, sum_statistics
 from lmsteer.one_pass.gradients import LoglikGradients
@@ -39,7 +40,7 @@ class TimedExtractor(FeatureExtractor):
         super().__init__(model, max_length=max_length)
         self.seconds = 0.0
 
-    def __call__(self, texts: Sequence[str]) -> Features:
+    def __call__(self, texts: Sequence[Text]) -> Features:
         """Extract the features of texts."""
         start = time.perf_counter()
         features = super().__call__(texts)

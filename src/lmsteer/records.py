@@ -11,23 +11,39 @@ from typing import Any
 from lmsteer import old_files
 from lmsteer.errors import InputError
 
+Turns = tuple[tuple[str, str], ...]
+"""Turns of a conversation, each a role (system, user or assistant) and its content; the last one is the user's."""
+ROLES = ("system", "user", "assistant")
+
 
 @dataclass(frozen=True)
 class Row:
     """One labeled text; ``label`` lies in [-1, 1].
 
+    ``turns`` are those of the conversation that the text answers; a plain text has none.
+
     Example:
         >>> Row("What a wonderful day!", 1.0).label
         1.0
+        >>> Row("Lovely.", 1.0, turns=(("user", "How is the weather?"),)).question
+        'How is the weather?'
     """
 
     text: str
     label: float
+    turns: Turns = ()
+
+    @property
+    def question(self) -> str:
+        """The turn that the text answers; empty for a plain text."""
+        return self.turns[-1][1] if self.turns else ""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text to be continued; ``id`` is unique within its set and seeds the sampling noise.
+    """A text to be continued, or a question to be answered; ``id`` is unique within its set and seeds the noise.
+
+    A question has the ``turns`` of its conversation, of which ``text`` is the last one.
 
     Example:
         >>> Prompt("0", "The film is").text
@@ -36,6 +52,40 @@ class Prompt:
 
     id: str
     text: str
+    turns: Turns = ()
+
+    @property
+    def content(self) -> str | Turns:
+        """The text to be continued, or the turns of a question."""
+        return self.turns or self.text
+
+
+def to_messages(turns: Turns) -> list[dict[str, str]]:
+    """Return turns in the format of the hub, ``{"role", "content"}`` each."""
+    return [{"role": role, "content": content} for role, content in turns]
+
+
+def from_messages(messages: object) -> Turns:
+    """Return messages in the format of the hub as turns, the answer of the assistant included if it is the last one.
+
+    Raises:
+        ValueError: If they are not messages, or not of user and assistant in turn after a first one of the system.
+
+    Example:
+        >>> from_messages([{"role": "user", "content": "How are you?"}])
+        (('user', 'How are you?'),)
+    """
+    if not (isinstance(messages, list) and all(isinstance(message, dict) for message in messages)):
+        raise ValueError('messages: [{"role", "content"}, …] expected')
+    turns = tuple((message.get("role"), message.get("content")) for message in messages)
+    for role, content in turns:
+        if role not in ROLES or not isinstance(content, str) or not content.strip():
+            raise ValueError(f"a message of {role!r}: a text of {', '.join(ROLES)} that is not empty expected")
+    roles = [role for role, _ in turns]
+    spoken = roles[roles[:1] == ["system"] :]
+    if not spoken or spoken != [("user", "assistant")[number % 2] for number in range(len(spoken))]:
+        raise ValueError(f"messages of {', '.join(roles) or 'nobody'}: user and assistant in turn expected")
+    return turns
 
 
 @dataclass(frozen=True)
@@ -73,7 +123,8 @@ class Generation:
         line: dict[str, Any] = {
             "id": self.prompt.id,
             "prompts": self.prompts,
-            "prompt": {"text": self.prompt.text},
+            "prompt": {"text": self.prompt.text}
+            | ({"messages": to_messages(self.prompt.turns)} if self.prompt.turns else {}),
             "strength": self.strength,
             "generations": [{"text": text} for text in self.texts],
         }
@@ -172,7 +223,7 @@ def _generation(value: dict[str, Any], number: int) -> Generation:
         raise ValueError
     perplexity_model = value.get("perplexity_model") or ""
     return Generation(
-        prompt=Prompt(id=str(value.get("id", number)), text=prompt["text"]),
+        prompt=Prompt(id=str(value.get("id", number)), text=prompt["text"], turns=_turns(prompt)),
         texts=texts,
         strength={str(name): float(v) for name, v in strength.items()},
         prompts=str(value.get("prompts", "")),
@@ -180,6 +231,13 @@ def _generation(value: dict[str, Any], number: int) -> Generation:
         perplexity_model=str(perplexity_model),
         budget=str(value.get("budget") or ""),
     )
+
+
+def _turns(prompt: dict[str, Any]) -> Turns:
+    turns = from_messages(prompt["messages"]) if "messages" in prompt else ()
+    if turns and turns[-1] != ("user", prompt["text"]):
+        raise ValueError
+    return turns
 
 
 def _likelihood(sample: dict[str, Any]) -> Likelihood | None:

@@ -284,3 +284,11 @@ def test_a_run_is_known_by_the_content_of_the_files_it_reads(tmp_path: Path) -> 
         assert run_identity(config) != before
         before = run_identity(config)
     assert run_identity(config, rewrites_input=True) == plainly
+
+
+def test_a_folder_from_before_chat_models_is_still_that_of_its_run() -> None:
+    config = checked("train")
+    assert {"chat", "system"} <= config["model"].keys()
+    model = OmegaConf.create(run_identity(config)).model
+    assert dict(model) == {"_target_": "lmsteer.models.load.smollm2"}
+    assert OmegaConf.create(run_identity(checked("train", "model.chat=off"))).model.chat == "off"

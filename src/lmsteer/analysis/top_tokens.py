@@ -134,7 +134,7 @@ class DirectionTokens:
         return list(excerpts.values())
 
     def _excerpt(self, text: int, index: int, value: float) -> Excerpt:
-        (ids,) = self.extract.encode([self.texts[text]])
+        ids = self.extract.encode([self.texts[text]])[0].ids
         before, follower = str(self.tokenizer.decode(ids[: index + 1])), str(self.tokenizer.decode([ids[index + 1]]))
         if len(before) > EXCERPT:
             before = "…" + (before[-EXCERPT:].partition(" ")[2] or before[-EXCERPT:])

@@ -11,6 +11,8 @@ NOT_IDENTIFYING = ("run_dir", "cache", "cache_gib", "logger", "trainer", "object
 """Options that do not change the results of a run."""
 PROCESS_OPTIONS = ("_target_", "_partial_", "strategy", "devices")
 """Options of the trainer that do not change the results of a run."""
+YOUNGER_OPTIONS = {"chat": "auto", "system": None}
+"""Options of models that younger versions added: left out at their defaults, so that older folders are still theirs."""
 UNSET = (None, False)
 """Values of the listed options of the trainer that are its defaults."""
 INPUT_FILES = {"path", "steer_file", "steer_files", "steers", "generations", "checkpoint", "texts"}
@@ -23,12 +25,25 @@ def run_identity(config: dict[str, Any], *, rewrites_input: bool = False) -> str
     Args:
         rewrites_input: The command writes its input file anew, so its digest is left out.
     """
-    options = {key: value for key, value in config.items() if key not in NOT_IDENTIFYING}
+    options = {key: _without_younger(value) for key, value in config.items() if key not in NOT_IDENTIFYING}
     trainer = config.get("trainer", {}).items()
     if trainer := {key: value for key, value in trainer if key not in PROCESS_OPTIONS and value not in UNSET}:
         options["trainer"] = trainer
     digests = {} if rewrites_input else {where: digest_of(path) for where, path in input_files(options)}
     return OmegaConf.to_yaml(OmegaConf.create(options | ({"inputs": digests} if digests else {})))
+
+
+def _without_younger(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_without_younger(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    is_model = str(node.get("_target_", "")).startswith("lmsteer.models.")
+    return {
+        key: _without_younger(value)
+        for key, value in node.items()
+        if not (is_model and YOUNGER_OPTIONS.get(key, ...) == value)
+    }
 
 
 def input_files(node: Any, where: str = "", is_input: bool = False) -> Iterator[tuple[str, Path]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import sys
 import unicodedata
@@ -55,6 +56,11 @@ def text_key(text: str) -> str:
     return hashlib.sha256((normalize(text) or text).encode()).hexdigest()
 
 
+def row_key(row: Row) -> str:
+    """Return the key by which a row is the same as another: that of its text, with what it answers."""
+    return text_key("\n".join([*(content for _, content in row.turns), row.text]))
+
+
 def hash_fraction(text: str) -> float:
     """Return a number in [0, 1) from the hash of a text's key; it decides the split of the text."""
     return int(text_key(text)[:12], 16) / 16**12
@@ -62,7 +68,7 @@ def hash_fraction(text: str) -> float:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts with labels in [-1, 1], in splits that share no text.
+    """Texts with labels in [-1, 1], in splits that share no text; rows that answer questions share no question.
 
     Attributes:
         train: Rows for fitting the steer.
@@ -86,9 +92,14 @@ class Corpus:
     removed: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def without(self, keys: frozenset[str]) -> Corpus:
-        """Return the corpus without the train and dev rows of some text keys; they count as overlaps."""
-        train = tuple(row for row in self.train if text_key(row.text) not in keys)
-        dev = tuple(row for row in self.dev if text_key(row.text) not in keys)
+        """Return the corpus without the train and dev rows of some text keys; they count as overlaps.
+
+        A row goes if its text or the question that it answers has one of the keys.
+        """
+        train, dev = (
+            tuple(row for row in rows if keys.isdisjoint(map(text_key, filter(None, (row.text, row.question)))))
+            for rows in (self.train, self.dev)
+        )
         overlaps = len(self.train) + len(self.dev) - len(train) - len(dev)
         removed = {**self.removed, "overlaps": self.removed.get("overlaps", 0) + overlaps}
         return replace(self, train=train, dev=dev, removed=removed)
@@ -113,7 +124,7 @@ class Corpus:
         is used up. The rows for a number are a subset of those for a larger one.
         """
         groups: defaultdict[int, list[int]] = defaultdict(list)
-        for index in sorted(range(len(self.train)), key=lambda index: _order_key(seed, self.train[index].text)):
+        for index in sorted(range(len(self.train)), key=lambda index: _order_key(seed, self.train[index])):
             label = self.train[index].label
             groups[(label > 0) - (label < 0)].append(index)
         alternating = chain.from_iterable(zip_longest(*(groups[sign] for sign in sorted(groups))))
@@ -124,16 +135,22 @@ class Corpus:
         """Return the sha256 of all train and dev rows, in order."""
         state = hashlib.sha256()
         for row in (*self.train, *self.dev):
-            state.update(f"{row.label!r}\t{row.text}\n".encode())
+            state.update(f"{row.label!r}\t{row.text}\n{_turns_line(row)}".encode())
         return state.hexdigest()
 
 
-def _order_key(seed: int, text: str) -> bytes:
-    return hashlib.sha256(f"{seed}\t{text}".encode()).digest()
+def _turns_line(row: Row) -> str:
+    return f"{json.dumps(row.turns)}\n" if row.turns else ""
+
+
+def _order_key(seed: int, row: Row) -> bytes:
+    return hashlib.sha256(f"{seed}\t{row.text}{_turns_line(row)}".encode()).digest()
 
 
 def split_by_hash(name: str, rows: Iterable[Row], *, dev: float, test: float, scorer_split: float) -> Corpus:
     """Split rows by a hash of their text: the same text is in the same split in every run and corpus.
+
+    Rows that answer a question are split by it, so that all answers to a question are in one split.
 
     Args:
         rows: Rows in any order; a repeated text counts once, and in ``removed``. They must not be selected by the order
@@ -153,12 +170,12 @@ def split_by_hash(name: str, rows: Iterable[Row], *, dev: float, test: float, sc
     seen: set[str] = set()
     duplicates = 0
     for row in rows:
-        key = text_key(row.text)
+        key = row_key(row)
         if key in seen:
             duplicates += 1
             continue
         seen.add(key)
-        fraction = hash_fraction(row.text)
+        fraction = hash_fraction(row.question or row.text)
         splits[next(split for split, limit in limits if fraction < limit)].append(row)
     if not splits["train"]:
         raise InputError(f"corpus {name} has no rows to train on; got {len(seen)} distinct texts")

@@ -20,6 +20,7 @@ from lmsteer.data.features import FeatureExtractor, Features
 from lmsteer.data.sizes import check_sizes
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
+from lmsteer.models.chat import Text
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.memory import free_memory, in_gib
 from lmsteer.records import Row
@@ -106,16 +107,17 @@ class SteerDataModule(pl.LightningDataModule):
         """Refuse data that no solver can fit on; called when it is built.
 
         Raises:
-            InputError: If all labels are the same, there are fewer training rows than processes, or the hidden states
-                of a large batch exceed the free memory.
+            InputError: If all labels are the same, there are fewer training rows than processes, the hidden states of
+                a large batch exceed the free memory, or a question cannot be asked or leaves no room for its answer.
         """
         self.corpus.check_labels()
+        self.extractor.encode(self.texts([row for row in (*self.corpus.train, *self.dev) if row.turns]))
         self._check_shards({"train rows": len(self.corpus.train)})
         if self.batch_size > LARGE_BATCH:
             self._check_memory()
 
     def _check_memory(self) -> None:
-        model, texts = self.extract.model, [row.text for row in self.corpus.train[:LARGE_BATCH]]
+        model, texts = self.extract.model, self.texts(self.corpus.train[:LARGE_BATCH])
         tokens = sum(map(len, model.tokenize(texts, max_length=self.max_length))) / len(texts)
         bytes_of_text = tokens * model.width * model.head.weight.element_size()
         if self.batch_size * bytes_of_text > (free := free_memory(model.device)):
@@ -165,20 +167,24 @@ class SteerDataModule(pl.LightningDataModule):
         if isinstance(self.extract, FeatureStore):
             self.extract.add(self._texts_to_store())
 
-    def _texts_to_store(self) -> list[str]:
-        counts = Counter(row.text for t in range(self.steps) for row in self.rows(t))
-        dev_texts = [row.text for row in self.dev]  # read at every validation
+    def _texts_to_store(self) -> list[Text]:
+        counts = Counter(text for t in range(self.steps) for text in self.texts(self.rows(t)))
+        dev_texts = self.texts(self.dev)  # read at every validation
         return [*dev_texts, *(text for text, count in counts.items() if self.store.everything or count > 1)]
 
     def store_texts(self) -> None:
         """Store the hidden states of all train and dev rows for other runs, if the store takes all rows."""
         if isinstance(self.extract, FeatureStore) and self.store.everything:
-            self.extract.add([row.text for row in (*self.corpus.train, *self.dev)])
+            self.extract.add(self.texts([*self.corpus.train, *self.dev]))
 
     def setup(self, stage: str) -> None:
         """Read the index of the store that another process has filled."""
         if isinstance(self.extract, FeatureStore):
             self.extract.shards.refresh()
+
+    def texts(self, rows: Iterable[Row]) -> list[Text]:
+        """Return the texts of rows as the model reads them, with the questions that they answer."""
+        return [self.extract.model.text(row) for row in rows]
 
     def rows(self, t: int) -> list[Row]:
         """Return the rows of training batch ``t``."""
@@ -192,8 +198,8 @@ class SteerDataModule(pl.LightningDataModule):
 
     def count(self, rows: Iterable[Row]) -> dict[str, int]:
         """Count rows and their tokens, as a model with this limit of length reads them."""
-        counts = Counter(row.text for row in rows)
-        lengths = map(len, self.extractor.encode(list(counts)))
+        counts = Counter(self.texts(rows))
+        lengths = [len(text.ids) for text in self.extractor.encode(list(counts))]
         tokens = sum(length * count for length, count in zip(lengths, counts.values(), strict=True))
         return {"rows": counts.total(), "tokens": tokens}
 
@@ -203,7 +209,7 @@ class SteerDataModule(pl.LightningDataModule):
 
     def batches(self, row_lists: Sequence[Sequence[Row]]) -> list[Batch]:
         """Compute several batches, with their hidden states in one call."""
-        return self.split(self.extract([row.text for rows in row_lists for row in rows]), row_lists)
+        return self.split(self.extract(self.texts(row for rows in row_lists for row in rows)), row_lists)
 
     def train_batches(self, steps: Iterable[int]) -> list[Batch]:
         """Compute this process' shard of the training batches of some steps."""

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lmsteer.data.features import FeatureExtractor, Features
+from lmsteer.data.features import FeatureExtractor, Features, Tokens
 from lmsteer.errors import InputError
+from lmsteer.models.chat import Text
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.storage.atomic_files import atomic_write_lines
 from lmsteer.storage.shards import Shards, key_of
@@ -91,43 +92,43 @@ class FeatureStore:
         """The language model of the features."""
         return self.extract.model
 
-    def __call__(self, texts: Sequence[str]) -> Features:
+    def __call__(self, texts: Sequence[Text]) -> Features:
         """Return the features of texts: read if stored, computed otherwise."""
-        keys = [key_of(text) for text in texts]
+        keys = [key_of(*_parts(text)) for text in texts]
         missing = [text for text, key in zip(texts, keys, strict=True) if key not in self.shards]
         computed = iter(self._compute(missing))
         device = self.model.device
         states = [self._read(key) if key in self.shards else next(computed) for key in keys]
         return Features.pack([(hidden.to(device), targets.to(device)) for hidden, targets in states])
 
-    def add(self, texts: Sequence[str]) -> None:
+    def add(self, texts: Sequence[Text]) -> None:
         """Compute and store the features of texts that are not stored; continue an interrupted call.
 
         Raises:
             InputError: If the folder would exceed the limit; nothing is written then.
         """
-        if all(key_of(text) in self.shards for text in texts):
+        if all(key_of(*_parts(text)) in self.shards for text in texts):
             return
         with self.shards.locked(waiting=f"another process is filling {self.shards.folder}; waiting for it"):
-            missing = sorted({text for text in texts if key_of(text) not in self.shards})
+            missing = sorted({text for text in texts if key_of(*_parts(text)) not in self.shards}, key=_parts)
             if not missing:  # stored by another process meanwhile
                 return
             encoded = self.extract.encode(missing)
-            if not self._has_room(sum(max(len(ids) - 1, 0) for ids in encoded)):
+            if not self._has_room(sum(len(text.targets) for text in encoded)):
                 return
             atomic_write_lines(self.shards.folder / "origin.json", [json.dumps(self.provenance)])
             self._fill(missing, encoded)
 
-    def _fill(self, texts: list[str], encoded: list[list[int]]) -> None:
+    def _fill(self, texts: list[Text], encoded: list[Tokens]) -> None:
         """Store whole groups, shortest texts first: after an interruption the remaining groups are the same."""
         pending: list[tuple[bytes, Tensor, Tensor]] = []
-        tokens = sum(max(len(ids) - 1, 0) for ids in encoded)
+        tokens = sum(len(text.targets) for text in encoded)
         with tqdm(total=tokens, desc="hidden states", unit="token", unit_scale=True) as progress:
             for group in self.extract.groups(encoded):
                 for index, (hidden, targets) in zip(
                     group, self.extract.states([encoded[index] for index in group]), strict=True
                 ):
-                    pending.append((key_of(texts[index]), hidden.cpu(), targets.cpu()))
+                    pending.append((key_of(*_parts(texts[index])), hidden.cpu(), targets.cpu()))
                     progress.update(len(targets))
                 if sum(len(targets) for _, _, targets in pending) >= TOKENS_PER_FILE:
                     self._write(pending)
@@ -151,7 +152,7 @@ class FeatureStore:
         start, end = tensors["starts"][number : number + 2].tolist()
         return tensors["hidden"][start:end], tensors["targets"][start:end].long()
 
-    def _compute(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
+    def _compute(self, texts: Sequence[Text]) -> list[tuple[Tensor, Tensor]]:
         if not texts:
             return []
         features = self.extract(texts)
@@ -177,3 +178,8 @@ class FeatureStore:
             raise InputError(message)
         logger.warning("%s; continuing without storing", message)
         return False
+
+
+def _parts(text: Text) -> tuple[str, ...]:
+    """Return the parts of a text by which it is found: question and answer are two."""
+    return (text,) if isinstance(text, str) else (text.before, text.answer)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from lmsteer.data.corpus import Corpus, split_by_hash, text_key
+from lmsteer.data.corpus import Corpus, row_key, split_by_hash
 from lmsteer.errors import InputError
 from lmsteer.records import Row
 
@@ -43,7 +43,7 @@ def _unseen(rows: Iterable[Row], seen: set[str]) -> list[Row]:
     """Return the rows of new texts, each once, and add their keys to ``seen``."""
     new: dict[str, Row] = {}
     for row in rows:
-        key = text_key(row.text)
+        key = row_key(row)
         if key not in seen:
             new.setdefault(key, row)
     seen.update(new)

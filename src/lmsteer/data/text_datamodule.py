@@ -14,17 +14,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from lmsteer.data.datamodule import SteerDataModule
+from lmsteer.data.features import pad_inputs
 from lmsteer.records import Row
 
 
 class TextBatch(NamedTuple):
-    """Texts of a training or dev batch, padded on the right, each without its last token, which predicts nothing."""
+    """Texts of a training or dev batch, padded on the right, each without its last token, which predicts nothing.
+
+    The targets of a text are its tokens from ``starts_B`` on.
+    """
 
     ids_BT: Tensor
     targets_N: Tensor
     lengths_B: Tensor
     """Number of targets of each text."""
     label_B: Tensor
+    starts_B: Tensor
 
 
 class TextDataModule(pl.LightningDataModule):
@@ -51,17 +56,14 @@ class TextDataModule(pl.LightningDataModule):
         """Return the selected rows as a batch."""
         rows = [row for row in rows if self.selects(row)]
         device = self.data.extract.model.device
-        encoded = self.data.extractor.encode([row.text for row in rows])
-        lengths = [max(len(ids) - 1, 0) for ids in encoded]
-        ids_BT = torch.zeros(len(rows), max(lengths, default=0), dtype=torch.long)
-        for index, (ids, length) in enumerate(zip(encoded, lengths, strict=True)):
-            ids_BT[index, :length] = torch.tensor(ids[:length], dtype=torch.long)
-        targets = [token for ids in encoded for token in ids[1:]]
+        encoded = self.data.extractor.encode(self.data.texts(rows))
+        targets = [token for text in encoded for token in text.targets]
         return TextBatch(
-            ids_BT.to(device),
+            pad_inputs(encoded).to(device),
             torch.tensor(targets, dtype=torch.long, device=device),
-            torch.tensor(lengths, dtype=torch.long),
+            torch.tensor([len(text.targets) for text in encoded], dtype=torch.long),
             torch.tensor([row.label for row in rows], device=device),
+            torch.tensor([text.start for text in encoded], dtype=torch.long),
         )
 
     def train_dataloader(self) -> DataLoader[TextBatch]:

@@ -44,7 +44,7 @@ class DivergenceMeter:
     def __init__(self, model: LanguageModel, plain: Sequence[Generation], decoding: Decoding) -> None:
         if not plain:
             raise InputError("a divergence needs continuations of the plain model; there are none")
-        pairs = [(generation.prompt.text, text) for generation in plain for text in generation.texts]
+        pairs = [(generation.prompt.content, text) for generation in plain for text in generation.texts]
         self.model, self.decoding = model, decoding
         self._prompts = [prompt for prompt, _ in pairs]
         texts = encode(model, self._prompts, [text for _, text in pairs])

@@ -152,8 +152,9 @@ def _describe_protocol(
 
 
 def _prompts_digest(group: Group) -> str:
-    """Return a digest of the prompts' texts, independent of their order."""
+    """Return a digest of the prompts' texts, independent of their order; of questions also what was said before."""
     texts = sorted(generation.prompt.text for generation in group)
+    texts += [json.dumps(turns) for turns in sorted(g.prompt.turns for g in group if g.prompt.turns)]
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
 
 
@@ -189,9 +190,10 @@ def _split(values: Tensor, groups: Sequence[Group]) -> list[Tensor]:
 
 
 def _scores(scorer: Scorer, metric: str, groups: Sequence[Group], store: ScoreCache | None) -> list[Tensor]:
-    """Score continuations, with their prompts if the attribute's metrics are declared so."""
+    """Score continuations, with their prompts if the attribute's metrics are declared so; answers stand alone."""
     with_prompt = all(facts.scores_prompt for facts in attribute_metrics(metric))
-    texts = [g.prompt.text * with_prompt + text for group in groups for g in group for text in g.texts]
+    prompted = ((g.prompt.text if with_prompt and not g.prompt.turns else "", g) for group in groups for g in group)
+    texts = [prompt + text for prompt, g in prompted for text in g.texts]
     return _split(store.scores(scorer, texts) if store else scorer(texts), groups)
 
 
@@ -211,7 +213,7 @@ def generation_nll(
     nll = torch.tensor([likelihood.nll if likelihood else 0.0 for likelihood in stored])
     tokens = torch.tensor([likelihood.tokens if likelihood else 0 for likelihood in stored])
     nll[~is_stored], tokens[~is_stored] = measure(
-        perplexity_model, [g.prompt.text for g, _ in missing], [g.texts[index] for g, index in missing]
+        perplexity_model, [g.prompt.content for g, _ in missing], [g.texts[index] for g, index in missing]
     )
     return list(zip(_split(nll, groups), _split(tokens, groups), strict=True))
 

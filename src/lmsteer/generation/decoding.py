@@ -5,6 +5,7 @@ Shapes: P prompts, S samples, B = P * S rows, T tokens, D width, V vocabulary, H
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,9 +20,14 @@ from lmsteer.models.attention import fast_attention
 from lmsteer.models.cross_entropy import nll
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Mixture, Source
+from lmsteer.records import Turns
 
 ENDED = -1
 """Stands after the last token of a text that ended before the others."""
+
+
+REMAINING = 0.5
+"""Texts that have ended leave the batch when at most this share of it remains: each time copies the caches."""
 
 
 class DecodedTokens(NamedTuple):
@@ -54,7 +60,7 @@ class Decoding(Protocol):
 def decode(
     model: LanguageModel,
     mixture: Mixture,
-    prompts: Sequence[str],
+    prompts: Sequence[str | Turns],
     keys_B: NDArray[np.uint64],
     decoding: Decoding,
     *,
@@ -62,10 +68,13 @@ def decode(
 ) -> DecodedTokens:
     """Continue prompts, with the same number of samples each.
 
+    Where texts may end, those that have ended leave the batch. The others stay as they are: their noise is a function
+    of their keys.
+
     Args:
         model: The unsteered model.
         mixture: The distribution of the next token.
-        prompts: P texts, equally many tokens each if a model has no ``position_ids``.
+        prompts: P texts or questions, equally many tokens each if a model has no ``position_ids``.
         keys_B: Noise keys, the samples of a prompt next to each other.
         likelihoods: Whether to return the nll of the new tokens under the unsteered model. It is None where no source
             reads as that model.
@@ -88,17 +97,24 @@ def decode(
         streams = [_Stream(source, prompts, samples, decoding.max_new_tokens) for source in mixture.sources]
         hidden: list[Tensor] = []
         chosen: list[Tensor] = []
-        for token_B in _steps(model, mixture, streams, keys_B, decoding):
-            chosen.append(token_B)
+        rows: list[Tensor] = []
+        for row_A, token_A in _steps(model, mixture, streams, keys_B, decoding):
+            rows.append(row_A)
+            chosen.append(token_A)
             if likelihoods and plain is not None:
                 hidden.append(streams[plain].hidden_BD)
         del streams  # their caches are large, and the likelihoods need memory too
-    ids_BT = torch.stack(chosen, dim=1)
+    token_N, row_N = torch.cat(chosen), torch.cat(rows)
+    step_N = torch.arange(len(rows), device=row_N.device).repeat_interleave(
+        torch.tensor(list(map(len, rows)), device=row_N.device)
+    )
+    ids_TB = token_N.new_full((len(rows), len(keys_B)), ENDED)
+    ids_TB[step_N, row_N] = token_N
     if not hidden:
-        return DecodedTokens(ids_BT, None)
-    ids_N = ids_BT.T.reshape(-1)
-    nll_N = nll(model.head, torch.cat(hidden), ids_N.clamp(min=0)) * (ids_N != ENDED)
-    return DecodedTokens(ids_BT, nll_N.view(len(chosen), -1).sum(0))
+        return DecodedTokens(ids_TB.T, None)
+    nll_TB = torch.zeros(ids_TB.shape, device=row_N.device)
+    nll_TB[step_N, row_N] = nll(model.head, torch.cat(hidden), token_N.clamp(min=0)) * (token_N != ENDED)
+    return DecodedTokens(ids_TB.T, nll_TB.sum(0))
 
 
 def _with_plain_source(mixture: Mixture, model: LanguageModel) -> Mixture:
@@ -116,35 +132,53 @@ def _steps(
     streams: "Sequence[_Stream]",
     keys_B: NDArray[np.uint64],
     decoding: Decoding,
-) -> Iterator[Tensor]:
-    """Yield the tokens (B,) chosen from the present hidden states of the sources, step by step."""
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield rows of the batch by index, and the tokens chosen from the present hidden states, step by step."""
     ends, excluded = _ends(model), _excluded(model, but_ends=decoding.stop_at_end)
-    plain = mixture.plain_source(model)
     past_BH = _last(streams[0].prompt_BT, mixture.history)
-    ended_B = torch.zeros(len(keys_B), dtype=torch.bool, device=model.device)
+    row_B = torch.arange(len(keys_B), device=model.device)
+    ended_B = torch.zeros_like(row_B, dtype=torch.bool)
     for step in range(decoding.max_new_tokens):
-        logits = [stream.source.readout(stream.hidden_BD) for stream in streams]
-        base_BV = None
-        if decoding.filter == "base" and plain is not None:  # its source may have a readout of its own
-            base_BV = model.head(streams[plain].hidden_BD)
-        logits_BV = mixture.mix(logits, past_BH)
         barred = torch.cat([excluded, ends]) if step == 0 else excluded  # an empty text has no perplexity
-        logits_BV = logits_BV.index_fill_(1, barred, -torch.inf)
-        if base_BV is not None:
-            base_BV.index_fill_(1, barred, -torch.inf)
+        logits_BV, base_BV = _logits(model, mixture, streams, past_BH, barred, decoding)
         if not logits_BV.amax(-1).isfinite().all():
             raise InputError(f"{model.name}: logits are not finite at token {step + 1}; take a strength nearer to 0")
-        token_B = decoding.choose(logits_BV, lambda rows, draw, step=step: uniform(keys_B[rows], step, draw), base_BV)  # type: ignore[misc]
+        noise = partial(_noise, keys_B, step)
+        token_B = decoding.choose(logits_BV, noise, base_BV)
         if decoding.stop_at_end:
             ended_B = ended_B | torch.isin(token_B, ends)
-            yield token_B.masked_fill(ended_B, ENDED)
-        else:
-            yield token_B
+        yield row_B, token_B.masked_fill(ended_B, ENDED)
         if step + 1 == decoding.max_new_tokens or (decoding.stop_at_end and bool(ended_B.all())):
             return
+        if decoding.stop_at_end and int((~ended_B).sum()) <= REMAINING * len(ended_B):
+            left = (~ended_B).nonzero()[:, 0]
+            token_B, past_BH, row_B, ended_B = (x[left] for x in (token_B, past_BH, row_B, ended_B))
+            keys_B = keys_B[left.cpu().numpy()]
+            for stream in streams:
+                stream.keep(left)
         past_BH = _last(torch.cat([past_BH, token_B[:, None]], dim=1), mixture.history)
         for stream in streams:
             stream.advance(token_B)
+
+
+def _noise(keys_B: NDArray[np.uint64], step: int, rows: NDArray[np.int64], draw: int) -> NDArray[np.float64]:
+    return uniform(keys_B[rows], step, draw)
+
+
+def _logits(
+    model: LanguageModel,
+    mixture: Mixture,
+    streams: "Sequence[_Stream]",
+    past_BH: Tensor,
+    barred: Tensor,
+    decoding: Decoding,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the logits (B, V) of the mixture, and of the plain model where it filters, without the barred tokens."""
+    plain, base_BV = mixture.plain_source(model), None
+    logits = [stream.readout(stream.hidden_BD) for stream in streams]
+    if decoding.filter == "base" and plain is not None:  # its source may have a readout of its own
+        base_BV = model.head(streams[plain].hidden_BD).index_fill_(1, barred, -torch.inf)
+    return mixture.mix(logits, past_BH).index_fill_(1, barred, -torch.inf), base_BV
 
 
 def _last(ids_BT: Tensor, length: int) -> Tensor:
@@ -156,8 +190,9 @@ def _last(ids_BT: Tensor, length: int) -> Tensor:
 class _Stream:
     """The state of one source while a batch is decoded: its prompts, -1 before them, cache, mask and positions."""
 
-    def __init__(self, source: Source, prompts: Sequence[str], samples: int, max_new_tokens: int) -> None:
-        self.source, model = source, source.model
+    def __init__(self, source: Source, prompts: Sequence[str | Turns], samples: int, max_new_tokens: int) -> None:
+        self.source, self.readout, model = source, source.readout, source.model
+        self.rows: Tensor | None = None
         encoded = [source.encode(prompt, max_new_tokens) for prompt in prompts]
         if len({len(ids) for ids in encoded}) > 1 and not model.accepts("position_ids"):
             raise InputError(
@@ -174,6 +209,14 @@ class _Stream:
             x.repeat_interleave(samples, dim=0) for x in (mask_PT, position_PT[:, -1:], prompt_PT)
         )
         self.hidden_BD: Tensor = output.last_hidden_state[:, -1].repeat_interleave(samples, dim=0)
+
+    def keep(self, left: Tensor) -> None:
+        """Forget all rows but some, by index."""
+        self.cache.batch_select_indices(left.cpu())  # layers may be on several devices
+        self.mask, self.position, self.hidden_BD = (x[left] for x in (self.mask, self.position, self.hidden_BD))
+        if self.source.readout_of is not None:
+            self.rows = left if self.rows is None else self.rows[left]
+            self.readout = self.source.readout_of(self.rows)
 
     def advance(self, token_B: Tensor) -> None:
         """Read the chosen tokens (B,)."""
@@ -201,9 +244,9 @@ def _left_padded(prompts: Sequence[list[int]], device: torch.device) -> tuple[Te
 
 
 def _ends(model: LanguageModel) -> Tensor:
-    """Return the ids of the tokens that end texts."""
+    """Return the ids of the tokens that end texts, or turns of a conversation."""
     end = model.lm.generation_config.eos_token_id if model.lm.generation_config is not None else None
-    ends = {*(end if isinstance(end, list) else [end]), model.tokenizer.eos_token_id}
+    ends = {*(end if isinstance(end, list) else [end]), model.tokenizer.eos_token_id, *model.chat.ends}
     rows = len(model.head.weight)
     known = sorted(token for token in ends if token is not None and token < rows)
     return torch.tensor(known, device=model.device, dtype=torch.long)

@@ -71,7 +71,7 @@ class Generator:
         self.decoding, self.samples, self.seed = decoding, samples, seed
         self.likelihoods = likelihoods
         plain = Source(model, model.head)
-        self._ids = [plain.encode(prompt.text, decoding.max_new_tokens) for prompt in prompts]
+        self._ids = [plain.encode(prompt.content, decoding.max_new_tokens) for prompt in prompts]
         self.batches = self._batches(max(1, batch_size // samples))
         tokens = max(map(len, self._ids)) + decoding.max_new_tokens
         check_sequences(model.lm, max(map(len, self.batches)) * samples, tokens, model.head.weight, option=batch_size)
@@ -91,7 +91,7 @@ class Generator:
 
     def identity(self) -> str:
         """Return a digest of all that the plain model's texts depend on: model, prompts, options, and this package."""
-        prompts = [(prompt.id, prompt.text) for prompt in self.prompts]
+        prompts = [(prompt.id, str(self.model.prompt(prompt.content))) for prompt in self.prompts]
         options = [self.samples, self.seed, max(map(len, self.batches)), self.prompts_name, self.likelihoods]
         inputs = json.dumps([self.model.fingerprint(), repr(self.decoding), options, prompts, _code()])
         return hashlib.sha256(inputs.encode()).hexdigest()[:24]
@@ -104,7 +104,7 @@ class Generator:
         """
         source = Source(self.model, self.model.head, prefix=prefix)
         for prompt in self.prompts:
-            source.encode(prompt.text, self.decoding.max_new_tokens)
+            source.encode(prompt.content, self.decoding.max_new_tokens)
 
     def check(self, strength: Strength, controller: Controller | None) -> None:
         """Refuse a strength that a controller does not have, and prompts too long for what it writes before them.
@@ -123,7 +123,7 @@ class Generator:
         ids_BT, nll_B = decode(
             self.model,
             mixture,
-            [self.prompts[index].text for index in batch],
+            [self.prompts[index].content for index in batch],
             np.array(keys, dtype=np.uint64),
             self.decoding,
             likelihoods=self.likelihoods,
@@ -142,7 +142,7 @@ class Generator:
         texts = tuple(self._text(ids, sample) for sample in tokens)
         if not nll:
             return Generation(prompt, texts, dict(strength), self.prompts_name)
-        tokenized = self.model.tokenize([prompt.text + text for text in texts])
+        tokenized = self.model.tokenize([self.model.prompt(prompt.content, continuation=text) for text in texts])
         likelihoods = tuple(
             Likelihood(round(value, 4), len(sample)) if prompt.text and full == ids + sample else None
             for value, sample, full in zip(nll, tokens, tokenized, strict=True)
@@ -213,7 +213,8 @@ class Generator:
         for batch in tqdm(self.batches, desc="generate", unit="batch"):
             strength_BK = torch.stack([vectors[index] for index in batch]).repeat_interleave(self.samples, dim=0)
             readout = SteeredHead(self.model.head, steer, strength_BK)
-            yield self.batch(Mixture((Source(self.model, readout),)), [strengths[index] for index in batch], batch)
+            source = Source(self.model, readout, readout_of=readout.of_rows)
+            yield self.batch(Mixture((source,)), [strengths[index] for index in batch], batch)
 
     def write(
         self,

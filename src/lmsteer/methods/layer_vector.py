@@ -125,7 +125,7 @@ class DiffMean(LayerMethod):
             chosen = int(np.argmax(aucs))
         largest = max(
             float((states_LND[chosen].double() @ unit_LD[chosen]).abs().max())
-            for states_LND in _states(job, [row.text for row in rows], layers)
+            for states_LND in _states(job, rows, layers)
         )
         largest = max(job.data.process_group.all_gather(largest))
         training: dict[str, Any] = {"dev_auc": {str(n): value for n, value in zip(layers, aucs, strict=False)}}
@@ -135,7 +135,7 @@ class DiffMean(LayerMethod):
     def _mean(self, job: FitJob, rows: Sequence[Row], layers: Sequence[int]) -> Tensor:
         """Return the mean hidden state (L, D) over all tokens of the rows, float64."""
         total_LD, count = torch.zeros(len(layers), 1, dtype=torch.float64), 0
-        for states_LND in _states(job, [row.text for row in job.data.process_group.shard(rows)], layers):
+        for states_LND in _states(job, job.data.process_group.shard(rows), layers):
             total_LD = total_LD + states_LND.double().sum(1)
             count += states_LND.shape[1]
         totals = job.data.process_group.all_gather((total_LD, count))
@@ -148,26 +148,27 @@ class DiffMean(LayerMethod):
         projections = [
             torch.einsum("lnd,ld->ln", states_LND.double(), unit_LD).mean(1)
             for row in rows
-            for states_LND in _states(job, [row.text], layers)
+            for states_LND in _states(job, [row], layers)
         ]
         labels = np.array([1.0] * len(positive) + [0.0] * len(negative))
         return [float(auc(np.array(column), labels, axis=-1)) for column in torch.stack(projections, 1).tolist()]
 
 
 @torch.inference_mode()
-def _states(job: FitJob, texts: Sequence[str], layers: Sequence[int]) -> Any:
-    """Yield the outputs (L, N, D) of layers at the tokens of batches of texts."""
+def _states(job: FitJob, rows: Sequence[Row], layers: Sequence[int]) -> Any:
+    """Yield the outputs (L, N, D) of layers at the tokens of batches of rows, where they predict its targets."""
     extract, model = job.data.extractor, job.model
     names = [layer_names(model.lm)[layer] for layer in layers]
-    encoded = extract.encode(texts)
+    encoded = extract.encode(job.data.texts(rows))
     for group in extract.groups(encoded):
         outputs: dict[str, Tensor] = {}
         edits: dict[str, Edit] = {name: partial(_record, outputs, name) for name in names}
         with edited(model.lm, edits):
             extract.states([encoded[index] for index in group])
-        lengths_B = torch.tensor([max(len(encoded[index]) - 1, 0) for index in group])
+        ends_B1 = torch.tensor([[len(encoded[index].inputs)] for index in group])
+        first_B1 = torch.tensor([[encoded[index].start - 1] for index in group])
         positions_T = torch.arange(outputs[names[0]].shape[1])
-        mask_BT = positions_T < lengths_B[:, None]
+        mask_BT = (positions_T >= first_B1) & (positions_T < ends_B1)
         if mask_BT.any():
             yield torch.stack([outputs[name].cpu()[mask_BT] for name in names])
 

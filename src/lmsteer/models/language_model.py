@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -17,8 +18,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lmsteer.errors import InputError
 from lmsteer.models.attention import fast_attention
+from lmsteer.models.chat import Chat, ChatFormat, Text
 from lmsteer.models.device_map import computes_on, iterate_state
 from lmsteer.models.head import Head
+from lmsteer.records import Row, Turns
 
 INCIDENTAL = ("_name_or_path", "transformers_version", "dtype", "architectures")
 """Entries of a model's configuration on which its hidden states do not depend."""
@@ -35,6 +38,8 @@ class LanguageModel:
     Args:
         device: Device to which the whole model is moved; None: it is not moved.
         commit: Commit of the hub that it was loaded from; empty: unknown.
+        chat: Whether questions are asked in the model's chat template ("auto") or in plain text ("off").
+        system: Message of the system before questions. None: none is added.
 
     Raises:
         InputError: If the head does not reproduce the model's logits, or the tokenizer is not a fast one.
@@ -53,6 +58,8 @@ class LanguageModel:
         name: str,
         device: torch.device | None = None,
         commit: str = "",
+        chat: Chat = "auto",
+        system: str | None = None,
     ) -> None:
         if not tokenizer.is_fast:
             raise InputError(f"model {name}: a tokenizer with character offsets (a fast one) is needed")
@@ -64,6 +71,7 @@ class LanguageModel:
         self.rows = min(len(self.head.weight), len(cast(Tensor, lm.get_input_embeddings().weight)))
         config = lm.config.get_text_config()
         self.context = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+        self.chat = ChatFormat(tokenizer, model=name, chat=chat, system=system)
         self._fingerprint: str | None = None
         self._check_head()
 
@@ -86,8 +94,33 @@ class LanguageModel:
         forwards = (self.lm.forward, self.lm.base_model.forward)  # some bodies hide their inputs in a wrapper
         return any(name in inspect.signature(forward).parameters for forward in forwards)
 
-    def tokenize(self, texts: Sequence[str], *, max_length: int | None = None) -> list[list[int]]:
+    def text(self, row: Row) -> Text:
+        """Return the text of a row as the model reads it, with the question that it answers.
+
+        Raises:
+            InputError: If it answers a question, and the model has no chat template.
+        """
+        return self.chat.text(row.turns, row.text) if row.turns else row.text
+
+    def prompt(self, content: str | Turns, *, prefix: str = "", continuation: str = "") -> Text:
+        """Return a text to be continued, or a question to be answered, as the model reads it.
+
+        Args:
+            prefix: Text before the text, or before the question in its turn.
+            continuation: Text after all that.
+
+        Raises:
+            InputError: If it is a question, and the model has no chat template.
+        """
+        if isinstance(content, str):
+            return prefix + content + continuation
+        *turns, (role, question) = content
+        return replace(self.chat.text((*turns, (role, prefix + question))), answer=continuation)
+
+    def tokenize(self, texts: Sequence[Text], *, max_length: int | None = None) -> list[list[int]]:
         """Return the token ids of texts, with tokens that the tokenizer puts before a text, without those it appends.
+
+        A chat template writes special tokens itself, so that none is added to a conversation.
 
         Args:
             max_length: Most tokens of a text; a longer one is cut.
@@ -98,7 +131,7 @@ class LanguageModel:
         return self._tokenize(texts, max_length)["input_ids"]
 
     def tokenize_with_offsets(
-        self, texts: Sequence[str], *, max_length: int | None = None
+        self, texts: Sequence[Text], *, max_length: int | None = None
     ) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
         """Return the token ids of texts, as ``tokenize`` does, and their character offsets (start, end).
 
@@ -110,12 +143,30 @@ class LanguageModel:
         rows = self._tokenize(texts, max_length, return_offsets_mapping=True)
         return rows["input_ids"], rows["offset_mapping"]
 
-    def _tokenize(self, texts: Sequence[str], max_length: int | None, **options: bool) -> dict[str, list[list[Any]]]:
-        if not texts:
-            return {"input_ids": [], "offset_mapping": []}
-        appended = _appended(self.tokenizer)
+    def _tokenize(self, texts: Sequence[Text], max_length: int | None, **options: bool) -> dict[str, list[list[Any]]]:
+        rows: dict[str, list[list[Any]]] = {"input_ids": [[]] * len(texts), "offset_mapping": [[]] * len(texts)}
+        adds = [isinstance(text, str) or not self.chat.is_templated for text in texts]
+        for add in sorted({*adds}):
+            indices = [index for index, one in enumerate(adds) if one == add]
+            part = self._tokenize_strings([str(texts[index]) for index in indices], max_length, add, **options)
+            for name in rows.keys() & part.keys():
+                for index, value in zip(indices, part[name], strict=True):
+                    rows[name][index] = value
+        return rows
+
+    def _tokenize_strings(
+        self, texts: Sequence[str], max_length: int | None, add_special_tokens: bool, **options: bool
+    ) -> dict[str, list[list[Any]]]:
+        appended = _appended(self.tokenizer) if add_special_tokens else 0
         limit = None if max_length is None else max_length + appended
-        rows = self.tokenizer(list(texts), truncation=limit is not None, max_length=limit, verbose=False, **options)
+        rows = self.tokenizer(
+            list(texts),
+            add_special_tokens=add_special_tokens,
+            truncation=limit is not None,
+            max_length=limit,
+            verbose=False,
+            **options,
+        )
         unappended = {name: [row[: len(row) - appended] for row in rows[name]] for name in rows}
         for text, ids in zip(texts, unappended["input_ids"], strict=True):
             if (last := max(ids, default=0)) >= self.rows:

@@ -11,6 +11,7 @@ from lmsteer.embedded.archives import smollm2_folder
 from lmsteer.embedded.gemma import gemma_folder
 from lmsteer.embedded.required_archives import GEMMA_MODEL, SMOLLM2
 from lmsteer.errors import InputError
+from lmsteer.models.chat import Chat
 from lmsteer.models.device_options import AUTOMATIC, Device, DeviceMap, Dtype
 from lmsteer.storage.hub_errors import LONGEST_REASON
 from lmsteer.storage.hub_repository import HubRepository, Snapshot
@@ -38,6 +39,8 @@ def load_model(
     dtype: Dtype = "auto",
     device_map: DeviceMap = None,
     max_memory: dict[int | str, int | str] | None = None,
+    chat: Chat = "auto",
+    system: str | None = None,
 ) -> LanguageModel:
     """Load any causal LM of transformers.
 
@@ -50,6 +53,8 @@ def load_model(
         device_map: How transformers spreads a model that fits on no device over GPUs, main memory and disk: "auto", or
             the location of each module. Weights on disk are read from the model's files.
         max_memory: Memory of each location that an automatic map such as "auto" may use, for instance "20GiB".
+        chat: Whether questions are asked in the model's chat template ("auto") or in plain text ("off").
+        system: Message of the system before questions. None: none is added to the template's own.
 
     Raises:
         InputError: If the model is unknown, gated or private, the hub is out of reach, it is not a causal LM, or its
@@ -94,9 +99,9 @@ def load_model(
         raise InputError(f"model {id} cannot be loaded ({reason}); allowed are {INSTEAD}") from error
     if pair := split_tied_weights(lm):
         raise InputError(f"model.device_map: {' and '.join(pair)} are one tensor; one location for both expected")
-    device_of_all = main_device if device_map is None else None
+    name, device_of_all = name or _default_name(id, snapshot), main_device if device_map is None else None
     return LanguageModel(
-        lm, tokenizer, name=name or _default_name(id, snapshot), device=device_of_all, commit=snapshot.commit
+        lm, tokenizer, name=name, device=device_of_all, commit=snapshot.commit, chat=chat, system=system
     )
 
 
@@ -147,7 +152,9 @@ def _no_report_of_missing_keys() -> Iterator[None]:
 
 
 @requires(lambda **_: [SMOLLM2])
-def smollm2(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:
+def smollm2(
+    *, device: Device = "auto", dtype: Dtype = "auto", chat: Chat = "auto", system: str | None = None
+) -> LanguageModel:
     """Load SmolLM2-135M-Instruct of the embedded stack, without the hub.
 
     Raises:
@@ -157,14 +164,17 @@ def smollm2(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:
         >>> smollm2().width  # doctest: +SKIP
         576
     """
-    return load_model(str(smollm2_folder()), name="smollm2", device=device, dtype=dtype)
+    return load_model(str(smollm2_folder()), name="smollm2", device=device, dtype=dtype, chat=chat, system=system)
 
 
 @requires(lambda **_: [GEMMA_MODEL])
-def gemma_3_270m(*, device: Device = "auto", dtype: Dtype = "auto") -> LanguageModel:
+def gemma_3_270m(
+    *, device: Device = "auto", dtype: Dtype = "auto", chat: Chat = "auto", system: str | None = None
+) -> LanguageModel:
     """Load Gemma 3 270M without the hub; it must be fetched explicitly, as it has its own terms.
 
     Raises:
         InputError: If it has not been fetched.
     """
-    return load_model(str(gemma_folder()), name="gemma-3-270m-embedded", device=device, dtype=dtype)
+    name = "gemma-3-270m-embedded"
+    return load_model(str(gemma_folder()), name=name, device=device, dtype=dtype, chat=chat, system=system)

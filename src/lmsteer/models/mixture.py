@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.records import Turns
 
 Readout = Callable[[Tensor], Tensor]
 """Hidden states (N, D) to logits (N, V)."""
@@ -35,6 +36,7 @@ class Source:
         prefix: Text that this source reads before each prompt.
         edit: Called for a context in which the body computes something else. None: the plain body.
         shift: Function of hidden states (N, D) with ``readout(h) = head(shift(h))``, up to rounding. None: unknown.
+        readout_of: Returns the readout of some rows of a batch, by index. None: it is the same for all rows.
     """
 
     model: LanguageModel
@@ -42,6 +44,7 @@ class Source:
     prefix: str = ""
     edit: Callable[[], AbstractContextManager[object]] | None = None
     shift: Callable[[Tensor], Tensor] | None = None
+    readout_of: Callable[[Tensor], Readout] | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -52,16 +55,20 @@ class Source:
         """Return the context of this source's passes through the body."""
         return self.edit() if self.edit else nullcontext()
 
-    def encode(self, text: str, max_new_tokens: int) -> list[int]:
+    def encode(self, content: str | Turns, max_new_tokens: int) -> list[int]:
         """Tokenize a prompt after the prefix; an empty text becomes the token that begins or ends texts.
+
+        A question has the prefix before it, in the turn of the user.
 
         Raises:
             InputError: If it is longer than the model's context, together with the continuation, or has a token without
-                an embedding, or it is empty and no token begins or ends texts.
+                an embedding, or it is empty and no token begins or ends texts, or it is a question and the model has no
+                chat template.
         """
-        (ids,) = self.model.tokenize([self.prefix + text])
+        (ids,) = self.model.tokenize([self.model.prompt(content, prefix=self.prefix)])
         ids = ids or [self.model.first_token()]
         if len(ids) + max_new_tokens > self.model.context:
+            text = content if isinstance(content, str) else content[-1][1]
             text_and_prefix = f"prompt {text[:40]!r}…" + (
                 f" after the prefix {self.prefix[:40]!r}…" if self.prefix else ""
             )

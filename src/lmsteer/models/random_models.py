@@ -11,20 +11,28 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
 
 from lmsteer.embedded.archives import smollm2_folder
 from lmsteer.embedded.required_archives import SMOLLM2
 from lmsteer.errors import InputError
+from lmsteer.models.chat import Chat
 from lmsteer.models.device import resolve_device, resolve_dtype
 from lmsteer.models.device_options import Device, Dtype
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.storage.required_files import requires
 
 
-def tiny(*, seed: int = 0, width: int = 32, device: Device = "cpu", dtype: Dtype = "float32") -> LanguageModel:
+def tiny(
+    *,
+    seed: int = 0,
+    width: int = 32,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    chat: Chat = "auto",
+    system: str | None = None,
+) -> LanguageModel:
     """Build a random two-layer Llama with a byte-level vocabulary of 384 tokens, for tests."""
     tokenizer = _tiny_tokenizer()
     config = LlamaConfig(
@@ -41,7 +49,9 @@ def tiny(*, seed: int = 0, width: int = 32, device: Device = "cpu", dtype: Dtype
         eos_token_id=0,
         pad_token_id=0,
     )
-    return _random(LlamaForCausalLM, config, tokenizer, name=f"tiny-{seed}", seed=seed, device=device, dtype=dtype)
+    name = f"tiny-{seed}"
+    lm = _random(LlamaForCausalLM, config, seed=seed, device=device, dtype=dtype)
+    return LanguageModel(lm, tokenizer, name=name, device=resolve_device(device), chat=chat, system=system)
 
 
 @requires(lambda **_: [SMOLLM2])
@@ -78,25 +88,23 @@ def gpt2_shaped(
         vocab_size=vocabulary, n_embd=width, n_layer=layers, n_head=heads, bos_token_id=end, eos_token_id=end
     )
     name = f"gpt2-shaped-{width}x{layers}"
-    return _random(GPT2LMHeadModel, config, tokenizer, name=name, seed=seed, device=device, dtype=dtype)
+    lm = _random(GPT2LMHeadModel, config, seed=seed, device=device, dtype=dtype)
+    return LanguageModel(lm, tokenizer, name=name, device=resolve_device(device))
 
 
 def _random(
     architecture: type[PreTrainedModel],
     config: PreTrainedConfig,
-    tokenizer: PreTrainedTokenizerBase,
     *,
-    name: str,
     seed: int,
     device: Device,
     dtype: Dtype,
-) -> LanguageModel:
-    resolved = resolve_device(device)
+) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         lm = architecture(config)
-    nn.Module.to(lm, dtype=resolve_dtype(dtype, resolved))
-    return LanguageModel(lm, tokenizer, name=name, device=resolved)
+    nn.Module.to(lm, dtype=resolve_dtype(dtype, resolve_device(device)))
+    return lm
 
 
 _TINY_TEXT = """The film is a warm and funny story about people who learn to live with what they have lost.

@@ -13,6 +13,7 @@ from lmsteer.data.feature_store import FeatureStore
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
+from lmsteer.models.chat import Text
 from lmsteer.one_pass.gradients import LoglikGradients
 from lmsteer.one_pass.statistics import Statistics
 
@@ -22,7 +23,7 @@ TEXTS_PER_CHUNK = 256
 
 def sum_statistics(
     extract: FeatureExtractor | FeatureStore,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     label_B: Tensor,
     *,
     permuted_BP: Tensor | None = None,
@@ -67,7 +68,7 @@ def sum_statistics(
     return total
 
 
-def _check(texts: Sequence[str], label_B: Tensor, process_group: ProcessGroup) -> None:
+def _check(texts: Sequence[Text], label_B: Tensor, process_group: ProcessGroup) -> None:
     if len(texts) < process_group.size or not texts:
         raise InputError(f"{len(texts)} texts, but {process_group.size} processes; one for each is needed")
     if label_B.shape != (len(texts),):
@@ -76,7 +77,7 @@ def _check(texts: Sequence[str], label_B: Tensor, process_group: ProcessGroup) -
         raise InputError(f"labels up to {label_B.abs().max():g}: values in [-1, 1] expected")
 
 
-def sample_contexts(extract: FeatureExtractor | FeatureStore, texts: Sequence[str], *, limit: int) -> Tensor:
+def sample_contexts(extract: FeatureExtractor | FeatureStore, texts: Sequence[Text], *, limit: int) -> Tensor:
     """Return hidden states of texts, at most ``limit``, evenly spaced."""
     hidden_ND = extract(texts).hidden_ND
     return hidden_ND[:: max(1, -(-len(hidden_ND) // limit))]

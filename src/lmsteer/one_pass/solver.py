@@ -47,7 +47,7 @@ def solve(steer_config: SteerConfig, solver: OnePassSolver, data: SteerDataModul
     Raises:
         InputError: If the labels are all the same, or the texts are too short.
     """
-    width, texts = data.extract.model.width, [row.text for row in data.corpus.train]
+    width, texts = data.extract.model.width, data.texts(data.corpus.train)
     label_B = torch.tensor([row.label for row in data.corpus.train])
     permutations = 0 if steer_config.form == "add" else solver.permutations
     permuted_BP = permute_labels(label_B, permutations, seed=data.seed)
@@ -64,7 +64,7 @@ def solve(steer_config: SteerConfig, solver: OnePassSolver, data: SteerDataModul
     assert estimate is not None
     rank, test = _choose_rank(steer_config, estimate.singular_values_R, torch.cat(nulls))
     steer = _build_steer(estimate, rank, steer_config)
-    unit_texts = [row.text for row in data.dev or data.corpus.train[: data.dev_rows]]
+    unit_texts = data.texts(data.dev or data.corpus.train[: data.dev_rows])
     contexts_ND = sample_contexts(data.extract, unit_texts, limit=UNIT_TOKENS)
     steer, unit = set_unit(steer, data.extract.model.head, contexts_ND)
     spectrum = estimate.singular_values_R[: rank + 8].tolist()

@@ -16,14 +16,17 @@ class PaddedDataModule(SteerDataModule):
     Hidden states depend on the other texts of a batch, so they are not stored. The dev loss never counts padding.
 
     Raises:
-        InputError: If there are several processes, or the tokenizer has no end-of-sequence token.
+        InputError: If there are several processes, rows answer questions, or the tokenizer has no end-of-sequence
+            token.
     """
 
     counts_padding: ClassVar[bool] = True
 
     def check(self) -> None:
-        """Refuse several processes, and a tokenizer without an end-of-sequence token."""
+        """Refuse several processes, answers to questions, and a tokenizer without an end-of-sequence token."""
         super().check()
+        if any(row.turns for row in (*self.corpus.train, *self.dev)):
+            raise InputError("data=padded: plain texts expected, not answers to questions; data=packed")
         if self.process_group.size > 1:
             raise InputError("data=padded: one process expected, as padding depends on the batch; trainer=single")
         self.padded_extractor = PaddedExtractor(FeatureExtractor(self.extract.model, max_length=self.max_length))
@@ -54,7 +57,7 @@ class PaddedExtractor:
 
     def __call__(self, texts: Sequence[str]) -> Features:
         """Return the features of texts, B × (longest text - 1) tokens."""
-        model, encoded = self.extract.model, self.extract.encode(texts)
+        model, encoded = self.extract.model, [text.ids for text in self.extract.encode(texts)]
         ids_BT = torch.full((len(encoded), max(1, *map(len, encoded))), self.end)
         mask_BT = torch.zeros_like(ids_BT)
         for row, ids in enumerate(encoded):

@@ -68,8 +68,8 @@ def begin(run: Run, files: Sequence[Mapping[str, Any]], digests: Mapping[str, st
 
 
 def digest_of_prompts(prompts: PromptSet) -> str:
-    """Return the sha256 of ids and texts, in order."""
-    pairs = [(prompt.id, prompt.text) for prompt in prompts.prompts]
+    """Return the sha256 of ids and texts, in order, with the turns of questions."""
+    pairs = [(prompt.id, prompt.text, *filter(None, [prompt.turns])) for prompt in prompts.prompts]
     return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
 
 

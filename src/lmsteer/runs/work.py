@@ -48,8 +48,7 @@ def fit_work(datamodule: SteerDataModule, steps: int | None, validate_every: int
     """
     model, corpus = datamodule.extract.model, datamodule.corpus
     lengths = [
-        len(ids)
-        for ids in model.tokenize([row.text for row in corpus.train[:SAMPLE]], max_length=datamodule.max_length)
+        len(ids) for ids in model.tokenize(datamodule.texts(corpus.train[:SAMPLE]), max_length=datamodule.max_length)
     ]
     texts = len(corpus.train) if steps is None else steps * datamodule.batch_size
     form = "one pass" if steps is None else f"{steps:,} steps"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lmsteer.errors import InputError
+from lmsteer.records import Turns
 from lmsteer.scoring.perplexity import PerplexityModel, continuation_nll
 from lmsteer.scoring.scorer import Scorer, check_scores
 from lmsteer.storage.atomic_files import atomic_write_lines
@@ -65,20 +66,23 @@ class ScoreCache:
         return check_scores(stored_scores, texts, scorer=f"{scorer.name}, stored in {self.folder}")
 
     def continuation_nll(
-        self, perplexity_model: PerplexityModel, prompts: Sequence[str], continuations: Sequence[str]
+        self, perplexity_model: PerplexityModel, prompts: Sequence[str | Turns], continuations: Sequence[str]
     ) -> tuple[Tensor, Tensor]:
         """Return the nats (N,) and tokens (N,) of ``continuation_nll``, stored or computed.
+
+        Those of answers to questions are computed each time: they also depend on how the model is asked.
 
         Raises:
             InputError: If a text cannot be scored; values before it are stored.
         """
-        if not prompts or len(prompts) != len(continuations):
+        plain = [prompt for prompt in prompts if isinstance(prompt, str)]
+        if not prompts or not len(plain) == len(prompts) == len(continuations):
             return continuation_nll(perplexity_model, prompts, continuations)
 
         def compute(items: Sequence[Item]) -> tuple[Tensor, Tensor]:
             return continuation_nll(perplexity_model, [prompt for prompt, _ in items], [text for _, text in items])
 
-        items, revision = list(zip(prompts, continuations, strict=True)), perplexity_model.fingerprint()
+        items, revision = list(zip(plain, continuations, strict=True)), perplexity_model.fingerprint()
         nats, tokens = self._look_up(NLL, revision, ("nats", "tokens"), items, compute)
         return nats, tokens
 

@@ -15,6 +15,7 @@ from lmsteer.errors import InputError
 from lmsteer.models.attention import fast_attention
 from lmsteer.models.cross_entropy import nll
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.records import Turns
 from lmsteer.scoring.scorer import in_batches
 
 TOKENS = {"cpu": 2048}
@@ -52,17 +53,17 @@ class PerplexityModel(Protocol):
 
 
 def continuation_nll(
-    model: PerplexityModel, prompts: Sequence[str], continuations: Sequence[str], *, tokens: int | None = None
+    model: PerplexityModel, prompts: Sequence[str | Turns], continuations: Sequence[str], *, tokens: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Compute the negative log-likelihood and the number of tokens of each continuation, given its prompt.
 
-    Prompt and continuation are tokenized as one text. A token belongs to the continuation if it ends after the prompt,
-    even if it starts in it. BOS (else EOS) is put before a continuation that starts with the first token. Equal prompts
-    are computed once per batch.
+    Prompt and continuation are tokenized as one text; a question is asked in the chat template of this model. A token
+    belongs to the continuation if it ends after the prompt, even if it starts in it. BOS (else EOS) is put before a
+    continuation that starts with the first token. Equal prompts are computed once per batch.
 
     Args:
         model: The perplexity model.
-        prompts: N texts, which may be empty.
+        prompts: N texts, which may be empty, or questions.
         continuations: N texts, including leading spaces.
         tokens: Most tokens of a batch, including prompts and padding; None: a value for the device.
 
@@ -71,7 +72,8 @@ def continuation_nll(
         The perplexity of a continuation is ``exp(nats / tokens)``.
 
     Raises:
-        InputError: If a continuation has no tokens or a text exceeds the model's context; names the text.
+        InputError: If a continuation has no tokens, a text exceeds the model's context, or the model cannot be asked a
+            question; names the text.
     """
     if len(prompts) != len(continuations):
         raise InputError(f"{len(prompts)} prompts and {len(continuations)} continuations; equal numbers expected")
@@ -96,7 +98,11 @@ def states_by_batch(model: LanguageModel, texts: Sequence[Encoded]) -> Iterator[
 
 
 def encode(
-    model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str], *, locations: Sequence[str] = ()
+    model: LanguageModel,
+    prompts: Sequence[str | Turns],
+    continuations: Sequence[str],
+    *,
+    locations: Sequence[str] = (),
 ) -> list[Encoded]:
     """Tokenize texts and split them into prompt and continuation, as ``continuation_nll`` does.
 
@@ -106,23 +112,27 @@ def encode(
     Raises:
         InputError: As ``continuation_nll`` does.
     """
-    joined = [prompt + continuation for prompt, continuation in zip(prompts, continuations, strict=True)]
+    joined = [
+        model.prompt(prompt, continuation=continuation)
+        for prompt, continuation in zip(prompts, continuations, strict=True)
+    ]
     encoded = []
     for index, (ids, offsets) in enumerate(zip(*model.tokenize_with_offsets(joined), strict=True)):
         where = f"{locations[index]}: " if locations else ""
         # Special tokens have the offsets (0, 0) and so never count.
-        counted = [token for token, (_, end) in enumerate(offsets) if end > len(prompts[index])]
+        before = len(str(joined[index])) - len(continuations[index])
+        counted = [token for token, (_, end) in enumerate(offsets) if end > before]
         if not counted:
             raise InputError(
                 f"{where}continuation {continuations[index]!r} of prompt {prompts[index]!r} has no tokens, "
                 "so no perplexity"
             )
         start, end = counted[0], counted[-1] + 1
-        before = tuple(ids[:start]) or (model.first_token(),)
-        text = Encoded(before, tuple(ids[start:end]), tuple(offsets[start:end]))
+        before_ids = tuple(ids[:start]) or (model.first_token(),)
+        text = Encoded(before_ids, tuple(ids[start:end]), tuple(offsets[start:end]))
         if (length := len(text.before) + len(text.after)) > model.context:
             raise InputError(
-                f"{where}text {joined[index][:40]!r}… has {length} tokens; "
+                f"{where}text {str(joined[index])[:40]!r}… has {length} tokens; "
                 f"model {model.name} accepts at most {model.context}"
             )
         encoded.append(text)

@@ -96,6 +96,10 @@ class SteeredHead(nn.Module):
         self.head, self.steer = head, steer.to(head.weight.device)
         self.strength_BK = strength_BK.to(head.weight.device)
 
+    def of_rows(self, rows: Tensor) -> SteeredHead:
+        """Return the head of some rows, by index."""
+        return SteeredHead(self.head, self.steer, self.strength_BK[rows])
+
     def forward(self, hidden_BD: Tensor) -> Tensor:
         """Return logits (B, V) in float32."""
         logits: Tensor = self.head(self.steer(hidden_BD, self.strength_BK))

@@ -43,5 +43,8 @@ class BodyModule(FitModule[Weights]):
         with self.edit(self.weights.tensors(), batch.label_B):
             states_BTD = model.body(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
         positions_T = torch.arange(states_BTD.shape[1], device=states_BTD.device)
-        states_ND = states_BTD[positions_T < batch.lengths_B.to(states_BTD.device)[:, None]]
+        first_B1, lengths_B1 = (
+            column.to(states_BTD.device)[:, None] for column in (batch.starts_B - 1, batch.lengths_B)
+        )
+        states_ND = states_BTD[(positions_T >= first_B1) & (positions_T < first_B1 + lengths_B1)]
         return cross_entropy.nll(model.head, states_ND, batch.targets_N)

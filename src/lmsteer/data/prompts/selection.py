@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from lmsteer.data.corpus import text_key
 from lmsteer.data.readers.table import get_text
 from lmsteer.errors import InputError
-from lmsteer.records import Prompt
+from lmsteer.records import Prompt, Turns
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,14 @@ class Candidate:
     reserved: frozenset[str]
 
     @classmethod
-    def from_text(cls, text: str, id: str | None = None, sources: Iterable[str] = ()) -> Candidate:
-        """Build a candidate from ``sources``; its id is by default a hash of its text."""
+    def from_text(cls, text: str, id: str | None = None, sources: Iterable[str] = (), turns: Turns = ()) -> Candidate:
+        """Build a candidate from ``sources``; its id is by default a hash of its text.
+
+        Args:
+            turns: Turns of a question, of which ``text`` is the last one.
+        """
         id = id or hashlib.sha256(text.encode()).hexdigest()[:16]
-        return cls(Prompt(id, text), frozenset(text_key(source) for source in (text, *sources)))
+        return cls(Prompt(id, text, turns), frozenset(text_key(source) for source in (text, *sources)))
 
     @classmethod
     def from_row(cls, text: str, row: Mapping[str, object], where: str) -> Candidate:

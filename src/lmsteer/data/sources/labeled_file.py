@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmsteer.data.corpus import Corpus
+from lmsteer.data.readers.messages import get_answered
 from lmsteer.data.readers.table import find_split_files, get_number, get_text, read_table, without_unlabeled_test
 from lmsteer.data.splits import SCORER_SPLIT, UNSPLIT, corpus_of_splits
 from lmsteer.errors import InputError
@@ -12,6 +13,9 @@ from lmsteer.records import Row
 
 def labeled_file(*, path: str, text: str = "text", label: str = "label") -> Corpus:
     """Read a TSV, CSV or JSONL file, or a folder with files train, dev (or validation) and test of those.
+
+    Rows of a file without the column of texts are answers to questions: columns ``question`` and ``answer``, or
+    ``messages`` in the hub's format (JSONL), of which the last one is the assistant's.
 
     A single file is split by hash: scorer_split .20, test .10, dev .05. A folder keeps its splits; those that it lacks
     are the same fractions of its train rows, by hash. A test file without labels is left out.
@@ -37,8 +41,12 @@ def labeled_file(*, path: str, text: str = "text", label: str = "label") -> Corp
 
 
 def _read_rows(path: Path, text: str, label: str) -> Iterator[Row]:
-    for where, row in read_table(path, columns=(text, label)):
+    for where, row in read_table(path, columns=(label,), either=(text, "messages", "answer")):
         value = get_number(row, label, where)
         if not -1 <= value <= 1:
             raise InputError(f"{where}: {label} is {value:g}; allowed are numbers from -1 to 1")
-        yield Row(get_text(row, text, where), value)
+        if text in row:
+            yield Row(get_text(row, text, where), value)
+        else:
+            *turns, (_, answer) = get_answered(row, where)
+            yield Row(answer, value, tuple(turns))

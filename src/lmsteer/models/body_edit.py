@@ -70,16 +70,15 @@ def reweighted(lm: PreTrainedModel, weights: Mapping[str, Tensor]) -> Iterator[N
         >>> torch.equal(lm(input_ids=ids).logits, plain)
         True
     """
-    places = {name: name.rpartition(".") for name in weights}
-    owners = {name: lm.get_submodule(path)._parameters for name, (path, _, _) in places.items()}
-    own = {name: owners[name][leaf] for name, (_, _, leaf) in places.items()}
+    owners = [(lm.get_submodule(name.rpartition(".")[0])._parameters, name.rpartition(".")[2]) for name in weights]
+    originals = [parameters[leaf] for parameters, leaf in owners]
     try:
-        for name, (_, _, leaf) in places.items():
-            owners[name][leaf] = weights[name]  # type: ignore[assignment]  # a tensor, so that gradients pass
+        for (parameters, leaf), weight in zip(owners, weights.values(), strict=True):
+            parameters[leaf] = weight  # type: ignore[assignment]  # no parameter, so that gradients pass
         yield
     finally:
-        for name, (_, _, leaf) in places.items():
-            owners[name][leaf] = own[name]
+        for (parameters, leaf), original in zip(owners, originals, strict=True):
+            parameters[leaf] = original
 
 
 def body_weights(lm: PreTrainedModel) -> dict[str, Tensor]:

@@ -66,6 +66,11 @@ def load_controller(path: Path, model: LanguageModel | None = None) -> tuple[Con
     Raises:
         InputError: If the file is missing, damaged, neither of the two, or of another model; if the method is not of
             this library and no entry point ``lmsteer.methods`` of an installed package.
+
+    Example:
+        >>> load_controller(Path("missing.safetensors"))
+        Traceback (most recent call last):
+        lmsteer.errors.InputError: missing.safetensors: no such steer file; ...
     """
     if not is_method_file(path):
         return load_steer(path, model)

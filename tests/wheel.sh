@@ -21,7 +21,7 @@ core() {
 
 everything() {
   lmsteer train model=tiny steer.rank=4 trainer.max_steps=4 protocol=none logger=none hydra.run.dir=fit
-  python -c 'from lmsteer.behaviours import verify; assert verify("language-es", "Hola a todos mis amigos.")'
+  python -c 'from lmsteer.behaviours import verify; assert verify("language-es", "El perro duerme en la casa de mis padres.")'
   lmsteer generate model=tiny steer_file=fit/steer.safetensors strength=3 hydra.run.dir=texts
   python -c 'import lmsteer; assert ".wheel" in lmsteer.__file__, lmsteer.__file__'
 }

@@ -4,6 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
+from tests.chat import END, chat_model
+from tests.chat import ROWS as ANSWERS
 
 from lmsteer.analysis import direction_evidence as reading_module
 from lmsteer.analysis.direction_evidence import LabeledEvidence, sum_over_tokens
@@ -175,12 +177,26 @@ def test_a_context_is_shown_once_and_a_text_once_and_long_ones_are_cut(
     texts = [long, "The film is warm.", "The film is dull.", "The film is long."]
     directions, extract = planted.directions(0), FeatureExtractor(tiny_model)
     shown = DisplayConfig(contexts=10)
-    ends = DirectionTokens(extract, directions, sum_over_tokens(extract, texts, [directions]), texts, shown).contexts(0)
+    ends = DirectionTokens(
+        extract, directions, sum_over_tokens(extract, texts, [directions]), texts, shown, texts
+    ).contexts(0)
     for end, reverse in ((ends.plus, True), (ends.minus, False)):
         assert len({excerpt.text for excerpt in end}) == len(end) <= len(texts)
         assert [excerpt.value for excerpt in end] == sorted((excerpt.value for excerpt in end), reverse=reverse)
         assert all(any((excerpt.text.lstrip("…") + excerpt.next) in text for text in texts) for excerpt in end)
         assert all(len(excerpt.text) <= EXCERPT + 1 for excerpt in end)
+
+
+def test_of_answers_only_their_own_tokens_are_read_after_the_question() -> None:
+    model = chat_model()
+    steer = Steer(model.width, dimensions=["tone"], rank=2, seed=1)
+    result = interpret(model, steer, "tone", ANSWERS, DisplayConfig(contexts=50, draws=0))
+    end = model.tokenizer.convert_tokens_to_ids(END)
+    targets = [[*model.tokenizer.encode(row.text, add_special_tokens=False), end] for row in ANSWERS]
+    assert result.facts["tokens"] == sum(map(len, targets))
+    for excerpt in (*result.directions[0].contexts.plus, *result.directions[0].contexts.minus):
+        assert model.tokenizer.encode(excerpt.next, add_special_tokens=False)[0] in set().union(*targets)
+    assert any("assistant" in excerpt.text for excerpt in result.directions[0].contexts.plus)
 
 
 def test_all_tokens_can_be_shown(tiny_model: LanguageModel, planted: Steer) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.chat import ROWS, chat_model
 from tokenizers import processors
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from lmsteer.analysis.token_evidence import covering, text_log_probs
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
+from lmsteer.records import to_messages
 from lmsteer.steering.steer import Steer
 
 TEXTS = [
@@ -61,6 +63,30 @@ def test_the_body_runs_once_whatever_the_number_of_strengths(
         text_log_probs(tiny_model, steer, TEXTS, strengths)
         counts.append(len(passes))
     assert counts[0] == counts[1] > 0
+
+
+def test_an_answer_is_read_after_its_question(model_of_chat: LanguageModel) -> None:
+    steer = Steer(model_of_chat.width, dimensions=["mood"], rank=2, epsilon=0.3, seed=4)
+    answers = [row.text for row in ROWS[:3]]
+    results = text_log_probs(
+        model_of_chat, steer, answers, [{"mood": 2.0}, {}], prompts=[row.turns for row in ROWS[:3]]
+    )
+    for row, reading in zip(ROWS, results, strict=False):
+        before = model_of_chat.tokenizer.apply_chat_template(
+            to_messages(row.turns), add_generation_prompt=True, return_dict=False
+        )
+        ids = [*before, *model_of_chat.tokenizer.encode(row.text, add_special_tokens=False)]
+        for index, strength in enumerate((2.0, 0.0)):
+            with torch.no_grad(), steer.apply(model_of_chat, strength) as lm:
+                log_p_TV = lm(input_ids=torch.tensor([ids])).logits[0].float().log_softmax(-1)
+            expected = log_p_TV[len(before) - 1 : -1].gather(1, torch.tensor(ids[len(before) :])[:, None])[:, 0]
+            torch.testing.assert_close(reading.log_p_ST[index], expected, rtol=1e-4, atol=1e-4)
+        assert "".join(row.text[start:end] for start, end in reading.offsets) == row.text
+
+
+@pytest.fixture
+def model_of_chat() -> LanguageModel:
+    return chat_model()
 
 
 @pytest.mark.parametrize("trim", [True, False])

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.data.feature_store import FeatureStoreConfig
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.data.prompts.prompt_sets import corpus_prefixes, prompt_file
+from lmsteer.data.prompts.selection import PromptSet
 from lmsteer.data.sources.labeled_file import labeled_file
 from lmsteer.data.text_datamodule import TextDataModule
 from lmsteer.errors import InputError
@@ -221,3 +223,22 @@ def test_features_that_were_stored_are_not_those_of_another_template(chat: Langu
         expected_ND = SteerDataModule(CORPUS, model, dimensions=1).batch(ROWS).hidden_ND
         torch.testing.assert_close(hidden[-1], expected_ND, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(hidden[0], hidden[1])
+
+
+def test_plain_texts_and_prompts_are_asked_in_one_request() -> None:
+    rows = (
+        Row("We laughed and cried from the first to the last {text}.", 1.0),
+        Row("Dull  and slow", -1.0),
+        Row("Bad", -1.0),
+        ROWS[0],
+    )
+    asked = Corpus("c", train=rows, dev=rows[1:2], removed={"duplicates": 2}).asked("Go on: {text}")
+    first, second, third = asked.train
+    assert first == Row("the first to the last {text}.", 1.0, (("user", "Go on: We laughed and cried from"),))
+    assert second == asked.dev[0] == Row("and slow", -1.0, (("user", "Go on: Dull"),))
+    assert third == ROWS[0], "an answer has its question already"
+    assert asked.removed == {"duplicates": 2, "short": 1}
+    prompts = PromptSet("p", (Prompt("7", "The film is"), Prompt("8", "And?", (("user", "And?"),))), frozenset({"key"}))
+    assert prompts.asked("Go on: {text}") == replace(
+        prompts, prompts=(Prompt("7", "Go on: The film is", (("user", "Go on: The film is"),)), prompts.prompts[1])
+    )

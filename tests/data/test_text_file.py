@@ -39,6 +39,18 @@ def test_jsonl_has_labels_where_there_are_any(tmp_path: Path) -> None:
     ]
 
 
+def test_answers_have_the_turns_before_them(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    said = '[{"role": "user", "content": "Q?"}, {"role": "assistant", "content": "A."}]'
+    columns = '{"question": "Why?", "answer": "So.", "label": 1}'
+    path.write_text(f'{columns}\n{{"messages": {said}}}\n{{"question": "Why?", "text": "T"}}\n')
+    assert read_texts(str(path)) == [
+        Text("So.", 1.0, f"{path}, line 1", (("user", "Why?"),)),
+        Text("A.", None, f"{path}, line 2", (("user", "Q?"),)),
+        Text("T", None, f"{path}, line 3"),
+    ]
+
+
 def test_standard_input_is_read_as_lines_or_as_jsonl(monkeypatch: pytest.MonkeyPatch) -> None:
     piped(monkeypatch, "A naïve film\nand another".encode())
     assert [text.text for text in read_texts("-")] == ["A naïve film", "and another"]

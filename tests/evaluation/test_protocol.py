@@ -47,6 +47,16 @@ def test_prompt_sets_of_one_name_are_refused() -> None:
         Protocol(name="p", metric="tone").prompt_sets()
 
 
+def test_plain_prompts_are_asked_where_the_protocol_says_so() -> None:
+    sets = {"a": lambda: PromptSet("set", (Prompt("1", "x"),), frozenset({"row"}))}
+    (asked,) = Protocol(name="p", metric="tone", prompts=sets, ask="Go on: {text}").prompt_sets().values()
+    assert [prompt.content for prompt in asked.prompts] == [(("user", "Go on: x"),)]
+    assert asked.reserved == frozenset({"row"})
+    for request in ("Go on", "{text} {text}", ""):
+        with pytest.raises(InputError, match=r"protocol\.ask=.*\{text\} once"):
+            Protocol(name="p", metric="tone", ask=request)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

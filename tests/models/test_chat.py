@@ -85,3 +85,10 @@ def test_a_model_that_cannot_be_asked_is_refused_in_one_line() -> None:
     ):
         chat_model(template="no system").prompt(TURNS)
     assert chat_model(template="no system").prompt(QUESTION)
+
+
+def test_likelihoods_and_states_of_another_message_of_the_system_are_others() -> None:
+    assert chat_model().fingerprint() == chat_model().fingerprint()
+    prints = {chat_model(system=system).fingerprint() for system in (None, "Be brief.", "Be long.")}
+    assert len(prints) == 3
+    assert tiny(chat="off").fingerprint() != tiny().fingerprint()

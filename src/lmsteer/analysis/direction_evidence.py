@@ -17,6 +17,7 @@ from lmsteer.data.features import FeatureExtractor
 from lmsteer.errors import InputError
 from lmsteer.metrics.auc import auc
 from lmsteer.metrics.intervals import Array, Interval, bootstrap_interval
+from lmsteer.models.chat import Text
 from lmsteer.models.cross_entropy import loglik_gradient
 from lmsteer.steering.directions import Directions
 
@@ -55,7 +56,7 @@ class DirectionSums:
         return self.gradient_BR * level_R
 
 
-def sum_over_tokens(extract: FeatureExtractor, texts: Sequence[str], sets: Sequence[Directions]) -> DirectionSums:
+def sum_over_tokens(extract: FeatureExtractor, texts: Sequence[Text], sets: Sequence[Directions]) -> DirectionSums:
     """Sum over the tokens of texts, in one pass for all sets of directions.
 
     Raises:

@@ -139,6 +139,7 @@ class Highlighter:
             self.steer,
             [text.text for text in texts],
             [self._named(strength) for strength in self._strengths],
+            prompts=[text.turns or "" for text in texts],
             locations=[text.where for text in texts],
         )
         return [self._highlight(*pair, threshold) for pair in zip(texts, log_probs, strict=True)]

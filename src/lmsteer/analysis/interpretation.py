@@ -49,7 +49,7 @@ def interpret(
         InputError: If the steer has no such dimension, it is zero or has a constant part, no text has two tokens, or
             the labels are not of both signs.
     """
-    shown, texts, labels = shown or DisplayConfig(), [row.text for row in rows], [row.label for row in rows]
+    shown, labels = shown or DisplayConfig(), [row.label for row in rows]
     if dimension not in steer.dimensions:
         raise InputError(f"dimension={dimension}: the steer's dimensions are {', '.join(steer.dimensions)}")
     if steer.bias is not None:
@@ -57,13 +57,14 @@ def interpret(
     directions = steer.directions(steer.dimensions.index(dimension))
     LabeledEvidence(torch.zeros(len(rows), 1), labels)  # refuses the labels before the long work
     draws = [randomized(directions, seed + draw) for draw in range(shown.draws)]
-    extract = FeatureExtractor(model)
+    extract, texts = FeatureExtractor(model), [model.text(row) for row in rows]
     sums = sum_over_tokens(extract, texts, [directions, *draws])
     signs_R = torch.where(sums.activation_NR.mean(0) < 0, -1.0, 1.0)
     directions, sums = directions.turned(signs_R.double()), sums.turned(signs_R)
     by_text = (sums.constant_evidence(directions), *sums.evidence_BR)
     evidence = [LabeledEvidence(evidence_BR, labels, seed=seed) for evidence_BR in by_text]
-    tokens = DirectionTokens(extract, directions, sums, texts, shown, vocabulary_texts)
+    words_of = [row.text for row in rows]
+    tokens = DirectionTokens(extract, directions, sums, texts, shown, [*words_of, *vocabulary_texts])
     return _summarize(tokens, evidence, {"dimension": dimension, **(facts or {})})
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from lmsteer.errors import InputError
 from lmsteer.models.cross_entropy import nll
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.records import Turns
 from lmsteer.scoring.perplexity import Encoded, encode, states_by_batch
 from lmsteer.steering.steer import Steer
 
@@ -56,6 +57,7 @@ def text_log_probs(
     texts: Sequence[str],
     strengths: Sequence[Mapping[str, float]],
     *,
+    prompts: Sequence[str | Turns] = (),
     locations: Sequence[str] = (),
 ) -> list[TextLogProbs]:
     """Compute log-probabilities at several strengths: the model's body once, its head once for each strength.
@@ -66,6 +68,7 @@ def text_log_probs(
     Args:
         texts: N texts.
         strengths: S strengths by name of dimension; 0 where a dimension is missing.
+        prompts: What is read before each text, a text or the turns of a question; empty: nothing.
         locations: Location of each text, for messages.
 
     Raises:
@@ -75,7 +78,7 @@ def text_log_probs(
     if not texts:
         return []
     vectors_SK = [steer.strengths(strength) for strength in strengths]
-    encoded = encode(model, [""] * len(texts), texts, locations=locations)
+    encoded = encode(model, prompts or [""] * len(texts), texts, locations=locations)
     steer = steer.to(model.device)
     results: dict[int, TextLogProbs] = {}
     with tqdm(total=len(texts), desc="read", unit="text", disable=len(texts) <= PROGRESS_FROM, leave=False) as bar:

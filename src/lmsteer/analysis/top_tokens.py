@@ -15,6 +15,7 @@ from lmsteer.analysis.interpretation_file import Excerpt, Excerpts, Word, Words
 from lmsteer.analysis.words import visible_tokens, whole_words
 from lmsteer.data.features import FeatureExtractor
 from lmsteer.errors import InputError
+from lmsteer.models.chat import Text
 from lmsteer.models.head import Head
 from lmsteer.steering.directions import Directions
 
@@ -54,7 +55,7 @@ class DirectionTokens:
 
     Args:
         directions: Directions of the steer, and ``sums`` over ``texts`` for them.
-        vocabulary_texts: Further texts whose words may be shown.
+        vocabulary_texts: Texts whose words may be shown.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class DirectionTokens:
         extract: FeatureExtractor,
         directions: Directions,
         sums: DirectionSums,
-        texts: Sequence[str],
+        texts: Sequence[Text],
         shown: DisplayConfig,
         vocabulary_texts: Sequence[str] = (),
     ) -> None:
@@ -71,7 +72,7 @@ class DirectionTokens:
         if shown.vocabulary == "all":
             self.names = visible_tokens(self.tokenizer)
         else:
-            self.names = whole_words(self.tokenizer, [*texts, *vocabulary_texts])
+            self.names = whole_words(self.tokenizer, vocabulary_texts)
         self.center_D = self.head.weight[sums.targets_N.to(self.head.weight.device)].float().mean(0)
         sides = (directions.output_DR, directions.context_DR)
         self.output_VR, self.context_VR = (self._projected(side_DR[:, : shown.directions]) for side_DR in sides)
@@ -134,8 +135,9 @@ class DirectionTokens:
         return list(excerpts.values())
 
     def _excerpt(self, text: int, index: int, value: float) -> Excerpt:
-        ids = self.extract.encode([self.texts[text]])[0].ids
-        before, follower = str(self.tokenizer.decode(ids[: index + 1])), str(self.tokenizer.decode([ids[index + 1]]))
+        tokens = self.extract.encode([self.texts[text]])[0]
+        ids, index = tokens.ids, tokens.start + index
+        before, follower = str(self.tokenizer.decode(ids[:index])), str(self.tokenizer.decode([ids[index]]))
         if len(before) > EXCERPT:
             before = "…" + (before[-EXCERPT:].partition(" ")[2] or before[-EXCERPT:])
         return Excerpt(text=before, next=follower, value=value)

@@ -75,5 +75,5 @@ def show(highlights: Sequence[Highlight], summary: dict[str, Any]) -> None:
 
 def digest(*groups: Sequence[Text]) -> str:
     """Return a digest of the texts and labels, as a file may change under the same name."""
-    content = json.dumps([[(text.text, text.label) for text in group] for group in groups])
+    content = json.dumps([[(text.text, text.label, *filter(None, [text.turns])) for text in group] for group in groups])
     return hashlib.sha256(content.encode()).hexdigest()

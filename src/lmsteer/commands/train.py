@@ -84,8 +84,9 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
     model: LanguageModel = SHARED.build(model_node(config))
     dimensions = method.dimensions(steer_config, solver)
     plan = Plan(model, dimensions, protocol, build(config["decoding"])) if protocol else None
+    learned = corpus.without(plan.reserved if plan else frozenset())
     datamodule: SteerDataModule = build(config["data"])(
-        corpus.without(plan.reserved if plan else frozenset()),
+        learned.asked(protocol.ask) if protocol and protocol.ask else learned,
         model,
         dimensions=len(dimensions),
         seed=config["seed"],

@@ -28,6 +28,10 @@ ASCII, and in composed letters without marks.
 """
 
 
+FIRST_WORDS = 5
+"""Most words of a plain text that a request has; prompts are as long."""
+
+
 def normalize(text: str) -> str:
     """Return the letters, digits and combining marks of a text: composed, in lower case, without all other signs.
 
@@ -64,6 +68,22 @@ def row_key(row: Row) -> str:
 def hash_fraction(text: str) -> float:
     """Return a number in [0, 1) from the hash of a text's key; it decides the split of the text."""
     return int(text_key(text)[:12], 16) / 16**12
+
+
+def fill_request(request: str, text: str) -> str:
+    """Return a request to a chat model, such as "Continue: {text}", with a text for ``{text}``."""
+    return request.replace("{text}", text)
+
+
+def _answer(row: Row, request: str) -> Row | None:
+    """Return the rest of a text as the answer to a request with its first words; None for a text of one word."""
+    if row.turns:
+        return row
+    words = row.text.split()
+    first = min(FIRST_WORDS, len(words) // 2)
+    if not first:
+        return None
+    return Row(" ".join(words[first:]), row.label, (("user", fill_request(request, " ".join(words[:first]))),))
 
 
 @dataclass(frozen=True)
@@ -103,6 +123,24 @@ class Corpus:
         overlaps = len(self.train) + len(self.dev) - len(train) - len(dev)
         removed = {**self.removed, "overlaps": self.removed.get("overlaps", 0) + overlaps}
         return replace(self, train=train, dev=dev, removed=removed)
+
+    def asked(self, request: str) -> Corpus:
+        """Return the corpus with each plain text as an answer: the request has its first words, the answer the rest.
+
+        The first words are ``FIRST_WORDS``, or half of a shorter text. Texts of one word are left out, and count as
+        ``short``.
+
+        Example:
+            >>> corpus = Corpus("toy", train=(Row("We laughed and we cried all the way.", 1.0),))
+            >>> corpus.asked("Go on: {text}").train[0]
+            Row(text='cried all the way.', label=1.0, turns=(('user', 'Go on: We laughed and we'),))
+        """
+        splits = (self.train, self.dev, self.test)
+        train, dev, test = (
+            tuple(answer for row in rows if (answer := _answer(row, request)) is not None) for rows in splits
+        )
+        short = sum(map(len, splits)) - len(train) - len(dev) - len(test)
+        return replace(self, train=train, dev=dev, test=test, removed={**self.removed, "short": short})
 
     def check_labels(self) -> None:
         """Refuse train rows whose labels are all the same, as they teach nothing.

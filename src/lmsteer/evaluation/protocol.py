@@ -37,6 +37,8 @@ class Protocol:
         calibration_prompts: Maximum number of prompts of each set on which strengths are calibrated.
         held_out: Whether the calibration prompts are left out of the measurement, so that no strength was chosen on a
             prompt whose figures are reported.
+        ask: A request to a chat model, such as "Continue this text: {text}", in which plain prompts are asked; of a
+            corpus the first words of each text are asked in it, and the rest is the answer. None: they stay plain.
         mode: "fair": every method learns from the same rows, batches and dev prompts, and is sampled alike.
             "published": each follows the recipe of its paper. Runs of the two never share a table.
         dummy: Strength of the dummy dimension in steered rows; the paper uses 1. 0: off.
@@ -61,6 +63,7 @@ class Protocol:
     calibration_prompts: int = 50
     held_out: bool = False
     mode: Mode = "fair"
+    ask: str | None = None
     samples: int = 5
     dummy: float = 0.0
     seed: int = 0
@@ -85,6 +88,8 @@ class Protocol:
         limit = self.legacy_perplexity_limit
         if limit is not None and not limit > 1:
             raise InputError(f"protocol.legacy_perplexity_limit={limit}: a number above 1 expected")
+        if self.ask is not None and self.ask.count("{text}") != 1:
+            raise InputError(f"protocol.ask={self.ask!r}: a request with {{text}} once expected, where the text goes")
         self._check_names()
         for direction in self.directions() if self.budgets() and self.prompts else ():
             if not any(self.is_steered(key, direction) for key in self.prompts):
@@ -133,7 +138,8 @@ class Protocol:
         """
         if not self.prompts:
             raise InputError(f"protocol {self.name}: no prompts; set protocol.prompts")
-        sets = {key: load() for key, load in self.prompts.items()}
+        loaded = {key: load() for key, load in self.prompts.items()}
+        sets = {key: prompts.asked(self.ask) if self.ask else prompts for key, prompts in loaded.items()}
         names = [prompts.name for prompts in sets.values()]
         if len(set(names)) != len(names):
             raise InputError(f"protocol {self.name}: prompt sets have the names {names}; distinct ones expected")

@@ -75,6 +75,11 @@ class ChatFormat:
         after = whole.removeprefix(before) if whole.startswith(before) else answer + self._end
         return ChatText(before, after.rstrip())
 
+    def settings(self) -> dict[str, str]:
+        """Return the options by which a conversation reads otherwise than in the model's template alone."""
+        system = {} if self.system is None else {"system": self.system}
+        return system if self.is_templated else system | {"chat": "off"}
+
     @cached_property
     def ends(self) -> frozenset[int]:
         """The ids of the token with which the template ends an answer; empty if there is none."""

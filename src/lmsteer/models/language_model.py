@@ -209,7 +209,10 @@ class LanguageModel:
         return output
 
     def fingerprint(self) -> str:
-        """Return the sha256 of weights, their dtype, configuration and tokenizer, on which hidden states depend."""
+        """Return the sha256 of all on which hidden states depend.
+
+        That is the weights, their dtype, the configuration, the tokenizer, and how questions are asked.
+        """
         if self._fingerprint is None:
             config = self.lm.config.to_diff_dict()
             relevant = {name: value for name, value in config.items() if name not in INCIDENTAL}
@@ -217,6 +220,7 @@ class LanguageModel:
             parts = {name: part for name, part in tokenizer.items() if name not in ("truncation", "padding")}
             if appended := _appended(self.tokenizer):
                 parts["left out"] = appended  # features that were stored with these tokens are others
+            parts |= self.chat.settings()
             state = hashlib.sha256(json.dumps([relevant, parts], sort_keys=True, default=str).encode())
             for name, tensor in iterate_state(self.lm):
                 state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -27,7 +27,7 @@ GPU_TOKENS = 32768
 class Encoded:
     """Token ids of the prompt (``before``) and of the continuation (``after``).
 
-    ``offsets`` are the character offsets (start, end) of the continuation's tokens in the text.
+    ``offsets`` are the character offsets (start, end) of the continuation's tokens, from where it begins.
     """
 
     before: tuple[int, ...]
@@ -129,7 +129,8 @@ def encode(
             )
         start, end = counted[0], counted[-1] + 1
         before_ids = tuple(ids[:start]) or (model.first_token(),)
-        text = Encoded(before_ids, tuple(ids[start:end]), tuple(offsets[start:end]))
+        inside = tuple((max(first - before, 0), last - before) for first, last in offsets[start:end])
+        text = Encoded(before_ids, tuple(ids[start:end]), inside)
         if (length := len(text.before) + len(text.after)) > model.context:
             raise InputError(
                 f"{where}text {str(joined[index])[:40]!r}… has {length} tokens; "

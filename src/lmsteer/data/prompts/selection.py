@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from lmsteer.data.corpus import text_key
+from lmsteer.data.corpus import fill_request, text_key
 from lmsteer.data.readers.table import get_text
 from lmsteer.errors import InputError
 from lmsteer.records import Prompt, Turns
@@ -25,6 +25,16 @@ class PromptSet:
     prompts: tuple[Prompt, ...]
     reserved: frozenset[str] = frozenset()
     duplicates: int = 0
+
+    def asked(self, request: str) -> PromptSet:
+        """Return the set with each plain prompt as a question: the request, with the prompt for ``{text}``."""
+        prompts = (prompt if prompt.turns else _question(prompt, request) for prompt in self.prompts)
+        return replace(self, prompts=tuple(prompts))
+
+
+def _question(prompt: Prompt, request: str) -> Prompt:
+    question = fill_request(request, prompt.text)
+    return Prompt(prompt.id, question, (("user", question),))
 
 
 @dataclass(frozen=True)

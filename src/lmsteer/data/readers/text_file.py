@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmsteer.data.corpus import text_key
+from lmsteer.data.readers.messages import get_answered
 from lmsteer.data.readers.table import get_number, get_text
 from lmsteer.errors import InputError
-from lmsteer.records import parse_jsonl, refuse_special_file
+from lmsteer.records import Turns, parse_jsonl, refuse_special_file
 
 STDIN = "-"
 """The file name that means standard input."""
@@ -16,18 +17,20 @@ STDIN = "-"
 
 @dataclass(frozen=True)
 class Text:
-    """A text, its label in [-1, 1] if it has one, and its location ("FILE, line N")."""
+    """A text, its label in [-1, 1] if it has one, its location ("FILE, line N"), and the turns that it answers."""
 
     text: str
     label: float | None
     where: str
+    turns: Turns = ()
 
 
 def read_texts(file: str) -> list[Text]:
     """Read the texts of a file, or of standard input for ``-``: one per line, or JSONL.
 
     A file is JSONL if its name ends in ``.jsonl``, standard input if it begins with a brace. A line of JSONL is
-    ``{"text"}`` or ``{"text", "label"}``, the label in [-1, 1].
+    ``{"text"}``, or for an answer to a question ``{"question", "answer"}`` or ``{"messages"}`` (see docs/chat.md), each
+    perhaps with a ``label`` in [-1, 1].
 
     Raises:
         InputError: If it cannot be read, is empty, or a line has no text or a label out of range; names file and line.
@@ -75,4 +78,8 @@ def _parse_objects(content: str, name: str) -> Iterator[Text]:
         label = None if value.get("label") is None else get_number(value, "label", where)
         if label is not None and not -1 <= label <= 1:
             raise InputError(f"{where}: label is {label:g}; allowed are numbers from -1 to 1")
-        yield Text(get_text(value, "text", where), label, where)
+        if "answer" in value or "messages" in value:
+            *turns, (_, answer) = get_answered(value, where)
+            yield Text(answer, label, where, tuple(turns))
+        else:
+            yield Text(get_text(value, "text", where), label, where)

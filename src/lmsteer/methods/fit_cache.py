@@ -17,7 +17,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import lmsteer
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.storage.atomic_files import atomic_write, is_complete
@@ -94,6 +93,6 @@ def _write(path: Path, weights: Mapping[str, Tensor], entry: Mapping[str, Any]) 
 def _code() -> str:
     """Return the sha256 of the sources of this package, on which weights depend as on any option."""
     state = hashlib.sha256()
-    for path in sorted(Path(lmsteer.__file__).parent.rglob("*.py")):
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         state.update(path.read_bytes())
     return state.hexdigest()

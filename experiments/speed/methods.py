@@ -159,6 +159,7 @@ def decode_in_turns(
         "plain": {"seconds": plain},
         "methods": {
             name: {
+                "method": method_name(controller),
                 "seconds": timed[name],
                 "ratios": ratios[name],
                 **{"median": statistics.median(ratios[name]), "min": min(ratios[name]), "max": max(ratios[name])},

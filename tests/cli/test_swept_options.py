@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from lmsteer.cli.swept_options import set_swept, shares_rows, swept_options
+from lmsteer.cli.swept_options import measured_by_seed, set_swept, shares_rows, smallest_seed, swept_options
 
 
 @pytest.mark.parametrize(
@@ -44,5 +44,29 @@ def test_jobs_read_the_same_rows_if_an_option_that_leaves_them_is_swept(
     set_swept(swept)
     try:
         assert (shares_rows(seed_changes_rows=True), shares_rows(seed_changes_rows=False)) == (batches, one_pass)
+    finally:
+        set_swept(())
+
+
+@pytest.mark.parametrize(
+    ("params", "overrides", "expected"),
+    [
+        ({"seed": "2,0,1"}, [], 0),
+        (None, ["seed=range(3,6)"], 3),
+        (None, ["seed=shuffle(4,3)"], 3),
+        ({"seed": "0,1"}, ["seed=5"], None),
+        (None, ["seed=interval(0,9)"], None),
+        (None, ["seed=a,b"], None),
+        (None, ["steer.rank=1,2"], None),
+    ],
+)
+def test_a_fit_without_a_seed_is_measured_by_the_smallest_of_the_sweep(
+    params: dict[str, str] | None, overrides: list[str], expected: int | None
+) -> None:
+    config = OmegaConf.create({"hydra": {"sweeper": {"params": params}, "overrides": {"task": overrides}}})
+    assert smallest_seed(config) == expected
+    set_swept((), smallest_seed(config))
+    try:
+        assert measured_by_seed(7) == (7 if expected is None else expected)
     finally:
         set_swept(())

@@ -1,8 +1,10 @@
 """Promises of calibration: the strength that reaches a budget is found, or refused by name."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -203,3 +205,25 @@ def test_plain_texts_are_generated_once_and_are_those_of_the_generator(
     monkeypatch.setattr("lmsteer.generation.generator._code", lambda: "another decode loop")
     with pytest.raises(TypeError, match="not callable"):  # it generates anew
         store.write(generator(), tmp_path / "further.jsonl")
+
+
+def test_budgets_of_a_kind_share_what_was_measured_and_end_as_if_each_were_searched_alone(
+    plan: Plan, steer: Steer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, generated = plain_texts(plan), list[float]()
+    run = Generator.run
+
+    def counted(self: Generator, strengths: Sequence[Mapping[str, float]], *others: Any) -> Any:
+        generated.extend(strength["sentiment"] for strength in strengths)
+        return run(self, strengths, *others)
+
+    def searched(perplexity: float | list[float]) -> list[dict[str, Any]]:
+        plan.protocol = replace(plan.protocol, kl=None, perplexity=perplexity, strengths=(3.0,), one_way={})
+        return calibrate(plan, plain, steer)
+
+    alone = [entry for budget in (1.1, 1.3) for entry in searched(budget)]
+    monkeypatch.setattr(Generator, "run", counted)
+    assert searched([1.1, 1.3]) == alone
+    tried = [strength for entry in alone for strength, _ in entry["tried"]]
+    assert tried.count(3.0) == 2
+    assert sorted(generated) == sorted(2 * [*{*tried}]), "each strength once for each of the two prompt sets"

@@ -8,8 +8,10 @@ from tests.evaluation.test_calibration import PROTOCOL, plain_texts
 from tests.methods.conftest import METHODS, fit
 
 from lmsteer.errors import InputError
+from lmsteer.evaluation import divergence as divergence_of
 from lmsteer.evaluation.calibration import calibrate
 from lmsteer.evaluation.cost import Setting, measure_costs
+from lmsteer.evaluation.divergence import DivergenceMeter
 from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.results import Cost
 from lmsteer.generation.sampling import Nucleus
@@ -103,3 +105,18 @@ def test_enough_prompts_are_needed_to_hold_some_out(tiny_model: LanguageModel, s
     protocol = replace(PROTOCOL, kl=0.2, held_out=True, calibration_prompts=6)
     with pytest.raises(InputError, match=r"protocol\.calibration_prompts=6: the prompt set a has 6; fewer expected"):
         Plan(tiny_model, steer.dimensions, protocol, DECODING)
+
+
+def test_what_is_read_after_a_prefix_is_read_once_for_all_strengths(
+    tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = fit(METHODS["contrast"], tiny_model)
+    plain = plain_texts(Plan(tiny_model, fitted.dimensions, ONE_SET, DECODING))
+    fresh = [DivergenceMeter(tiny_model, plain, DECODING).nats(fitted.at(tiny_model, {"tone": v})) for v in (1.0, 2.0)]
+    read: list[int] = []
+    meter = DivergenceMeter(tiny_model, plain, DECODING)
+    states = divergence_of.batch_states
+    monkeypatch.setattr(divergence_of, "batch_states", lambda model, texts: read.append(1) or states(model, texts))
+    again = [meter.nats(fitted.at(tiny_model, {"tone": v})) for v in (1.0, 2.0, 1.0)]
+    assert all(torch.equal(one, other) for one, other in zip(again, [*fresh, fresh[0]], strict=True))
+    assert len(read) == len(meter._batches)

@@ -21,6 +21,7 @@ from lmsteer.methods.method_file import METHODS, save_method
 from lmsteer.methods.prompt import Prompt
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Prompt as Text
+from lmsteer.reporting.measured_speed import read_speed
 from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
 
@@ -77,6 +78,15 @@ def test_passes_and_parameters_are_those_of_the_formulas(measured: dict[str, Any
     assert trained == 2 * held > 0  # an adapter for each class, of which one writes
     assert counts["dexperts"] == (8 * trained, 8 * trained)  # of rank 16
     assert counts["anti_only"] == (8 * trained, 4 * trained)
+
+
+def test_tables_of_costs_take_the_times_of_rows_with_the_same_costs(measured: dict[str, Any], tmp_path: Path) -> None:
+    (path := tmp_path / "methods.json").write_text(json.dumps(measured))
+    speed = read_speed(path)
+    assert {name: one.method for name, one in speed.methods.items() if name != one.method} == {"anti_only": "dexperts"}
+    assert {name: one.median for name, one in speed.methods.items()} == {
+        name: method["median"] for name, method in measured["methods"].items()
+    }
 
 
 def test_the_table_holds_the_figures(measured: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ def chat() -> LanguageModel:
 
 
 @pytest.mark.parametrize("name", list(METHODS))
-def test_a_method_learns_from_answers_and_reads_what_it_writes_before_in_the_turn_of_the_question(
+def test_a_method_learns_from_answers_and_reads_what_it_writes_before_as_a_message_of_the_system(
     name: str, chat: LanguageModel
 ) -> None:
     fitted = fit(METHODS[name], chat, CORPUS)
@@ -37,9 +37,11 @@ def test_a_method_learns_from_answers_and_reads_what_it_writes_before_in_the_tur
     for turns, ids_T in zip((QUESTION, TURNS), written, strict=True):
         assert decode(chat, mixture, [turns], keys[:1], rule).ids_BT.tolist() == [ids_T.tolist()]
         for source in mixture.sources:
-            *said, (role, question) = turns
-            prefixed = chat.chat.text((*said, (role, source.prefix + question)))
-            assert source.encode(turns, 6) == chat.tokenize([prefixed])[0]
+            prefixed = turns
+            if source.prefix:
+                before, spoken = ([turns[0][1]], turns[1:]) if turns[0][0] == "system" else ([], turns)
+                prefixed = (("system", "\n\n".join([*before, source.prefix.strip()])), *spoken)
+            assert source.encode(turns, 6) == chat.tokenize([chat.chat.text(prefixed)])[0]
 
 
 def answer_logits(model: LanguageModel) -> list[tuple[torch.Tensor, list[int]]]:

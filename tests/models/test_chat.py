@@ -60,11 +60,32 @@ def test_a_message_of_the_system_comes_before_conversations_without_one() -> Non
     assert model.chat.text(TURNS) == chat_model().chat.text(TURNS)
 
 
-def test_a_prefix_is_read_in_the_turn_of_the_question() -> None:
-    model = chat_model()
-    *said, (role, question) = TURNS
-    assert model.prompt(TURNS, prefix="Slowly: ") == model.chat.text((*said, (role, f"Slowly: {question}")))
+@pytest.mark.parametrize("template", ["chatml", "trimmed", "thinking"])
+def test_a_prefix_is_a_message_of_the_system(template: str) -> None:
+    model = chat_model(template=template)
+    assert model.prompt(QUESTION, prefix="Slowly: ") == model.chat.text((("system", "Slowly:"), *QUESTION))
+    (_, system), *spoken = TURNS
+    expected = model.chat.text((("system", f"{system}\n\nSlowly:"), *spoken))
+    assert model.prompt(TURNS, prefix="Slowly: ") == expected, "after what the system said already"
+    brief = chat_model(template=template, system="Be brief.")
+    assert brief.prompt(QUESTION, prefix="Slowly: ") == model.chat.text((("system", "Be brief.\n\nSlowly:"), *QUESTION))
     assert model.prompt("a film", prefix="Slowly: ", continuation=" ends") == "Slowly: a film ends"
+
+
+def silent_system() -> LanguageModel:
+    """A model whose template takes messages of the system, and leaves them out."""
+    model = chat_model()
+    model.tokenizer.chat_template = "{% for m in messages if m['role'] != 'system' %}{{ m['content'] }}{% endfor %}"
+    return model
+
+
+@pytest.mark.parametrize("model", [chat_model(template="no system"), tiny(chat="off"), silent_system()])
+def test_without_a_message_of_the_system_a_prefix_is_read_in_the_turn_of_the_question(model: LanguageModel) -> None:
+    said = (*QUESTION, ("assistant", "Nobody."))
+    ((role, question),) = QUESTION
+    assert model.prompt((*said, *QUESTION), prefix="Slowly: ") == model.chat.text(
+        (*said, (role, f"Slowly: {question}"))
+    )
 
 
 def test_without_the_template_turns_are_paragraphs_after_the_first_token_of_texts() -> None:

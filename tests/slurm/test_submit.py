@@ -49,6 +49,8 @@ def calls(repository: Path) -> list[str]:
 def test_the_check_names_the_folder_of_a_run_and_of_an_experiment(tmp_path: Path) -> None:
     assert check("train", [*TINY, f"hydra.run.dir={tmp_path}/new"]) == tmp_path / "new"
     assert check("train", ["experiment=detox", f"hydra.sweep.dir={tmp_path}"]) == tmp_path
+    methods = ["sweep=methods", "steer=detox", "strengths=equal", "hydra/launcher=slurm"]
+    assert check("train", methods) == Path("runs/train/methods_steer-detox_strengths-equal")
     assert check("generate", ["strength={tone:-3}", f"hydra.run.dir={tmp_path}"]) == tmp_path
 
 

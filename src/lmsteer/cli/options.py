@@ -79,7 +79,7 @@ OF_COMMAND: dict[str, dict[str, Any]] = {
     },
     "report": {
         "runs": NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)],
-        **dict.fromkeys(("title", "against", "entity", "group"), NonEmpty | None),
+        **dict.fromkeys(("title", "against", "speed", "entity", "group"), NonEmpty | None),
         **dict.fromkeys(("published", "wandb"), Literal["auto", "none"]),
         "rescore": dict[str, NonEmpty] | None,
         "project": NonEmpty,

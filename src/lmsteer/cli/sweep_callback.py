@@ -14,7 +14,7 @@ from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig
 
 from lmsteer.cli.app import EXPECTED_ERRORS, one_line
-from lmsteer.cli.swept_options import set_swept, swept_options
+from lmsteer.cli.swept_options import set_swept, smallest_seed, swept_options
 from lmsteer.storage.atomic_files import atomic_write_lines
 
 UNFINISHED = "stopped before its end"
@@ -36,11 +36,12 @@ class Sweep(Callback):
     def __init__(self, tables: bool = True) -> None:
         self.tables = tables
         self.folder, self.swept = Path(), frozenset[str]()  # of the sweep as a whole
+        self.seed: int | None = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Forget the jobs of an earlier start; refuse to begin while another start is running."""
         folder = self.folder = Path(config.hydra.sweep.dir).absolute()
-        self.swept = swept_options(config)
+        self.swept, self.seed = swept_options(config), smallest_seed(config)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _locks[folder] = FileLock(folder / LOCK)
@@ -53,7 +54,7 @@ class Sweep(Callback):
 
     def on_job_start(self, config: DictConfig, *, task_function: TaskFunction, **kwargs: Any) -> None:
         """Record the job, which may be killed, and tell it what the sweep varies."""
-        set_swept(self.swept)
+        set_swept(self.swept, self.seed)
         if config.hydra.mode == RunMode.MULTIRUN:
             self._record(config, UNFINISHED)
 

@@ -70,6 +70,7 @@ def metadata_of(path: Path, config: dict[str, Any]) -> GenerationMetadata:
     if file := next((file for file in files if file.is_file()), None):
         controller, provenance = load_controller(file)
         name, settings, method = provenance.model, stages.settings_of(controller, provenance), method_name(controller)
+        seed = provenance.seed
     if not protocol:  # texts of `generate`, whose seed is the noise seed
         protocol, seed = {"seed": seed, "batch_size": stored.get("batch_size")}, None
     return GenerationMetadata(

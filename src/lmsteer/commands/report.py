@@ -23,6 +23,7 @@ from lmsteer.reporting.comparison_formats import latex, long_csv, markdown
 from lmsteer.reporting.comparison_report import comparison_report
 from lmsteer.reporting.comparison_rows import Block
 from lmsteer.reporting.comparison_tables import blocks
+from lmsteer.reporting.measured_speed import MeasuredSpeed, read_speed
 from lmsteer.reporting.pareto import pareto
 from lmsteer.reporting.plots import write_png
 from lmsteer.reporting.published import published
@@ -60,6 +61,7 @@ def report(cfg: DictConfig) -> None:
         with_published=config["published"] == "auto",
         rescored=_named_files(config["rescore"] or {}),
         cache=config["cache"],
+        speed=read_speed(Path(config["speed"])) if config["speed"] else None,
     )
     if config["wandb"] == "none":
         return
@@ -81,6 +83,7 @@ def write_report(
     with_published: bool = True,
     rescored: Mapping[str, Path] | None = None,
     cache: str = "auto",
+    speed: MeasuredSpeed | None = None,
 ) -> WrittenReport:
     """Write tables, picture and page of finished runs to a folder, and print the table.
 
@@ -92,6 +95,7 @@ def write_report(
         with_published: Whether to add tables of published figures.
         rescored: Files of generations to score as the first run was, by the name of their rows.
         cache: Cache of their scores: ``auto``, ``off`` or a folder.
+        speed: What the speed study has measured, for the tables of costs.
 
     Raises:
         InputError: If a folder has no finished run, runs were measured by different protocols, or a file is unusable.
@@ -103,7 +107,7 @@ def write_report(
     runs += _rescored(runs[0], rescored or {}, out / "rescored", cache)
     comparison = compare_runs(runs, against=against)
     rivals = None if against else compare_rivals(runs, comparison)
-    tables, figure = blocks(comparison, published() if with_published else None, rivals), pareto(comparison)
+    tables, figure = blocks(comparison, published() if with_published else None, rivals, speed), pareto(comparison)
     group = group or finished[0].resolve().parent.name  # the folder of a sweep, or of single runs
     title = title or f"{group}: {comparison.protocol.get('name')}"
     page = comparison_report(tables, runs, title=title, picture=figure, unfinished=unfinished)

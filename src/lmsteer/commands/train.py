@@ -4,6 +4,7 @@ python -m src.train model=gpt2-large steer=detox
 """
 
 import logging
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from lmsteer.cli.options import OF_COMMAND
 from lmsteer.cli.preparation import perplexity_model_name, prepare
 from lmsteer.cli.quick_size import note_size
 from lmsteer.cli.shared_objects import SHARED, model_node
-from lmsteer.cli.swept_options import shares_rows
+from lmsteer.cli.swept_options import measured_by_seed, shares_rows
 from lmsteer.cli.terminal import show
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.datamodule import SteerDataModule
@@ -29,6 +30,7 @@ from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.evaluation.results import Result
 from lmsteer.generation.plain_texts import PlainTexts
+from lmsteer.methods.fit_cache import FitCache
 from lmsteer.methods.method import Method
 from lmsteer.methods.method_file import check_loadable
 from lmsteer.models.language_model import LanguageModel
@@ -57,9 +59,22 @@ def train(cfg: DictConfig) -> Result | float | None:
     objective = config["objective"]
     if objective and not (config.get("protocol") and config["trainer"]["strategy"] == "auto"):
         raise InputError(f"objective={objective}: a protocol and trainer=single are needed to return a value")
+    if not objective and _is_measured_elsewhere(config):
+        return None
     note_size(config)
     result: Result | None = launch(partial(job, stores_rows=_stores_rows(config)), config)
     return objective_value(result, objective) if objective and result else result
+
+
+def _is_measured_elsewhere(config: dict[str, Any]) -> bool:
+    """Return whether the sweep has a job of another seed that fits the very same; say so, and leave no empty folder."""
+    method, seed = build_method(config), measured_by_seed(config["seed"])
+    if seed == config["seed"] or method.uses_seed(config["data"].get("rows")):
+        return False
+    logger.info("left out: %s: %s has no training seed; seed=%d measures it", config["run_dir"], method.name, seed)
+    with suppress(OSError):
+        Path(config["run_dir"]).rmdir()
+    return True
 
 
 def _stores_rows(config: dict[str, Any]) -> bool:
@@ -101,7 +116,8 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
     with open_loggers(openers, run.folder, config, labels) as loggers:
         if process_group.is_rank_zero:
             logger.info("%s", work_of(config, method, datamodule, plan))
-        fitted = stages.fit_stage(run, method, datamodule, steer_config, solver, loggers)
+        fit_cache = FitCache(scores.folder / "fits" if scores else None)
+        fitted = stages.fit_stage(run, method, datamodule, steer_config, solver, loggers, fit_cache)
         provenance, measured = measure(run, plan, method, fitted, config, scores) if plan else (fitted[1], None)
         track(loggers, run.path(method.file_name), provenance, measured, step=config["trainer"]["max_steps"])
     if measured is None:
@@ -182,7 +198,7 @@ def measure(
     if not run.process_group.is_rank_zero:
         return provenance, None
     metadata = plan.metadata(
-        config["seed"],
+        provenance.seed,
         stages.settings_of(controller, provenance),
         config["decoding"],
         method=method.name,

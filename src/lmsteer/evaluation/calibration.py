@@ -44,10 +44,14 @@ class StrengthCost(ABC):
     ) -> None:
         self.plan, self.generators, self.plain, self.process_group = plan, generators, plain, group
         self.controller = controller
+        self._measured: dict[float, float] = {}
 
     def __call__(self, strength: float) -> float:
-        """Return the cost of a strength."""
-        return self.process_group.broadcast(self.measure({self.plan.dimension: strength} | self.plan.fixed_strengths))
+        """Return the cost of a strength, which is measured once."""
+        if strength not in self._measured:
+            strengths = {self.plan.dimension: strength} | self.plan.fixed_strengths
+            self._measured[strength] = self.process_group.broadcast(self.measure(strengths))
+        return self._measured[strength]
 
     def at_zero(self) -> float:
         """Return the cost of strength 0, at which fixed strengths such as the dummy's remain."""
@@ -135,8 +139,9 @@ def _calibrate_direction(
     generators = list(plan.calibration_generators_for(direction))
     prompts = {(generator.prompts_name, prompt.id) for generator in generators for prompt in generator.prompts}
     texts = [generation for generation in plain if (generation.prompts, generation.prompt.id) in prompts]
-    for budget in protocol.budgets():
-        cost = COSTS[budget.kind](plan, generators, texts, controller, process_group)
+    costs = {kind: of_kind(plan, generators, texts, controller, process_group) for kind, of_kind in COSTS.items()}
+    for budget in protocol.budgets():  # those of a kind share what was measured
+        cost = costs[budget.kind]
         entry: dict[str, Any] = {
             "budget": budget.label,
             "direction": direction,

@@ -12,6 +12,7 @@ from lmsteer.evaluation.prompt_values import PromptValues, read_values
 from lmsteer.evaluation.results import Result, read_result
 from lmsteer.metrics.paired_test import Sample
 from lmsteer.storage.checksums import sha256_of
+from lmsteer.storage.timing import read_seconds
 
 METRICS, VALUES, GENERATIONS = "metrics.json", "values.safetensors", "generations.jsonl"
 COMPARED = {
@@ -34,11 +35,12 @@ Of the prompts, those of the sets that both protocols have must agree. Published
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run: its result, and the values for each prompt of each row."""
+    """A finished run: its result, the values for each prompt of each row, and the seconds of its fit if known."""
 
     folder: Path
     result: Result
     values: list[PromptValues]
+    fit_seconds: float | None = None
 
     def sample(self, row: int, metric: str) -> Sample:
         """Return the values of a metric for each prompt of a row."""
@@ -96,7 +98,7 @@ def read_run(folder: Path) -> FinishedRun:
             raise InputError(f"{path}: not the file that {METRICS} next to it was made of; evaluate the run again")
     if not is_consistent:
         raise InputError(f"{folder / VALUES}: it does not belong to the {METRICS} next to it; evaluate the run again")
-    return FinishedRun(folder, result, values)
+    return FinishedRun(folder, result, values, read_seconds(folder).get("fit"))
 
 
 def refuse_mixed(runs: Sequence[FinishedRun]) -> None:

@@ -53,6 +53,7 @@ class DivergenceMeter:
         states_ND = torch.cat([states_MD for _, states_MD in batches])
         self._stride = max(1, math.ceil(len(states_ND) / MAX_TOKENS))
         self.states_ND = states_ND[:: self._stride]
+        self._after_prefix: dict[str, Tensor] = {}
 
     def nats(self, mixture: Mixture) -> Tensor:
         """Return the divergence (N,) at each token.
@@ -98,6 +99,13 @@ class DivergenceMeter:
         """Return the hidden states (N, D) of a source before the same tokens."""
         if source.is_plain and source.model is self.model:
             return self.states_ND
+        if source.edit is not None or source.model is not self.model:
+            return self._read(source)
+        if source.prefix not in self._after_prefix:  # it is the same at every strength
+            self._after_prefix[source.prefix] = self._read(source)
+        return self._after_prefix[source.prefix]
+
+    def _read(self, source: Source) -> Tensor:
         with source.editing():
             states = [batch_states(source.model, self._encoded(source, batch)) for batch in self._batches]
         return torch.cat(states)[:: self._stride]

@@ -34,7 +34,7 @@ class GenerationMetadata:
 
     Attributes:
         model: Name of the language model.
-        seed: Seed of the training. None: unknown.
+        seed: Seed of the training. None: the method has none, or it is unknown.
         plain: Method of rows without a strength.
         method: Method of rows with a strength.
         settings: Settings of the training, without the seed.

@@ -84,7 +84,7 @@ class Plan:
 
     def metadata(
         self,
-        seed: int,
+        seed: int | None,
         settings: dict[str, Any],
         decoding: dict[str, Any],
         *,

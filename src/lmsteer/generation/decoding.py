@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lmsteer.errors import InputError
 from lmsteer.generation.noise import uniform
+from lmsteer.generation.prefix import read_prefix
 from lmsteer.generation.sampling import Filter, Noise
 from lmsteer.models.attention import fast_attention
 from lmsteer.models.cross_entropy import nll
@@ -175,10 +176,12 @@ def _logits(
 ) -> tuple[Tensor, Tensor | None]:
     """Return the logits (B, V) of the mixture, and of the plain model where it filters, without the barred tokens."""
     plain, base_BV = mixture.plain_source(model), None
-    logits = [stream.readout(stream.hidden_BD) for stream in streams]
+    mixed_BV = mixture.mixed_before_the_head([stream.hidden_BD for stream in streams])
+    if mixed_BV is None:
+        mixed_BV = mixture.mix([stream.readout(stream.hidden_BD) for stream in streams], past_BH)
     if decoding.filter == "base" and plain is not None:  # its source may have a readout of its own
         base_BV = model.head(streams[plain].hidden_BD).index_fill_(1, barred, -torch.inf)
-    return mixture.mix(logits, past_BH).index_fill_(1, barred, -torch.inf), base_BV
+    return mixed_BV.index_fill_(1, barred, -torch.inf), base_BV
 
 
 def _last(ids_BT: Tensor, length: int) -> Tensor:
@@ -201,7 +204,15 @@ class _Stream:
         ids_PT, mask_PT = _left_padded(encoded, model.device)
         position_PT = mask_PT.cumsum(-1).sub(1).clamp(min=0)
         with source.editing():
-            output = model.body(input_ids=ids_PT, attention_mask=mask_PT, position_ids=position_PT, use_cache=True)
+            prefix = read_prefix(source, encoded, mask_PT)
+            seen = 0 if prefix is None else prefix.get_seq_length()
+            output = model.body(
+                input_ids=ids_PT[:, seen:],
+                attention_mask=mask_PT,
+                position_ids=position_PT[:, seen:],
+                past_key_values=prefix,
+                use_cache=True,
+            )
         self.cache = output.past_key_values
         self.cache.batch_repeat_interleave(samples)
         prompt_PT = ids_PT.masked_fill(mask_PT == 0, -1)

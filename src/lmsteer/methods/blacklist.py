@@ -56,6 +56,10 @@ class Blacklist(LearnedMethod):
             if value < 1:
                 raise InputError(f"method.{name}={value}: an integer of 1 or more expected")
 
+    def uses_seed(self, rows: int | None) -> bool:
+        """All training rows are counted, so only their choice depends on the seed."""
+        return rows is not None
+
     def check_data(self, data: SteerDataModule, steer_config: SteerConfig, solver: Solver) -> None:
         """Refuse a corpus without one of the classes, or without a word that is frequent enough."""
         choose_words(data.corpus.train, self.words, self.min_count)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.errors import InputError
 from lmsteer.generation.generator import Generator
+from lmsteer.methods.fit_cache import FitCache
 from lmsteer.methods.method import Method
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Controller, Mixture
@@ -37,6 +39,7 @@ class FitJob:
         attribute: Name of the attribute; labels above 0 have more of it.
         solver: Optimizer, scheduler, callbacks and trainer of methods that are trained.
         folder: Folder of checkpoints. None: write none.
+        cache: What other methods have tuned.
     """
 
     data: SteerDataModule
@@ -44,6 +47,7 @@ class FitJob:
     solver: GradientSolver
     folder: Path | None = None
     loggers: Sequence[Logger] = ()
+    cache: FitCache = field(default_factory=FitCache)
 
     @property
     def model(self) -> LanguageModel:
@@ -58,6 +62,17 @@ class FitJob:
         """
         optimizer = self.solver.optimizer if lr is None else partial(self.solver.optimizer, lr=lr)
         return {"optimizer": optimizer, "scheduler": self.solver.scheduler, "process_group": self.data.process_group}
+
+    @cached_property
+    def identity(self) -> tuple[object, ...]:
+        """Return all that a training depends on, besides what is trained, its learning rate and the code."""
+        data, state = self.data, hashlib.sha256()
+        rows = (*data.corpus.train, *data.dev)
+        for row, text in zip(rows, data.texts(rows), strict=True):
+            state.update(repr((row.label, text)).encode())
+        options = self.solver.bound_options, self.solver.settings()
+        sizes = data.seed, data.batch_size, data.max_length, len(data.dev)
+        return state.hexdigest(), options, sizes, self.model.fingerprint(), str(self.model.device)
 
     def settings(self, lr: float | None = None) -> dict[str, Any]:
         """Return the options of the training that the file records."""
@@ -118,16 +133,18 @@ class LearnedMethod(Method):
         *,
         folder: Path | None = None,
         loggers: Sequence[Logger] = (),
+        cache: FitCache | None = None,
     ) -> tuple[Controller, Provenance]:
         """Learn from a corpus."""
         assert isinstance(solver, GradientSolver)
         self.check_data(data, steer_config, solver)
-        job = FitJob(data, steer_config.name, solver, folder, loggers)
+        job = FitJob(data, steer_config.name, solver, folder, loggers, cache or FitCache())
         learned = self.learn(job)
         if folder and data.process_group.is_rank_zero:
             self.write_for_others(folder.parent, job.model, learned)
         provenance = describe_fit(data, steer_config, {**self.options(), **learned.training})
-        return FittedMethod(self, steer_config.name, learned), provenance
+        seed = provenance.seed if self.uses_seed(data.max_rows) else None
+        return FittedMethod(self, steer_config.name, learned), replace(provenance, seed=seed)
 
     def learn(self, job: FitJob) -> Learned:
         """Learn from the corpus. By default there is nothing to learn."""

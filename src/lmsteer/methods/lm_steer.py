@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.generation.generator import Generator
+from lmsteer.methods.fit_cache import FitCache
 from lmsteer.methods.learned_method import check_positive
 from lmsteer.methods.method import Method
 from lmsteer.models.mixture import Controller
@@ -51,6 +52,7 @@ class LMSteer(Method):
         *,
         folder: Path | None = None,
         loggers: Sequence[Logger] = (),
+        cache: FitCache | None = None,
     ) -> tuple[Controller, Provenance]:
         """Fit a steer."""
         return fit_on(data, self._config(steer_config), solver, folder=folder, loggers=loggers)

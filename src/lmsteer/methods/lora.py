@@ -16,6 +16,7 @@ from lmsteer.data.text_datamodule import TextDataModule
 from lmsteer.errors import InputError
 from lmsteer.methods.class_rows import require_classes
 from lmsteer.methods.experts import Adapter, Expert, WholeCopy
+from lmsteer.methods.fit_cache import Tuned
 from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod, check_packed, check_positive
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Mixture, Source
@@ -75,11 +76,19 @@ class ExpertMethod(LearnedMethod):
         """
         tensors, curves = dict[str, Tensor](), {}
         for side, sign in ((POSITIVE, 1), (NEGATIVE, -1)):
-            weights, curves[side] = self._tune(job, side, partial(_has_sign, sign))
+            weights, curves[side] = self._tuned(job, side, sign)
             tensors |= {f"{side}.{name}": tensor for name, tensor in weights.items()}
         return Learned(tensors, training={"curves": curves, **job.settings(self.learning_rate)})
 
-    def _tune(self, job: FitJob, side: str, selects: partial[bool]) -> tuple[dict[str, Tensor], dict[str, object]]:
+    def _tuned(self, job: FitJob, side: str, sign: int) -> Tuned:
+        """Return an expert: an adapter perhaps from the cache, as ``lora`` and ``dexperts`` tune the same ones."""
+        tune = partial(self._tune, job, side, partial(_has_sign, sign))
+        if isinstance(self.kind, WholeCopy) or job.solver.callbacks:  # callbacks may do and depend on anything
+            return tune()
+        inputs = (self.kind, self.learning_rate, sign, job.identity)
+        return job.cache.tuned(inputs, tune, job.data.process_group)
+
+    def _tune(self, job: FitJob, side: str, selects: partial[bool]) -> Tuned:
         weights = Weights(self.kind.untrained(job.model, seed=job.data.seed))
 
         def edit(tensors: Mapping[str, Tensor], label_B: Tensor) -> AbstractContextManager[object]:
@@ -165,9 +174,9 @@ class DExperts(ExpertMethod):
         wanted_side, unwanted_side = (POSITIVE, NEGATIVE) if strength > 0 else (NEGATIVE, POSITIVE)
         size, against = abs(strength), self.expert(model, learned, unwanted_side)
         if self.form == "anti_only":
-            return Mixture((base, against), lambda z, past_NH: z[0] + size * (z[0] - z[1]))
-        experts = self.expert(model, learned, wanted_side), against
-        return Mixture((base, *experts), lambda z, past_NH: z[0] + size * (z[1] - z[2]))
+            return Mixture.weighted((base, against), (1 + size, -size))
+        wanted = self.expert(model, learned, wanted_side)
+        return Mixture.weighted((base, wanted, against), (1, size, -size))
 
 
 def _of_side(learned: Learned, side: str) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.generation.generator import Generator
+from lmsteer.methods.fit_cache import FitCache
 from lmsteer.models.mixture import Controller
 from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer_config import SteerConfig
@@ -30,6 +31,14 @@ class Method(ABC):
     name: ClassVar[str]
     file_name: ClassVar[str]
     reads_corpus: ClassVar[bool] = True
+
+    def uses_seed(self, rows: int | None) -> bool:
+        """Return whether the fit depends on the training seed; a sweep over seeds measures another method once.
+
+        Args:
+            rows: Number of training rows that the seed chooses. None: all are there, whatever the seed.
+        """
+        return True
 
     @abstractmethod
     def check(self, steer_config: SteerConfig, solver: Solver) -> None:
@@ -68,11 +77,13 @@ class Method(ABC):
         *,
         folder: Path | None = None,
         loggers: Sequence[Logger] = (),
+        cache: FitCache | None = None,
     ) -> tuple[Controller, Provenance]:
         """Learn from a corpus; return what controls the model, with its provenance.
 
         Args:
             folder: Folder of checkpoints, from which an interrupted fit resumes. None: write none.
+            cache: What other methods have tuned. None: no cache.
 
         Raises:
             InputError: If the corpus lacks what the method learns from.

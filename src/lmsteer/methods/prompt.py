@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
-
-from torch import Tensor
 
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.errors import InputError
 from lmsteer.generation.generator import Generator
 from lmsteer.methods.learned_method import FitJob, Learned, LearnedMethod
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.models.mixture import Mix, Mixture, Source
+from lmsteer.models.mixture import Mixture, Source
 from lmsteer.steering.steer_config import SteerConfig
 from lmsteer.training.fit import Solver
 
@@ -45,6 +43,10 @@ class PrefixMethod(LearnedMethod):
     reads_corpus: ClassVar[bool] = False
     positive: str | None = None
     negative: str | None = None
+
+    def uses_seed(self, rows: int | None) -> bool:
+        """Nothing is learned."""
+        return False
 
     def check(self, steer_config: SteerConfig, solver: Solver) -> None:
         """Refuse an attribute without prefixes."""
@@ -114,7 +116,7 @@ class Prompt(PrefixMethod):
         prompted, size = Source(model, model.head, prefix=prefix), abs(strength)
         if size == 1:
             return Mixture((prompted,))
-        return Mixture((Source(model, model.head), prompted), towards(size))
+        return Mixture.weighted((Source(model, model.head), prompted), (1 - size, size))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,14 +132,4 @@ class Contrast(PrefixMethod):
         """Return the plain model, away from the one that was asked for the opposite."""
         prefix = learned.values[NEGATIVE if strength > 0 else POSITIVE]
         sources = Source(model, model.head), Source(model, model.head, prefix=prefix)
-        return Mixture(sources, towards(-abs(strength)))
-
-
-def towards(strength: float) -> Mix:
-    """Return the rule that mixes two sources: the first plus ``strength`` times the way to the second."""
-
-    def mix(logits: Sequence[Tensor], past_NH: Tensor) -> Tensor:
-        first_NV, second_NV = logits[:2]
-        return first_NV + strength * (second_NV - first_NV)
-
-    return mix
+        return Mixture.weighted(sources, (1 + abs(strength), -abs(strength)))

@@ -16,6 +16,8 @@ Chat = Literal["auto", "off"]
 """Whether questions are asked in the chat template of the model or in plain text."""
 PROBE: Turns = (("user", "A"), ("assistant", "B"))
 """A conversation after whose answer the template writes the token that ends it."""
+INSTRUCTION = "Answer in blue ink."
+"""A message of the system that no template writes by itself."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,28 @@ class ChatFormat:
         """Return the options by which a conversation reads otherwise than in the model's template alone."""
         system = {} if self.system is None else {"system": self.system}
         return system if self.is_templated else system | {"chat": "off"}
+
+    def instructed(self, turns: Turns, instruction: str) -> Turns:
+        """Return turns with an instruction: in the message of the system, where the template has one.
+
+        It stands after what that message says already. Otherwise it stands before the question, in the turn of the
+        user.
+        """
+        if not instruction:
+            return turns
+        if not self.has_system:
+            *said, (role, question) = turns
+            return (*said, (role, instruction + question))
+        system, spoken = (turns[0][1], turns[1:]) if turns[0][0] == "system" else (self.system, turns)
+        return (("system", "\n\n".join(filter(None, (system, instruction.strip())))), *spoken)
+
+    @cached_property
+    def has_system(self) -> bool:
+        """Whether conversations are written in a template that takes messages of the system, and writes them."""
+        try:
+            return self.is_templated and INSTRUCTION in self._render((("system", INSTRUCTION), PROBE[0]))
+        except InputError:
+            return False
 
     @cached_property
     def ends(self) -> frozenset[int]:

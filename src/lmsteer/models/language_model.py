@@ -106,7 +106,8 @@ class LanguageModel:
         """Return a text to be continued, or a question to be answered, as the model reads it.
 
         Args:
-            prefix: Text before the text, or before the question in its turn.
+            prefix: Text before the text; of a question the message of the system, or text before it in its turn where
+                the chat template has no such message or is not used.
             continuation: Text after all that.
 
         Raises:
@@ -114,8 +115,7 @@ class LanguageModel:
         """
         if isinstance(content, str):
             return prefix + content + continuation
-        *turns, (role, question) = content
-        return replace(self.chat.text((*turns, (role, prefix + question))), answer=continuation)
+        return replace(self.chat.text(self.chat.instructed(content, prefix)), answer=continuation)
 
     def tokenize(self, texts: Sequence[Text], *, max_length: int | None = None) -> list[list[int]]:
         """Return the token ids of texts, with tokens that the tokenizer puts before a text, without those it appends.

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from lmsteer.errors import InputError
+from lmsteer.models.head import Head
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.records import Turns
 
@@ -58,7 +61,7 @@ class Source:
     def encode(self, content: str | Turns, max_new_tokens: int) -> list[int]:
         """Tokenize a prompt after the prefix; an empty text becomes the token that begins or ends texts.
 
-        A question has the prefix before it, in the turn of the user.
+        For a question the prefix is a message of the system, or stands before it where the model takes none.
 
         Raises:
             InputError: If it is longer than the model's context, together with the continuation, or has a token without
@@ -79,6 +82,13 @@ class Source:
         return ids
 
 
+def _weighted_sum(weights: Sequence[float], values: Sequence[Tensor], past_NH: Tensor | None = None) -> Tensor:
+    total = weights[0] * values[0]
+    for weight, value in zip(weights[1:], values[1:], strict=True):
+        total.add_(value, alpha=weight)
+    return total
+
+
 @dataclass(frozen=True)
 class Mixture:
     """The distribution of the next token: sources and the rule that mixes their logits.
@@ -87,11 +97,34 @@ class Mixture:
         sources: Each costs a pass through its body for every token.
         mix: Called with the logits of the sources.
         history: Number H of past tokens that the rule sees.
+        weights: Weights of the logits, of sum 1, if the rule is their sum; else empty.
     """
 
     sources: tuple[Source, ...]
     mix: Mix = first_source
     history: int = 0
+    weights: tuple[float, ...] = ()
+
+    @classmethod
+    def weighted(cls, sources: tuple[Source, ...], weights: tuple[float, ...]) -> Mixture:
+        """Return the distribution whose logits are a weighted sum; ``weights`` have the sum 1."""
+        return cls(sources, partial(_weighted_sum, weights), weights=weights)
+
+    def mixed_before_the_head(self, hidden: Sequence[Tensor]) -> Tensor | None:
+        """Return the logits (N, V) of hidden states (N, D) of the sources, by one product instead of one for each.
+
+        A weighted sum may be taken before the head where all sources have the same one, and it is linear.
+
+        Returns:
+            None where that is not so.
+        """
+        head = self.sources[0].readout
+        is_shared = self.weights and all(source.readout is head for source in self.sources)
+        if not is_shared or not isinstance(head, Head) or head.softcap is not None:
+            return None
+        exact = torch.promote_types(hidden[0].dtype, torch.float32)
+        logits_NV: Tensor = head(_weighted_sum(self.weights, [states_ND.to(exact) for states_ND in hidden]))
+        return logits_NV
 
     @classmethod
     def plain(cls, model: LanguageModel) -> Mixture:

@@ -46,7 +46,8 @@ class ComparisonRow:
     """Rows of results that differ only by the seed of the training.
 
     ``strengths`` has one entry for each seed; they are the same unless they were calibrated to ``budget``.
-    ``decoding_known`` is False for texts that were generated elsewhere. ``costs`` has one entry for each seed, or none.
+    ``decoding_known`` is False for texts that were generated elsewhere. ``costs`` has one entry for each seed, or none;
+    so has ``fit_seconds``.
     """
 
     model: str
@@ -59,6 +60,7 @@ class ComparisonRow:
     decoding_known: bool
     metrics: dict[str, Measurement]
     costs: tuple[Cost, ...] = ()
+    fit_seconds: tuple[float | None, ...] = ()
 
     @property
     def is_plain(self) -> bool:
@@ -213,6 +215,7 @@ def _average(run_rows: Sequence[_RunRow]) -> ComparisonRow:
             if all(name in run_row.row.metrics for run_row in run_rows)
         },
         costs=tuple(run_row.row.cost for run_row in run_rows if run_row.row.cost is not None),
+        fit_seconds=tuple(run_row.run.fit_seconds for run_row in run_rows if run_row.row.cost is not None),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from lmsteer.evaluation.metric_names import Metric
 from lmsteer.metrics.paired_test import PairedChange, holm
-from lmsteer.reporting.comparison import Comparison, Measurement
+from lmsteer.reporting.comparison import Comparison, ComparisonRow, Measurement
 from lmsteer.reporting.comparison_rows import (
     UNKNOWN_DECODING,
     Block,
@@ -16,6 +16,7 @@ from lmsteer.reporting.comparison_rows import (
     section_heading,
 )
 from lmsteer.reporting.cost_table import cost_block
+from lmsteer.reporting.measured_speed import MeasuredSpeed
 from lmsteer.reporting.published import Entry, Published, PublishedValue
 from lmsteer.reporting.result_table import provenance_clauses
 from lmsteer.reporting.text import MISSING, interval, metric_interval, metric_number, number
@@ -25,6 +26,7 @@ VALUES_NOTE = (
     "prompt are averaged over them first, and ± is the standard deviation over them, which the interval does not "
     "include."
 )
+ONE_FIT_NOTE = f"{MISSING} One fit, without a standard deviation: the method has no training seed, or it is unknown."
 CHANGES_NOTE = (
     "Differences of fractions and ratios of perplexities on the same prompts, with 95 % bootstrap intervals over "
     "prompts, and p of the paired permutation test, which swaps the two values of a prompt; no correction for the "
@@ -41,18 +43,24 @@ PUBLISHED_NOTE = (
 )
 
 
-def blocks(comparison: Comparison, published: Published | None, rivals: Comparison | None = None) -> list[Block]:
+def blocks(
+    comparison: Comparison,
+    published: Published | None,
+    rivals: Comparison | None = None,
+    speed: MeasuredSpeed | None = None,
+) -> list[Block]:
     """Lay out measured values and their changes for each prompt set, then published figures in tables of their own.
 
     Args:
         rivals: The same rows, compared with LM-Steer.
+        speed: What the speed study has measured, for the tables of costs.
     """
     prompt_sets = dict.fromkeys(row.prompts for row in comparison.rows)
     tables = [
         table for prompts in prompt_sets for table in (_values(comparison, prompts), changes(comparison, prompts))
     ]
     tables += [changes(rivals, prompts) for prompts in prompt_sets if rivals]
-    tables += [cost_block(comparison, prompts) for prompts in prompt_sets]
+    tables += [cost_block(comparison, prompts, speed) for prompts in prompt_sets]
     if published and (entries := published.entries_for(comparison)):
         tables += [_differences_from_published(comparison, entries), _published(published, entries)]
     return [table for table in tables if table is not None]
@@ -69,7 +77,7 @@ def _values(comparison: Comparison, prompts: str) -> Block:
             section_heading(row),
             [
                 row_label(comparison, row),
-                *([str(len(row.seeds)) if row.strength else ""] if has_seeds else []),
+                *([_n_seeds(row)] if has_seeds else []),
                 *(_value_cell(metric, row.metrics.get(metric.name)) for metric in metrics),
             ],
         )
@@ -80,9 +88,16 @@ def _values(comparison: Comparison, prompts: str) -> Block:
     n = max(measurement.interval.n for _, row in rows for measurement in row.metrics.values())
     size = f"{n} prompts × {comparison.protocol.get('samples')} samples"
     notes = [f"{'; '.join([size, *clauses])}. {VALUES_NOTE}"]
+    if has_seeds and any(_n_seeds(row) == MISSING for _, row in rows):
+        notes.append(ONE_FIT_NOTE)
     if not all(row.decoding_known for _, row in rows):
         notes.append(f"{UNKNOWN_DECODING} Texts generated elsewhere, by an unknown decoding.")
     return Block(f"Measured on {prompts}", headings, grouped_sections(cells), notes)
+
+
+def _n_seeds(row: ComparisonRow) -> str:
+    """Return the number of training seeds of a row; empty for the plain model and for texts without a strength."""
+    return "" if not row.strength else MISSING if row.seeds == (None,) else str(len(row.seeds))
 
 
 def changes(comparison: Comparison, prompts: str) -> Block | None:

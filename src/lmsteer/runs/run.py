@@ -16,6 +16,7 @@ from lmsteer import old_files
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.storage.atomic_files import atomic_write_lines, is_complete
+from lmsteer.storage.timing import TIMING, read_seconds
 
 CONFIG = "config.yaml"
 LOCK = ".lock"
@@ -93,16 +94,19 @@ class Run:
         return self.process_group.broadcast(is_complete(self.path(name)))
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the wall-clock seconds of a stage to ``timing.json``, without those before an interruption."""
-        start = time.perf_counter()
-        yield
+    def timed(self, stage: str) -> Iterator[list[float]]:
+        """Add the wall-clock seconds of a stage to ``timing.json``, without those before an interruption.
+
+        Yields:
+            A list for further seconds, such as those of work that was done before.
+        """
+        start, further = time.perf_counter(), list[float]()
+        yield further
         if not self.process_group.is_rank_zero:
             return
-        path = self.path("timing.json")
-        timing = _read_timing(path)
-        timing[stage] = round(time.perf_counter() - start, 3)
-        atomic_write_lines(path, [json.dumps(timing, indent=1)])
+        seconds = read_seconds(self.folder)
+        seconds[stage] = round(time.perf_counter() - start + sum(further), 3)
+        atomic_write_lines(self.path(TIMING), [json.dumps(seconds, indent=1)])
 
 
 def _is_same(stored: str, config: str) -> bool:
@@ -123,12 +127,3 @@ def _first_difference(stored: str, config: str) -> str:
         if stored_line != line:
             return f"{stored_line.strip()} there, {line.strip()} here"
     return "spaces"
-
-
-def _read_timing(path: Path) -> dict[str, float]:
-    """Read seconds by stage; a missing or damaged file counts as empty, as no result depends on it."""
-    try:
-        timing = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return timing if isinstance(timing, dict) else {}

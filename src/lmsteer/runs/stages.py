@@ -23,6 +23,7 @@ from lmsteer.evaluation.results import Cost, Result, read_result, write_result
 from lmsteer.generation.generation_files import expected_generations, read_generation_file
 from lmsteer.generation.generator import Generator
 from lmsteer.generation.plain_texts import PlainTexts
+from lmsteer.methods.fit_cache import FitCache
 from lmsteer.methods.method import Method
 from lmsteer.methods.method_file import load_controller, save_controller
 from lmsteer.models.mixture import Controller
@@ -52,12 +53,16 @@ def fit_stage(
     steer_config: SteerConfig,
     solver: Solver,
     loggers: Sequence[Logger] = (),
+    cache: FitCache | None = None,
 ) -> tuple[Controller, Provenance]:
-    """Fit the method and write its file, then delete its checkpoints."""
-    checkpoints, path = run.path("checkpoints"), run.path(method.file_name)
+    """Fit the method and write its file, then delete its checkpoints; what is in the cache counts with its seconds."""
+    cache, checkpoints, path = cache or FitCache(), run.path("checkpoints"), run.path(method.file_name)
     if not run.is_complete(method.file_name):
-        with run.timed("fit"):
-            controller, provenance = method.fit(datamodule, steer_config, solver, folder=checkpoints, loggers=loggers)
+        with run.timed("fit") as further_seconds:
+            controller, provenance = method.fit(
+                datamodule, steer_config, solver, folder=checkpoints, loggers=loggers, cache=cache
+            )
+            further_seconds.append(cache.saved_seconds)
         if run.process_group.is_rank_zero:
             save_controller(path, controller, provenance)
         run.process_group.barrier()

@@ -16,7 +16,7 @@ METADATA: dict[str, Any] = {
     "commit": str,
     "meaning": dict[str, str],
     "corpus": dict[str, Any],
-    "seed": int,
+    "seed": int | None,
     "versions": dict[str, str],
     "training": dict[str, Any],
     "calibration": list[dict[str, Any]],

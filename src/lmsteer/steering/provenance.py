@@ -29,6 +29,7 @@ class Provenance:
         fingerprint: ``Head.fingerprint`` of that model.
         commit: Commit of the hub that the model was loaded from; empty: unknown, or no model of the hub.
         meaning: Meaning of positive strength, by dimension.
+        seed: Seed of the fit. None: it depends on none.
         corpus: Name, digest and size of the corpus, and the digest of the corpus from which its rows were drawn.
         versions: Versions of the packages that wrote it.
         training: Settings and loss curve of the fit.
@@ -44,7 +45,7 @@ class Provenance:
     fingerprint: str
     meaning: dict[str, str] = field(default_factory=dict)
     corpus: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
+    seed: int | None = 0
     versions: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     calibration: list[dict[str, Any]] = field(default_factory=list)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -28,6 +29,27 @@ def first_source(logits: Sequence[Tensor], past_NH: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class TextsSoFar:
+    """Rows of a batch before their next token.
+
+    Attributes:
+        row_N: Index of each row in its batch, as some rows may have left it.
+        prompt_ND: Hidden states after the prompts, before the first token of each text.
+        tokens: Token ids of each text so far, without its prompt.
+    """
+
+    model: LanguageModel
+    row_N: Tensor
+    prompt_ND: Tensor
+    tokens: Sequence[Sequence[int]]
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The texts so far, without their prompts."""
+        return [self.model.detokenize(ids) for ids in self.tokens]
+
+
+@dataclass(frozen=True)
 class Source:
     """One reading of a text: a body, perhaps edited, what it reads before the text, and its readout.
 
@@ -36,7 +58,8 @@ class Source:
         prefix: Text that this source reads before each prompt.
         edit: Called for a context in which the body computes something else. None: the plain body.
         shift: Function of hidden states (N, D) with ``readout(h) = head(shift(h))``, up to rounding. None: unknown.
-        readout_of: Returns the readout of some rows of a batch, by index. None: it is the same for all rows.
+        shift_rows: Function of hidden states (N, D) and their rows that returns what the readout reads, where the rows
+            differ or change with their texts. None: all are read alike.
     """
 
     model: LanguageModel
@@ -44,7 +67,7 @@ class Source:
     prefix: str = ""
     edit: Callable[[], AbstractContextManager[object]] | None = None
     shift: Callable[[Tensor], Tensor] | None = None
-    readout_of: Callable[[Tensor], Readout] | None = None
+    shift_rows: Callable[[Tensor, TextsSoFar], Tensor] | None = None
 
     @property
     def is_plain(self) -> bool:

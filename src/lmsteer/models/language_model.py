@@ -145,7 +145,7 @@ class LanguageModel:
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """Return the text of tokens, without special ones."""
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def _tokenize(self, texts: Sequence[Text], max_length: int | None, **options: bool) -> dict[str, list[list[Any]]]:
         rows: dict[str, list[list[Any]]] = {"input_ids": [[]] * len(texts), "offset_mapping": [[]] * len(texts)}

@@ -212,7 +212,7 @@ def measure_lengths(study: Study, strengths: dict[str, float]) -> list[Results]:
 
 
 def measure_gate(study: Study, strengths: Mapping[str, float]) -> Results:
-    """Put a gate before the end-of-turn steer, that is open for questions with a question mark and closed for requests."""
+    """Put a gate before the end-of-turn steer that is open for questions with a question mark, closed for requests."""
     contents = [prompt.content for prompt in study.prompts]
     asks_N = torch.tensor([prompt.text.rstrip().endswith("?") for prompt in study.prompts])
     states_ND, train, test = prompt_states(study.model, contents), study.parts["train"], study.parts["test"]

@@ -202,9 +202,10 @@ def test_an_interrupted_run_ends_with_the_same_file(
             raise KeyboardInterrupt
         return original(self, *args)  # type: ignore[arg-type]
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Generator, "batch", interrupted)
-        generator.write(tmp_path / "resumed.jsonl", settings, scheduled)
+        with pytest.raises(KeyboardInterrupt):
+            generator.write(tmp_path / "resumed.jsonl", settings, scheduled)
     generator.write(tmp_path / "resumed.jsonl", settings, scheduled)
     assert (tmp_path / "resumed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert len(read_generations(tmp_path / "whole.jsonl")) == 8

@@ -76,6 +76,7 @@ def test_impossible_options_and_files_are_refused_in_one_line(tmp_path: Path) ->
         GateConfig(prompts=one_kind).read()
     with pytest.raises(InputError, match=r"b\.jsonl.*label"):
         GateConfig(prompts=write(tmp_path / "b.jsonl", [{"prompt": "a"}])).read()
+    lines = [{"question": str(number), "label": number % 2} for number in range(4)]
+    questions = GateConfig(prompts=write(tmp_path / "c.jsonl", lines))
     with pytest.raises(InputError, match="it has no chat template"):
-        lines = [{"question": str(number), "label": number % 2} for number in range(4)]
-        GateConfig(prompts=write(tmp_path / "c.jsonl", lines)).fit(tiny())
+        questions.fit(tiny())

@@ -29,15 +29,14 @@ def end_of_turn_pairs(plain: Sequence[Generation]) -> Iterator[Row]:
 
 
 def full_stop_pairs(plain: Sequence[Generation]) -> Iterator[Row]:
-    """Yield the first clause of each answer as a sentence, label +1, and the whole longer answer, label -1."""
+    """Yield the first clause of each answer as a sentence, label +1, and its whole first sentence, label -1."""
     for generation in plain:
-        text = generation.texts[0]
-        first = first_sentences(text, 1)
+        first = first_sentences(generation.texts[0], 1)
         cuts = (match.start() for match in CLAUSE.finditer(first))
         cut = next((cut for cut in cuts if len(first[:cut].split()) >= MIN_WORDS), None)
         if cut is not None:
             yield Row(f"{first[:cut]}.", 1.0, generation.prompt.turns)
-            yield Row(text, -1.0, generation.prompt.turns)
+            yield Row(first, -1.0, generation.prompt.turns)
 
 
 def first_sentences(text: str, count: int) -> str:

@@ -14,9 +14,10 @@ from lmsteer.errors import InputError
 from lmsteer.export.exporter import Export
 from lmsteer.models.head import Head
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.mixture import TextsSoFar
 from lmsteer.records import Row
 from lmsteer.steering.composition import compose
-from lmsteer.steering.fold import SteeredHead, fold
+from lmsteer.steering.fold import fold, steered_rows
 from lmsteer.steering.kl import divergence
 from lmsteer.steering.provenance import KEY, Provenance
 from lmsteer.steering.steer import Steer
@@ -78,7 +79,10 @@ def test_folded_hooked_and_by_row_agree(model: LanguageModel, rank: Any) -> None
     hidden = model.hidden(IDS)
     with torch.no_grad(), steer.apply(model.lm, strength[None]) as lm:
         hooked = lm(input_ids=IDS).logits.float()
-        rows = SteeredHead(model.head, steer, strength.expand(5, 2))(hidden[0])
+        (source,) = steered_rows(model, steer, strength.expand(5, 2)).sources
+        assert source.shift_rows is not None
+        shifted = source.shift_rows(hidden[0], TextsSoFar(model, torch.arange(5), hidden[0], [[]] * 5))
+        rows = source.readout(shifted)
     plain, folded = model.head(hidden), fold(model.head, steer, strength)(hidden)
     torch.testing.assert_close(folded, hooked, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(rows, hooked[0], rtol=1e-4, atol=1e-4)

@@ -76,7 +76,7 @@ def test_damaged_and_foreign_files_are_refused_by_name(tmp_path: Path, steer: St
     with pytest.raises(InputError, match="metadata is not JSON"):
         load_steer(path)
     path.write_bytes(data.replace(b'\\"format\\": 3', b'\\"format\\": 7'))
-    with pytest.raises(InputError, match="format 7; this version reads formats 1 to 3"):
+    with pytest.raises(InputError, match="format 7; this version reads formats 1 to 4"):
         load_steer(path)
     save_file({"p1": torch.zeros(1, 2, 3)}, path)
     with pytest.raises(InputError, match="not a steer"):

@@ -45,6 +45,7 @@ OF_COMMAND: dict[str, dict[str, Any]] = {
         "dummy": NonEmpty,
         "rank": int | None,
         "energy": float | None,
+        "schedules": Objects,
     },
     "convert": {"checkpoint": NonEmpty, "names": list[NonEmpty] | None, "epsilon": float | None},
     "evaluate": {"generations": NonEmpty, "row": NonEmpty, "writer": str | None},

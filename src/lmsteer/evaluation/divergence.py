@@ -5,6 +5,7 @@ Shapes: N tokens, D width, V vocabulary, H tokens of the past.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from lmsteer.errors import InputError
 from lmsteer.generation.decoding import Decoding
 from lmsteer.generation.sampling import Nucleus
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.models.mixture import Mixture, Source
+from lmsteer.models.mixture import Mixture, Source, TextsSoFar
 from lmsteer.records import Generation
 from lmsteer.scoring.perplexity import Encoded, batch_states, encode, states_by_batch
 from lmsteer.steering.kl import divergence
@@ -29,9 +30,10 @@ TOKENS_PER_BLOCK = 256
 class DivergenceMeter:
     """KL(controlled || plain) per token on the plain model's own continuations, teacher-forced, in nats.
 
-    A source with a ``shift`` costs no pass through the body, as its hidden states are the plain model's. Every other
-    mixture is computed through its own sources. The distributions are those before the nucleus; where the plain model's
-    nucleus decides which tokens remain (``filter="base"``), the controlled one is measured after it.
+    A source with a ``shift`` or ``shift_rows`` costs no pass through the body, as its hidden states are the plain
+    model's; a schedule follows the continuation before each token. Every other mixture is computed through its own
+    sources. The distributions are those before the nucleus; where the plain model's nucleus decides which tokens remain
+    (``filter="base"``), the controlled one is measured after it.
 
     Args:
         plain: The plain model's generations.
@@ -53,6 +55,7 @@ class DivergenceMeter:
         states_ND = torch.cat([states_MD for _, states_MD in batches])
         self._stride = max(1, math.ceil(len(states_ND) / MAX_TOKENS))
         self.states_ND = states_ND[:: self._stride]
+        self._so_far = self._texts_so_far(states_ND)
         self._after_prefix: dict[str, Tensor] = {}
 
     def nats(self, mixture: Mixture) -> Tensor:
@@ -63,13 +66,29 @@ class DivergenceMeter:
         """
         (first, *others) = mixture.sources
         is_filtered = isinstance(self.decoding, Nucleus) and self.decoding.filter == "base"
-        if first.shift and not others and first.is_plain and not is_filtered:
+        is_shifted = first.is_plain and not others and not is_filtered
+        if is_shifted and first.shift:
             nats_N = divergence(self.model.head, first.shift(self.states_ND), self.states_ND)
+        elif is_shifted and first.shift_rows:
+            nats_N = divergence(self.model.head, first.shift_rows(self.states_ND, self._so_far), self.states_ND)
         else:
             nats_N = self._through_sources(mixture)
         if not nats_N.isfinite().all():
             raise InputError("the divergence from the plain model is not finite; take a smaller strength or budget")
         return nats_N.cpu().double()
+
+    def _texts_so_far(self, states_ND: Tensor) -> TextsSoFar:
+        """Return the continuations before each measured token; ``states_ND`` are those before all tokens."""
+        texts = [self._texts[index] for batch in self._batches for index in batch]
+        starts = itertools.accumulate((len(text.after) for text in texts), initial=0)
+        places = [
+            (row, start, position)
+            for row, (start, text) in enumerate(zip(starts, texts, strict=False))
+            for position in range(len(text.after))
+        ][:: self._stride]
+        row_N, start_N, _ = torch.tensor(places, device=self.model.device).T
+        tokens = [texts[row].after[:position] for row, _, position in places]
+        return TextsSoFar(self.model, row_N, states_ND[start_N], tokens)
 
     @torch.inference_mode()
     def _through_sources(self, mixture: Mixture) -> Tensor:
@@ -98,7 +117,8 @@ class DivergenceMeter:
     def _states(self, source: Source) -> Tensor:
         """Return the hidden states (N, D) of a source before the same tokens."""
         if source.is_plain and source.model is self.model:
-            return self.states_ND
+            shift = source.shift_rows
+            return shift(self.states_ND, self._so_far) if shift else self.states_ND
         if source.edit is not None or source.model is not self.model:
             return self._read(source)
         if source.prefix not in self._after_prefix:  # it is the same at every strength

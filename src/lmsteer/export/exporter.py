@@ -72,14 +72,19 @@ class Export:
         """Write a checkpoint of the model steered at ``strength``, in the dtype of the model.
 
         Raises:
-            InputError: If the strength is 0, unknown to the steer or far too large, transformers does not read back
-                what was written, or the folder holds anything else.
+            InputError: If the strength is 0, unknown to the steer, far too large or follows a schedule, transformers
+                does not read back what was written, or the folder holds anything else.
         """
         strength_K = self.steer.strengths(strength)
         if not strength_K.any():
             raise InputError(
                 "a checkpoint needs a strength other than 0, which is the plain model: give strength=5, or "
                 f"{{name: number}} of {', '.join(self.steer.dimensions)}; form=factors keeps every strength"
+            )
+        if scheduled := [name for name in self.steer.schedules if strength.get(name)]:
+            raise InputError(
+                f"the strength of {', '.join(scheduled)} follows a schedule, and that of a checkpoint is fixed; give "
+                "form=factors, or compose the file with a constant one"
             )
         head = fold(self.model.head, self.steer, strength_K)
         if not head.weight.isfinite().all():

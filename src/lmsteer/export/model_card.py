@@ -152,6 +152,7 @@ def _facts(steer: Steer, provenance: Provenance, digest: str) -> dict[str, str]:
     facts = {
         "corpus": {name: provenance.corpus[name] for name in CORPUS if name in provenance.corpus},
         "rank, ε": f"{steer.rank}, {steer.epsilon:g}",
+        "schedule of the strength": steer.settings().get("schedule", ""),
         "training": provenance.settings() | _losses(provenance),
         "seed": provenance.seed,
         "derived": provenance.derivation,

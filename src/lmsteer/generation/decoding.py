@@ -5,6 +5,7 @@ Shapes: P prompts, S samples, B = P * S rows, T tokens, D width, V vocabulary, H
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -20,7 +21,7 @@ from lmsteer.generation.sampling import Filter, Noise
 from lmsteer.models.attention import fast_attention
 from lmsteer.models.cross_entropy import nll
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.models.mixture import Mixture, Source
+from lmsteer.models.mixture import Mixture, Source, TextsSoFar
 from lmsteer.records import Turns
 
 ENDED = -1
@@ -178,7 +179,7 @@ def _logits(
     plain, base_BV = mixture.plain_source(model), None
     mixed_BV = mixture.mixed_before_the_head([stream.hidden_BD for stream in streams])
     if mixed_BV is None:
-        mixed_BV = mixture.mix([stream.readout(stream.hidden_BD) for stream in streams], past_BH)
+        mixed_BV = mixture.mix([stream.logits() for stream in streams], past_BH)
     if decoding.filter == "base" and plain is not None:  # its source may have a readout of its own
         base_BV = model.head(streams[plain].hidden_BD).index_fill_(1, barred, -torch.inf)
     return mixed_BV.index_fill_(1, barred, -torch.inf), base_BV
@@ -194,8 +195,7 @@ class _Stream:
     """The state of one source while a batch is decoded: its prompts, -1 before them, cache, mask and positions."""
 
     def __init__(self, source: Source, prompts: Sequence[str | Turns], samples: int, max_new_tokens: int) -> None:
-        self.source, self.readout, model = source, source.readout, source.model
-        self.rows: Tensor | None = None
+        self.source, model = source, source.model
         encoded = [source.encode(prompt, max_new_tokens) for prompt in prompts]
         if len({len(ids) for ids in encoded}) > 1 and not model.accepts("position_ids"):
             raise InputError(
@@ -220,17 +220,26 @@ class _Stream:
             x.repeat_interleave(samples, dim=0) for x in (mask_PT, position_PT[:, -1:], prompt_PT)
         )
         self.hidden_BD: Tensor = output.last_hidden_state[:, -1].repeat_interleave(samples, dim=0)
+        row_B = torch.arange(len(self.hidden_BD), device=model.device)
+        self.so_far = TextsSoFar(model, row_B, self.hidden_BD, [[]] * len(row_B))
+
+    def logits(self) -> Tensor:
+        """Return the logits (B, V) of the next token."""
+        shift = self.source.shift_rows
+        return self.source.readout(shift(self.hidden_BD, self.so_far) if shift else self.hidden_BD)
 
     def keep(self, left: Tensor) -> None:
         """Forget all rows but some, by index."""
         self.cache.batch_select_indices(left.cpu())  # layers may be on several devices
         self.mask, self.position, self.hidden_BD = (x[left] for x in (self.mask, self.position, self.hidden_BD))
-        if self.source.readout_of is not None:
-            self.rows = left if self.rows is None else self.rows[left]
-            self.readout = self.source.readout_of(self.rows)
+        so_far, tokens = self.so_far, [self.so_far.tokens[row] for row in left.tolist()]
+        self.so_far = replace(so_far, row_N=so_far.row_N[left], prompt_ND=so_far.prompt_ND[left], tokens=tokens)
 
     def advance(self, token_B: Tensor) -> None:
         """Read the chosen tokens (B,)."""
+        if self.source.shift_rows:
+            tokens = [[*ids, token] for ids, token in zip(self.so_far.tokens, token_B.tolist(), strict=True)]
+            self.so_far = replace(self.so_far, tokens=tokens)
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
         self.position = self.position + 1
         with self.source.editing():

@@ -24,7 +24,7 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.memory import check_sequences
 from lmsteer.models.mixture import Controller, Mixture, Source, check_strength, mixture_at
 from lmsteer.records import Generation, Likelihood, Prompt
-from lmsteer.steering.fold import SteeredHead
+from lmsteer.steering.fold import steered_rows
 from lmsteer.steering.steer import Steer
 
 Strength = Mapping[str, float]
@@ -154,11 +154,8 @@ class Generator:
 
     def _text(self, prompt: list[int], tokens: list[int]) -> str:
         """Decode a continuation after its prompt, as some tokenizers drop a space that begins a text."""
-        before, full_text = self._decoded(prompt), self._decoded(prompt + tokens)
-        return full_text[len(before) :] if full_text.startswith(before) else self._decoded(tokens)
-
-    def _decoded(self, ids: list[int]) -> str:
-        return str(self.model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        before, full_text = self.model.detokenize(prompt), self.model.detokenize(prompt + tokens)
+        return full_text[len(before) :] if full_text.startswith(before) else self.model.detokenize(tokens)
 
     def run(
         self,
@@ -212,9 +209,7 @@ class Generator:
         vectors = [steer.strengths(strength) for strength in strengths]
         for batch in tqdm(self.batches, desc="generate", unit="batch"):
             strength_BK = torch.stack([vectors[index] for index in batch]).repeat_interleave(self.samples, dim=0)
-            readout = SteeredHead(self.model.head, steer, strength_BK)
-            source = Source(self.model, readout, readout_of=readout.of_rows)
-            yield self.batch(Mixture((source,)), [strengths[index] for index in batch], batch)
+            yield self.batch(steered_rows(self.model, steer, strength_BK), [strengths[index] for index in batch], batch)
 
     def write(
         self,

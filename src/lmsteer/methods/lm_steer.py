@@ -14,8 +14,10 @@ from lmsteer.methods.learned_method import check_positive
 from lmsteer.methods.method import Method
 from lmsteer.models.mixture import Controller
 from lmsteer.steering.provenance import Provenance
+from lmsteer.steering.schedule import CountSchedule, with_schedules
 from lmsteer.steering.steer_config import Form, SteerConfig
 from lmsteer.training.fit import Solver, fit_on
+from lmsteer.training.gate_config import GateConfig
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -23,19 +25,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LMSteer(Method):
-    """Fit a ``Steer``, with any solver; its options are those of the groups ``steer`` and ``solver``."""
+    """Fit a ``Steer``, with any solver; its other options are those of the groups ``steer`` and ``solver``.
+
+    Attributes:
+        schedule: How the strength of the attribute changes with the text, or the gate to fit. None: it is constant. The
+            fit does not see it.
+    """
 
     name: ClassVar[str] = "lm-steer"
     file_name: ClassVar[str] = "steer.safetensors"
     form: ClassVar[Form | None] = None
     """Form of the steer, in place of that of its configuration."""
+    schedule: CountSchedule | GateConfig | None = None
 
     def check(self, steer_config: SteerConfig, solver: Solver) -> None:
         """Accept every solver."""
 
     def check_data(self, data: SteerDataModule, steer_config: SteerConfig, solver: Solver) -> None:
-        """Refuse a rank that the model's width does not allow."""
+        """Refuse a rank that the model's width does not allow, and prompts that a gate cannot learn from."""
         self._config(steer_config).build(data.extract.model.width, data.seed)
+        if isinstance(self.schedule, GateConfig):
+            self.schedule.read()
 
     def check_prompts(self, generators: Iterable[Generator], steer_config: SteerConfig) -> None:
         """Accept all prompts that the plain model accepts."""
@@ -54,8 +64,12 @@ class LMSteer(Method):
         loggers: Sequence[Logger] = (),
         cache: FitCache | None = None,
     ) -> tuple[Controller, Provenance]:
-        """Fit a steer."""
-        return fit_on(data, self._config(steer_config), solver, folder=folder, loggers=loggers)
+        """Fit a steer, and the gate of its schedule."""
+        steer, provenance = fit_on(data, self._config(steer_config), solver, folder=folder, loggers=loggers)
+        if self.schedule is None:
+            return steer, provenance
+        schedule = self.schedule.fit(data.extract.model) if isinstance(self.schedule, GateConfig) else self.schedule
+        return with_schedules(steer, {steer_config.name: schedule}), provenance
 
     def _config(self, steer_config: SteerConfig) -> SteerConfig:
         return replace(steer_config, form=self.form) if self.form else steer_config

@@ -125,7 +125,7 @@ def method_name(controller: Controller) -> str:
 
 def _content(controller: Controller) -> object:
     if isinstance(controller, Steer):
-        return {name: tensor.cpu().tolist() for name, tensor in controller.state_dict().items()}
+        return {name: tensor.cpu().tolist() for name, tensor in controller.state_dict().items()}, controller.schedules
     assert isinstance(controller, FittedMethod)
     tensors = {name: tensor.cpu().tolist() for name, tensor in controller.learned.tensors.items()}
     return controller.method, controller.attribute, tensors, dict(controller.learned.values)

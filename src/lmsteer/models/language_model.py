@@ -143,6 +143,10 @@ class LanguageModel:
         rows = self._tokenize(texts, max_length, return_offsets_mapping=True)
         return rows["input_ids"], rows["offset_mapping"]
 
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Return the text of tokens, without special ones."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
     def _tokenize(self, texts: Sequence[Text], max_length: int | None, **options: bool) -> dict[str, list[list[Any]]]:
         rows: dict[str, list[list[Any]]] = {"input_ids": [[]] * len(texts), "offset_mapping": [[]] * len(texts)}
         adds = [isinstance(text, str) or not self.chat.is_templated for text in texts]

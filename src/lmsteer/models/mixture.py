@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import torch
@@ -31,6 +31,27 @@ def first_source(logits: Sequence[Tensor], past_NH: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class TextsSoFar:
+    """Rows of a batch before their next token.
+
+    Attributes:
+        row_N: Index of each row in its batch, as some rows may have left it.
+        prompt_ND: Hidden states after the prompts, before the first token of each text.
+        tokens: Token ids of each text so far, without its prompt.
+    """
+
+    model: LanguageModel
+    row_N: Tensor
+    prompt_ND: Tensor
+    tokens: Sequence[Sequence[int]]
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The texts so far, without their prompts."""
+        return [self.model.detokenize(ids) for ids in self.tokens]
+
+
+@dataclass(frozen=True)
 class Source:
     """One reading of a text: a body, perhaps edited, what it reads before the text, and its readout.
 
@@ -39,7 +60,8 @@ class Source:
         prefix: Text that this source reads before each prompt.
         edit: Called for a context in which the body computes something else. None: the plain body.
         shift: Function of hidden states (N, D) with ``readout(h) = head(shift(h))``, up to rounding. None: unknown.
-        readout_of: Returns the readout of some rows of a batch, by index. None: it is the same for all rows.
+        shift_rows: Function of hidden states (N, D) and their rows that returns what the readout reads, where the rows
+            differ or change with their texts. None: all are read alike.
     """
 
     model: LanguageModel
@@ -47,7 +69,7 @@ class Source:
     prefix: str = ""
     edit: Callable[[], AbstractContextManager[object]] | None = None
     shift: Callable[[Tensor], Tensor] | None = None
-    readout_of: Callable[[Tensor], Readout] | None = None
+    shift_rows: Callable[[Tensor, TextsSoFar], Tensor] | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -119,7 +141,7 @@ class Mixture:
             None where that is not so.
         """
         head = self.sources[0].readout
-        is_shared = self.weights and all(source.readout is head for source in self.sources)
+        is_shared = self.weights and all(s.readout is head and s.shift_rows is None for s in self.sources)
         if not is_shared or not isinstance(head, Head) or head.softcap is not None:
             return None
         exact = torch.promote_types(hidden[0].dtype, torch.float32)

@@ -16,6 +16,7 @@ from lmsteer.errors import InputError
 from lmsteer.steering.dimensions import DUMMY
 from lmsteer.steering.interference import interference
 from lmsteer.steering.provenance import Provenance
+from lmsteer.steering.schedule import Schedule, with_schedules
 from lmsteer.steering.steer import Factors, Steer, product
 from lmsteer.steering.steer_file import load_steer
 
@@ -27,10 +28,10 @@ VERSIONS_OF = ("lmsteer", "torch")
 def compose(steers: Sequence[Steer], *, names: Sequence[str] | None = None, dummy: str = SUM) -> Steer:
     """Compose the attributes of steers, ``h + epsilon sum_k v_k h P1_k P2_k^T`` (Han et al., 2024: steers add).
 
-    Each matrix keeps its factors. Adding factors, ``h (sum P1_k) (sum P2_k)^T``, would include the products of one
-    steer's P1 with another's P2, which were never learned. Factors are padded with zero columns to the largest rank;
-    if one steer is full, or there are more columns than D, the result is full. Its epsilon is that of the first steer;
-    the P1 of the others are rescaled, so that strengths keep their meaning.
+    Each matrix keeps its factors, and its schedule if it has one. Adding factors, ``h (sum P1_k) (sum P2_k)^T``, would
+    include the products of one steer's P1 with another's P2, which were never learned. Factors are padded with zero
+    columns to the largest rank; if one steer is full, or there are more columns than D, the result is full. Its epsilon
+    is that of the first steer; the P1 of the others are rescaled, so that strengths keep their meaning.
 
     Args:
         steers: Steers of one model.
@@ -63,7 +64,11 @@ def compose(steers: Sequence[Steer], *, names: Sequence[str] | None = None, dumm
         dummy_biases = [steer.bias[k].detach().cpu() for steer, k in dummies if steer.bias is not None]
         biases[DUMMY] = sum(dummy_biases, torch.zeros(steers[0].width))
     has_bias = any(steer.bias is not None for steer in steers)
-    return Steer.from_factors(factors, epsilon=steers[0].epsilon, biases=biases if has_bias else None)
+    composed = Steer.from_factors(factors, epsilon=steers[0].epsilon, biases=biases if has_bias else None)
+    old_names = {name: (steer, steer.dimensions[k]) for name, (steer, k) in attributes.items()}
+    return with_schedules(
+        composed, {name: steer.schedules[old] for name, (steer, old) in old_names.items() if old in steer.schedules}
+    )
 
 
 def _on_cpu(factors: Factors) -> Factors:
@@ -126,8 +131,12 @@ def compose_files(
     dummy: str = SUM,
     rank: int | None = None,
     energy: float | None = None,
+    schedules: Mapping[str, Schedule | None] | None = None,
 ) -> tuple[Steer, Provenance]:
     """Compose steer files, and truncate the result if a rank or an energy is given.
+
+    Args:
+        schedules: Schedules by new name, in place of those of the files; None: a constant strength.
 
     Returns:
         The steer and its provenance, whose ``derivation`` lists the sources and options, and the interference of the
@@ -139,6 +148,8 @@ def compose_files(
     loaded = [load_steer(path) for path in paths]
     _refuse_other_models(paths, [provenance for _, provenance in loaded])
     composed = compose([steer for steer, _ in loaded], names=names, dummy=dummy)
+    schedules = {**composed.schedules, **(schedules or {})}
+    composed = with_schedules(composed, {name: one for name, one in schedules.items() if one is not None})
     reduced = None if rank is None and energy is None else composed.truncated(rank=rank, energy=energy)
     attributes = iter([composed.dimensions[k] for k in composed.attributes])
     sources, meaning = [], dict[str, str]()

@@ -1,6 +1,6 @@
 """Names of the dimensions of a steer, and their strengths."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lmsteer.errors import InputError
 
@@ -12,6 +12,19 @@ MAX_FLOAT32 = 3.4028234663852886e38
 def is_strength(value: float) -> bool:
     """Return whether a number is finite in float32."""
     return abs(value) <= MAX_FLOAT32
+
+
+def check_strengths(strength: Mapping[str, float], dimensions: Sequence[str]) -> None:
+    """Refuse strengths of unknown dimensions and those that are not finite.
+
+    Raises:
+        InputError: Naming the strength.
+    """
+    for name, value in strength.items():
+        if name not in dimensions:
+            raise InputError(f"strength {name}={value}: the steer's dimensions are {', '.join(dimensions)}")
+        if not is_strength(value):
+            raise InputError(f"strength {name}={value}: a finite float32 number expected")
 
 
 def check_dimensions(dimensions: Sequence[str]) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ from lmsteer.errors import InputError
 from lmsteer.models.device_map import computes_on
 from lmsteer.models.head import Head
 from lmsteer.models.language_model import LanguageModel
-from lmsteer.models.mixture import Mixture, Source
+from lmsteer.models.mixture import Mixture, Source, TextsSoFar
+from lmsteer.steering.schedule import factors
 
 if TYPE_CHECKING:
     from lmsteer.steering.steer import Steer
@@ -50,6 +51,8 @@ def steered_mixture(model: LanguageModel, steer: Steer, strength_K: Tensor) -> M
     """Return the distribution of the next token at a strength: the plain body, read by the folded head."""
     if not strength_K.any():
         return Mixture.plain(model)
+    if any(strength_K[steer.dimensions.index(name)] for name in steer.schedules):
+        return steered_rows(model, steer, strength_K[None])
 
     @torch.inference_mode()
     def shift(hidden_ND: Tensor) -> Tensor:
@@ -64,13 +67,36 @@ def steered_mixture(model: LanguageModel, steer: Steer, strength_K: Tensor) -> M
     return Mixture((Source(model, lambda hidden_BD: folded()(hidden_BD), shift=shift),))
 
 
+def steered_rows(model: LanguageModel, steer: Steer, strength_BK: Tensor) -> Mixture:
+    """Return the distribution of the next token at a strength for each row; schedules multiply them.
+
+    If all rows have the same strength and there is no schedule, ``steered_mixture`` is faster.
+
+    Args:
+        strength_BK: A first axis of size 1 stands for all rows.
+    """
+    steer, strength_BK = steer.to(model.device), strength_BK.to(model.device)
+
+    @torch.inference_mode()
+    def shift(hidden_ND: Tensor, so_far: TextsSoFar) -> Tensor:
+        strength_NK = strength_BK.expand(len(hidden_ND), -1) if len(strength_BK) == 1 else strength_BK[so_far.row_N]
+        steered_ND: Tensor = steer(hidden_ND, strength_NK * factors(steer, so_far))
+        return steered_ND
+
+    return Mixture((Source(model, model.head, shift_rows=shift),))
+
+
 @contextlib.contextmanager
 def shifted_inputs(lm: PreTrainedModel, steer: Steer, strength_BK: Tensor) -> Iterator[None]:
     """Steer what reaches the output embeddings of a transformers model inside; its ``generate`` works as well.
 
     Raises:
-        InputError: If the width of the steer is not that of the model.
+        InputError: If the width of the steer is not that of the model, or the steer has a schedule.
     """
+    if steer.schedules:
+        raise InputError(
+            f"the strength of {', '.join(steer.schedules)} follows a schedule, which a hook cannot do; use generate"
+        )
     output = lm.get_output_embeddings()
     if steer.width != output.weight.shape[1]:
         name, width = lm.name_or_path, output.weight.shape[1]
@@ -86,24 +112,6 @@ def shifted_inputs(lm: PreTrainedModel, steer: Steer, strength_BK: Tensor) -> It
         yield
     finally:
         hook.remove()
-
-
-class SteeredHead(nn.Module):
-    """A head that steers each row at its own strength; if all rows have the same, ``fold`` is faster."""
-
-    def __init__(self, head: Head, steer: Steer, strength_BK: Tensor) -> None:
-        super().__init__()
-        self.head, self.steer = head, steer.to(head.weight.device)
-        self.strength_BK = strength_BK.to(head.weight.device)
-
-    def of_rows(self, rows: Tensor) -> SteeredHead:
-        """Return the head of some rows, by index."""
-        return SteeredHead(self.head, self.steer, self.strength_BK[rows])
-
-    def forward(self, hidden_BD: Tensor) -> Tensor:
-        """Return logits (B, V) in float32."""
-        logits: Tensor = self.head(self.steer(hidden_BD, self.strength_BK))
-        return logits
 
 
 def _steered_embeddings(weight_VD: Tensor, steer: Steer, k: int) -> Tensor:

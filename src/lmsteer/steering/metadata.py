@@ -1,7 +1,7 @@
 """The schema of the metadata of steer files; it needs neither torch nor a package of schemas."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 Number = int | float
@@ -32,6 +32,11 @@ CALIBRATION = {
     "fixed_strengths": dict[str, Number],
     "strength": Number | None,
 }
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "count": {"unit": Literal["tokens", "words", "sentences"], "begin": int, "end": int | None, "before": Number},
+    "gate": {"weight": list[Number], "bias": Number},
+}
+"""Entries of the schedule of a dimension, by its kind."""
 SOLVER_RESULT = {"rank": int, "spectrum": list[Number], "null": dict[str, Number], "unit": dict[str, Number]}
 
 
@@ -51,6 +56,7 @@ def fault(metadata: Mapping[str, Any]) -> str | None:
         ("", metadata, METADATA),
         ("training.", training, {name: kind for name, kind in TRAINING.items() if name in training}),
         *_solver_result(training),
+        *_schedules(metadata.get("schedules", {})),
         *(
             (f"calibration[{index}].", entry, CALIBRATION)
             for index, entry in enumerate(calibrations if isinstance(calibrations, list) else [])
@@ -68,6 +74,16 @@ def _solver_result(training: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     if not isinstance(result, dict):
         return [("training.", training, {"solver_result": dict[str, Any]})]
     return [("training.solver_result.", result, SOLVER_RESULT)]
+
+
+def _schedules(schedules: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the parts of the schedules."""
+    if not is_of_kind(schedules, dict[str, dict[str, Any]]):
+        yield "", {"schedules": schedules}, {"schedules": dict[str, dict[str, Any]]}
+        return
+    for name, entry in schedules.items():
+        kinds = SCHEDULES.get(str(entry.get("kind")), {})
+        yield f"schedules[{name!r}].", entry, {"kind": Literal["count", "gate"], **kinds}
 
 
 def _first_fault(entries: Mapping[str, Any], kinds: Mapping[str, Any]) -> str | None:

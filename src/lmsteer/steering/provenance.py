@@ -13,6 +13,8 @@ from lmsteer.steering.metadata import fault
 
 FORMAT = 3
 """Version of the names of tensors and metadata; older formats are read through ``old_files``."""
+SCHEDULED_FORMAT = 4
+"""Version of a file with schedules, which older versions would not follow."""
 KEY, METHOD_KEY = "lmsteer", "lmsteer-method"
 """Entries of the metadata of steer files, and of the files of other methods."""
 NOT_SETTINGS = ("curve", "curves", "dev_auc", "seen", "unused_options", "solver_result")
@@ -121,8 +123,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: damaged steer file (its {KEY!r} metadata is not JSON); {REMEDY}") from error
     except (KeyError, TypeError) as error:
         raise damaged(path, error) from error
-    if number not in (FORMAT, *old_files.OLD_FORMATS):
-        raise InputError(f"{path}: steer file of format {number}; this version reads formats 1 to {FORMAT}")
+    if number not in (SCHEDULED_FORMAT, FORMAT, *old_files.OLD_FORMATS):
+        raise InputError(f"{path}: steer file of format {number}; this version reads formats 1 to {SCHEDULED_FORMAT}")
     return metadata
 
 

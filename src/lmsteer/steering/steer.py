@@ -20,9 +20,10 @@ from lmsteer.errors import InputError
 from lmsteer.models.head import Head
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Mixture
-from lmsteer.steering.dimensions import DUMMY, check_dimensions, is_strength
+from lmsteer.steering.dimensions import DUMMY, check_dimensions, check_strengths
 from lmsteer.steering.directions import Directions
 from lmsteer.steering.fold import shifted_inputs, steered_mixture
+from lmsteer.steering.schedule import Schedule, with_schedules
 
 Factors = tuple[Tensor, Tensor | None]
 """P1 and P2 (D, R) of one dimension, or their product ``P1 P2^T`` (D, D) and None."""
@@ -39,6 +40,7 @@ class Steer(nn.Module):
     Attributes:
         p1: P1 (K, D, R); the product ``P1 P2^T`` (K, D, D) for a full steer.
         p2: P2 (K, D, R); None for a full steer.
+        schedules: Rules by name of dimension for how its strength changes with the text; see ``schedule.py``.
         bias: Vectors b (K, D) that shift every hidden state by the same ``epsilon * v_k b_k``, or None. A steer of
             rank 0 has only its bias.
 
@@ -72,6 +74,7 @@ class Steer(nn.Module):
                 raise InputError(f"steer.{name}={value}: a positive number expected")
         self.dimensions = check_dimensions(dimensions)
         self.rank, self.epsilon = rank, epsilon
+        self.schedules: Mapping[str, Schedule] = {}
         noise = torch.Generator().manual_seed(seed)
         shape = (len(self.dimensions), width, width if rank == "full" else rank)
         self.p1 = nn.Parameter(torch.randn(shape, generator=noise) * init_std)
@@ -174,10 +177,12 @@ class Steer(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """Return the options by which tables distinguish steers."""
-        return {"rank": self.rank, "epsilon": self.epsilon, "dummy": DUMMY in self.dimensions}
+        schedule = {"schedule": ", ".join(f"{name}: {rule}" for name, rule in self.schedules.items())}
+        settings = {"rank": self.rank, "epsilon": self.epsilon, "dummy": DUMMY in self.dimensions}
+        return settings | (schedule if self.schedules else {})
 
     def at(self, model: LanguageModel, strength: Mapping[str, float]) -> Mixture:
-        """Return the distribution of the next token at strengths by name: one source, its head folded."""
+        """Return the distribution of the next token at strengths by name: one source, its head folded if it can be."""
         return steered_mixture(model, self, self.strengths(strength))
 
     def _rows(self, strength: Strength) -> Tensor:
@@ -197,13 +202,8 @@ class Steer(nn.Module):
         Raises:
             InputError: If a name is not a dimension of this steer, or a value is not finite.
         """
-        for name, value in strength.items():
-            if name not in self.dimensions:
-                raise InputError(f"strength {name}={value}: the steer's dimensions are {', '.join(self.dimensions)}")
-            if not is_strength(value):
-                raise InputError(f"strength {name}={value}: a finite float32 number expected")
-        values = [float(strength.get(name, 0.0)) for name in self.dimensions]
-        return torch.tensor(values, device=self.p1.device)
+        check_strengths(strength, self.dimensions)
+        return torch.tensor([float(strength.get(name, 0.0)) for name in self.dimensions], device=self.p1.device)
 
     def matrix(self, k: int) -> Tensor:
         """Return the matrix (D, D) of dimension ``k`` as it acts on row vectors, ``h + epsilon v h M``."""
@@ -290,7 +290,7 @@ class Steer(nn.Module):
             rank = max(one.rank_holding(energy) for one in decomposed)
         factors = {name: one.factors(rank) for name, one in zip(self.dimensions, decomposed, strict=True)}
         biases = None if self.bias is None else dict(zip(self.dimensions, self.bias.detach().cpu(), strict=True))
-        return Steer.from_factors(factors, epsilon=self.epsilon, biases=biases)
+        return with_schedules(Steer.from_factors(factors, epsilon=self.epsilon, biases=biases), self.schedules)
 
 
 def product(factors: Factors) -> Tensor:

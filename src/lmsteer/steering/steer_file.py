@@ -19,12 +19,14 @@ from lmsteer.steering.provenance import (
     FORMAT,
     KEY,
     REMEDY,
+    SCHEDULED_FORMAT,
     Provenance,
     damaged,
     model_label,
     read_metadata,
     to_provenance,
 )
+from lmsteer.steering.schedule import from_entry, to_entry, with_schedules
 from lmsteer.steering.steer import Steer
 from lmsteer.storage.atomic_files import atomic_write
 
@@ -41,7 +43,7 @@ def save_steer(path: Path, steer: Steer, provenance: Provenance) -> None:
         ('tone',)
     """
     metadata = {
-        "format": FORMAT,
+        "format": SCHEDULED_FORMAT if steer.schedules else FORMAT,
         "width": steer.width,
         "dimensions": list(steer.dimensions),
         "rank": steer.rank,
@@ -49,6 +51,8 @@ def save_steer(path: Path, steer: Steer, provenance: Provenance) -> None:
         "bias": steer.bias is not None,
         **asdict(provenance),
     }
+    if steer.schedules:
+        metadata["schedules"] = {name: to_entry(schedule) for name, schedule in steer.schedules.items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in steer.state_dict().items()}
     data = save(tensors, metadata={KEY: json.dumps(metadata, sort_keys=True, ensure_ascii=False)})
     with atomic_write(path) as temporary:
@@ -101,6 +105,7 @@ def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, P
             bias=metadata["bias"],
         )
         steer.load_state_dict(tensors)
+        steer = _scheduled(steer, path, metadata.get("schedules", {}))
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise damaged(path, error) from error
     if model is not None and provenance.fingerprint != model.head.fingerprint():
@@ -111,6 +116,20 @@ def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, P
             "model it was fitted on"
         )
     return steer, provenance
+
+
+def _scheduled(steer: Steer, path: Path, entries: dict[str, Any]) -> Steer:
+    """Give a steer the schedules of its file.
+
+    Raises:
+        InputError: If a number is out of its range, or they do not belong to this steer.
+    """
+    if not entries:
+        return steer
+    try:
+        return with_schedules(steer, {name: from_entry(entry) for name, entry in entries.items()})
+    except InputError as error:
+        raise InputError(f"{path}: damaged steer file ({error}); {REMEDY}") from error
 
 
 def _check_tensors(path: Path, metadata: dict[str, Any], tensors: dict[str, Tensor]) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from lmsteer.errors import InputError
 from lmsteer.models.head import Head
 from lmsteer.reference.descent_map import descent_map
+from lmsteer.steering.schedule import Gate, with_schedules
 from lmsteer.steering.steer import Factors, Steer
 from lmsteer.transfer.linear_maps import DAMPING, centered, explained, procrustes, ridge
 
@@ -99,8 +100,10 @@ def apply_maps(steer: Steer, maps: Maps, *, scale: float = 1.0) -> Steer:
         scale: Factor of all effects, such as the ratio of two heads' scales.
 
     Raises:
-        InputError: If the steer has no attribute.
+        InputError: If the steer has no attribute, or one with a gate.
     """
+    if gated := [name for name, schedule in steer.schedules.items() if isinstance(schedule, Gate)]:
+        raise InputError(f"{', '.join(gated)}: a gate is for its own model alone; compose the file without it first")
     if not steer.attributes:
         raise InputError(f"steer of {', '.join(steer.dimensions)}: nothing to transfer; an attribute expected")
     context_ED, output_ED = maps.context_ED, scale * maps.output_ED
@@ -113,7 +116,8 @@ def apply_maps(steer: Steer, maps: Maps, *, scale: float = 1.0) -> Steer:
             ((p1 @ output_ED.T).float(), None) if p2 is None else (p1.float(), (output_ED @ p2.cpu().double()).float())
         )
         biases[name] = None if steer.bias is None else (output_ED @ steer.bias[k].detach().cpu().double()).float()
-    return Steer.from_factors(factors, epsilon=steer.epsilon, biases=None if steer.bias is None else biases)
+    moved = Steer.from_factors(factors, epsilon=steer.epsilon, biases=None if steer.bias is None else biases)
+    return with_schedules(moved, steer.schedules)
 
 
 def reconstruction(maps: Maps, anchors: Anchors, states: AlignedStates) -> dict[str, float]:

@@ -74,12 +74,14 @@ class ExpertMethod(LearnedMethod):
             InputError: If the loss is not finite.
         """
         tensors, curves = dict[str, Tensor](), {}
-        for side, sign in ((POSITIVE, 1), (NEGATIVE, -1)):
-            weights, curves[side] = self._tune(job, side, partial(_has_sign, sign))
-            tensors |= {f"{side}.{name}": tensor for name, tensor in weights.items()}
+        for side in (POSITIVE, NEGATIVE):
+            weights, curves[side] = self.tune(job, side)
+            tensors |= weights
         return Learned(tensors, training={"curves": curves, **job.settings(self.learning_rate)})
 
-    def _tune(self, job: FitJob, side: str, selects: partial[bool]) -> tuple[dict[str, Tensor], dict[str, object]]:
+    def tune(self, job: FitJob, side: str) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Tune the expert of one side; return its weights, with the side in their names, and its training curve."""
+        selects = partial(_has_sign, 1 if side == POSITIVE else -1)
         weights = Weights(self.kind.untrained(job.model, seed=job.data.seed))
 
         def edit(tensors: Mapping[str, Tensor], label_B: Tensor) -> AbstractContextManager[object]:
@@ -89,7 +91,8 @@ class ExpertMethod(LearnedMethod):
         module = BodyModule(weights, job.model, edit, **options).to(job.model.device)
         folder = job.folder / side if job.folder else None
         job.solver.run(module, job.data, TextDataModule(job.data, selects), folder=folder, loggers=job.loggers)
-        return self.kind.stored(job.model, module.best().detached()), dict(module.curve)
+        stored = self.kind.stored(job.model, module.best().detached())
+        return {f"{side}.{name}": tensor for name, tensor in stored.items()}, dict(module.curve)
 
     def check_learned(self, model: LanguageModel, learned: Learned, path: Path) -> None:
         """Refuse an expert for modules that the model lacks, or of other widths.

@@ -19,7 +19,7 @@ class AnswerFolder:
 
     Attributes:
         questions: Questions by split; strengths are chosen on dev, figures are measured on test.
-        keep: For each behaviour the source of its answers, their keep rate and whether it is left out.
+        keep: By behaviour the source of its answers, their keep rate and whether it is left out for that.
     """
 
     folder: Path
@@ -39,14 +39,18 @@ class AnswerFolder:
             if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)) or len(texts) < number:
                 count = len(texts) if isinstance(texts, list) else 0
                 raise InputError(f"{folder / 'questions.json'}: {count} {split} questions; {number} texts expected")
-        if unknown := [name for name in NAMES if not isinstance(keep.get(name), dict)]:
-            raise InputError(f"{folder / 'keep.json'}: nothing on {unknown[0]}; an entry for each behaviour expected")
+        if not all(isinstance(entry, dict) and isinstance(entry.get("left_out"), bool) for entry in keep.values()):
+            raise InputError(f"{folder / 'keep.json'}: an object with left_out for each behaviour expected")
         return cls(folder, {"dev": questions["dev"][:dev], "test": questions["test"][:test]}, keep)
 
     @property
     def included(self) -> tuple[str, ...]:
         """Names of the behaviours that this model learns from: not those left out for their keep rate."""
-        return tuple(name for name in NAMES if not self.keep[name].get("left_out") and self._file(name).is_file())
+        return tuple(
+            name
+            for name in NAMES
+            if name in self.keep and not self.keep[name]["left_out"] and self._file(name).is_file()
+        )
 
     def corpus(self, name: str) -> Corpus:
         """Read the answers of a behaviour, label +1, and the plain ones, -1; without rows of the questions asked here.

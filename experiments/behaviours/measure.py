@@ -49,7 +49,7 @@ def measure_singles(
 
     rows = []
     for name in NAMES:
-        keep = answers.keep[name]
+        keep = answers.keep.get(name, {})
         row: dict[str, Any] = {
             "behaviour": name,
             "category": find_behaviour(name).category,

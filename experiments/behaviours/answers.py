@@ -47,7 +47,7 @@ TYPES: dict[str, Any] = {
     "behaviours": list[NonEmpty] | None,
     "own": Objects,
     "source": Source,
-    "texts": dict[NonEmpty, NonEmpty],
+    "texts": dict[NonEmpty, NonEmpty] | None,
     "samples": FromOne,
     "batch_size": FromOne,
 }
@@ -69,11 +69,11 @@ def choose_behaviours(config: Mapping[str, Any]) -> list[Behaviour]:
         InputError: If a name is unknown or there twice, or texts are given for a behaviour that is not chosen.
     """
     names = NAMES if config["behaviours"] is None else config["behaviours"]
-    behaviours = [*map(find_behaviour, names), *(build(node) for node in config["own"].values())]
+    behaviours = [*map(find_behaviour, names), *(build(node) for node in config.get("own", {}).values())]
     chosen = [behaviour.name for behaviour in behaviours]
     if not chosen or len(set(chosen)) < len(chosen):
         raise InputError(f"behaviours: {', '.join(chosen) or 'none'}; one or more, each once, expected")
-    if other := sorted({*config["texts"]} - {*chosen}):
+    if other := sorted({*(config["texts"] or ())} - {*chosen}):
         raise InputError(f"texts.{other[0]}: not among the behaviours {', '.join(chosen)}")
     return behaviours
 
@@ -89,8 +89,9 @@ class AnswerStudy:
         self, run: Run, questions: Questions, behaviours: Sequence[Behaviour], config: Mapping[str, Any]
     ) -> None:
         self.run, self.questions, self.behaviours, self.config = run, questions, behaviours, config
+        self.texts: dict[str, str] = config["texts"] or {}
         self.asked = {split: questions.splits[split] for split in ("train", "dev")}
-        distilled = [] if config["source"] == "transform" else [b for b in behaviours if b.name not in config["texts"]]
+        distilled = [] if config["source"] == "transform" else [b for b in behaviours if b.name not in self.texts]
         self.prompts = {
             behaviour.name if behaviour else PLAIN: answer_prompts(self.asked, config["samples"], behaviour)
             for behaviour in (None, *distilled)
@@ -120,7 +121,7 @@ class AnswerStudy:
         self._write_lines("plain.jsonl", filter(None, plain_lines))
         results = {}
         for behaviour in self.behaviours:
-            if path := self.config["texts"].get(behaviour.name):
+            if path := self.texts.get(behaviour.name):
                 lines, rate = text_lines(behaviour, path, plain_lines)
             else:
                 answers, rate = self._behaved(behaviour, replies.get(behaviour.name), plain)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,19 @@ from tests.handmade_commands import study_config
 
 from experiments.behaviours.answers import behaviour_answers
 from lmsteer.behaviours import NAMES, verify
+from lmsteer.cli.app import CONF
 from lmsteer.generation.generator import Generator
 from lmsteer.records import Generation
 
 BEHAVIOURS = ["case-lower", "case-upper", "sentences-1", "words-10-50"]
+SHOUT = """
+shout:
+  _target_: lmsteer.behaviours.behaviour.Behaviour
+  name: shout
+  category: tone
+  instructions: [Answer LIKE THIS!]
+  verify: {_target_: lmsteer.behaviours.letter_case.is_upper, _partial_: true}
+"""
 NUMBERS = {"train": 6, "dev": 2, "test": 3}
 
 
@@ -88,8 +98,9 @@ def test_files_are_those_that_a_scripted_model_gives_by_hand(options: list[str],
     assert {(line["question"], line["answer"]) for line in plain} == {
         (q, f"Number {numbers[q]} it is. It is.") for q in asked
     }
-    table = (tmp_path / "run" / "keep.md").read_text(encoding="utf-8")
-    assert "| case-lower | distilled | 0 of 16 | 0 % | 0 % | 0 % | left out |" in table
+    table = (tmp_path / "run" / "keep.md").read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    assert ["case-lower", "distilled", "0 of 16", "0.0 %", "0.0 %", "0.0 %", "left out"] in cells
 
 
 @pytest.mark.usefixtures("scripted")
@@ -112,17 +123,19 @@ def test_a_killed_run_ends_with_the_files_of_an_unbroken_one(
     options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = [*options, "source=auto"]
-    write(tmp_path / "unbroken", *options)
-    decode, calls = Generator.batch, 0
+    decode, calls, killed = Generator.batch, 0, True
 
     def batch(self: Generator, *arguments: Any) -> list[Generation]:
         nonlocal calls
         calls += 1
-        if calls % 5 == 0:
+        if killed and calls % 5 == 0:
             raise KeyboardInterrupt
-        return decode(self, *arguments)
+        return [replace(generation, cut=()) for generation in decode(self, *arguments)]  # its texts never end
 
     monkeypatch.setattr(Generator, "batch", batch)
+    killed = False
+    write(tmp_path / "unbroken", *options)
+    killed = True
     kills = 0
     while not (tmp_path / "broken" / "keep.md").is_file():
         try:
@@ -135,17 +148,17 @@ def test_a_killed_run_ends_with_the_files_of_an_unbroken_one(
     write(tmp_path / "broken", *options)
     assert calls == 0
     assert contents(tmp_path / "broken") == contents(tmp_path / "unbroken")
-    kept = {name: lines_of(tmp_path / "broken" / "answers" / f"{name}.jsonl") for name in BEHAVIOURS if name[0] != "w"}
-    assert all(verify(name, line["answer"]) for name, lines in kept.items() for line in lines if line["label"] == 1)
+    lines = lines_of(tmp_path / "broken" / "answers" / "case-upper.jsonl")
+    assert lines
+    assert all(verify("case-upper", line["answer"]) for line in lines if line["label"] == 1)
 
 
 @pytest.mark.usefixtures("scripted")
 def test_a_behaviour_of_ones_own_asks_by_its_instructions(options: list[str], tmp_path: Path) -> None:
-    node = (
-        "{_target_: lmsteer.behaviours.behaviour.Behaviour, name: shout, category: tone, instructions: [LIKE THIS!], "
-    )
-    node += "verify: {_target_: lmsteer.behaviours.letter_case.is_upper, _partial_: true}}"
-    results = write(tmp_path / "run", *options, "behaviours=[]", f"own={{shout: {node}}}")
+    (tmp_path / "behaviour").mkdir()
+    (tmp_path / "behaviour" / "shout.yaml").write_text(SHOUT, encoding="utf-8")
+    search = f"hydra.searchpath=[file://{CONF},file://{tmp_path}]"
+    results = write(tmp_path / "run", *options, search, "behaviours=[]", "behaviour@own=[shout]")
     assert list(results) == ["shout"]
     assert results["shout"]["kept"] > 0
 
@@ -170,7 +183,7 @@ def test_a_behaviour_of_ones_own_asks_by_its_instructions(options: list[str], tm
         (["texts={language-fr: fr.txt}"], "texts.language-fr: not among the behaviours case-lower, "),
         (["decoding.stop_at_end=false"], "decoding.stop_at_end=false: answers are learned with their end"),
         (["decoding.max_new_tokens=500"], "exceeds the context of model, 128"),
-        (["own={mine: 5}"], "own={'mine': 5}: "),
+        (["behaviour@own=[shout]"], "Could not load 'behaviour/shout'"),
     ],
 )
 def test_wrong_values_end_in_one_line_and_leave_nothing(

@@ -28,6 +28,7 @@ from lmsteer.behaviours import NAMES
 from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import build
 from lmsteer.cli.options import FromOne, NonEmpty, Object
+from lmsteer.cli.preparation import prepare
 from lmsteer.errors import InputError
 from lmsteer.generation.decoding import Decoding
 from lmsteer.models.language_model import LanguageModel
@@ -68,6 +69,7 @@ def compare_rules(cfg: DictConfig) -> Results:
         )
 
     def compute() -> Results:
+        prepare(config, ("model",))
         model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
         run.begin()
         fits, grid = Fits(run, model, answers, config), config["strengths"]

@@ -3,7 +3,6 @@
 Shapes: C combinations, O orders, Q questions.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -72,33 +71,47 @@ def measure_singles(
     return rows
 
 
-def outcomes(folder: Path, rule: str, combinations: Sequence[Sequence[str]]) -> Array:
-    """Return whether each answer has all behaviours (C, O, Q)."""
-    return np.array(
-        [
-            [satisfied(read_texts(folder, cell), cell.behaviours) for cell in cells_of(rule, combination)]
-            for combination in combinations
-        ]
-    )
+Outcomes = dict[str, dict[str, Array]]
+"""Whether each answer has all behaviours (C, O, Q), by size and rule; combinations in the order of ``listed``."""
 
 
-def measure_rules(folder: Path, rules: Sequence[str], chosen: Chosen, questions: Sequence[str]) -> dict[str, Any]:
+def listed(kinds: Mapping[str, Sequence[tuple[str, ...]]]) -> list[tuple[str, ...]]:
+    """Return the combinations of a size, seen ones first."""
+    return [*kinds["seen"], *kinds["unseen"]]
+
+
+def verify_answers(folder: Path, rules: Sequence[str], chosen: Chosen) -> Outcomes:
+    """Verify the answers of every rule."""
+    return {
+        size: {
+            rule: np.array(
+                [
+                    [satisfied(read_texts(folder, cell), cell.behaviours) for cell in cells_of(rule, combination)]
+                    for combination in listed(kinds)
+                ]
+            )
+            for rule in rules
+        }
+        for size, kinds in chosen.items()
+        if listed(kinds)
+    }
+
+
+def measure_rules(outcomes: Outcomes, chosen: Chosen, questions: Sequence[str]) -> dict[str, Any]:
     """Measure every rule on seen and unseen pairs and triples, by categories, and compare it with the sum."""
     rows, by_category, differences = [], [], []
-    for size, kinds in chosen.items():
-        for kind, combinations in [*kinds.items(), ("all", list(itertools.chain(*kinds.values())))]:
-            if not combinations:
-                continue
-            results = {rule: outcomes(folder, rule, combinations) for rule in rules}
+    for size, results in outcomes.items():
+        seen = len(chosen[size]["seen"])
+        slices = {"seen": slice(seen), "unseen": slice(seen, None), "all": slice(None)}
+        by_category += [{"size": size} | row for row in _by_category(results, listed(chosen[size]))]
+        for kind, part in slices.items():
+            of_kind = {rule: result[part] for rule, result in results.items() if len(result[part])}
             where = {"size": size, "kind": kind}
-            if kind == "all":
-                by_category += [where | row for row in _by_category(results, combinations)]
-            else:
-                rows += [where | {"rule": rule} | asdict(combination_accuracy(results[rule])) for rule in rules]
+            rows += [where | {"rule": rule} | asdict(combination_accuracy(result)) for rule, result in of_kind.items()]
             differences += [
-                where | {"rule": rule} | asdict(accuracy_difference(questions, results[REFERENCE], results[rule]))
-                for rule in rules
-                if rule != REFERENCE and REFERENCE in results
+                where | {"rule": rule} | asdict(accuracy_difference(questions, of_kind[REFERENCE], result))
+                for rule, result in of_kind.items()
+                if rule != REFERENCE and REFERENCE in of_kind
             ]
     return {"rules": rows, "by_category": by_category, "differences": differences}
 
@@ -118,7 +131,7 @@ def _by_category(results: Mapping[str, Array], combinations: Sequence[Sequence[s
 def measure_quality(
     folder: Path,
     model: LanguageModel,
-    rules: Sequence[str],
+    outcomes: Outcomes,
     chosen: Chosen,
     questions: Sequence[str],
     judge: Judge | None,
@@ -128,14 +141,13 @@ def measure_quality(
     The likelihood is that of the answer given the question and the instructions, whatever the rule.
     """
     rows = []
-    for size, kinds in chosen.items():
-        combinations = list(itertools.chain(*kinds.values()))
-        for rule in rules:
+    for size, results in outcomes.items():
+        for rule, result_COQ in results.items():
+            cells = [cell for combination in listed(chosen[size]) for cell in cells_of(rule, combination)]
             accurate = [
-                (question, prompt.content, text)
-                for combination in combinations
-                for cell in cells_of(rule, combination)
-                for question, prompt, text, good in _answers(folder, cell, questions)
+                answer
+                for cell, good_Q in zip(cells, result_COQ.reshape(len(cells), -1), strict=True)
+                for answer, good in zip(_answers(folder, cell, questions), good_Q, strict=True)
                 if good
             ]
             row: dict[str, Any] = {"size": size, "rule": rule, "accurate": len(accurate)}
@@ -149,13 +161,13 @@ def measure_quality(
     return rows
 
 
+def _answers(folder: Path, cell: Cell, questions: Sequence[str]) -> list[tuple[str, Any, str]]:
+    """Return each question, with what the plain model reads before the answer, and the answer."""
+    contents = [prompt.content for prompt in prompts_of(questions, cell.behaviours)]
+    return list(zip(questions, contents, read_texts(folder, cell), strict=True))
+
+
 def _rated(judge: Judge, questions: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
     ratings = judge.ratings(questions, texts)
     rated = [(float(rating), question) for rating, question in zip(ratings, questions, strict=True) if rating]
     return {"rated": len(rated), "rating": asdict(clustered_mean(*zip(*rated, strict=True))) if rated else None}
-
-
-def _answers(folder: Path, cell: Cell, questions: Sequence[str]) -> list[tuple[str, Any, str, float]]:
-    texts = read_texts(folder, cell)
-    prompts = prompts_of(questions, cell.behaviours)
-    return list(zip(questions, prompts, texts, satisfied(texts, cell.behaviours), strict=True))

@@ -141,6 +141,7 @@ def behaviour_figure(results: Results) -> Figure:
     points = [
         {"panel": row["size"], "group": row["kind"], "x": float(rules.index(row["rule"])), **_limits(row["mean"])}
         for row in results["rules"]
+        if row["kind"] != "all"
     ]
     ticks = {float(index): RULES[rule].heading.replace(" ", "\n", 1) for index, rule in enumerate(rules)}
     panels = {

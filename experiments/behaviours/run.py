@@ -20,7 +20,7 @@ from experiments.behaviours.choices import (
     to_json,
 )
 from experiments.behaviours.fits import Fits
-from experiments.behaviours.measure import measure_quality, measure_rules, measure_singles
+from experiments.behaviours.measure import measure_quality, measure_rules, measure_singles, verify_answers
 from experiments.behaviours.report import behaviour_figure, behaviour_tables
 from experiments.behaviours.texts import cells_of, write_cells
 from experiments.study import Results, open_run, run_study
@@ -36,7 +36,7 @@ from lmsteer.scoring.judge import Judge
 from lmsteer.storage.atomic_files import atomic_write_lines
 
 RuleName = Literal["sum", "added factors", "mean", "ties", "dare", "joint", "diffmean", "lora", "instruction", "hybrid"]
-Grid = Annotated[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(min_length=1)]
+Grid = Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=1)]
 TYPES: dict[str, Any] = {
     "answers": NonEmpty,
     "questions": dict[Literal["dev", "test"], FromOne],
@@ -94,14 +94,15 @@ def compare_rules(cfg: DictConfig) -> Results:
         )
         judge = Judge(judge_model, run.path("judge.jsonl")) if judge_model else None
         questions = answers.questions["test"]
+        outcomes = verify_answers(run.folder, rules, chosen)
         return {
             "model": model.name,
             "questions": {split: len(texts) for split, texts in answers.questions.items()},
             "grid": grid["sum"],
             "singles": measure_singles(run.folder, answers, grid, strengths),
             "combinations": to_json(chosen),
-            **measure_rules(run.folder, rules, chosen, questions),
-            "quality": measure_quality(run.folder, model, rules, chosen, questions, judge),
+            **measure_rules(outcomes, chosen, questions),
+            "quality": measure_quality(run.folder, model, outcomes, chosen, questions, judge),
         }
 
     return run_study(run, "behaviours", compute, report=behaviour_tables, figure=behaviour_figure)

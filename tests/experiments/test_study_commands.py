@@ -94,7 +94,7 @@ def files(tmp_path: Path) -> dict[str, str]:
         ("behaviours", ["answers=nowhere"], "answers: cannot read nowhere/questions.json (FileNotFoundError)"),
         ("behaviours", ["answers=x", "rules=[sums]"], "rules=['sums']: Input should be 'sum', 'added factors'"),
         ("behaviours", ["answers=x", "strengths.sum=[]"], "List should have at least 1 item"),
-        ("behaviours", ["answers=x", "strengths.sum=[-1]"], "Input should be greater than or equal to 0"),
+        ("behaviours", ["answers=x", "strengths.sum=[0]"], "Input should be greater than 0"),
         ("behaviours", ["answers=x", "density=2"], "density=2: Input should be less than or equal to 1"),
         ("behaviours", ["answers=x", "combinations.pairs=0"], "Input should be greater than or equal to 1"),
         ("transfer", [], "steers: a value is needed"),

@@ -1,5 +1,6 @@
 """Tables and picture of the study of behaviours."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -131,7 +132,7 @@ def quality_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def published_table() -> str:
     """Write the published figures of LM-Steer, which are not measured here."""
-    rows = [[size, *(percent(value) for value in values)] for size, values in PUBLISHED.items()]
+    rows = [[size, *(f"{100 * value:.1f} %" for value in values)] for size, values in PUBLISHED.items()]
     return markdown_table(["LM-Steer in arXiv 2601.05062", "seen", "unseen"], rows)
 
 
@@ -143,7 +144,7 @@ def behaviour_figure(results: Results) -> Figure:
         for row in results["rules"]
         if row["kind"] != "all"
     ]
-    ticks = {float(index): RULES[rule].heading.replace(" ", "\n", 1) for index, rule in enumerate(rules)}
+    ticks = {float(index): textwrap.fill(RULES[rule].heading, 11) for index, rule in enumerate(rules)}
     panels = {
         size: Panel(title=size, y_label="share with all behaviours", x_ticks=ticks, is_joined=False)
         for size in dict.fromkeys(row["size"] for row in results["rules"])

@@ -119,7 +119,10 @@ class AnswerStudy:
         plain = whole_sentences(replies[PLAIN])
         plain_lines = answer_lines(self.asked, plain, label=-1)
         self._write_lines("plain.jsonl", filter(None, plain_lines))
-        results = {b.name: self._write_behaviour(b, replies.get(b.name), plain, plain_lines) for b in self.behaviours}
+        results = {}
+        for behaviour in self.behaviours:
+            results[behaviour.name] = self._write_behaviour(behaviour, replies.get(behaviour.name), plain, plain_lines)
+            results[behaviour.name]["plain_rate"] = _share(distill(behaviour, without_cut(replies[PLAIN])))
         if not any(result["kept"] for result in results.values()):
             names = ", ".join(results)
             raise InputError(f"{names}: no answer has the behaviour; another model or source=auto expected")
@@ -147,7 +150,6 @@ class AnswerStudy:
             "keep_rate": rate.keep_rate,
             "left_out": rate.left_out,
             "distilled_rate": _share(candidates.get("distilled", ())),
-            "plain_rate": _share(distill(behaviour, plain)),
         }
 
     def _replies(self) -> dict[str, list[Generation]]:

@@ -121,22 +121,36 @@ class AnswerStudy:
         self._write_lines("plain.jsonl", filter(None, plain_lines))
         results = {}
         for behaviour in self.behaviours:
-            if path := self.texts.get(behaviour.name):
-                lines, rate = text_lines(behaviour, path, plain_lines)
-            else:
-                answers, rate = self._behaved(behaviour, replies.get(behaviour.name), plain)
-                lines = pair_lines(answer_lines(self.asked, answers, label=1), plain_lines)
-            if lines:
-                self._write_lines(f"answers/{behaviour.name}.jsonl", lines)
-            has_behaviour = [behaviour.verify(answer) for answer in plain if answer is not None]
-            measured = {"keep_rate": rate.keep_rate, "left_out": rate.left_out}
-            measured["plain_rate"] = sum(has_behaviour) / max(1, len(has_behaviour))
-            results[behaviour.name] = {**asdict(rate), **measured}
+            results[behaviour.name] = self._write_behaviour(behaviour, replies.get(behaviour.name), plain, plain_lines)
+            results[behaviour.name]["plain_rate"] = _share(distill(behaviour, without_cut(replies[PLAIN])))
         if not any(result["kept"] for result in results.values()):
-            raise InputError(
-                f"{', '.join(results)}: no answer has the behaviour; another model or source=auto expected"
-            )
+            names = ", ".join(results)
+            raise InputError(f"{names}: no answer has the behaviour; another model or source=auto expected")
         return results
+
+    def _write_behaviour(
+        self,
+        behaviour: Behaviour,
+        replies: Sequence[Generation] | None,
+        plain: Sequence[str | None],
+        plain_lines: Sequence[Line | None],
+    ) -> Results:
+        """Write what is kept of one behaviour, if anything is; return the rates."""
+        candidates: dict[str, list[str | None]] = {}
+        if path := self.texts.get(behaviour.name):
+            lines, rate = text_lines(behaviour, path, plain_lines)
+        else:
+            candidates = self._candidates(behaviour, replies, plain)
+            rate = self._rate(candidates)
+            lines = pair_lines(answer_lines(self.asked, candidates[rate.source], label=1), plain_lines)
+        if lines:
+            self._write_lines(f"answers/{behaviour.name}.jsonl", lines)
+        return {
+            **asdict(rate),
+            "keep_rate": rate.keep_rate,
+            "left_out": rate.left_out,
+            "distilled_rate": _share(candidates.get("distilled", ())),
+        }
 
     def _replies(self) -> dict[str, list[Generation]]:
         """Generate all answers, or resume that; return them by name of the behaviour."""
@@ -147,20 +161,21 @@ class AnswerStudy:
         replies = iter(read_generation_file(path, expected, samples=1))
         return {name: list(islice(replies, len(prompts))) for name, prompts in self.prompts.items()}
 
-    def _behaved(
+    def _candidates(
         self, behaviour: Behaviour, replies: Sequence[Generation] | None, plain: Sequence[str | None]
-    ) -> tuple[list[str | None], KeepRate]:
-        """Return answers that have a behaviour: distilled ones, or transforms where these are asked for."""
-        kept = []
+    ) -> dict[str, list[str | None]]:
+        """Return the answers that have a behaviour by source; transforms where these are asked for."""
+        candidates = {}
         if replies is not None:
-            kept.append(("distilled", distill(behaviour, without_cut(replies))))
-        if replies is None or (self.config["source"] == "auto" and self._rate(*kept[0]).left_out):
-            kept.append(("transform", transform_all(behaviour, plain)))
-        source, answers = max(kept, key=lambda one: self._rate(*one).keep_rate)
-        return answers, self._rate(source, answers)
+            candidates["distilled"] = distill(behaviour, without_cut(replies))
+        if replies is None or (self.config["source"] == "auto" and self._rate(candidates).left_out):
+            candidates["transform"] = transform_all(behaviour, plain)
+        return candidates
 
-    def _rate(self, source: str, answers: Sequence[str | None]) -> KeepRate:
-        return keep_rate(source, answers, self.config["samples"])
+    def _rate(self, candidates: Mapping[str, Sequence[str | None]]) -> KeepRate:
+        """Count those of the source of which most are kept, the first one of equals."""
+        rates = [keep_rate(source, answers, self.config["samples"]) for source, answers in candidates.items()]
+        return max(rates, key=lambda rate: rate.kept)
 
     def _write_lines(self, name: str, lines: Iterable[Line]) -> None:
         self._write(name, (json.dumps(line, ensure_ascii=False) for line in lines))
@@ -170,9 +185,14 @@ class AnswerStudy:
         atomic_write_lines(self.run.path(name), lines)
 
 
+def _share(answers: Sequence[str | None]) -> float | None:
+    """Return the share of answers that are there; None of none."""
+    return sum(answer is not None for answer in answers) / len(answers) if answers else None
+
+
 def keep_table(results: Results) -> str:
-    """Write a row for each behaviour: how many answers have it when it is asked for, and when it is not."""
-    headings = ["behaviour", "source", "kept", "of answers", "of questions", "plain answers that have it", ""]
+    """Write a row for each behaviour: what is kept, and how many answers have it when it is asked for and when not."""
+    headings = ["behaviour", "source", "kept", "of answers", "of questions", "when asked", "when not asked", ""]
     rows = [
         [
             name,
@@ -180,6 +200,7 @@ def keep_table(results: Results) -> str:
             f"{one['kept']} of {one['asked']}",
             percent(one["keep_rate"]),
             percent(one["questions_kept"] / one["questions"]) if one["questions"] else "",
+            "" if one["distilled_rate"] is None else percent(one["distilled_rate"]),
             percent(one["plain_rate"]),
             "left out" if one["left_out"] else "",
         ]

@@ -104,7 +104,7 @@ class Generation:
     plain model has an empty one. ``prompts`` is the name of the prompt set. ``likelihoods``, if any, are those of the
     texts under the model whose fingerprint is ``perplexity_model``; None for unknown ones. ``budget`` is the name of
     the budget to which the strength was calibrated, or empty. ``cut`` says of each text whether it was cut at
-    ``max_new_tokens``, although it could have ended by itself; it is empty if none was.
+    ``max_new_tokens``, before the token that ends it; it is empty if none was, or texts have a fixed length.
 
     Example:
         >>> Generation(Prompt("0", "The film is"), (" great.",), {"tone": 3.0}).to_json()

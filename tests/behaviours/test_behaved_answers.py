@@ -95,6 +95,12 @@ def test_pairs_are_read_as_a_corpus_with_both_labels_to_each_question(tmp_path: 
     assert rows == [("How?", "IT RAINS.", 1.0), ("How?", "It rains.", -1.0)]
 
 
+def test_a_pair_of_the_same_answer_is_left_out() -> None:
+    behaved = answer_lines(QUESTIONS, ["It is. So.", "IT IS.", "Here."], label=1)
+    plain = answer_lines(QUESTIONS, ["It is.\n\nSo.", "It is.", "There."], label=-1)
+    assert [line["answer"] for line in pair_lines(behaved, plain)] == ["IT IS.", "It is.", "Here.", "There."]
+
+
 def test_samples_of_a_question_are_next_to_each_other() -> None:
     lines = answer_lines(QUESTIONS, list("abcdef"), label=1)
     assert [line and (line["question"], line["answer"], line["split"]) for line in lines] == [

@@ -81,6 +81,7 @@ def test_files_are_those_that_a_scripted_model_gives_by_hand(options: list[str],
     assert json.loads((tmp_path / "run" / "keep.json").read_text(encoding="utf-8")) == results
     expected = {"source": "distilled", "asked": 16, "kept": 2 * len(upper), "keep_rate": len(upper) / 8}
     expected |= {"left_out": False, "questions": 8, "questions_kept": len(upper), "plain_rate": 0.0}
+    expected |= {"distilled_rate": len(upper) / 8}
     assert results["case-upper"] == expected
     assert (results["case-lower"]["kept"], results["case-lower"]["left_out"]) == (0, True)
     assert results["sentences-1"]["plain_rate"] == 0.0
@@ -100,7 +101,7 @@ def test_files_are_those_that_a_scripted_model_gives_by_hand(options: list[str],
     }
     table = (tmp_path / "run" / "keep.md").read_text(encoding="utf-8").splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-    assert ["case-lower", "distilled", "0 of 16", "0.0 %", "0.0 %", "0.0 %", "left out"] in cells
+    assert ["case-lower", "distilled", "0 of 16", "0.0 %", "0.0 %", "0.0 %", "0.0 %", "left out"] in cells
 
 
 @pytest.mark.usefixtures("scripted")
@@ -112,6 +113,7 @@ def test_transforms_are_taken_for_all_or_where_too_few_are_kept(options: list[st
         "sentences-1": "transform",
         "words-10-50": "distilled",
     }
+    assert (auto["case-lower"]["keep_rate"], auto["case-lower"]["distilled_rate"]) == (1.0, 0.0)
     transformed = write(tmp_path / "transform", *options, "source=transform", "behaviours=[case-upper,sentences-1]")
     assert all((one["source"], one["keep_rate"]) == ("transform", 1.0) for one in transformed.values())
     assert not (tmp_path / "transform" / "replies" / "case-upper.jsonl").exists()

@@ -128,7 +128,10 @@ def answer_lines(
 
 
 def pair_lines(behaved: Iterable[Line | None], plain: Iterable[Line | None]) -> list[Line]:
-    """Return the lines of behaved answers, each before that of the plain answer; a pair that lacks one is left out.
+    """Return the lines of behaved answers, each before that of the plain answer.
+
+    A pair that lacks one is left out, and so is one of two answers that differ in white space alone, as it teaches
+    nothing.
 
     Example:
         >>> behaved = answer_lines({"train": ["Why?", "Who?"]}, ["BECAUSE.", None], label=1)
@@ -137,7 +140,7 @@ def pair_lines(behaved: Iterable[Line | None], plain: Iterable[Line | None]) -> 
         [('BECAUSE.', 1), ('Because.', -1)]
     """
     pairs = ((one, other) for one, other in zip(behaved, plain, strict=True) if one is not None and other is not None)
-    return list(chain.from_iterable(pairs))
+    return [line for pair in pairs if pair[0]["answer"].split() != pair[1]["answer"].split() for line in pair]
 
 
 def text_lines(behaviour: Behaviour, path: str, plain: Sequence[Line | None]) -> tuple[list[Line], KeepRate]:

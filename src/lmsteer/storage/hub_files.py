@@ -20,8 +20,11 @@ DESCRIPTIONS = ("README.md", ".huggingface.yaml")
 
 def table_names(names: Iterable[str], subset: str = "") -> list[str]:
     """Return the tables of a data set, or of a subset in its folder, and the files that say which split they are."""
-    tables = (name for name in names if is_table(name) and (not subset or subset in Path(name).parts[:-1]))
-    return [*tables, *(name for name in names if name in DESCRIPTIONS)]
+    return [
+        name
+        for name in names
+        if name in DESCRIPTIONS or (is_table(name) and (not subset or subset in Path(name).parts[:-1]))
+    ]
 
 
 def is_table(name: str) -> bool:

@@ -52,6 +52,16 @@ class Fits:
     _data_of: dict[str, SteerDataModule] = field(default_factory=dict)
     _statistics_of: dict[str, Statistics] = field(default_factory=dict)
 
+    def check(self) -> None:
+        """Refuse options that the model does not allow, before any work.
+
+        Raises:
+            InputError: Naming the option.
+        """
+        self._vectors.layers(self.model)
+        self._adapters.kind.check(self.model)
+        self._steer_config(MERGED).build(self.model.width, self.config["seed"])
+
     def get(self, kind: str, name: str) -> Any:
         """Return the controller of a behaviour: a ``steer``, a ``vector`` or an ``adapter``."""
         path = self.run.path(f"{kind}s") / f"{name}.safetensors"
@@ -72,22 +82,30 @@ class Fits:
         return fit_on(self._data(name).with_dimensions(len(solver.dimensions(steer_config))), steer_config, solver)
 
     def _vector(self, name: str) -> tuple[Controller, Provenance]:
-        layer = self.config["vectors"]["layer"]
-        layer = len(layer_names(self.model.lm)) // 2 if layer is None else layer
-        solver = GradientSolver(trainer={"max_steps": self.config["vectors"]["batches"]})
-        return DiffMean(layer=layer).fit(self._data(name), self._steer_config(name), solver)
+        solver = GradientSolver(trainer={"max_steps": self.config["vector_batches"]})
+        return self._vectors.fit(self._data(name), self._steer_config(name), solver)
 
     def _adapter(self, name: str) -> tuple[Controller, Provenance]:
         """Tune the expert on the answers that have the behaviour; the tables need none on the plain ones."""
-        options = dict(self.config["adapters"])
-        steps = options.pop("steps")
-        method, data = Lora(**options), self._data(name)
+        steps = self.config["adapter_steps"]
+        method, data = self._adapters, self._data(name)
         method.check_data(data, self._steer_config(name), GradientSolver())
         job = FitJob(data, name, GradientSolver(trainer={"max_steps": steps, "val_check_interval": steps}))
         tensors, curve = method.tune(job, POSITIVE)
         training = {**method.options(), "curve": curve, **job.settings(method.learning_rate)}
         fitted = FittedMethod(method, name, Learned(tensors))
         return fitted, describe_fit(data, self._steer_config(name), training)
+
+    @cached_property
+    def _vectors(self) -> DiffMean:
+        vectors: DiffMean = build(self.config["vectors"])
+        middle = len(layer_names(self.model.lm)) // 2
+        return replace(vectors, layer=middle) if vectors.layer is None else vectors
+
+    @cached_property
+    def _adapters(self) -> Lora:
+        adapters: Lora = build(self.config["adapters"])
+        return adapters
 
     def _steer_config(self, name: str) -> SteerConfig:
         config: SteerConfig = build(self.config["steer"])

@@ -45,8 +45,10 @@ TYPES: dict[str, Any] = {
     "strengths": dict[Literal["sum", "hybrid", "diffmean", "lora"], Grid],
     "density": Annotated[float, Field(gt=0, le=1)],
     "damping": Annotated[float, Field(gt=0, allow_inf_nan=False)],
-    "vectors": dict[str, int | None],
-    "adapters": dict[str, float],
+    "vectors": Object,
+    "vector_batches": FromOne,
+    "adapters": Object,
+    "adapter_steps": FromOne,
     "batch_size": FromOne,
     "judge_model": Object | None,
     "scheduler": Object | None,
@@ -71,8 +73,9 @@ def compare_rules(cfg: DictConfig) -> Results:
     def compute() -> Results:
         prepare(config, ("model",))
         model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
-        run.begin()
         fits, grid = Fits(run, model, answers, config), config["strengths"]
+        fits.check()
+        run.begin()
         swept = sweep_cells(names, grid)
         write_cells(fits, swept, decoding, {}, stage="choose strengths")
         strengths = choose_strengths(run.folder, swept)

@@ -44,8 +44,8 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         *("questions.dev=2", "questions.test=3", "combinations.pairs=3", "combinations.triples=2"),
         *(f"strengths.{rule}={values}" for rule, values in GRIDS.items()),
         *("steer.rank=4", "steer.epsilon=0.05", "trainer.max_steps=2", "trainer.val_check_interval=2", "data.rows=20"),
-        *("+trainer.enable_progress_bar=false", "data.batch_size=4", "vectors.batches=2"),
-        *("adapters.rank=2", "adapters.steps=2", "decoding.max_new_tokens=8"),
+        *("+trainer.enable_progress_bar=false", "data.batch_size=4", "vector_batches=2"),
+        *("adapters.rank=2", "adapter_steps=2", "decoding.max_new_tokens=8"),
     ]
 
 
@@ -199,6 +199,8 @@ def test_combinations_are_seen_and_unseen_and_fewer_are_among_more() -> None:
     ("overrides", "message"),
     [
         (["questions.test=9"], "questions.json: 3 test questions; 9 texts expected"),
+        (["vectors.layer=9"], "method.layer=9: model .* has layers 0 to 1"),
+        (["adapters.rank=99"], "method.rank=99: an integer in .1, 32. expected"),
         (["decoding.stop_at_end=false"], "decoding.stop_at_end=false: true expected"),
     ],
 )

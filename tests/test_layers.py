@@ -10,12 +10,12 @@ import pytest
 LIBRARY = Path(__file__).parents[1] / "src" / "lmsteer"
 LAYERS = (
     ("errors", "extras", "old_files"),
-    ("storage", "distributed", "metrics", "behaviours"),
+    ("storage", "distributed", "metrics"),
     ("records", "embedded"),
     ("models",),
     ("data", "steering"),
     ("reference",),
-    ("scoring", "generation", "transfer"),
+    ("scoring", "generation", "transfer", "behaviours"),
     ("analysis", "evaluation", "one_pass"),
     ("training",),
     ("methods",),

@@ -103,7 +103,8 @@ class Generation:
     ``texts`` are the continuations alone, with their leading space. ``strength`` maps dimension names to values; the
     plain model has an empty one. ``prompts`` is the name of the prompt set. ``likelihoods``, if any, are those of the
     texts under the model whose fingerprint is ``perplexity_model``; None for unknown ones. ``budget`` is the name of
-    the budget to which the strength was calibrated, or empty.
+    the budget to which the strength was calibrated, or empty. ``cut`` says of each text whether it was cut at
+    ``max_new_tokens``, before the token that ends it; it is empty if none was, or texts have a fixed length.
 
     Example:
         >>> Generation(Prompt("0", "The film is"), (" great.",), {"tone": 3.0}).to_json()
@@ -117,6 +118,7 @@ class Generation:
     likelihoods: tuple[Likelihood | None, ...] = ()
     perplexity_model: str = ""
     budget: str = ""
+    cut: tuple[bool, ...] = ()
 
     def to_json(self) -> str:
         """Return one line of ``generations.jsonl``, readable by tools for DExperts' format."""
@@ -136,6 +138,9 @@ class Generation:
                 {"text": text} | (asdict(likelihood) if likelihood else {})
                 for text, likelihood in zip(self.texts, self.likelihoods, strict=True)
             ]
+        for index, is_cut in enumerate(self.cut):
+            if is_cut:
+                line["generations"][index]["cut"] = True
         return json.dumps(line, ensure_ascii=False)
 
 
@@ -222,6 +227,7 @@ def _generation(value: dict[str, Any], number: int) -> Generation:
     if not all(name and math.isfinite(float(v)) for name, v in strength.items()):
         raise ValueError
     perplexity_model = value.get("perplexity_model") or ""
+    cut = tuple(sample.get("cut") is True for sample in samples)
     return Generation(
         prompt=Prompt(id=str(value.get("id", number)), text=prompt["text"], turns=_turns(prompt)),
         texts=texts,
@@ -230,6 +236,7 @@ def _generation(value: dict[str, Any], number: int) -> Generation:
         likelihoods=tuple(_likelihood(sample) for sample in samples) if perplexity_model else (),
         perplexity_model=str(perplexity_model),
         budget=str(value.get("budget") or ""),
+        cut=cut if any(cut) else (),
     )
 
 

@@ -196,6 +196,7 @@ def test_the_record_names_everything_but_the_folder() -> None:
         (["trainer.max_steps={a:1}"], "Error: trainer.max_steps={'a': 1}: Input should be a valid integer"),
         (["+protocol.scorers.x=5"], "Error: protocol.scorers={'x': 5}: A config with _target_ is expected"),
         (["protocol.scorers.tfidf-snippets.corpus=mine"], "Error: protocol.scorers.tfidf-snippets.corpus='mine': "),
+        (["experiment=behaviours"], "Error: experiment=behaviours: a study with a command of its own: python -m exp"),
         (["experiment=nosuch"], "Error: In 'train': Could not find 'experiment/nosuch'"),
         (["data=padded", "data.batch_size=x"], "Error: data.batch_size='x': Input should be a valid integer"),
         (["data=padded", "+data.row=3"], "Error: data.row: unknown option; allowed are corpus, model, dimensions, "),

@@ -8,6 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from tests.handmade_commands import STUDIES, study_config, write_steer
 
+from experiments.behaviours import run as behaviours
 from experiments.composition import run as composition
 from experiments.export import run as export
 from experiments.highlighting import run as highlighting
@@ -22,6 +23,7 @@ from lmsteer.data.corpus import Corpus
 from lmsteer.steering.steer import Steer
 
 COMMANDS: dict[str, Any] = {
+    "behaviours": (behaviours.compare_rules, behaviours.TYPES),
     "composition": (composition.measure_composition, composition.TYPES),
     "export": (export.compare_export, export.TYPES),
     "highlighting": (highlighting.highlighting, highlighting.TYPES),
@@ -31,6 +33,7 @@ COMMANDS: dict[str, Any] = {
     "transfer": (transfer.compare_steers, transfer.TYPES),
 }
 NEEDED = {
+    "behaviours": ["answers=a"],
     "composition": ["steer_files=[a,b]"],
     "export": ["steer_file=a", "strength=5"],
     "highlighting": ["steer_file=a"],
@@ -87,6 +90,13 @@ def files(tmp_path: Path) -> dict[str, str]:
             ["steer_files=[JOY,CALM]", "model.seed=1"],
             "fitted for model tiny-0 (width 32), not for tiny-1",
         ),
+        ("behaviours", [], "answers: a value is needed"),
+        ("behaviours", ["answers=nowhere"], "answers: cannot read nowhere/questions.json (FileNotFoundError)"),
+        ("behaviours", ["answers=x", "rules=[sums]"], "rules=['sums']: Input should be 'sum', 'added factors'"),
+        ("behaviours", ["answers=x", "strengths.sum=[]"], "List should have at least 1 item"),
+        ("behaviours", ["answers=x", "strengths.sum=[0]"], "Input should be greater than 0"),
+        ("behaviours", ["answers=x", "density=2"], "density=2: Input should be less than or equal to 1"),
+        ("behaviours", ["answers=x", "combinations.pairs=0"], "Input should be greater than or equal to 1"),
         ("transfer", [], "steers: a value is needed"),
         ("transfer", ["steers={}"], "steers={}: Dictionary should have at least 1 item"),
         ("transfer", ["steers={states: nowhere}"], "nowhere: no such steer file"),
@@ -108,7 +118,9 @@ def test_wrong_values_end_in_one_line_and_leave_nothing(
 ) -> None:
     monkeypatch.setattr(highlighting, "snippets", lambda: Corpus("snippets", ()))
     defaults = ["cache=off"]
-    if name != "scorers":
+    if name == "behaviours":
+        defaults += ["model=tiny"]
+    elif name != "scorers":
         option = "scorers" if name == "highlighting" else "protocol.scorers"
         defaults += ["model=tiny", f"scorer@{option}=[alt-profanity-check]"]
     error = refusal(f"experiments/{name}", COMMANDS[name][0], *defaults, *overrides, **files)

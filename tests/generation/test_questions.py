@@ -67,6 +67,23 @@ def test_a_greedy_answer_ends_where_transformers_ends_it(chat: LanguageModel, en
         assert [token for token in ours if token != ENDED] == [token for token in expected if token not in ends]
 
 
+def test_a_text_is_cut_unless_its_end_is_among_its_tokens(chat: LanguageModel) -> None:
+    def texts(max_new_tokens: int) -> tuple[list[str], list[bool]]:
+        rule = Nucleus(max_new_tokens=max_new_tokens, stop_at_end=True)
+        generator = Generator(chat, PROMPTS, decoding=rule, samples=4, batch_size=8)
+        mixture = eager(chat, END, 4.0)
+        generations = [one for batch in generator.batches for one in generator.batch(mixture, [{}] * len(batch), batch)]
+        cut = [flag for one in generations for flag in one.cut or (False,) * len(one.texts)]
+        return [text for one in generations for text in one.texts], cut
+
+    _, cut = texts(6)
+    pairs = zip(texts(5)[0], texts(12)[0], strict=True)
+    assert [short != long for short, long in pairs] == cut  # a text of 5 tokens has its end as the sixth
+    assert set(cut) == {True, False}
+    fixed = Generator(chat, PROMPTS[:1], decoding=Greedy(max_new_tokens=6))
+    assert [one.cut for batch in fixed.run([{}]) for one in batch] == [()]
+
+
 def test_a_list_of_ends_in_the_generation_config_ends_texts() -> None:
     model = tiny()
     ((token,),) = model.tokenize(["t"])

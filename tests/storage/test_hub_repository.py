@@ -61,6 +61,13 @@ def test_a_model_needs_configuration_tokenizer_and_weights_and_nothing_for_other
     assert needed == ["README.md", "data/train-0.parquet", "test.jsonl.gz"]
 
 
+def test_of_a_subset_its_own_tables_are_needed_and_the_description() -> None:
+    names = ["README.md", "LICENSE", "data/all/train-0.parquet", "data/overall/train-0.parquet", "all.jsonl"]
+    needed = HubRepository("a/b", "dataset", subset="all").needed(names)
+    assert sorted(needed) == ["README.md", "data/all/train-0.parquet"]
+    assert sorted(HubRepository("a/b", "dataset").needed(names)) == sorted({*names} - {"LICENSE"})
+
+
 def test_a_whole_commit_is_used_and_nobody_is_asked(cache: Path) -> None:
     files = {**TOKENIZER, "model.safetensors": b"12345678"}
     folder = write_repository(cache, "org/name", files, listed={**files, "pytorch_model.bin": b"", "README.md": b""})

@@ -38,6 +38,8 @@ EXPECTED_ERRORS = (InputError, HydraException, OmegaConfBaseException, OSError)
 """Errors whose message says what is wrong; any other is a defect of the program and keeps its traceback."""
 SLURM_LAUNCHER = "hydra/launcher/submitit_slurm"
 """The configuration that a plugin of Hydra brings, which is an extra."""
+STUDIES = {"experiment/behaviours": "python -m experiments.behaviours.run answers=FOLDER size=offline"}
+"""Studies that are no sweep of ``train`` but might be looked for among its experiments, with their commands."""
 VERBOSITY = ("debug", "info", "warning", "error")
 
 register_resolvers(CONF)
@@ -164,6 +166,8 @@ def one_line(error: Exception) -> str:
     """
     if getattr(error, "missing_cfg_file", None) == SLURM_LAUNCHER:
         error = MissingExtraError("hydra/launcher=slurm", "submitit")
+    if (study := STUDIES.get(getattr(error, "missing_cfg_file", None) or "")) is not None:
+        error = InputError(f"experiment=behaviours: a study with a command of its own: {study}")
     text = str(error).split("\nConfig search path")[0].split("\n    full_key")[0]
     if isinstance(error, OverrideParseException):
         text = _refused_override(error)

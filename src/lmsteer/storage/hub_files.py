@@ -18,9 +18,13 @@ DESCRIPTIONS = ("README.md", ".huggingface.yaml")
 """Files that say which tables are which split of a data set."""
 
 
-def table_names(names: Iterable[str]) -> list[str]:
-    """Return the tables of a data set, and the files that say which split they are."""
-    return [name for name in names if is_table(name) or name in DESCRIPTIONS]
+def table_names(names: Iterable[str], subset: str = "") -> list[str]:
+    """Return the tables of a data set, or of a subset in its folder, and the files that say which split they are."""
+    return [
+        name
+        for name in names
+        if name in DESCRIPTIONS or (is_table(name) and (not subset or subset in Path(name).parts[:-1]))
+    ]
 
 
 def is_table(name: str) -> bool:

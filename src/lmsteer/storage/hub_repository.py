@@ -73,6 +73,7 @@ class HubRepository:
         id: ``ORG/NAME``, or a folder in the hub's layout.
         revision: Branch, tag or commit; None: the default branch.
         weights: Whether the weights of a model are needed, and not only its configuration and tokenizer.
+        subset: Subset of a data set, whose tables alone are needed: those in a folder of its name. Empty: all tables.
         noun: Kind of the repository in messages.
         instead: What the user may choose when it cannot be had; the end of messages.
 
@@ -85,6 +86,7 @@ class HubRepository:
     kind: Literal["model", "dataset"] = "model"
     revision: str | None = None
     weights: bool = True
+    subset: str = ""
     noun: str = field(default="model", compare=False)
     instead: str = field(default="a hub id (ORG/NAME) or a folder in the hub's layout", compare=False)
 
@@ -169,7 +171,7 @@ class HubRepository:
     def needed(self, names: Iterable[str]) -> list[str]:
         """Select the files that are needed from the names of all: of weights one format, safetensors if there."""
         if self.kind == "dataset":
-            return table_names(names)
+            return table_names(names, self.subset)
         return configuration_names(names) + (weight_names(names) if self.weights else [])
 
     def look_up(self) -> Listing:

@@ -22,13 +22,14 @@ from lmsteer.storage.hub_repository import HubRepository
 ROWS_PER_READ = 1000
 
 
-def data_set(id: str, revision: str | None, *, instead: str) -> HubRepository:
+def data_set(id: str, revision: str | None, *, instead: str, subset: str = "") -> HubRepository:
     """Return a data set of the hub.
 
     Args:
         instead: What the user may choose when it cannot be had; part of the message.
+        subset: One of its subsets, which has a folder of its name; empty: it has none.
     """
-    return HubRepository(id, "dataset", revision, noun="data set", instead=instead)
+    return HubRepository(id, "dataset", revision, subset=subset, noun="data set", instead=instead)
 
 
 def load_splits(
@@ -51,7 +52,7 @@ def load_splits(
         if Path(folder).is_file():
             loaded = datasets.load_dataset("parquet", data_files=folder)
         else:
-            loaded = datasets.load_dataset(folder)
+            loaded = datasets.load_dataset(folder, repository.subset or None)
     except Exception as error:  # its errors, the hub client's, the network's and the parsers' have no common base
         reason = " ".join(str(error.__cause__ or error).split())[:LONGEST_REASON] or type(error).__name__
         choices = f"allowed are {repository.instead}" if path is None else "expected a data set in the hub's format"

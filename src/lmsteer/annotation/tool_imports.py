@@ -41,7 +41,7 @@ def read_potato(state: Mapping[str, Any], path: Path) -> list[Answer]:
         times = state.get("instance_id_to_behavioral_data") or {}
         for number, (item, labels) in enumerate(state["instance_id_to_label_to_value"].items(), 1):
             seconds = (times.get(item) or {}).get("total_time_ms")
-            share = None if not seconds else float(seconds) / 1000 / len(labels)
+            share = None if not seconds else float(seconds) / 1000 / max(1, len(labels))
             for label, value in labels:
                 if value not in (None, False, "", "false"):
                     where = f"{path}, item {number}"
@@ -70,7 +70,7 @@ def _label_studio_answers(task: Any, study: Study, where: str) -> Iterator[Answe
         rater, results, time = annotation["completed_by"], annotation["result"], annotation.get("lead_time")
         if isinstance(rater, dict):
             rater = rater.get("email") or rater["id"]
-        share = None if time is None else float(time) / len(results)
+        share = None if time is None else float(time) / max(1, len(results))
         for result in results:
             (choice,) = result["value"]["choices"]
             yield Answer(str(task["data"]["item"]), str(rater), str(result["from_name"]), choice.lower(), share, where)

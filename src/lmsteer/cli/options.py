@@ -96,7 +96,7 @@ OF_COMMAND: dict[str, dict[str, Any]] = {
     },
     "report": {
         "runs": NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)],
-        **dict.fromkeys(("title", "against", "entity", "group"), NonEmpty | None),
+        **dict.fromkeys(("title", "against", "annotation", "entity", "group"), NonEmpty | None),
         **dict.fromkeys(("published", "wandb"), Literal["auto", "none"]),
         "rescore": dict[str, NonEmpty] | None,
         "project": NonEmpty,

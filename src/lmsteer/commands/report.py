@@ -12,12 +12,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from lmsteer.annotation.annotation_result import read_annotation
 from lmsteer.cli.configuration import check_config
 from lmsteer.cli.options import OF_COMMAND
 from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import FinishedRun, find_runs, read_run
 from lmsteer.evaluation.final_values import final_values
+from lmsteer.reporting.annotation_report import with_people
+from lmsteer.reporting.annotation_tables import annotation_blocks
 from lmsteer.reporting.comparison import compare_rivals, compare_runs
 from lmsteer.reporting.comparison_formats import latex, long_csv, markdown
 from lmsteer.reporting.comparison_report import comparison_report
@@ -60,6 +63,7 @@ def report(cfg: DictConfig) -> None:
         with_published=config["published"] == "auto",
         rescored=_named_files(config["rescore"] or {}),
         cache=config["cache"],
+        annotation=Path(config["annotation"]) if config["annotation"] else None,
     )
     if config["wandb"] == "none":
         return
@@ -81,6 +85,7 @@ def write_report(
     with_published: bool = True,
     rescored: Mapping[str, Path] | None = None,
     cache: str = "auto",
+    annotation: Path | None = None,
 ) -> WrittenReport:
     """Write tables, picture and page of finished runs to a folder, and print the table.
 
@@ -92,6 +97,7 @@ def write_report(
         with_published: Whether to add tables of published figures.
         rescored: Files of generations to score as the first run was, by the name of their rows.
         cache: Cache of their scores: ``auto``, ``off`` or a folder.
+        annotation: The ``annotation.json`` of people who judged texts of the runs.
 
     Raises:
         InputError: If a folder has no finished run, runs were measured by different protocols, or a file is unusable.
@@ -103,7 +109,10 @@ def write_report(
     runs += _rescored(runs[0], rescored or {}, out / "rescored", cache)
     comparison = compare_runs(runs, against=against)
     rivals = None if against else compare_rivals(runs, comparison)
-    tables, figure = blocks(comparison, published() if with_published else None, rivals), pareto(comparison)
+    figure, judged = pareto(comparison), read_annotation(annotation) if annotation else None
+    comparison = with_people(comparison, judged) if judged else comparison
+    tables = blocks(comparison, published() if with_published else None, rivals)
+    tables += annotation_blocks(judged)[:2] if judged else []
     group = group or finished[0].resolve().parent.name  # the folder of a sweep, or of single runs
     title = title or f"{group}: {comparison.protocol.get('name')}"
     page = comparison_report(tables, runs, title=title, picture=figure, unfinished=unfinished)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from lmsteer.annotation.annotation_result import AnnotationResult, RowResult
+from lmsteer.annotation.annotation_result import AnnotationResult
 from lmsteer.errors import InputError
 from lmsteer.metrics.intervals import Interval
 from lmsteer.metrics.paired_test import Sample
@@ -36,32 +36,22 @@ def with_people(comparison: Comparison, result: AnnotationResult) -> Comparison:
     digest = comparison.protocol.get("digest")
     if result.protocol and digest and result.protocol != digest:
         raise InputError(f"annotation: of protocol {result.protocol}, the runs are of {digest}; the same one expected")
-    rows = [
-        replace(
-            row,
-            metrics=row.metrics
-            | {name: m for one in result.rows if (name := metric_name(result, one)) and (m := _measurement(row, one))},
-        )
-        for row in comparison.rows
-    ]
+    rows = [replace(row, metrics=row.metrics | _judged(row, result)) for row in comparison.rows]
     if all(row.metrics == old.metrics for row, old in zip(rows, comparison.rows, strict=True)):
         raise InputError("annotation: none of its rows is among those of the runs")
     return replace(comparison, rows=rows)
 
 
-def metric_name(result: AnnotationResult, row: RowResult) -> str:
-    """Name the metric of a question, such as ``judged_less_toxic``."""
-    return f"judged_{result.questions[row.question].replace(' ', '_')}"
-
-
-def _measurement(row: ComparisonRow, judged: RowResult) -> Measurement | None:
-    key = judged.key
-    is_same = (key.model, key.method, key.prompts, key.budget) == (row.model, row.method, row.prompts, row.budget)
-    if not is_same or dict(key.strength) not in row.strengths:
-        return None
-    estimate = judged.preferred
-    interval = Interval(estimate.value, estimate.low, estimate.high, estimate.n)
-    return Measurement(interval, None, PEOPLE, Sample((), (np.empty(0),)))
+def _judged(row: ComparisonRow, result: AnnotationResult) -> dict[str, Measurement]:
+    judged = {}
+    for one in result.rows:
+        key, estimate = one.key, one.preferred
+        is_same = (key.model, key.method, key.prompts, key.budget) == (row.model, row.method, row.prompts, row.budget)
+        if is_same and key.strength in row.strengths:
+            name = f"judged_{result.questions[one.question].replace(' ', '_')}"
+            interval = Interval(estimate.value, estimate.low, estimate.high, estimate.n)
+            judged[name] = Measurement(interval, None, PEOPLE, Sample((), (np.empty(0),)))
+    return judged
 
 
 def log_annotation(blocks: Sequence[Block], folder: Path, *, project: str, entity: str | None, identity: str) -> None:

@@ -80,7 +80,9 @@ function showQuestions(item) {
     for (const choice of data.choices) {
       const chosen = answersOf(item)[question.name]?.choice === choice.name;
       const button = make("button", `${choice.label} `, { type: "button", role: "radio", "aria-checked": chosen });
-      button.append(make("kbd", choice.key.toUpperCase(), { "aria-hidden": "true" }));
+      if (choice.key.toUpperCase() !== choice.label) {
+        button.append(make("kbd", choice.key.toUpperCase(), { "aria-hidden": "true" }));
+      }
       button.dataset.question = question.name;
       button.dataset.choice = choice.name;
       button.addEventListener("click", () => answer(number, choice.name));

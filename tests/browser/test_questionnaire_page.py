@@ -1,4 +1,4 @@
-"""The questionnaire in a real Chromium (``make test-browser``): a rater answers it, and its figures are counted by hand.
+"""The questionnaire in a real Chromium (``make test-browser``): answered by the test, its figures counted by hand.
 
 The test's own hand is the rater: its choices are drawn here, and what annotate makes of them is counted again from the
 key without any code of the library.

@@ -30,7 +30,10 @@ def question_text(item: Item, question: Question) -> str:
 
 
 def read_choice(reply: str, choices: Sequence[str]) -> str | None:
-    """Read a choice from a reply: its first word, else the only choice that it names; None if there is none.
+    """Read a choice from a reply: its first word, if a sign or nothing follows, or the only choice that it names.
+
+    Returns:
+        None if there is no such choice.
 
     Example:
         >>> read_choice(" B.", ("a", "equal", "b")), read_choice("I choose A", ("a", "equal", "b"))
@@ -38,10 +41,11 @@ def read_choice(reply: str, choices: Sequence[str]) -> str | None:
         >>> read_choice("Neither of them", ("a", "equal", "b")) is None
         True
     """
-    words: list[str] = re.findall(r"\w+", reply)
-    if words and words[0].lower() in choices and (len(words) == 1 or words[0] != "a"):
-        return words[0].lower()
-    named = {word.lower() for word in words if word.lower() in choices and word != "a"}  # "a" is an article
+    first = re.match(r"\W*(\w+)\s*(?:[^\w\s]|$)", reply)
+    if first and first[1].lower() in choices:
+        return first[1].lower()
+    words = [word for word in re.findall(r"\w+", reply) if word != "a"]  # which is an article
+    named = {word.lower() for word in words if word.lower() in choices}
     return named.pop() if len(named) == 1 else None
 
 

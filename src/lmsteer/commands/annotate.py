@@ -125,12 +125,12 @@ def ask_model(config: Mapping[str, Any]) -> Path:
 
     def reply(texts: Sequence[str]) -> list[str]:
         prompts = [Prompt(str(number), text, (("user", text),)) for number, text in enumerate(texts)]
-        generator = Generator(model, prompts, decoding=Greedy(max_new_tokens=8, stop_at_end=True))
+        generator = Generator(model, prompts, decoding=Greedy(max_new_tokens=8, stop_at_end=True), batch_size=16)
+        run.begin()  # once the model has accepted all questions
         path = run.path(REPLIES)
         generator.write(path, [({}, "")])
         return [generation.texts[0] for generation in read_generations(path)]
 
-    run.begin()
     content = rate(study.questionnaire, reply, name=model.name, fingerprint=model.fingerprint())
     path = run.path(f"answers_{re.sub(r'[^A-Za-z0-9_.-]+', '-', model.name)}.json")
     atomic_write_lines(path, [json.dumps(content, indent=1, ensure_ascii=False)])

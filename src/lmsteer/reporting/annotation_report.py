@@ -64,5 +64,7 @@ def log_annotation(blocks: Sequence[Block], folder: Path, *, project: str, entit
         tables = {}
         for block in blocks:
             cells = [[section.heading, *row] for section in block.sections for row in section.rows]
-            tables[block.title] = wandb.Table(columns=["section", *block.headings], data=cells)
+            tables[block.title.lower().replace(" ", "_")] = wandb.Table(
+                columns=["section", *block.headings], data=cells
+            )
         logger.experiment.log(tables)  # type: ignore[attr-defined]

@@ -44,7 +44,9 @@ SIDES_NOTE = (
 def annotation_blocks(result: AnnotationResult) -> list[Block]:
     """Lay out all tables of a result."""
     tables = [
-        _pairs(result, result.pairs, "Judged by people") if result.pairs else _single(result),
+        _pairs(result, result.pairs, "Judged by people", [f"{_size(result)} {PAIRS_NOTE}"])
+        if result.pairs
+        else _single(result),
         _agreement(result),
         _strengths(result),
         _correlations(result),
@@ -93,7 +95,10 @@ def annotation_figure(result: AnnotationResult) -> Figure:
     return metric_vs(frame, panels, columns=1, size=(max(4.5, 1.9 * len(names)), 2.7))
 
 
-def _pairs(result: AnnotationResult, pairs: Sequence[PairResult], title: str) -> Block:
+def _pairs(result: AnnotationResult, pairs: Sequence[PairResult], title: str, notes: list[str]) -> Block:
+    def heading(name: str, words: str) -> str:
+        return _heading(result, name, words) if pairs is result.pairs else words
+
     sections = []
     for name, words in result.questions.items():
         rows = [
@@ -105,9 +110,9 @@ def _pairs(result: AnnotationResult, pairs: Sequence[PairResult], title: str) ->
             for pair in pairs if pair.question == name
         ]  # fmt: skip
         if rows:
-            sections.append(Section(_heading(result, name, words), rows))
+            sections.append(Section(heading(name, words), rows))
     headings = ["row", "against", "win", "tie", "loss", "answers", "prompts", "p"]
-    return Block(title, headings, sections, [f"{_size(result)} {PAIRS_NOTE}"])
+    return Block(title, headings, sections, notes)
 
 
 def _single(result: AnnotationResult) -> Block:
@@ -198,9 +203,7 @@ def _models(result: AnnotationResult) -> list[Block]:
     ]
     headings = ["model", "question", "agrees with people", "α", "items"]
     tables = [
-        _pairs(
-            result, [pair for one in result.models if one.rater == rater for pair in one.pairs], f"Judged by {rater}"
-        )
+        _pairs(result, [p for one in result.models if one.rater == rater for p in one.pairs], f"Judged by {rater}", [])
         for rater in dict.fromkeys(one.rater for one in result.models)
     ]
     return [Block("Models as raters", headings, [Section("", rows)], [MODELS_NOTE]), *tables]
@@ -214,7 +217,7 @@ def _heading(result: AnnotationResult, name: str, words: str) -> str:
 
 def _size(result: AnnotationResult) -> str:
     left_out = f", without {', '.join(result.excluded)}" if result.excluded else ""
-    raters = "raters" if result.checks else "assignments of one item"
+    raters = ("rater" if result.raters == 1 else "raters") if result.checks else "assignments of one item"
     return f"{result.raters} {raters}{left_out}, {result.items} items, {result.answers} answers."
 
 

@@ -3,8 +3,8 @@
 python -m experiments.annotation.power
 
 Of each prompt, and then of each of its items, the chances of win, tie and loss are drawn from a Dirichlet distribution,
-and raters answer by them. Its concentration is such that two answers to an item correlate by ``RHO``, and answers to two
-items of a prompt by ``RHO_PROMPT``.
+and raters answer by them. Its concentration is such that two answers to an item correlate by ``RHO``, and answers to
+two items of a prompt by ``RHO_PROMPT``.
 """
 
 import numpy as np

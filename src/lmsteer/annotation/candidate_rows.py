@@ -11,12 +11,12 @@ from lmsteer.annotation.questionnaire import Form
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import GENERATIONS, find_runs, read_run, refuse_mixed
 from lmsteer.evaluation.results import ResultRow
-from lmsteer.records import Generation, read_generations
+from lmsteer.records import Generation, Prompt, read_generations
 
 
 @dataclass(frozen=True)
 class CandidateRow:
-    """A row, with its generations by the text of the prompt."""
+    """A row, with its generations by the prompt as raters read it."""
 
     name: str
     key: RowKey
@@ -133,4 +133,9 @@ def _candidate(row: ResultRow, generations: Sequence[Generation], run: Path) -> 
     name = f"{row.method}/{row.label}" if row.strength else row.method
     if len({g.prompts for g in generations}) > 1:
         name = f"{name} on {row.prompts}"
-    return CandidateRow(name, RowKey(run=str(run), **facts), {g.prompt.text: g for g in own})
+    return CandidateRow(name, RowKey(run=str(run), **facts), {_shown(g.prompt): g for g in own})
+
+
+def _shown(prompt: Prompt) -> str:
+    """Return a prompt as raters read it: of a longer conversation all turns."""
+    return "\n\n".join(f"{role}: {text}" for role, text in prompt.turns) if len(prompt.turns) > 1 else prompt.text

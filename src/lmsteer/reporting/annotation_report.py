@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from lmsteer.annotation.annotation_result import AnnotationResult
+from lmsteer.annotation.annotation_result import AnnotationResult, Estimate
 from lmsteer.errors import InputError
 from lmsteer.metrics.intervals import Interval
 from lmsteer.metrics.paired_test import Sample
@@ -43,15 +43,22 @@ def with_people(comparison: Comparison, result: AnnotationResult) -> Comparison:
 
 
 def _judged(row: ComparisonRow, result: AnnotationResult) -> dict[str, Measurement]:
-    judged = {}
+    """Return what people say of a row; of rows that differ by their seed the mean, without an interval."""
+    estimates: dict[str, list[Estimate]] = {}
     for one in result.rows:
-        key, estimate = one.key, one.preferred
+        key = one.key
         is_same = (key.model, key.method, key.prompts, key.budget) == (row.model, row.method, row.prompts, row.budget)
         if is_same and key.strength in row.strengths:
             name = f"judged_{result.questions[one.question].replace(' ', '_')}"
-            interval = Interval(estimate.value, estimate.low, estimate.high, estimate.n)
-            judged[name] = Measurement(interval, None, PEOPLE, Sample((), (np.empty(0),)))
-    return judged
+            estimates.setdefault(name, []).append(one.preferred)
+    return {name: _measurement(of_seeds) for name, of_seeds in estimates.items()}
+
+
+def _measurement(of_seeds: Sequence[Estimate]) -> Measurement:
+    values, no_sample = [estimate.value for estimate in of_seeds], Sample((), (np.empty(0),))
+    low, high = (of_seeds[0].low, of_seeds[0].high) if len(of_seeds) == 1 else (None, None)
+    interval = Interval(float(np.mean(values)), low, high, max(estimate.n for estimate in of_seeds))
+    return Measurement(interval, float(np.std(values, ddof=1)) if len(values) > 1 else None, PEOPLE, no_sample)
 
 
 def log_annotation(blocks: Sequence[Block], folder: Path, *, project: str, entity: str | None, identity: str) -> None:

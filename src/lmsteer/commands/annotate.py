@@ -3,11 +3,13 @@
 python -m src.annotate runs=[RUN,RUN]
 """
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -34,8 +36,10 @@ from lmsteer.reporting.annotation_tables import annotation_blocks, annotation_cs
 from lmsteer.reporting.comparison_formats import latex, markdown
 from lmsteer.reporting.plots import write_png
 from lmsteer.reporting.questionnaire_page import questionnaire_page
-from lmsteer.runs.run import Run
 from lmsteer.storage.atomic_files import atomic_write_lines
+
+if TYPE_CHECKING:
+    from lmsteer.runs.run import Run
 
 RESULT, EXPORTS, REPLIES = "annotation.json", "tools", "replies.jsonl"
 SAMPLING = ("form", "n_prompts", "samples", "raters", "page_items", "repeats", "swapped", "seed")
@@ -64,7 +68,7 @@ def write_questionnaire(config: Mapping[str, Any]) -> Study:
     names = [question.name for question in questions]
     qualification = qualification_items(config["qualification"], sampling.form, names)
     study = draw_study(candidates, pairs, questions, qualification, sampling)
-    run = Run(Path(config["run_dir"]), run_identity(dict(config) | {"questionnaire": study.questionnaire.digest}))
+    run = _run(config, study)
     run.begin()
     write_study(run.folder, study)
     count = len(study.questionnaire.pages)
@@ -119,7 +123,7 @@ def ask_model(config: Mapping[str, Any]) -> Path:
     if not config["study"]:
         raise InputError("ask_model=true: study=FOLDER is needed, the folder of the questionnaire")
     study = read_study(Path(config["study"]))
-    run = Run(Path(config["run_dir"]), run_identity(dict(config) | {"questionnaire": study.questionnaire.digest}))
+    run = _run(config, study)
     prepare(dict(config), ("model",))
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
 
@@ -136,6 +140,13 @@ def ask_model(config: Mapping[str, Any]) -> Path:
     atomic_write_lines(path, [json.dumps(content, indent=1, ensure_ascii=False)])
     show(f"{len(content['answers'])} of {len(content['replies'])} replies are answers: {path}")
     return path
+
+
+def _run(config: Mapping[str, Any], study: Study) -> Run:
+    from lmsteer.runs.run import Run  # and torch with it, which an analysis does without
+
+    identity = run_identity(dict(config) | {"questionnaire": study.questionnaire.digest})
+    return Run(Path(config["run_dir"]), identity)
 
 
 def _scores(scorers: Mapping[str, Any], study: Study) -> dict[str, dict[str, list[float]]]:

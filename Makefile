@@ -13,7 +13,7 @@ MODULES := -p lmsteer -p experiments -p slurm $(addprefix -m src.,$(ENTRY_POINTS
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup develop run check test test-hub test-slurm test-wheel lint types clean torch
+.PHONY: help setup develop run check test test-browser test-hub test-slurm test-wheel lint types clean torch
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -64,6 +64,10 @@ test: setup develop  ## run the tests
 
 test-hub: setup develop  ## run the commands that name models of the hub, against a stand-in for it on this machine
 	$(BIN)/python -m pytest -q -m hub tests/hub
+
+test-browser: develop  ## answer a questionnaire in Chromium, which is installed where it is missing (root, Debian)
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; }
+	$(BIN)/python -m pytest -q -m browser tests/browser
 
 test-slurm: develop  ## start a SLURM cluster on this machine (root, Debian, no SLURM of its own) and run jobs on it
 	@trap 'tests/slurm/cluster.sh down' EXIT; \

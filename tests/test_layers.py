@@ -16,7 +16,7 @@ LAYERS = (
     ("data", "steering"),
     ("reference",),
     ("scoring", "generation", "transfer", "behaviours"),
-    ("analysis", "evaluation", "one_pass"),
+    ("analysis", "annotation", "evaluation", "one_pass"),
     ("training",),
     ("methods",),
     ("reporting",),

@@ -30,6 +30,7 @@ NEEDED = {
     "convert": ["checkpoint=c.pt"],
     "interpret": ["steer_file=s.safetensors"],
     "report": ["runs=FOLDER"],
+    "annotate": [],
     "fetch": [],
     "transfer": ["steer_file=s.safetensors", "model@to=tiny"],
     "model/hf": ["model.id=some/model"],

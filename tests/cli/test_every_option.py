@@ -9,6 +9,7 @@ from tests.handmade_commands import run_command, write_steer
 from lmsteer.steering.steer import Steer
 
 NEEDED = {
+    "annotate": ["runs=STEER"],
     "calibrate": ["steer_file=STEER"],
     "compose": ["steer_files=[STEER]"],
     "convert": ["checkpoint=STEER"],

@@ -38,6 +38,23 @@ COMMON: dict[str, Any] = {
 }
 """Options that mean the same in every command that has them."""
 OF_COMMAND: dict[str, dict[str, Any]] = {
+    "annotate": {
+        **dict.fromkeys(("runs", "answers"), NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)] | None),
+        "rows": list[NonEmpty] | None,
+        "pairs": list[list[NonEmpty]] | None,
+        "form": Literal["pairs", "single"],
+        "questions": list[NonEmpty] | dict[str, NonEmpty | None] | None,
+        **dict.fromkeys(("n_prompts", "samples", "raters"), FromOne),
+        "page_items": FromOne | None,
+        **dict.fromkeys(("repeats", "swapped"), Annotated[float, Field(ge=0, le=0.5)]),
+        "qualification": NonEmpty,
+        **dict.fromkeys(("study", "entity"), NonEmpty | None),
+        "exclude": list[NonEmpty],
+        "ask_model": bool,
+        "scorers": Objects,
+        "wandb": Literal["auto", "none"],
+        "project": NonEmpty,
+    },
     "calibrate": {},
     "compose": {
         "steer_files": Annotated[list[NonEmpty], Field(min_length=1)],
@@ -80,7 +97,7 @@ OF_COMMAND: dict[str, dict[str, Any]] = {
     },
     "report": {
         "runs": NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)],
-        **dict.fromkeys(("title", "against", "speed", "entity", "group"), NonEmpty | None),
+        **dict.fromkeys(("title", "against", "annotation", "speed", "entity", "group"), NonEmpty | None),
         **dict.fromkeys(("published", "wandb"), Literal["auto", "none"]),
         "rescore": dict[str, NonEmpty] | None,
         "project": NonEmpty,

@@ -12,12 +12,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from lmsteer.annotation.annotation_result import read_annotation
 from lmsteer.cli.configuration import check_config
 from lmsteer.cli.options import OF_COMMAND
 from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import FinishedRun, find_runs, read_run
 from lmsteer.evaluation.final_values import final_values
+from lmsteer.reporting.annotation_report import with_people
+from lmsteer.reporting.annotation_tables import annotation_blocks
 from lmsteer.reporting.comparison import compare_rivals, compare_runs
 from lmsteer.reporting.comparison_formats import latex, long_csv, markdown
 from lmsteer.reporting.comparison_report import comparison_report
@@ -62,6 +65,7 @@ def report(cfg: DictConfig) -> None:
         rescored=_named_files(config["rescore"] or {}),
         cache=config["cache"],
         speed=read_speed(Path(config["speed"])) if config["speed"] else None,
+        annotation=Path(config["annotation"]) if config["annotation"] else None,
     )
     if config["wandb"] == "none":
         return
@@ -84,6 +88,7 @@ def write_report(
     rescored: Mapping[str, Path] | None = None,
     cache: str = "auto",
     speed: MeasuredSpeed | None = None,
+    annotation: Path | None = None,
 ) -> WrittenReport:
     """Write tables, picture and page of finished runs to a folder, and print the table.
 
@@ -96,6 +101,7 @@ def write_report(
         rescored: Files of generations to score as the first run was, by the name of their rows.
         cache: Cache of their scores: ``auto``, ``off`` or a folder.
         speed: What the speed study has measured, for the tables of costs.
+        annotation: The ``annotation.json`` of people who judged texts of the runs.
 
     Raises:
         InputError: If a folder has no finished run, runs were measured by different protocols, or a file is unusable.
@@ -107,7 +113,10 @@ def write_report(
     runs += _rescored(runs[0], rescored or {}, out / "rescored", cache)
     comparison = compare_runs(runs, against=against)
     rivals = None if against else compare_rivals(runs, comparison)
-    tables, figure = blocks(comparison, published() if with_published else None, rivals, speed), pareto(comparison)
+    figure, judged = pareto(comparison), read_annotation(annotation) if annotation else None
+    comparison = with_people(comparison, judged) if judged else comparison
+    tables = blocks(comparison, published() if with_published else None, rivals, speed)
+    tables += annotation_blocks(judged)[:2] if judged else []
     group = group or finished[0].resolve().parent.name  # the folder of a sweep, or of single runs
     title = title or f"{group}: {comparison.protocol.get('name')}"
     page = comparison_report(tables, runs, title=title, picture=figure, unfinished=unfinished)

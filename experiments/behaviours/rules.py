@@ -28,12 +28,14 @@ class Rule:
         compose: Called with the fits, the behaviours and their strengths.
         sweep: The rule whose single-behaviour dev accuracy chooses the strengths; empty: it has none.
         is_instructed: Whether the question is asked with an instruction for each behaviour, whose order then matters.
+        edits_body: Whether the body computes something else, so that other rules cannot write in the same batch.
     """
 
     heading: str
     compose: Compose
     sweep: Sweep
     is_instructed: bool = False
+    edits_body: bool = False
 
 
 def _plain(fits: Fits, names: Sequence[str], strengths: Sequence[float]) -> Controlled:
@@ -70,6 +72,7 @@ RULES: Mapping[str, Rule] = {
         "diffmean sum",
         _merged(lambda fits, names, v: add_vectors([fits.get("vector", name) for name in names], v)),
         "diffmean",
+        edits_body=True,
     ),
     "lora": Rule(
         "LoRA dare_linear",
@@ -82,6 +85,7 @@ RULES: Mapping[str, Rule] = {
             )
         ),
         "lora",
+        edits_body=True,
     ),
     "instruction": Rule("instruction", _plain, "", is_instructed=True),
     "hybrid": Rule("Σ v W + instruction", _sum, "hybrid", is_instructed=True),
@@ -91,3 +95,8 @@ PLAIN = Rule("plain", _plain, "")
 """No steer and no instruction: how often the plain model happens to do it."""
 SWEPT = tuple(name for name, rule in RULES.items() if rule.sweep == name)
 """Rules with strengths of their own."""
+
+
+def edits_body(rule: str) -> bool:
+    """Return whether a rule, or ``plain``, edits the body."""
+    return RULES.get(rule, PLAIN).edits_body

@@ -18,6 +18,7 @@ from lmsteer.generation.sampling import Greedy, Nucleus
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import TextsSoFar, mixture_at
 from lmsteer.records import Prompt, read_generations
+from lmsteer.steering.fold import mixed_steers
 from lmsteer.steering.schedule import CountSchedule, Gate, Schedule, with_schedules
 from lmsteer.steering.steer import Steer
 
@@ -217,3 +218,21 @@ def test_a_hook_cannot_follow_a_schedule(tiny_model: LanguageModel) -> None:
         steer(tone=SCHEDULES["words"]).apply(tiny_model, 3.0),
     ):
         pass
+
+
+def test_rows_with_steers_of_their_own_are_written_in_one_batch_as_alone(tiny_model: LanguageModel) -> None:
+    scheduled, other = steer(tone=SCHEDULES["words"]), Steer(32, dimensions=["x"], rank="full", init_std=0.3, seed=2)
+    rows: list[tuple[Steer | None, dict[str, float]]] = [(scheduled, STRENGTH), (None, {}), (other, {"x": 900.0})]
+    rows.append((scheduled, {"tone": -3.0}))
+    rule = Greedy(max_new_tokens=12, stop_at_end=True)
+    together = decode(tiny_model, mixed_steers(tiny_model, rows), TEXTS, np.zeros(4, np.uint64), rule).ids_BT
+    alone = [
+        decode(tiny_model, mixture_at(tiny_model, strength, one), [text], np.zeros(1, np.uint64), rule).ids_BT[0]
+        for text, (one, strength) in zip(TEXTS, rows, strict=True)
+    ]
+    written = [[token for token in row.tolist() if token != ENDED] for row in together]
+    assert written == [[token for token in row.tolist() if token != ENDED] for row in alone]
+    plain = decode(tiny_model, mixture_at(tiny_model, {}, None), TEXTS, np.zeros(4, np.uint64), rule).ids_BT
+    assert [row.tolist() == other_row.tolist() for row, other_row in zip(together, plain, strict=True)].count(
+        False
+    ) >= 2

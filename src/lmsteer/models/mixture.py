@@ -50,6 +50,11 @@ class TextsSoFar:
         """The texts so far, without their prompts."""
         return [self.model.detokenize(ids) for ids in self.tokens]
 
+    def only(self, rows: Tensor) -> TextsSoFar:
+        """Return some of the rows, by index."""
+        tokens = [self.tokens[row] for row in rows.tolist()]
+        return TextsSoFar(self.model, self.row_N[rows], self.prompt_ND[rows], tokens)
+
 
 @dataclass(frozen=True)
 class Source:

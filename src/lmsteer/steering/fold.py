@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -82,6 +82,36 @@ def steered_rows(model: LanguageModel, steer: Steer, strength_BK: Tensor) -> Mix
         strength_NK = strength_BK.expand(len(hidden_ND), -1) if len(strength_BK) == 1 else strength_BK[so_far.row_N]
         steered_ND: Tensor = steer(hidden_ND, strength_NK * factors(steer, so_far))
         return steered_ND
+
+    return Mixture((Source(model, model.head, shift_rows=shift),))
+
+
+def mixed_steers(model: LanguageModel, rows: Sequence[tuple[Steer | None, Mapping[str, float]]]) -> Mixture:
+    """Return the distribution of the next token where each row has a steer of its own, with its strengths by name.
+
+    Args:
+        rows: One for each row; None is the plain model. Rows that share a steer and its strengths are steered together.
+
+    Raises:
+        InputError: If a strength is not one of the dimensions of its steer.
+    """
+    controls: dict[tuple[int, tuple[tuple[str, float], ...]], int] = {}
+    number_B = torch.tensor(
+        [controls.setdefault((id(steer), tuple(strength.items())), len(controls)) for steer, strength in rows]
+    )
+    steered = {
+        number: steered_rows(model, steer, steer.strengths(strength)[None]).sources[0].shift_rows
+        for number, (steer, strength) in zip(number_B.tolist(), rows, strict=True)
+        if steer is not None
+    }
+
+    @torch.inference_mode()
+    def shift(hidden_ND: Tensor, so_far: TextsSoFar) -> Tensor:
+        shifted_ND, number_N = hidden_ND.clone(), number_B.to(so_far.row_N.device)[so_far.row_N]
+        for number, of_steer in steered.items():
+            if of_steer and len(index := (number_N == number).nonzero()[:, 0]):
+                shifted_ND[index] = of_steer(hidden_ND[index], so_far.only(index))
+        return shifted_ND
 
     return Mixture((Source(model, model.head, shift_rows=shift),))
 

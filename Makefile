@@ -57,7 +57,7 @@ run: setup  ## learn a steer, generate, measure and write a report: the default 
 
 check: lint types  ## style, types and the fast tests
 	$(BIN)/python -m src.fetch
-	$(BIN)/python -m pytest -q -m "not slow and not slurm and not hub"
+	$(BIN)/python -m pytest -q -m "not slow and not slurm and not hub and not browser"
 
 test: setup develop  ## run the tests
 	$(BIN)/python -m pytest -q

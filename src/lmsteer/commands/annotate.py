@@ -91,7 +91,7 @@ def analyze_answers(config: Mapping[str, Any]) -> AnnotationResult:
     """Read answers; write ``annotation.json``, tables, figure and page."""
     study = read_study(Path(config["study"])) if config["study"] else None
     answers, study = read_answers(_paths(config["answers"]), study)
-    scores = stored_scores(study) | _scores(config["scorers"], study)
+    scores = stored_scores(study) | (_scores(config, study) if config["scorers"] else {})
     result = analyze(answers, study, scores, exclude=config["exclude"], seed=config["seed"])
     out, blocks, figure = Path(config["run_dir"]), annotation_blocks(result), annotation_figure(result)
     out.mkdir(parents=True, exist_ok=True)
@@ -149,13 +149,14 @@ def _run(config: Mapping[str, Any], study: Study) -> Run:
     return Run(Path(config["run_dir"]), identity)
 
 
-def _scores(scorers: Mapping[str, Any], study: Study) -> dict[str, dict[str, list[float]]]:
+def _scores(config: Mapping[str, Any], study: Study) -> dict[str, dict[str, list[float]]]:
     """Score the texts of all items, alone or after their prompt as the first question says."""
+    prepare(config, ("scorers",))
     items = study.questionnaire.items
     reads_prompt = study.questionnaire.questions[0].reads_prompt
     texts = [item.prompt * reads_prompt + text for item in items for text in item.texts]
     width, scores = len(items[0].texts), {}
-    for node in scorers.values():
+    for node in config["scorers"].values():
         scorer = build(node)
         values = scorer(texts).tolist()
         scores[scorer.name] = {

@@ -15,7 +15,7 @@ LAYERS = (
     ("models",),
     ("data", "steering"),
     ("reference",),
-    ("scoring", "generation", "transfer"),
+    ("scoring", "generation", "transfer", "processors"),
     ("analysis", "evaluation", "one_pass"),
     ("training",),
     ("methods",),

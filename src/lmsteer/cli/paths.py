@@ -9,7 +9,7 @@ from lmsteer.cli.identity import INPUT_FILES
 from lmsteer.errors import InputError
 from lmsteer.records import refuse_special_file
 
-PATH_OPTIONS = INPUT_FILES | {"cache", "dev", "file", "id", "rescore", "runs"}
+PATH_OPTIONS = INPUT_FILES | {"cache", "dev", "file", "gguf_base", "id", "rescore", "runs"}
 """Options that name files or folders; in lists and mappings below them, all texts do."""
 OUTPUT_FOLDER = re.compile(r"""(?P<option>(?:out|hydra\.(?:run|sweep)\.dir)=["'])(?P<path>~(?:/.*)?)(?P<end>["'])""")
 """An option that names the folder of a run, which Hydra makes before the configuration can be changed."""

@@ -6,6 +6,7 @@ python -m src.export steer_file=RUN/steer.safetensors strength=5 out=FOLDER
 from pathlib import Path
 from typing import Any
 
+from gguf import GGUFReader
 from omegaconf import DictConfig
 
 from lmsteer.cli.configuration import build, check_config
@@ -14,7 +15,7 @@ from lmsteer.cli.terminal import show
 from lmsteer.commands.generate import named_strength
 from lmsteer.errors import InputError
 from lmsteer.export.exporter import Export
-from lmsteer.export.head_adapter import copy_with_output
+from lmsteer.export.gguf_base import copy_with_output, read_tied_gguf
 from lmsteer.reporting.text import terminal_table
 from lmsteer.storage.atomic_files import is_complete
 
@@ -26,6 +27,8 @@ def export(cfg: DictConfig) -> Path:
     config = check_config(cfg, OF_COMMAND["export"])
     folder, form = Path(config["run_dir"]), config["form"]
     _check_form(config)
+    gguf_base = None if config["gguf_base"] is None else Path(config["gguf_base"])
+    tied = read_tied_gguf(gguf_base) if gguf_base else None  # refused before a model is loaded
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     exported = Export(
         model,
@@ -42,8 +45,8 @@ def export(cfg: DictConfig) -> Path:
         parts = exported.attached(form, folder, strength, rank=config["rank"])
         cells = [(p.dimension, p.path, str(p.rank), p.size, f"{p.kept:.4f}", f"{p.error:.2g}") for p in parts]
         show(terminal_table(HEADINGS, cells))
-    if config["gguf_base"] is not None:
-        _write_base(Path(config["gguf_base"]), folder)
+    if gguf_base and tied:
+        _write_base(tied, gguf_base, folder)
     show(f"{form} of {exported.steer_file} for {model.name}: {folder}")
     return folder
 
@@ -58,9 +61,9 @@ def _check_form(config: dict[str, Any]) -> None:
         raise InputError(f"gguf_base={config['gguf_base']}: only for form=gguf; leave it out")
 
 
-def _write_base(source: Path, folder: Path) -> None:
+def _write_base(reader: GGUFReader, source: Path, folder: Path) -> None:
     """Write a copy of a GGUF model that has output embeddings, unless it is there already."""
     target = folder / f"{source.stem}-untied.gguf"
     if not is_complete(target):
-        copy_with_output(source, target)
+        copy_with_output(reader, target)
     show(f"base model with output.weight: {target}")

@@ -25,9 +25,10 @@ GGUF_ARCHITECTURES = {
     "gpt_neox": "gptneox",
     "mistral": "llama",
     "phi": "phi2",
-    "smollm3": "smollm3",
 }
 """Name of an architecture in GGUF by that in transformers, where they differ."""
+NOT_BUILT = {"gptj"}
+"""Architectures with a name in GGUF, but no code in llama.cpp."""
 
 
 @dataclass(frozen=True)
@@ -137,43 +138,9 @@ def gguf_architecture(model: LanguageModel) -> str:
 
     kind = model.lm.config.get_text_config().model_type
     name = GGUF_ARCHITECTURES.get(kind, kind)
-    if name not in MODEL_ARCH_NAMES.values():
+    if name not in MODEL_ARCH_NAMES.values() or name in NOT_BUILT:
         raise InputError(f"model {model.name} ({kind}): not an architecture of llama.cpp; form=adapter is for PEFT")
     return name
-
-
-def copy_with_output(source: Path, target: Path) -> None:
-    """Copy a GGUF model and add ``output.weight``, which is absent where it is tied to ``token_embd.weight``.
-
-    Without this tensor llama.cpp refuses an adapter of the head; with it the model computes what it did.
-
-    Raises:
-        InputError: If the file is no GGUF model, or has output embeddings of its own.
-    """
-    from gguf import GGUFReader, GGUFValueType, GGUFWriter
-
-    try:
-        reader = GGUFReader(source)
-    except (OSError, ValueError, IndexError, KeyError) as error:
-        raise InputError(f"{source}: no whole GGUF file ({' '.join(str(error).split())})") from error
-    tensors = {tensor.name: tensor for tensor in reader.tensors}
-    if "output.weight" in tensors or "token_embd.weight" not in tensors:
-        raise InputError(f"{source}: a model with tied embeddings expected; one with output.weight is used as it is")
-    with atomic_write(target) as temporary:
-        writer = GGUFWriter(temporary, reader.fields["general.architecture"].contents())
-        for field in reader.fields.values():
-            if not field.name.startswith("GGUF.") and field.name != "general.architecture":
-                subtype = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
-                writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=subtype)
-        copies = [*tensors.items(), ("output.weight", tensors["token_embd.weight"])]
-        for name, tensor in copies:
-            data = tensor.data
-            writer.add_tensor_info(name, data.shape, data.dtype, data.nbytes, tensor.tensor_type)
-        for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_ti_data_to_file):
-            write()
-        for _, tensor in copies:
-            writer.write_tensor_data(tensor.data)
-        writer.close()
 
 
 def refuse_constant(steer: Steer, names: Mapping[str, float]) -> None:

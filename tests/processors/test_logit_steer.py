@@ -1,4 +1,4 @@
-"""Steered logits are those of the steered hidden state, on every architecture, and files are read as they were written."""
+"""Steered logits are those of the steered hidden state on every architecture; files are read as they were written."""
 
 import json
 from pathlib import Path

@@ -6,7 +6,7 @@ Shapes: D width, R rank, V vocabulary.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +100,8 @@ def write_peft_adapter(
 def head_name(model: LanguageModel) -> str:
     """Return the name of the module of the output embeddings, such as ``lm_head``."""
     head = model.lm.get_output_embeddings()
-    return next(name for name, module in model.lm.named_modules() if module is head)
+    names: Iterator[str] = (name for name, module in model.lm.named_modules() if module is head)
+    return next(names)
 
 
 def write_gguf_adapter(path: Path, model: LanguageModel, adapter: HeadAdapter, *, strength: float, name: str) -> None:
@@ -136,7 +137,7 @@ def gguf_architecture(model: LanguageModel) -> str:
     """
     from gguf import MODEL_ARCH_NAMES
 
-    kind = model.lm.config.get_text_config().model_type
+    kind: str = model.lm.config.get_text_config().model_type
     name = GGUF_ARCHITECTURES.get(kind, kind)
     if name not in MODEL_ARCH_NAMES.values() or name in NOT_BUILT:
         raise InputError(f"model {model.name} ({kind}): not an architecture of llama.cpp; form=adapter is for PEFT")

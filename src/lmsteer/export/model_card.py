@@ -133,6 +133,11 @@ def quoted(text: object) -> Markup:
     return Markup(json.dumps(text, ensure_ascii=False).replace("`", "\\u0060").replace("|", "\\u007c"))
 
 
+def shell_quoted(text: object) -> Markup:
+    """Write a text as ``quoted`` does, without signs by which a shell would take it for more than a text."""
+    return Markup(quoted(text).replace("'", "\\u0027").replace("$", "\\u0024"))
+
+
 def _render(template: str, **content: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -141,7 +146,7 @@ def _render(template: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"escaped": escaped, "quoted": quoted}
+    environment.filters |= {"escaped": escaped, "quoted": quoted, "shell": shell_quoted}
     page = environment.get_template(template).render(**content)
     return page.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate could not be written
 

@@ -19,7 +19,7 @@ RUN_TIME_STRENGTH = 3.0
 
 
 @dataclass(frozen=True)
-class Token:
+class CheckedToken:
     """A next token with its log-probability at each strength, in nats."""
 
     id: int
@@ -33,7 +33,7 @@ class Check:
 
     prompt: str
     ids: Sequence[int]
-    tokens: Sequence[Token]
+    tokens: Sequence[CheckedToken]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def check_tokens(model: LanguageModel, steer: Steer, dimension: str, strength: f
         shifted = steer.to(model.device)(hidden_D.expand(len(rows), -1), rows)
         logprobs = model.head(shifted)[:, : model.head.vocabulary].log_softmax(-1)
         likeliest = dict.fromkeys(logprobs.argmax(-1).tolist())
-        tokens = [Token(token, _text(model, token), tuple(logprobs[:, token].tolist())) for token in likeliest]
+        tokens = [CheckedToken(token, _text(model, token), tuple(logprobs[:, token].tolist())) for token in likeliest]
         checks.append(Check(prompt, ids, tokens))
     return checks
 

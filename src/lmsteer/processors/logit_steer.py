@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from lmsteer.storage.atomic_files import atomic_write
 
 FILE = "processor.safetensors"
 KEY, FORMAT = "lmsteer-processor", 1
+TENSORS = ("read", "write", "constant", "offset")
 SMALLEST_RATIO = 1e-10
 """Smallest ratio of the eigenvalues of ``E^T E`` at which logits still determine the hidden state."""
 
@@ -133,8 +134,7 @@ class LogitSteer:
 
     def to(self, device: torch.device | str) -> LogitSteer:
         """Return the same function with its tensors on a device."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return LogitSteer(**{n: v.to(device) if isinstance(v, Tensor) else v for n, v in values.items()})
+        return replace(self, **{name: getattr(self, name).to(device) for name in TENSORS})
 
     def save(self, path: Path) -> None:
         """Write a file that ``load`` reads, atomically."""
@@ -170,9 +170,6 @@ class LogitSteer:
         except (SafetensorError, ValueError) as error:
             raise _damaged(folder, error) from error
         return cls(**tensors, **facts)
-
-
-TENSORS = ("read", "write", "constant", "offset")
 
 
 def load_facts(folder: Path) -> dict[str, Any]:

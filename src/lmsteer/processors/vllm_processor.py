@@ -1,7 +1,7 @@
 """The plugin of vLLM, by the entry point ``vllm.logits_processors``: a strength for each request.
 
-``LMSTEER_PROCESSOR`` names a folder that ``python -m src.export form=processor`` wrote; without it nothing is steered. A
-request says ``"vllm_xargs": {"steer": 5}`` for the first dimension, or ``{"steer.NAME": 5, …}``.
+``LMSTEER_PROCESSOR`` names a folder that ``python -m src.export form=processor`` wrote; without it nothing is steered.
+A request says ``"vllm_xargs": {"steer": 5}`` for the first dimension, or ``{"steer.NAME": 5, …}``.
 
 Shapes: B rows, K dimensions, S slots of requests, V vocabulary.
 """

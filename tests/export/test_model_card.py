@@ -192,9 +192,8 @@ def test_the_python_in_it_is_python(folded: Folded | None) -> None:
     assert folded is not None or {"org/small", "c0ffee"} <= set(strings)
 
 
-HOSTILE_PART = Part(
-    HOSTILE, HOSTILE, 2, HOSTILE, 1.0, 0.0, 5.0, [Check(HOSTILE, [3], [CheckedToken(9, HOSTILE, (0, 0, 0))])]
-)
+HOSTILE_CHECK = Check(HOSTILE, [3], [CheckedToken(9, HOSTILE, (0, 0, 0))])
+HOSTILE_PART = Part(HOSTILE, HOSTILE, 2, HOSTILE, 1.0, 0.0, 5.0, [HOSTILE_CHECK])
 HOSTILE_PARTS = Parts("adapter", {HOSTILE: 5.0}, HOSTILE, True, False, [HOSTILE_PART])
 
 

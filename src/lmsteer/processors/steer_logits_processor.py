@@ -64,7 +64,7 @@ class SteerLogitsProcessor(LogitsProcessor):
         """
         return cls(LogitSteer.load(Path(folder)), {} if strength is None else strength)
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> torch.FloatTensor:
         """Return steered scores (rows, V).
 
         Raises:

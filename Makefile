@@ -75,7 +75,7 @@ test-vllm:  ## run the plugin for vLLM and an adapter in vLLM itself, on the pro
 	$(PYTHON) -m venv .vllm
 	.vllm/bin/python -m pip install --quiet '$(VLLM)' pytest .
 	.vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	VLLM_CPU_KVCACHE_SPACE=1 .vllm/bin/python -m pytest -q --noconftest -p no:cacheprovider tests/vllm
+	VLLM_CPU_KVCACHE_SPACE=1 .vllm/bin/python -m pytest -q --noconftest -p no:cacheprovider tests/engines
 
 # Further Pythons for test-wheel; those that are not there are left out.
 PYTHONS := python3.11 python3.12 python3.13

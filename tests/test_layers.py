@@ -15,7 +15,7 @@ LAYERS = (
     ("models",),
     ("data", "steering"),
     ("reference",),
-    ("scoring", "generation", "transfer", "behaviours"),
+    ("scoring", "generation", "transfer", "behaviours", "processors"),
     ("analysis", "annotation", "evaluation", "one_pass"),
     ("training",),
     ("methods",),

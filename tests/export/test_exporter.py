@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from peft.helpers import rescale_adapter_scale
 from tests.handmade import row, value
 from tests.handmade_commands import command_config, write_steer
 from transformers import PreTrainedModel
@@ -20,8 +21,10 @@ from lmsteer.commands.export import export
 from lmsteer.errors import InputError
 from lmsteer.evaluation.results import Result, write_result
 from lmsteer.export.exporter import base_of, write_folder
+from lmsteer.export.verification import PROMPTS
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
+from lmsteer.steering.logit_truncation import truncate_logits
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer, save_steer
 
@@ -84,6 +87,93 @@ def test_the_command_takes_the_folder_by_either_name(
         entry_point("export")(export)()
 
 
+def test_two_folders_are_refused_before_either_is_made(
+    steer_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["model=tiny", f"steer_file={steer_file}", "form=factors", f"out={tmp_path / 'a'}"]
+    monkeypatch.setattr(sys, "argv", ["export", *options, f"hydra.run.dir={tmp_path / 'b'}"])
+    with pytest.raises(SystemExit, match=r"^Error: out=[^\n]*/a, hydra.run.dir=[^\n]*/b: two folders; give one[^\n]*$"):
+        entry_point("export")(export)()
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    monkeypatch.setattr(sys, "argv", ["export", *options, f"hydra.run.dir={tmp_path / 'a'}"])
+    entry_point("export")(export)()
+    assert (tmp_path / "a/README.md").is_file()
+
+
+def test_an_adapter_has_a_folder_a_dimension_and_its_card_loads_it(
+    steer_file: Path, tiny_model: LanguageModel, steer: Steer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = exported(f"steer_file={steer_file}", "form=adapter", f"run_dir={tmp_path / 'out'}")
+    files = {f"{name}/adapter_{kind}" for name in steer.dimensions for kind in ("config.json", "model.safetensors")}
+    assert set(content(folder)) == {"README.md", "config.yaml"} | files
+    assert not any(str(tmp_path).encode() in file for file in content(folder).values())
+    tiny_model.lm.save_pretrained(tmp_path / "base")
+    tiny_model.tokenizer.save_pretrained(tmp_path / "base")
+    monkeypatch.chdir(folder)
+    namespace: dict[str, Any] = {}
+    exec(code_of(folder / "README.md").replace('"ORG/NAME"', repr(str(tmp_path / "base"))), namespace)
+    with rescale_adapter_scale(namespace["model"], 3.0), steer.apply(tiny_model.lm, 3) as lm:
+        torch.testing.assert_close(logits(namespace["model"]), logits(lm), rtol=0, atol=1e-4)
+        expected = lm.generate(**tiny_model.tokenizer("I think that", return_tensors="pt"), max_new_tokens=20)
+    assert torch.equal(namespace["output"], expected)
+
+
+def test_a_processors_card_steers_generate_of_transformers(
+    steer_file: Path, tiny_model: LanguageModel, steer: Steer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = exported(f"steer_file={steer_file}", "form=processor", "strength=-3", f"run_dir={tmp_path / 'out'}")
+    assert set(content(folder)) == {"README.md", "config.yaml", "processor.safetensors"}
+    tiny_model.lm.save_pretrained(tmp_path / "base")
+    tiny_model.tokenizer.save_pretrained(tmp_path / "base")
+    monkeypatch.chdir(folder)
+    namespace: dict[str, Any] = {}
+    exec(code_of(folder / "README.md").replace('"ORG/NAME"', repr(str(tmp_path / "base"))), namespace)
+    assert namespace["steered"].strength_BK.tolist() == [[-3.0, 0.0]]
+    with steer.apply(tiny_model.lm, -3) as lm:
+        expected = lm.generate(**tiny_model.tokenizer("I think that", return_tensors="pt"), max_new_tokens=20)
+    assert torch.equal(namespace["output"], expected)
+
+
+def test_the_table_of_the_card_is_that_of_the_steered_model(
+    steer_file: Path, tiny_model: LanguageModel, steer: Steer, tmp_path: Path
+) -> None:
+    folder = exported(f"steer_file={steer_file}", "form=gguf", "strength=-2", f"run_dir={tmp_path / 'out'}")
+    assert set(content(folder)) == {"README.md", "config.yaml", "sentiment.gguf"}
+    pattern = r"\| `\"(.*)\"` \| ([\d ]+) \| `.*` \| (\d+) \| (\S+) \| (\S+) \| (\S+) \|"
+    rows = re.findall(pattern, (folder / "README.md").read_text())
+    assert len({prompt for prompt, *_ in rows}) == 3
+    for prompt, ids, token, *values in rows:
+        assert tiny_model.tokenizer(prompt)["input_ids"] == list(map(int, ids.split()))
+        for strength, logprob in zip((2, 0, -2), values, strict=True):
+            with torch.no_grad(), steer.apply(tiny_model.lm, strength) as lm:
+                logprobs = lm(input_ids=torch.tensor([list(map(int, ids.split()))])).logits[0, -1].log_softmax(-1)
+            assert float(logprob) == pytest.approx(float(logprobs[int(token)]), abs=0.006)
+
+
+def test_a_cut_steer_says_what_it_has_lost(
+    tiny_model: LanguageModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = Steer(32, dimensions=["sentiment"], rank="full", epsilon=0.1, init_std=0.3)
+    path = write_steer(tmp_path / "full.safetensors", full)
+    folder = exported(f"steer_file={path}", "form=adapter", "rank=8", "strength=2", f"run_dir={tmp_path / 'out'}")
+    cut, kept = truncate_logits(full, tiny_model.head, 8)
+    hidden = torch.cat([tiny_model.hidden(torch.tensor([ids]))[0] for ids in tiny_model.tokenize(PROMPTS)])
+    with torch.no_grad():
+        change = (full.delta_logits(tiny_model.head, hidden, 0) - cut.delta_logits(tiny_model.head, hidden, 0)).abs()
+    card = (folder / "README.md").read_text()
+    assert f"| sentiment | sentiment | 8 | 0.01 MB | {kept['sentiment']:.4f} | {2 * change.max():.2g} |" in card
+    assert f"{kept['sentiment']:.4f}" in capsys.readouterr().out
+    with pytest.raises(InputError, match="another configuration"):
+        exported(f"steer_file={path}", "form=adapter", "rank=9", "strength=2", f"run_dir={tmp_path / 'out'}")
+
+
+def test_a_dimension_whose_name_is_no_file_name_is_refused(tmp_path: Path) -> None:
+    path = write_steer(tmp_path / "s.safetensors", Steer(32, dimensions=["../up"], rank=2))
+    with pytest.raises(InputError, match=r"dimension '../up': not the name of a file; compose names"):
+        exported(f"steer_file={path}", "form=adapter", f"run_dir={tmp_path / 'out'}")
+    assert not (tmp_path / "out").exists()
+
+
 def test_factors_are_the_steer_file_itself_and_the_card_uses_it(
     steer_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +225,13 @@ def test_the_same_command_writes_the_same_bytes_once_and_no_path_of_the_machine(
         (["strength=high"], "strength=high: a number"),
         (["strength=1e39"], "strength sentiment=1e\\+39: a finite float32 number"),
         (["strength=3", "form=factors"], "form=factors keeps every strength"),
-        (["strength=3", "form=gguf"], "form='gguf': Input should be 'checkpoint' or 'factors'"),
+        (["strength=3", "form=onnx"], "form='onnx': Input should be 'checkpoint', 'factors', 'adapter', 'gguf' or"),
+        (["strength=0", "form=adapter"], "0 is the plain model; another number expected, or none"),
+        (["form=adapter", "rank=33"], r"rank=33: an integer in \[1, 32\] expected"),
+        (["form=adapter", "rank=0"], "rank=0: Input should be greater than or equal to 1"),
+        (["strength=3", "rank=2"], "rank=2: only for form=adapter, gguf and processor"),
+        (["form=adapter", "gguf_base=a.gguf"], "gguf_base=a.gguf: only for form=gguf"),
+        (["form=gguf", "gguf_base=missing.gguf"], "missing.gguf: not a whole GGUF file"),
         (["strength=3", "dtype=float16"], "dtype='float16'"),
         (["strength=3", "model.seed=1"], "fitted for model tiny-0"),
         (["strength=3", "steer_file=missing.safetensors"], "missing.safetensors: no such steer file"),

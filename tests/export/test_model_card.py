@@ -2,11 +2,13 @@
 
 import ast
 import re
+import shlex
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from tests import handmade
@@ -15,6 +17,7 @@ from tests.handmade import value
 from lmsteer.evaluation.results import Result, ResultRow
 from lmsteer.export.checkpoint import NextToken
 from lmsteer.export.model_card import Base, Folded, card
+from lmsteer.export.verification import Check, CheckedToken, Part, Parts
 from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
 
@@ -35,6 +38,10 @@ PROVENANCE = Provenance(
     ],
 )
 FOLDED = Folded({"mood": 5.0}, "float32", "The film", [3, 4], (NextToken(9, " is", -0.125, -2.5),))
+
+CHECK = Check("The film", [3, 4], [CheckedToken(9, " is", (-0.125, -2.5, -1.0))])
+PART = Part("mood", "mood", 2, "0.01 MB", 0.75, 0.125, 5.0, [CHECK])
+PARTS = Parts("adapter", {"mood": 5.0}, "float32", True, False, [PART])
 
 
 def row(strength: dict[str, float], positivity: float) -> ResultRow:
@@ -74,8 +81,45 @@ def test_the_front_matter_names_base_library_and_license() -> None:
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "license": "mit",
+        "model-index": [{"name": "lm-steer", "results": [measured(0.5, "plain", 0.8, "mood +5")]}],
         "tags": ["lm-steer", "steering", "controlled-text-generation"],
     }
+
+
+def measured(plain: float, plain_label: str, steered: float, label: str) -> dict[str, Any]:
+    """One entry of the model index, by hand."""
+    metrics = [
+        {
+            "type": "positivity",
+            "value": number,
+            "name": f"positivity at {name}",
+            "args": {"95 % interval": [number - 0.05, number + 0.05], "prompts": 120},
+        }
+        for number, name in ((plain, plain_label), (steered, label))
+    ]
+    return {"task": {"type": "text-generation"}, "dataset": {"name": "p", "type": "p"}, "metrics": metrics}
+
+
+@pytest.mark.parametrize("form", ["adapter", "gguf", "processor"])
+def test_what_is_attached_to_a_base_model_says_so_and_the_hubs_own_reader_takes_it(form: str) -> None:
+    provenance = replace(PROVENANCE, corpus={"name": "sst5"})
+    text = write_card(folded=None, parts=replace(PARTS, form=form), provenance=provenance)
+    data = ModelCard(text).data
+    assert (data.base_model, data.datasets) == ("org/small", ["SetFit/sst5"])
+    library = {"adapter": ("peft", "adapter"), "gguf": ("gguf", "adapter"), "processor": ("lmsteer", None)}
+    assert (data.library_name, data.get("base_model_relation")) == library[form]
+    assert [result.metric_value for result in data.eval_results] == [0.5, 0.8]
+    assert data.eval_results[1].metric_args == {"95 % interval": [0.75, 0.8 + 0.05], "prompts": 120}
+    assert "The row mood +5 was measured at the strength of this " + form in shown(text)
+
+
+def test_tied_embeddings_and_a_constant_part_are_warned_of() -> None:
+    tied, untied = (write_card(folded=None, parts=replace(PARTS, is_tied=is_tied)) for is_tied in (True, False))
+    assert "Do not call merge_and_unload() on this base model." in " ".join(shown(tied).split())
+    assert "merge_and_unload" not in untied
+    constant = write_card(folded=None, parts=replace(PARTS, has_constant=True))
+    assert "vLLM and llama.cpp refuse such adapters" in shown(constant)
+    assert "vllm serve" not in constant
 
 
 def test_a_steer_alone_has_no_license_but_the_one_that_is_given() -> None:
@@ -148,10 +192,17 @@ def test_the_python_in_it_is_python(folded: Folded | None) -> None:
     assert folded is not None or {"org/small", "c0ffee"} <= set(strings)
 
 
-@pytest.mark.parametrize(
-    "folded", [Folded({HOSTILE: 5.0}, HOSTILE, HOSTILE, [1], (NextToken(1, HOSTILE, -1.0, -2.0),)), None]
-)
-def test_hostile_names_stay_names(folded: Folded | None) -> None:
+HOSTILE_CHECK = Check(HOSTILE, [3], [CheckedToken(9, HOSTILE, (0, 0, 0))])
+HOSTILE_PART = Part(HOSTILE, HOSTILE, 2, HOSTILE, 1.0, 0.0, 5.0, [HOSTILE_CHECK])
+HOSTILE_PARTS = Parts("adapter", {HOSTILE: 5.0}, HOSTILE, True, False, [HOSTILE_PART])
+
+
+@pytest.mark.parametrize("form", ["checkpoint", "factors", "adapter", "gguf", "processor"])
+def test_hostile_names_stay_names(form: str) -> None:
+    is_attached = form not in ("checkpoint", "factors")
+    parts = replace(HOSTILE_PARTS, form=form) if is_attached else None
+    hostile_folded = Folded({HOSTILE: 5.0}, HOSTILE, HOSTILE, [1], (NextToken(1, HOSTILE, -1.0, -2.0),))
+    folded = hostile_folded if form == "checkpoint" else None
     steer = Steer(8, dimensions=[HOSTILE, "dummy"], rank=2)
     provenance = Provenance(
         model=HOSTILE,
@@ -167,8 +218,11 @@ def test_hostile_names_stay_names(folded: Folded | None) -> None:
         protocol={"perplexity_model": HOSTILE, "n_prompts": 1, "samples": 1, "scorers": {HOSTILE: HOSTILE}}, rows=rows
     )
     base = Base(HOSTILE, hub_id=HOSTILE, revision=HOSTILE, license=HOSTILE, note=HOSTILE)
-    text = write_card(base=base, steer=steer, provenance=provenance, folded=folded, result=result, license=HOSTILE)
-    calm = write_card(folded=FOLDED if folded else None, base=replace(BASE, note="note"))
+    text = write_card(
+        base=base, steer=steer, provenance=provenance, folded=folded, parts=parts, result=result, license=HOSTILE
+    )
+    calm_parts = replace(PARTS, form=form) if parts else None
+    calm = write_card(folded=FOLDED if folded else None, parts=calm_parts, base=replace(BASE, note="note"))
     assert front_matter(text)["base_model"] == front_matter(text)["license"] == HOSTILE
     hostile, plain = parsed(text), parsed(calm)
     assert not [token for token in hostile if token.type in ("html_block", "html_inline")]
@@ -178,6 +232,21 @@ def test_hostile_names_stay_names(folded: Folded | None) -> None:
         "https://arxiv.org/abs/2305.12798"
     }
     assert '<script>alert(1)</script> | `x` [a](http://b) # heading --- "}: \\' in shown(text)
+
+
+@pytest.mark.parametrize("form", ["adapter", "gguf", "processor"])
+def test_no_name_ends_a_quotation_of_the_shell(form: str) -> None:
+    name = "a'; $(touch b) `c` \" d"
+    base = Base(name, hub_id=name)
+    part = replace(PART, dimension=name, path=name)
+    parts = replace(PARTS, form=form, files=[part], strength={name: 1.0})
+    text = write_card(base=base, steer=Steer(8, dimensions=[name], rank=2), folded=None, parts=parts, result=None)
+    blocks = [token.content for token in parsed(text) if token.type == "fence" and token.info == "bash"]
+    assert len(blocks) == 1
+    for line in blocks[0].replace("\\\n", "").splitlines():
+        assert not set(name.split()) & set(shlex.split(line))
+        assert "$" not in line
+        assert "`" not in line
 
 
 def test_half_a_character_can_be_written() -> None:

@@ -22,7 +22,7 @@ from lmsteer.cli.config_size import bounded_configs
 from lmsteer.cli.first_choices import first_choices
 from lmsteer.cli.folders import register_resolvers
 from lmsteer.cli.options import OF_COMMAND
-from lmsteer.cli.paths import resolve_output_folder, resolve_paths
+from lmsteer.cli.paths import refuse_two_folders, resolve_output_folder, resolve_paths
 from lmsteer.cli.repository_ids import follow_ids
 from lmsteer.cli.signals import terminable
 from lmsteer.cli.terminal import EscapingFormatter, accept_any_encoding, quoted_override
@@ -110,6 +110,8 @@ def entry_point(
 def _resolved(name: str, arguments: list[str]) -> list[str]:
     """Return the command line of a command as Hydra takes it."""
     program, *options = (resolve_output_folder(argument) for argument in arguments)
+    if "out" in OF_COMMAND.get(name, {}):
+        refuse_two_folders(options)
     if name == "fetch":
         from lmsteer.cli.fetched_run import pack_run  # which imports this module
 

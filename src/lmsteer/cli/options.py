@@ -69,7 +69,9 @@ OF_COMMAND: dict[str, dict[str, Any]] = {
     "export": {
         "strength": Any,
         "out": NonEmpty,
-        "form": Literal["checkpoint", "factors"],
+        "form": Literal["checkpoint", "factors", "adapter", "gguf", "processor"],
+        "rank": FromOne | None,
+        "gguf_base": NonEmpty | None,
         "base_model": NonEmpty | None,
         "license": NonEmpty | None,
     },

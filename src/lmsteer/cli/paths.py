@@ -1,6 +1,7 @@
 """Options that name files: a `~` at their start is the home folder, and a pipe or a device is refused."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -15,6 +16,7 @@ PATH_OPTIONS = INPUT_FILES | {
     "cache",
     "dev",
     "file",
+    "gguf_base",
     "id",
     "qualification",
     "rescore",
@@ -55,6 +57,18 @@ def resolve_output_folder(override: str) -> str:
     if match is None:
         return override
     return match["option"] + expand_home(match["path"], match["option"][:-2]) + match["end"]
+
+
+def refuse_two_folders(options: Sequence[str]) -> None:
+    """Refuse ``out`` next to another folder of the run, which Hydra would write to without a word about ``out``.
+
+    Raises:
+        InputError: Naming both.
+    """
+    given = dict(option.split("=", 1) for option in options if "=" in option)
+    for name in ("hydra.run.dir", "hydra.sweep.dir"):
+        if given.get("out", given.get(name)) != given.get(name, given.get("out")):
+            raise InputError(f"out={given['out']}, {name}={given[name]}: two folders; give one of the two options")
 
 
 def expand_home(path: str, option: str) -> str:

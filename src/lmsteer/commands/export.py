@@ -1,10 +1,12 @@
-"""Export a model with a folded steer as a plain checkpoint, or a steer alone, with a model card.
+"""Export a steer: folded into a checkpoint, as adapters or a processor for other engines, or alone, with a model card.
 
 python -m src.export steer_file=RUN/steer.safetensors strength=5 out=FOLDER
 """
 
 from pathlib import Path
+from typing import Any
 
+from gguf import GGUFReader
 from omegaconf import DictConfig
 
 from lmsteer.cli.configuration import build, check_config
@@ -13,14 +15,20 @@ from lmsteer.cli.terminal import show
 from lmsteer.commands.generate import named_strength
 from lmsteer.errors import InputError
 from lmsteer.export.exporter import Export
+from lmsteer.export.gguf_base import copy_with_output, read_tied_gguf
+from lmsteer.reporting.text import terminal_table
+from lmsteer.storage.atomic_files import is_complete
+
+HEADINGS = ("dimension", "file", "rank", "size", "share kept", "largest difference of a logit")
 
 
 def export(cfg: DictConfig) -> Path:
     """Write the export folder and print its path."""
     config = check_config(cfg, OF_COMMAND["export"])
     folder, form = Path(config["run_dir"]), config["form"]
-    if form == "factors" and config["strength"] is not None:
-        raise InputError(f"strength={config['strength']}: form=factors keeps every strength; leave strength out")
+    _check_form(config)
+    gguf_base = None if config["gguf_base"] is None else Path(config["gguf_base"])
+    tied = read_tied_gguf(gguf_base) if gguf_base else None  # refused before a model is loaded
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
     exported = Export(
         model,
@@ -28,9 +36,34 @@ def export(cfg: DictConfig) -> Path:
         base_model=config["base_model"] or "",
         license=config["license"] or "",
     )
+    strength = named_strength(config["strength"], exported.steer)
     if form == "checkpoint":
-        exported.checkpoint(folder, named_strength(config["strength"], exported.steer))
-    else:
+        exported.checkpoint(folder, strength)
+    elif form == "factors":
         exported.factors(folder)
+    else:
+        parts = exported.attached(form, folder, strength, rank=config["rank"])
+        cells = [(p.dimension, p.path, str(p.rank), p.size, f"{p.kept:.4f}", f"{p.error:.2g}") for p in parts]
+        show(terminal_table(HEADINGS, cells))
+    if gguf_base and tied:
+        _write_base(tied, gguf_base, folder)
     show(f"{form} of {exported.steer_file} for {model.name}: {folder}")
     return folder
+
+
+def _check_form(config: dict[str, Any]) -> None:
+    form = config["form"]
+    if form == "factors" and config["strength"] is not None:
+        raise InputError(f"strength={config['strength']}: form=factors keeps every strength; leave strength out")
+    if config["rank"] is not None and form in ("checkpoint", "factors"):
+        raise InputError(f"rank={config['rank']}: only for form=adapter, gguf and processor; src.compose cuts a steer")
+    if config["gguf_base"] is not None and form != "gguf":
+        raise InputError(f"gguf_base={config['gguf_base']}: only for form=gguf; leave it out")
+
+
+def _write_base(reader: GGUFReader, source: Path, folder: Path) -> None:
+    """Write a copy of a GGUF model that has output embeddings, unless it is there already."""
+    target = folder / f"{source.stem}-untied.gguf"
+    if not is_complete(target):
+        copy_with_output(reader, target)
+    show(f"base model with output.weight: {target}")

@@ -15,8 +15,10 @@ from filelock import FileLock, Timeout
 
 from lmsteer.errors import InputError
 from lmsteer.evaluation.results import Result, read_result
+from lmsteer.export.attached_steer import AttachedSteer
 from lmsteer.export.checkpoint import next_tokens, write_checkpoint
 from lmsteer.export.model_card import Base, Folded, card
+from lmsteer.export.verification import Part, Parts
 from lmsteer.models.head import Head
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.runs import stages
@@ -25,7 +27,8 @@ from lmsteer.steering.fold import fold
 from lmsteer.steering.steer_file import load_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
 
-Form = Literal["checkpoint", "factors"]
+Form = Literal["checkpoint", "factors", "adapter", "gguf", "processor"]
+Attached = Literal["adapter", "gguf", "processor"]
 CARD = "README.md"
 PROMPT = "In my opinion, this film"
 """Prompt of the log-probabilities on the card."""
@@ -109,23 +112,50 @@ class Export:
 
         write_folder(folder, self._identity("factors", {}), write)
 
+    def attached(
+        self, form: Attached, folder: Path, strength: Mapping[str, float], *, rank: int | None = None
+    ) -> list[Part]:
+        """Write what engines attach to the base model: adapters of PEFT or llama.cpp, one a dimension, or a processor.
+
+        Args:
+            strength: Strength at the adapter's own scale, and that of a processor where a request gives none; its
+                dimensions other than 0 are written. Empty: all dimensions, at a strength of run time.
+            rank: Rank to which the steer is cut by what it changes in the logits. None: it is not.
+
+        Returns:
+            The files, with their ranks and sizes and what a cut left.
+
+        Raises:
+            InputError: If the strength is 0 or unknown to the steer, the form cannot hold the steer, or the folder
+                holds anything else.
+        """
+        plan = AttachedSteer(self.model, self.steer, form, strength, rank=rank)
+
+        def write(target: Path) -> None:
+            plan.write(target, self.base.hub_id)
+            self._write_card(target, None, plan.describe(target))
+
+        write_folder(folder, self._identity(form, strength, {} if rank is None else {"rank": rank}), write)
+        return plan.files(folder)
+
     def _folded(self, strength: Mapping[str, float], head: Head) -> Folded:
         ids, tokens = next_tokens(self.model, head, PROMPT)
         return Folded(strength, str(head.weight.dtype).removeprefix("torch."), PROMPT, ids, tokens)
 
-    def _write_card(self, target: Path, folded: Folded | None) -> None:
+    def _write_card(self, target: Path, folded: Folded | None, parts: Parts | None = None) -> None:
         text = card(
             self.base,
             self.steer,
             self.provenance,
             digest=self.digest,
             folded=folded,
+            parts=parts,
             result=self.result,
             license=self.license,
         )
         atomic_write_lines(target / CARD, [text.rstrip("\n")])
 
-    def _identity(self, form: Form, strength: Mapping[str, float]) -> str:
+    def _identity(self, form: Form, strength: Mapping[str, float], options: Mapping[str, int] | None = None) -> str:
         """Return all inputs of an export as YAML (a superset of JSON), without paths of this machine."""
         inputs = {
             "form": form,
@@ -134,6 +164,7 @@ class Export:
             "fingerprint": self.provenance.fingerprint,
             "steer": self.digest,
             "strength": dict(strength),
+            **(options or {}),
             "dtype": str(self.model.head.weight.dtype).removeprefix("torch."),
             "metrics": _digest(self.metrics) if self.result else "",
             "license": self.license,

@@ -12,6 +12,8 @@ from markupsafe import Markup
 
 from lmsteer.evaluation.results import Result, strength_label
 from lmsteer.export.checkpoint import NextToken
+from lmsteer.export.hub_metadata import hub_metadata
+from lmsteer.export.verification import RUN_TIME_STRENGTH, Parts
 from lmsteer.reporting.effects import summary_sentences
 from lmsteer.reporting.result_table import result_table, table_legend
 from lmsteer.reporting.text import escape_markdown, markdown_table
@@ -21,6 +23,8 @@ from lmsteer.steering.steer import Steer
 
 TAGS = ("lm-steer", "steering", "controlled-text-generation")
 DEFAULT_MEANINGS = {DUMMY: "the style of the corpus itself: it was always on while the steer was fitted"}
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Values that vLLM takes for ``--max-lora-rank``."""
 CORPUS = ("name", "train_rows", "dev_rows", "digest")
 
 
@@ -78,6 +82,7 @@ def card(
     *,
     digest: str,
     folded: Folded | None = None,
+    parts: Parts | None = None,
     result: Result | None = None,
     license: str = "",
 ) -> str:
@@ -86,14 +91,18 @@ def card(
     Args:
         digest: sha256 of the steer file.
         folded: Facts of a checkpoint; None: the folder holds only the steer.
+        parts: Facts of adapters or a processor; None: the folder holds the steer file.
         result: Measured effects of this steer, if any.
         license: License of the folder, as the hub spells it; empty: that of the base model for a checkpoint.
     """
-    strength = strength_label(folded.strength) if folded else ""
+    exported = folded or parts
+    form = parts.form if parts else "checkpoint" if folded else "factors"
+    strength = strength_label(exported.strength) if exported else ""
     rows = result_table(result) if result else []
     return _render(
         "model_card.md",
-        front_matter=Markup(_front_matter(base, folded, license)),
+        form=form,
+        front_matter=Markup(_front_matter(base, form, license, provenance, result)),
         base=base,
         loading=Markup(base.loading),
         command=Markup(" ".join(base.options.replace("`", "").split())),
@@ -103,11 +112,13 @@ def card(
         },
         facts=_facts(steer, provenance, digest),
         folded=folded,
+        parts=parts,
         strength=strength,
+        **(_usage(base, parts) if parts else {}),
         table=Markup(markdown_table(rows[0], rows[1:])) if rows else "",
         legend=table_legend(result) if result else "",
         sentences=summary_sentences(result) if result else [],
-        measured=folded is not None and result is not None and _has_row(result, folded.strength),
+        measured=exported is not None and result is not None and _has_row(result, exported.strength),
         may_offend=result is not None and any(metric.may_offend for metric in result.metrics),
     )
 
@@ -122,6 +133,11 @@ def quoted(text: object) -> Markup:
     return Markup(json.dumps(text, ensure_ascii=False).replace("`", "\\u0060").replace("|", "\\u007c"))
 
 
+def shell_quoted(text: object) -> Markup:
+    """Write a text as ``quoted`` does, without signs by which a shell would take it for more than a text."""
+    return Markup(quoted(text).replace("'", "\\u0027").replace("$", "\\u0024"))
+
+
 def _render(template: str, **content: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -130,21 +146,28 @@ def _render(template: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"escaped": escaped, "quoted": quoted}
+    environment.filters |= {"escaped": escaped, "quoted": quoted, "shell": shell_quoted}
     page = environment.get_template(template).render(**content)
     return page.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate could not be written
 
 
-def _front_matter(base: Base, folded: Folded | None, license: str) -> str:
-    entries: dict[str, Any] = {
-        "base_model": base.hub_id,
-        "library_name": "transformers" if folded else "lmsteer",
-        "pipeline_tag": "text-generation",
-        "license": license or (base.license if folded else ""),
-        "tags": list(TAGS),
-    }
+def _front_matter(base: Base, form: str, license: str, provenance: Provenance, result: Result | None) -> str:
+    license = license or (base.license if form == "checkpoint" else "")
+    entries = hub_metadata(base.hub_id, form, license, provenance, result) | {"tags": list(TAGS)}
     present = {name: value for name, value in entries.items() if value}
     return str(yaml.safe_dump(present, sort_keys=False, allow_unicode=True)).rstrip("\n")
+
+
+def _usage(base: Base, parts: Parts) -> dict[str, Any]:
+    """Return what the examples of engines need."""
+    first, fixed = parts.files[0], bool(parts.strength)
+    return {
+        "base_id": base.hub_id or "ORG/NAME",
+        "scale": "1" if fixed else f"{RUN_TIME_STRENGTH:g}",
+        "scale_words": f"strength {first.shown:+g}" if fixed else "strength 1",
+        "example": f"{first.shown:g}",
+        "vllm_rank": next((rank for rank in VLLM_RANKS if rank >= first.rank), first.rank),
+    }
 
 
 def _facts(steer: Steer, provenance: Provenance, digest: str) -> dict[str, str]:

@@ -56,8 +56,8 @@ TYPES: dict[str, Any] = {
     "kl": Annotated[float, Field(gt=0)],
 }
 END, STOP = "end-of-turn", "full-stop"
-SHARES = (0.6, 1.0)
-"""Shares of the strength of the budget from which the best on dev questions is chosen."""
+SHARES = (0.25, 0.6, 1.0)
+"""Shares of the strength of the budget from which the best constant one on dev questions is chosen."""
 SENTENCES = {f"sentences-{count}": count for count in (1, 2, 3)}
 BEHAVIOURS = ("words-10-50", *SENTENCES)
 METER_ANSWERS = 8
@@ -79,22 +79,21 @@ class Setting:
 
     def __str__(self) -> str:
         rule = str(self.schedules[END]) if self.schedules else "constant"
-        return f"{rule}{', with full stop' if self.ratio else ''}, {percent(self.share)} %"
+        return f"{rule}{', with full stop' if self.ratio else ''}, {self.share:.0%}"
 
 
 def constant_settings() -> list[Setting]:
     """List the constant strengths from which the best one is chosen."""
-    return [Setting(ratio, share) for ratio in (0.0, 1.0) for share in SHARES]
+    return [*(Setting(share=share) for share in SHARES), Setting(ratio=1.0, share=0.6)]
 
 
 def scheduled_settings(behaviour: str) -> list[Setting]:
-    """List the schedules from which the best one for a behaviour is chosen."""
-    if behaviour not in SENTENCES:
-        rule = CountSchedule(unit="words", begin=30)
-        return [Setting(ratio, share, {END: rule, STOP: rule}) for ratio in (0.0, 1.0) for share in SHARES]
-    count = SENTENCES[behaviour]
-    rules = [CountSchedule(unit="sentences", begin=count, before=before) for before in ((0.0, -1.0)[: min(2, count)])]
-    return [Setting(0.0, share, {END: rule}) for rule in rules for share in SHARES]
+    """List the schedules from which the best one for a behaviour is chosen; of a single one nothing is chosen."""
+    if behaviour in SENTENCES:
+        rule = CountSchedule(unit="sentences", begin=SENTENCES[behaviour], before=-1.0)
+        return [Setting(schedules={END: rule})]
+    rule = CountSchedule(unit="words", begin=20)
+    return [Setting(ratio=ratio, schedules={END: rule, STOP: rule}) for ratio in (0.0, 1.0)]
 
 
 class Study:
@@ -143,7 +142,8 @@ class Study:
         """Answer questions, or read the answers of an earlier call by this name."""
         path = self.run.path(f"{name}.jsonl")
         if not path.is_file():
-            generator = Generator(self.model, prompts, decoding=self.decoding, batch_size=self.config["batch_size"])
+            options = {"decoding": self.decoding, "batch_size": self.config["batch_size"], "likelihoods": True}
+            generator = Generator(self.model, prompts, **options)
             generator.write(path, [(strength, "")], steer)
         return read_generations(path)
 
@@ -175,6 +175,8 @@ def choose(study: Study, strengths: dict[str, float], behaviour: str, settings: 
     for setting in settings:
         if str(replace(setting, share=1.0)) not in strengths:
             strengths[str(replace(setting, share=1.0))] = study.strength(setting)
+    if len(settings) == 1:
+        return settings[0]
     found = [
         hits(behaviour, study.answers("dev", setting, strengths[str(replace(setting, share=1.0))])).mean()
         for setting in settings
@@ -219,10 +221,8 @@ def measure_gate(study: Study, strengths: Mapping[str, float]) -> Results:
     gate = fit_gate(states_ND[train], asks_N[train])
     open_N = gate.is_open(states_ND[test]).numpy()
     value = strengths[str(Setting())]
-    gated, constant = (
-        study.generate(name, study.prompts[test], {END: value}, with_schedules(study.steer, schedules))
-        for name, schedules in (("gated", {END: gate}), ("not-gated", {}))
-    )
+    constant = study.answers("test", Setting(), value)
+    gated = study.generate("gated", study.prompts[test], {END: value}, with_schedules(study.steer, {END: gate}))
     plain, results = study.plain[test], dict[str, Any]()
     for name, chosen_N in (("open", open_N), ("closed", ~open_N)):
         texts = {

@@ -7,9 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from vllm.lora.request import LoRARequest
-
 from vllm import LLM, SamplingParams
+from vllm.lora.request import LoRARequest
 
 
 def main(path: Path) -> None:

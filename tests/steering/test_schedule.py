@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lmsteer.errors import InputError
-from lmsteer.export.exporter import Export
+from lmsteer.export.exporter import Attached, Export
 from lmsteer.methods.method_file import add_calibrations
 from lmsteer.models.mixture import TextsSoFar
 from lmsteer.models.random_models import tiny
@@ -162,12 +162,17 @@ def test_copies_of_a_steer_keep_its_schedules() -> None:
         apply_maps(steer(tone=GATE), maps)
 
 
-def test_a_checkpoint_of_a_schedule_is_refused(tmp_path: Path) -> None:
+def test_what_engines_read_holds_no_schedule(tmp_path: Path) -> None:
     path = tmp_path / "steer.safetensors"
     save_steer(path, steer("tone", "mood", tone=WORDS), provenance())
     export = Export(tiny(), path)
-    with pytest.raises(InputError, match="the strength of tone follows a schedule, and that of a checkpoint is fixed"):
+    refused = pytest.raises(InputError, match="the strength of tone follows a schedule, which no engine does")
+    with refused:
         export.checkpoint(tmp_path / "out", {"tone": 3.0})
+    for form in get_args(Attached):
+        for strength in ({"tone": 3.0}, {}):
+            with refused:
+                export.attached(form, tmp_path / "out", strength)
     assert not (tmp_path / "out").exists()
     export.factors(tmp_path / "factors")
     assert load_steer(tmp_path / "factors" / "steer.safetensors")[0].schedules == {"tone": WORDS}
@@ -175,3 +180,4 @@ def test_a_checkpoint_of_a_schedule_is_refused(tmp_path: Path) -> None:
         "schedule of the strength: tone: -0.5 before 40 to 50 words" in (tmp_path / "factors" / "README.md").read_text()
     )
     export.checkpoint(tmp_path / "mood", {"mood": 3.0})  # a dimension without a schedule
+    export.attached("processor", tmp_path / "mood-processor", {"mood": 3.0})

@@ -84,11 +84,7 @@ class Export:
                 "a checkpoint needs a strength other than 0, which is the plain model: give strength=5, or "
                 f"{{name: number}} of {', '.join(self.steer.dimensions)}; form=factors keeps every strength"
             )
-        if scheduled := [name for name in self.steer.schedules if strength.get(name)]:
-            raise InputError(
-                f"the strength of {', '.join(scheduled)} follows a schedule, and that of a checkpoint is fixed; give "
-                "form=factors, or compose the file with a constant one"
-            )
+        self._refuse_schedules(strength)
         head = fold(self.model.head, self.steer, strength_K)
         if not head.weight.isfinite().all():
             raise InputError(f"strength {dict(strength)}: the folded head is not finite; take one nearer to 0")
@@ -126,9 +122,10 @@ class Export:
             The files, with their ranks and sizes and what a cut left.
 
         Raises:
-            InputError: If the strength is 0 or unknown to the steer, the form cannot hold the steer, or the folder
-                holds anything else.
+            InputError: If the strength is 0, unknown to the steer or follows a schedule, the form cannot hold the
+                steer, or the folder holds anything else.
         """
+        self._refuse_schedules(strength or dict.fromkeys(self.steer.dimensions, 1.0))
         plan = AttachedSteer(self.model, self.steer, form, strength, rank=rank)
 
         def write(target: Path) -> None:
@@ -137,6 +134,13 @@ class Export:
 
         write_folder(folder, self._identity(form, strength, {} if rank is None else {"rank": rank}), write)
         return plan.files(folder)
+
+    def _refuse_schedules(self, strength: Mapping[str, float]) -> None:
+        if scheduled := [name for name in self.steer.schedules if strength.get(name)]:
+            raise InputError(
+                f"the strength of {', '.join(scheduled)} follows a schedule, which no engine does; give form=factors, or "
+                "compose the file with a constant one"
+            )
 
     def _folded(self, strength: Mapping[str, float], head: Head) -> Folded:
         ids, tokens = next_tokens(self.model, head, PROMPT)

@@ -138,8 +138,8 @@ class Export:
     def _refuse_schedules(self, strength: Mapping[str, float]) -> None:
         if scheduled := [name for name in self.steer.schedules if strength.get(name)]:
             raise InputError(
-                f"the strength of {', '.join(scheduled)} follows a schedule, which no engine does; give form=factors, or "
-                "compose the file with a constant one"
+                f"the strength of {', '.join(scheduled)} follows a schedule, which no engine does; give form=factors, "
+                "or compose the file with a constant one"
             )
 
     def _folded(self, strength: Mapping[str, float], head: Head) -> Folded:

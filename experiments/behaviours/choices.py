@@ -14,20 +14,27 @@ Chosen = dict[str, dict[str, list[tuple[str, ...]]]]
 """Combinations by size (pairs, triples) and by whether all of their behaviours are seen."""
 
 
+def swept_grid(grid: Mapping[str, Sequence[float]], rules: Sequence[str]) -> dict[str, Sequence[float]]:
+    """Return the strengths to try, by the rule with which they are chosen: of the sum, and of what the rules need."""
+    needed = {"sum", *(RULES[rule].sweep for rule in rules)}
+    return {rule: sorted(grid[rule]) for rule in SWEPT if rule in needed}
+
+
 def sweep_cells(names: Sequence[str], grid: Mapping[str, Sequence[float]]) -> list[Cell]:
     """Return the cells from which strengths are chosen: every behaviour alone at every strength, on dev questions."""
     return [
-        Cell(rule, (name,), "dev", float(value)) for rule in SWEPT for name in names for value in sorted(grid[rule])
+        Cell(rule, (name,), "dev", float(value)) for rule, values in grid.items() for name in names for value in values
     ]
 
 
 def choose_strengths(folder: Path, cells: Sequence[Cell]) -> Strengths:
     """Choose for each rule and behaviour the strength with the best accuracy, the smallest of equals."""
-    accuracy: dict[str, dict[str, dict[float, float]]] = {rule: {} for rule in SWEPT}
+    accuracy: dict[str, dict[str, dict[float, float]]] = {}
     for cell in cells:
         texts = [generation.texts[0] for generation in read_cell(folder, cell)]
         share = sum(satisfied(texts, cell.behaviours)) / len(texts)
-        accuracy[cell.rule].setdefault(cell.behaviours[0], {})[float(cell.strength or 0.0)] = share
+        of_rule = accuracy.setdefault(cell.rule, {})
+        of_rule.setdefault(cell.behaviours[0], {})[float(cell.strength or 0.0)] = share
     return {
         rule: {name: max(shares, key=lambda value: (shares[value], -value)) for name, shares in of_rule.items()}
         for rule, of_rule in accuracy.items()
@@ -63,8 +70,8 @@ def single_cells(names: Sequence[str], every: Sequence[str], grid: Mapping[str, 
     return [
         Cell("plain", ()),
         *(Cell("instruction", (name,)) for name in every),
-        *(Cell("sum", (name,), strength=float(value)) for name in names for value in sorted(grid["sum"])),
-        *(Cell(rule, (name,)) for rule in SWEPT if rule != "sum" for name in names),
+        *(Cell("sum", (name,), strength=float(value)) for name in names for value in grid["sum"]),
+        *(Cell(rule, (name,)) for rule in grid if rule != "sum" for name in names),
     ]
 
 

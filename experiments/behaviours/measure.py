@@ -12,7 +12,6 @@ import numpy as np
 
 from experiments.behaviours.answer_folder import AnswerFolder
 from experiments.behaviours.choices import Chosen
-from experiments.behaviours.rules import SWEPT
 from experiments.behaviours.texts import Cell, Strengths, cells_of, prompts_of, read_cell, satisfied
 from experiments.study import mean_interval
 from lmsteer.behaviours import HELD_OUT, NAMES, find_behaviour
@@ -62,11 +61,10 @@ def measure_singles(
         row["is_beyond_model"] = row["instruction"]["value"] < CANNOT
         if not row["is_left_out"]:
             row["steered"] = {
-                f"{value:g}": accuracy(Cell("sum", (name,), strength=float(value)), name)
-                for value in sorted(grid["sum"])
+                f"{value:g}": accuracy(Cell("sum", (name,), strength=float(value)), name) for value in grid["sum"]
             }
-            row["strengths"] = {rule: strengths[rule][name] for rule in SWEPT}
-            row["others"] = {rule: accuracy(Cell(rule, (name,)), name) for rule in SWEPT if rule != "sum"}
+            row["strengths"] = {rule: of_rule[name] for rule, of_rule in strengths.items()}
+            row["others"] = {rule: accuracy(Cell(rule, (name,)), name) for rule in strengths if rule != "sum"}
         rows.append(row)
     return rows
 

@@ -58,7 +58,7 @@ def behaviour_tables(results: Results) -> str:
 def singles_table(rows: Sequence[Mapping[str, Any]], grid: Sequence[float]) -> str:
     """Write a row for each behaviour of a category: plain, instructed, steered at each strength, by the other rules."""
     strengths = [f"{value:g}" for value in sorted(grid)]
-    others = [rule for rule, facts in RULES.items() if facts.sweep == rule and rule != "sum"]
+    others = [rule for rule in RULES if any(rule in row.get("others", {}) for row in rows)]
     headings = ["behaviour", "kept", "plain", "instructed", *(f"v = {value}" for value in strengths)]
     lines = []
     for row in rows:

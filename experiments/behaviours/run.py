@@ -17,6 +17,7 @@ from experiments.behaviours.choices import (
     rule_names,
     single_cells,
     sweep_cells,
+    swept_grid,
     to_json,
 )
 from experiments.behaviours.fits import Fits
@@ -73,7 +74,7 @@ def compare_rules(cfg: DictConfig) -> Results:
     def compute() -> Results:
         prepare(config, ("model",))
         model: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
-        fits, grid = Fits(run, model, answers, config), config["strengths"]
+        fits, grid = Fits(run, model, answers, config), swept_grid(config["strengths"], rules)
         fits.check()
         run.begin()
         swept = sweep_cells(names, grid)

@@ -10,7 +10,7 @@ import pytest
 from tests.chat import chat_model
 from tests.handmade_commands import study_config
 
-from experiments.behaviours.choices import choose_combinations, choose_strengths
+from experiments.behaviours.choices import choose_combinations, choose_strengths, swept_grid
 from experiments.behaviours.report import behaviour_figure, behaviour_tables
 from experiments.behaviours.rules import RULES, SWEPT
 from experiments.behaviours.run import compare_rules
@@ -133,6 +133,15 @@ def test_the_strengths_are_the_best_on_dev_questions_alone(folder: Path) -> None
     assert strengths == choose_strengths(folder, cells)
     for cell in cells:
         assert len(texts(folder, cell)) == len(QUESTIONS["dev"])
+
+
+def test_only_strengths_that_a_rule_needs_are_tried() -> None:
+    grid = {"lora": [2.0, 1.0], "hybrid": [3.0], "sum": [9.0, 4.0], "diffmean": [1.0]}
+    assert swept_grid(grid, ["ties", "lora"]) == {"sum": [4.0, 9.0], "lora": [1.0, 2.0]}
+    assert swept_grid(grid, ["instruction"]) == {"sum": [4.0, 9.0]}, (
+        "the first table is of the steer, whatever the rules"
+    )
+    assert set(swept_grid(grid, list(RULES))) == set(grid)
 
 
 def test_the_best_strength_is_chosen_and_the_smallest_of_equals(tmp_path: Path) -> None:

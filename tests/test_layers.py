@@ -10,12 +10,12 @@ import pytest
 LIBRARY = Path(__file__).parents[1] / "src" / "lmsteer"
 LAYERS = (
     ("errors", "extras", "old_files"),
-    ("storage", "distributed", "metrics"),
+    ("storage", "distributed", "metrics", "behaviours"),
     ("records", "embedded"),
     ("models",),
     ("data", "steering"),
     ("reference",),
-    ("scoring", "generation", "transfer", "behaviours", "processors"),
+    ("scoring", "generation", "transfer", "distillation", "processors"),
     ("analysis", "annotation", "evaluation", "one_pass"),
     ("training",),
     ("methods",),

@@ -14,7 +14,11 @@ from omegaconf import DictConfig
 
 from experiments.study import Results, open_run, run_study
 from lmsteer.behaviours import NAMES, Behaviour, find_behaviour
-from lmsteer.behaviours.answers import (
+from lmsteer.cli.app import entry_point
+from lmsteer.cli.configuration import build
+from lmsteer.cli.options import FromOne, NonEmpty, Objects
+from lmsteer.cli.preparation import prepare
+from lmsteer.distillation.answers import (
     KeepRate,
     Line,
     Source,
@@ -28,11 +32,7 @@ from lmsteer.behaviours.answers import (
     whole_sentences,
     without_cut,
 )
-from lmsteer.behaviours.questions import Questions
-from lmsteer.cli.app import entry_point
-from lmsteer.cli.configuration import build
-from lmsteer.cli.options import FromOne, NonEmpty, Objects
-from lmsteer.cli.preparation import prepare
+from lmsteer.distillation.questions import Questions
 from lmsteer.errors import InputError
 from lmsteer.generation.generation_files import expected_generations, read_generation_file
 from lmsteer.generation.generator import Generator

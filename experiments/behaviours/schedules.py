@@ -1,6 +1,6 @@
 """Control the length of answers by strengths that follow a schedule, and by constant ones of the same cost.
 
-python -m experiments.behaviours.schedules questions=FILE.jsonl
+python -m experiments.behaviours.schedules file=FILE.jsonl
 
 Shapes: N answers.
 """
@@ -51,7 +51,7 @@ from lmsteer.training.gate_config import fit_gate, prompt_states
 from lmsteer.training.gradient_solver import GradientSolver
 
 TYPES: dict[str, Any] = {
-    "questions": NonEmpty,
+    "file": NonEmpty,
     **dict.fromkeys(("train_questions", "dev_questions", "test_questions", "steps", "batch_size"), FromOne),
     "kl": Annotated[float, Field(gt=0)],
 }
@@ -102,11 +102,9 @@ class Study:
     def __init__(self, config: Mapping[str, Any], run: Run, model: LanguageModel, decoding: Decoding) -> None:
         self.config, self.run, self.model, self.decoding = config, run, model, decoding
         numbers = [config[f"{part}_questions"] for part in ("train", "dev", "test")]
-        self.prompts = sorted(prompt_file(path=config["questions"]).prompts, key=lambda prompt: prompt.id)
+        self.prompts = sorted(prompt_file(path=config["file"]).prompts, key=lambda prompt: prompt.id)
         if len(self.prompts) < sum(numbers) or not all(prompt.turns for prompt in self.prompts):
-            raise InputError(
-                f"{config['questions']}: {sum(numbers)} questions expected; it has {len(self.prompts)} prompts"
-            )
+            raise InputError(f"{config['file']}: {sum(numbers)} questions expected; it has {len(self.prompts)} prompts")
         ends = np.cumsum([0, *numbers])
         self.parts = {part: slice(*ends[k : k + 2]) for k, part in enumerate(("train", "dev", "test"))}
         self.prompts = self.prompts[: ends[-1]]

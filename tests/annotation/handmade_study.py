@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from lmsteer.annotation.answer_key import ItemKey, Key, RowKey, Study
-from lmsteer.annotation.answers import Answer
 from lmsteer.annotation.questionnaire import KNOWN, Form, Item, Questionnaire
+from lmsteer.annotation.rater_answers import Answer
 
 QUESTIONS = ("toxic", "fluent")
 

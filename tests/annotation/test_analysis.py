@@ -12,8 +12,8 @@ from lmsteer.annotation.analysis import analyze
 from lmsteer.annotation.annotation_result import AnnotationResult, Estimate, read_annotation, write_annotation
 from lmsteer.annotation.answer_files import read_answers
 from lmsteer.annotation.answer_key import ItemKey
-from lmsteer.annotation.answers import Answer
 from lmsteer.annotation.judgements import join_judgements
+from lmsteer.annotation.rater_answers import Answer
 from lmsteer.annotation.scorer_correlation import correlate, stored_scores
 from lmsteer.errors import InputError
 

@@ -13,7 +13,7 @@ from tests.annotation.handmade_study import QUESTIONS, handmade_study, pair_item
 
 from lmsteer.annotation.answer_files import read_answers
 from lmsteer.annotation.answer_key import Study
-from lmsteer.annotation.answers import COLUMNS, Answer
+from lmsteer.annotation.rater_answers import COLUMNS, Answer
 from lmsteer.annotation.tool_exports import LABELS, exported_files
 from lmsteer.errors import InputError
 

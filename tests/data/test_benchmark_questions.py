@@ -7,9 +7,9 @@ from typing import Any
 import datasets
 import pytest
 
-from lmsteer.behaviours.questions import Questions, load_questions
 from lmsteer.data.corpus import text_key
 from lmsteer.data.sources.labeled_file import labeled_file
+from lmsteer.distillation.questions import Questions, load_questions
 from lmsteer.errors import InputError
 from lmsteer.storage.required_files import required_by
 

@@ -36,7 +36,7 @@ def test_the_study_measures_every_behaviour_and_the_gate(tmp_path: Path, monkeyp
     lines = [f"The {WORDS[k % 10]} {WORDS[k // 10]}{'?' if k % 2 else '.'}" for k in range(40)]
     questions.write_text("".join(json.dumps({"question": line}) + "\n" for line in lines), encoding="utf-8")
     options = [
-        f"questions={questions}",
+        f"file={questions}",
         "model=hf",
         f"model.id={write_chat_model(tmp_path / 'model')}",
         "dtype=float32",
@@ -69,7 +69,7 @@ def test_the_study_measures_every_behaviour_and_the_gate(tmp_path: Path, monkeyp
 
 def test_too_few_questions_are_refused(tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_text('{"question": "Who?"}\n', encoding="utf-8")
-    options = [f"run_dir={tmp_path / 'run'}", f"questions={tmp_path / 'q.jsonl'}", "model=tiny"]
+    options = [f"run_dir={tmp_path / 'run'}", f"file={tmp_path / 'q.jsonl'}", "model=tiny"]
     config = study_config("behaviours", *options, name="schedules")
     with pytest.raises(InputError, match=r"q\.jsonl: 300 questions expected; it has 1"):
         measure_schedules(config)

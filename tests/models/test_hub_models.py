@@ -114,6 +114,7 @@ def test_every_call_of_transformers_that_could_run_code_refuses_to() -> None:
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr in ("from_pretrained", "from_config")
+        and ast.unparse(node.func.value) != "PeftModel"  # adapters hold no code
     ]
     assert len(calls) > 10
     for name, call in calls:

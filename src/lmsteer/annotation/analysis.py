@@ -22,7 +22,6 @@ from lmsteer.annotation.annotation_result import (
     limits,
 )
 from lmsteer.annotation.answer_key import Study
-from lmsteer.annotation.answers import Answer
 from lmsteer.annotation.bradley_terry import bradley_terry
 from lmsteer.annotation.judgements import OUTCOMES, Judgement, join_judgements
 from lmsteer.annotation.preferences import (
@@ -33,6 +32,7 @@ from lmsteer.annotation.preferences import (
     sign_test,
 )
 from lmsteer.annotation.questionnaire import CHOICES
+from lmsteer.annotation.rater_answers import Answer
 from lmsteer.annotation.rater_checks import check_raters
 from lmsteer.annotation.scorer_correlation import Scores, correlate
 from lmsteer.errors import InputError

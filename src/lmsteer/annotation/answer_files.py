@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lmsteer.annotation.answer_key import Study
-from lmsteer.annotation.answers import COLUMNS, FORMAT, Answer, check_answers, read_own_csv, read_own_json
 from lmsteer.annotation.crowd_file import read_crowd_answers
+from lmsteer.annotation.rater_answers import COLUMNS, FORMAT, Answer, check_answers, read_own_csv, read_own_json
 from lmsteer.annotation.tool_imports import read_argilla, read_label_studio, read_potato
 from lmsteer.data.readers.table import read_table
 from lmsteer.errors import InputError

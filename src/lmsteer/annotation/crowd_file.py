@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lmsteer.annotation.answer_key import ItemKey, Key, RowKey, Study
-from lmsteer.annotation.answers import Answer, refuse_other_questionnaire
 from lmsteer.annotation.questionnaire import KNOWN, Item, Question, Questionnaire
+from lmsteer.annotation.rater_answers import Answer, refuse_other_questionnaire
 from lmsteer.data.readers.table import LocatedRow, get_number, read_table
 from lmsteer.errors import InputError
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmsteer.annotation.answer_key import Kind, Study
-from lmsteer.annotation.answers import Answer
 from lmsteer.annotation.questionnaire import CHOICES
+from lmsteer.annotation.rater_answers import Answer
 
 OUTCOMES = ("win", "tie", "loss")
 """For the first row of a pair: preferred, equal, not preferred. In the form single: yes, unsure, no."""

@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lmsteer.annotation.answers import FORMAT
 from lmsteer.annotation.questionnaire import Item, Question, Questionnaire
+from lmsteer.annotation.rater_answers import FORMAT
 
 PAIR = """Prompt: {prompt}
 

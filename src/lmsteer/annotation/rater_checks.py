@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmsteer.annotation.answer_key import Study
-from lmsteer.annotation.answers import Answer
 from lmsteer.annotation.judgements import Judgement
+from lmsteer.annotation.rater_answers import Answer
 
 MIN_KEPT, MIN_RIGHT, MAX_P, MIN_CHECKS = 0.5, 0.75, 0.01, 4
 """Shares below which, the p of one side below which, and the number of checks from which a rater is called careless."""

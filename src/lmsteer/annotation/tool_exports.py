@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from lmsteer.annotation.answers import csv_text
 from lmsteer.annotation.questionnaire import Item, Questionnaire
+from lmsteer.annotation.rater_answers import csv_text
 
 LABELS = {"a": "A", "equal": "Equal", "b": "B", "yes": "Yes", "unsure": "Unsure", "no": "No"}
 """Choices as tools show and return them; in lower case they are ours."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lmsteer.annotation.answer_key import Study
-from lmsteer.annotation.answers import Answer, refuse_other_questionnaire
+from lmsteer.annotation.rater_answers import Answer, refuse_other_questionnaire
 from lmsteer.errors import InputError
 
 DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError)

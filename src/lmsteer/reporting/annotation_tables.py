@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lmsteer.annotation.annotation_result import AnnotationResult, Check, Estimate, Limits, PairResult
-from lmsteer.annotation.answers import csv_text
+from lmsteer.annotation.rater_answers import csv_text
 from lmsteer.reporting.comparison_rows import Block, Section
 from lmsteer.reporting.plots import Panel, metric_vs
 from lmsteer.reporting.text import MISSING, interval, number

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from lmsteer.behaviours import NAMES, find_behaviour, verify
-from lmsteer.behaviours.answers import (
+from lmsteer.behaviours.instructions import count, instruction
+from lmsteer.data.sources.labeled_file import labeled_file
+from lmsteer.distillation.answers import (
     KeepRate,
     answer_lines,
     answer_prompts,
@@ -18,8 +20,6 @@ from lmsteer.behaviours.answers import (
     whole_sentences,
     without_cut,
 )
-from lmsteer.behaviours.instructions import count, instruction
-from lmsteer.data.sources.labeled_file import labeled_file
 from lmsteer.errors import InputError
 from lmsteer.records import Generation, Prompt, read_generations
 

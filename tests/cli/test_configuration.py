@@ -114,7 +114,7 @@ def test_the_place_and_size_of_the_cache_are_checked_and_do_not_identify_a_run()
 
 def test_every_group_is_chosen_from_and_has_two_members() -> None:
     groups = {path.name for path in Path(CONF).iterdir() if path.is_dir() and path.name != "hydra"}
-    assert groups == set(GROUPS) | {"scorer", "behaviour"}
+    assert groups == set(GROUPS) | {"scorer", "behaviour", "schedule"}
     assert all(len(list((Path(CONF) / group).glob("*.yaml"))) >= 2 for group in groups)
 
 

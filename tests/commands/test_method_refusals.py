@@ -138,7 +138,7 @@ def test_files_that_do_not_fit(refusal: Refusal, method_files: Path, corpus_file
     ("name", "command", "overrides"),
     [
         ("compose", compose, ["steer_files=[FILE]"]),
-        ("export", export, ["steer_file=FILE", "model=tiny", "strength=1", "out=OUT"]),
+        ("export", export, ["steer_file=FILE", "model=tiny", "strength=1"]),
         ("interpret", interpret, ["steer_file=FILE", "model=tiny"]),
         ("highlight", highlight, ["steer_file=FILE", "model=tiny", "file=TEXTS"]),
         ("transfer", transfer, ["steer_file=FILE", "model=tiny", "model@to=tiny"]),
@@ -147,7 +147,6 @@ def test_files_that_do_not_fit(refusal: Refusal, method_files: Path, corpus_file
 def test_commands_for_steers_name_the_file_of_another_method(
     refusal: Refusal, method_files: Path, tmp_path: Path, name: str, command: object, overrides: list[str]
 ) -> None:
-    folders = {"OUT": tmp_path / "exported", "TEXTS": write_prompts(tmp_path / "texts.txt", ["The film is"])}
-    error = refusal(name, command, *overrides, FILE=method_files / "diffmean.safetensors", **folders)
+    texts = write_prompts(tmp_path / "texts.txt", ["The film is"])
+    error = refusal(name, command, *overrides, FILE=method_files / "diffmean.safetensors", TEXTS=texts)
     assert "diffmean.safetensors: the file of another method; the steer file of an LM-Steer expected" in error
-    assert not (tmp_path / "exported").exists()

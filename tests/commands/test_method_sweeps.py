@@ -68,7 +68,7 @@ def test_another_seed_outside_of_the_sweep_gives_the_same_files_and_counts_as_th
     for name in FILES:
         assert (alone / name).read_bytes() == (swept / name).read_bytes(), name
     capfd.readouterr()
-    assert run_command("report", f"runs=[{swept},{alone}]", f"hydra.run.dir={tmp_path / 'report'}") == 0
+    assert run_command("report", f"runs=[{swept},{alone}]", "wandb=none", f"hydra.run.dir={tmp_path / 'report'}") == 0
     assert "seeds" not in capfd.readouterr().out.split("\n\n")[1]
 
 

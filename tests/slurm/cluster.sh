@@ -126,7 +126,7 @@ ReturnToService=2
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=5
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=4000 State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$(env -u OMP_NUM_THREADS nproc) RealMemory=4000 State=UNKNOWN
 PartitionName=low Nodes=$host Default=YES State=UP PriorityTier=1 PreemptMode=REQUEUE
 PartitionName=high Nodes=$host State=UP PriorityTier=10 PreemptMode=OFF
 CONF

@@ -4,6 +4,7 @@ python -m experiments.behaviours.run answers=FOLDER
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from pydantic import Field
 
 from experiments.behaviours.answer_folder import AnswerFolder
 from experiments.behaviours.choices import (
+    Chosen,
     choose_combinations,
     choose_strengths,
     rule_names,
@@ -23,7 +25,7 @@ from experiments.behaviours.choices import (
 from experiments.behaviours.fits import Fits
 from experiments.behaviours.measure import measure_quality, measure_rules, measure_singles, verify_answers
 from experiments.behaviours.report import behaviour_figure, behaviour_tables
-from experiments.behaviours.texts import cells_of, write_cells
+from experiments.behaviours.texts import Strengths, cells_of, write_cells
 from experiments.study import Results, open_run, run_study
 from lmsteer.behaviours import NAMES
 from lmsteer.cli.app import entry_point
@@ -77,20 +79,7 @@ def compare_rules(cfg: DictConfig) -> Results:
         fits, grid = Fits(run, model, answers, config), swept_grid(config["strengths"], rules)
         fits.check()
         run.begin()
-        swept = sweep_cells(names, grid)
-        write_cells(fits, swept, decoding, {}, stage="choose strengths")
-        strengths = choose_strengths(run.folder, swept)
-        atomic_write_lines(run.path("strengths.json"), [json.dumps(strengths, indent=1)])
-        write_cells(fits, single_cells(names, NAMES, grid), decoding, strengths, stage="single behaviours")
-        cells = [
-            cell
-            for rule in rules
-            for kinds in chosen.values()
-            for combinations in kinds.values()
-            for combination in combinations
-            for cell in cells_of(rule, combination)
-        ]
-        write_cells(fits, cells, decoding, strengths, stage="combinations")
+        strengths = write_answers(fits, rules, chosen, decoding, grid)
         judge_model = (
             build(config["judge_model"], device=config["device"], dtype=config["dtype"])
             if config["judge_model"]
@@ -110,6 +99,28 @@ def compare_rules(cfg: DictConfig) -> Results:
         }
 
     return run_study(run, "behaviours", compute, report=behaviour_tables, figure=behaviour_figure)
+
+
+def write_answers(
+    fits: Fits, rules: Sequence[str], chosen: Chosen, decoding: Decoding, grid: Mapping[str, Sequence[float]]
+) -> Strengths:
+    """Write the answers of all cells, and ``strengths.json`` with the strengths that dev questions choose."""
+    names, folder = fits.answers.included, fits.run.folder
+    swept = sweep_cells(names, grid)
+    write_cells(fits, swept, decoding, {}, stage="choose strengths")
+    strengths = choose_strengths(folder, swept)
+    atomic_write_lines(folder / "strengths.json", [json.dumps(strengths, indent=1)])
+    write_cells(fits, single_cells(names, NAMES, grid), decoding, strengths, stage="single behaviours")
+    cells = [
+        cell
+        for rule in rules
+        for kinds in chosen.values()
+        for combinations in kinds.values()
+        for combination in combinations
+        for cell in cells_of(rule, combination)
+    ]
+    write_cells(fits, cells, decoding, strengths, stage="combinations")
+    return strengths
 
 
 if __name__ == "__main__":

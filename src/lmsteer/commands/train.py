@@ -99,9 +99,8 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
     model: LanguageModel = SHARED.build(model_node(config))
     dimensions = method.dimensions(steer_config, solver)
     plan = Plan(model, dimensions, protocol, build(config["decoding"])) if protocol else None
-    learned = corpus.without(plan.reserved if plan else frozenset())
     datamodule: SteerDataModule = build(config["data"])(
-        learned.asked(protocol.ask) if protocol and protocol.ask else learned,
+        rows_to_learn(corpus, plan),
         model,
         dimensions=len(dimensions),
         seed=config["seed"],
@@ -126,6 +125,14 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
     stages.report_stage(Run(run.folder, run.config), measured.generations, measured.result, provenance)
     show(stages.summary(run, measured.result))
     return measured.result
+
+
+def rows_to_learn(corpus: Corpus, plan: Plan | None) -> Corpus:
+    """Return the corpus without rows of the prompts and scorers of a plan, asked as its prompts are."""
+    if plan is None:
+        return corpus.without(frozenset())
+    rows, request = corpus.without(plan.reserved), plan.protocol.ask
+    return rows.asked(request) if request else rows
 
 
 def build_method(config: dict[str, Any]) -> Method:

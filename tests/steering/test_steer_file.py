@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lmsteer.errors import InputError
+from lmsteer.methods.method_file import add_calibrations
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
 from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
-from lmsteer.steering.steer_file import add_to_provenance, load_steer, save_steer
+from lmsteer.steering.steer_file import load_steer, save_steer
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_two_calibrations_at_once_both_stay(tmp_path: Path, steer: Steer, proven
     entries = [{**kinds, "direction": sign, "fixed_strengths": {}, "strength": 1.0} for sign in (1, -1)]
     loaded = [load_steer(path)[0] for _ in entries]
     for one, entry in zip(loaded, entries, strict=True):
-        add_to_provenance(path, one, lambda found, entry=entry: replace(found, calibration=[*found.calibration, entry]))
+        add_calibrations(path, one, lambda found, entry=entry: replace(found, calibration=[*found.calibration, entry]))
     assert load_steer(path)[1].calibration == entries
 
 
@@ -100,8 +101,8 @@ def test_a_steer_that_was_replaced_meanwhile_gets_no_calibration_of_another(
 ) -> None:
     path = tmp_path / "a.safetensors"
     save_steer(path, steer.scaled(0, 2.0), provenance)
-    with pytest.raises(InputError, match="another steer was written there meanwhile"):
-        add_to_provenance(path, steer, lambda found: replace(found, seed=7))
+    with pytest.raises(InputError, match="another method or steer was written there meanwhile"):
+        add_calibrations(path, steer, lambda found: replace(found, seed=7))
     assert load_steer(path)[1].seed == provenance.seed
 
 

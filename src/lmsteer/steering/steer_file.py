@@ -1,13 +1,10 @@
 """The steer file: safetensors with one JSON metadata entry; the same steer gives the same bytes."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -57,26 +54,6 @@ def save_steer(path: Path, steer: Steer, provenance: Provenance) -> None:
     data = save(tensors, metadata={KEY: json.dumps(metadata, sort_keys=True, ensure_ascii=False)})
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
-
-
-def add_to_provenance(path: Path, steer: Steer, change: Callable[[Provenance], Provenance]) -> None:
-    """Change the provenance of a steer file, of which several processes may do that at once.
-
-    Args:
-        steer: The steer that the change is about.
-        change: Called with the provenance that the file has by then.
-
-    Raises:
-        InputError: If the file holds another steer by then.
-    """
-    with FileLock(path.with_name(f".{path.name}.lock")):
-        present, provenance = load_steer(path)
-        same = present.state_dict().keys() == steer.state_dict().keys() and all(
-            torch.equal(tensor, steer.state_dict()[name].cpu()) for name, tensor in present.state_dict().items()
-        )
-        if not same:
-            raise InputError(f"{path}: another steer was written there meanwhile; calibrate that one")
-        save_steer(path, present, change(provenance))
 
 
 def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, Provenance]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.data.text_datamodule import TextDataModule
+from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
 from lmsteer.evaluation.divergence import DivergenceMeter
 from lmsteer.generation.decoding import decode
@@ -158,3 +159,16 @@ def test_the_rows_of_an_expert_are_those_of_its_class_in_the_steers_batches(tiny
         read = [[*ids[:length].tolist(), int(targets[-1])] for ids, length, targets in ends]
         assert [tiny_model.tokenizer.decode(ids) for ids in read] == expected
         assert len(batch.targets_N) == batch.lengths_B.sum()
+
+
+def test_a_process_without_dev_rows_of_a_class_joins_the_validation(tiny_model: LanguageModel) -> None:
+    rows = tuple(Row(f"text {n} of it", 1.0 if n % 2 else -1.0) for n in range(8))
+    corpus, lengths = Corpus("tones", train=rows[2:], dev=rows[:2]), []
+    for rank in range(2):
+        group = ProcessGroup(rank=rank, size=2)
+        data = SteerDataModule(corpus, tiny_model, dimensions=1, batch_size=4, process_group=group)
+        (batch,) = TextDataModule(data, lambda row: row.label < 0).val_dataloader()
+        lengths.append(batch.lengths_B.tolist())
+        assert len(batch.targets_N) == batch.lengths_B.sum()
+    (expected,) = tiny_model.tokenize([rows[0].text])
+    assert lengths == [[len(expected) - 1], []]

@@ -72,10 +72,10 @@ class TextDataModule(pl.LightningDataModule):
         return DataLoader(_TextBatches(self, self.trainer.global_step, self.trainer.max_steps), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[TextBatch]:
-        """Return this process' dev batches in fixed order."""
+        """Return this process' dev batches in fixed order: at least one, as validations wait for every process."""
         size = self.data.batch_size
         shard = [row for row in self.data.process_group.shard(self.data.dev) if self.selects(row)]
-        batches = [self.batch(shard[start : start + size]) for start in range(0, len(shard), size)]
+        batches = [self.batch(shard[start : start + size]) for start in range(0, max(1, len(shard)), size)]
         return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
 
 

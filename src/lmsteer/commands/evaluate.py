@@ -19,6 +19,7 @@ from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
 from lmsteer.evaluation.evaluator import GenerationMetadata
 from lmsteer.evaluation.results import Result, read_result
+from lmsteer.evaluation.run_files import check_files
 from lmsteer.methods.learned_method import LearnedMethod
 from lmsteer.methods.lm_steer import LMSteer
 from lmsteer.methods.method_file import load_controller, method_name
@@ -60,7 +61,11 @@ def evaluate(cfg: DictConfig) -> Result:
 
 
 def metadata_of(path: Path, config: dict[str, Any]) -> GenerationMetadata:
-    """Describe the origin of the generations by options, else by the steer and configuration next to the file."""
+    """Describe the origin of the generations by options, else by the steer and configuration next to the file.
+
+    Raises:
+        InputError: If a file next to them is damaged, or the steer is another one than the folder's result names.
+    """
     stored = _read_config(path.with_name(CONFIG))
     model, protocol = (stored[key] if isinstance(stored.get(key), dict) else {} for key in ("model", "protocol"))
     seed, decoding = stored.get("seed"), stored.get("decoding")
@@ -68,6 +73,8 @@ def metadata_of(path: Path, config: dict[str, Any]) -> GenerationMetadata:
     settings, method = {}, LMSteer.name
     files = (path.with_name(kind.file_name) for kind in (LMSteer, LearnedMethod))
     if file := next((file for file in files if file.is_file()), None):
+        if (metrics := path.with_name(stages.METRICS)).is_file():
+            check_files(path.parent, read_result(metrics), [file.name])
         controller, provenance = load_controller(file)
         name, settings, method = provenance.model, stages.settings_of(controller, provenance), method_name(controller)
         seed = provenance.seed

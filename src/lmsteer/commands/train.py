@@ -213,6 +213,12 @@ def measure(
         unreached=plan.unreached(provenance.calibration, method.name),
     )
     result = stages.evaluate_stage(
-        rank_zero_run, generations, plan.protocol, lambda: plan.perplexity_model, metadata, scores=scores
+        rank_zero_run,
+        generations,
+        plan.protocol,
+        lambda: plan.perplexity_model,
+        metadata,
+        scores=scores,
+        method_file=rank_zero_run.path(method.file_name),
     )
     return provenance, Measured(result, generations)

@@ -10,11 +10,10 @@ from pydantic import JsonValue
 from lmsteer.errors import InputError
 from lmsteer.evaluation.prompt_values import PromptValues, read_values
 from lmsteer.evaluation.results import Result, read_result
+from lmsteer.evaluation.run_files import METRICS, VALUES, check_files
 from lmsteer.metrics.paired_test import Sample
-from lmsteer.storage.checksums import sha256_of
 from lmsteer.storage.timing import read_seconds
 
-METRICS, VALUES, GENERATIONS = "metrics.json", "values.safetensors", "generations.jsonl"
 COMPARED = {
     "mode": False,
     "prompts": False,
@@ -92,10 +91,7 @@ def read_run(folder: Path) -> FinishedRun:
         and all(len(v) == len(prompts.prompts) for v in prompts.values.values())
         for row, prompts in zip(result.rows, values, strict=True)
     )
-    for name in (VALUES, GENERATIONS):
-        stored, path = result.files.get(name), folder / name
-        if stored and path.is_file() and stored != sha256_of(path):
-            raise InputError(f"{path}: not the file that {METRICS} next to it was made of; evaluate the run again")
+    check_files(folder, result)
     if not is_consistent:
         raise InputError(f"{folder / VALUES}: it does not belong to the {METRICS} next to it; evaluate the run again")
     return FinishedRun(folder, result, values, read_seconds(folder).get("fit"))

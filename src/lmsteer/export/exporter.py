@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from lmsteer.errors import InputError
 from lmsteer.evaluation.results import Result, read_result
+from lmsteer.evaluation.run_files import check_files
 from lmsteer.export.attached_steer import AttachedSteer
 from lmsteer.export.checkpoint import next_tokens, write_checkpoint
 from lmsteer.export.model_card import Base, Folded, card
@@ -60,7 +61,8 @@ class Export:
         license: License of the export, for the card; empty: that of the model for a checkpoint, if known.
 
     Raises:
-        InputError: If the steer belongs to another model, or the ``metrics.json`` next to it cannot be read.
+        InputError: If the steer belongs to another model, or the ``metrics.json`` next to it cannot be read or is that
+            of another steer.
     """
 
     def __init__(self, model: LanguageModel, steer_file: Path, *, base_model: str = "", license: str = "") -> None:
@@ -69,6 +71,8 @@ class Export:
         self.digest = _digest(steer_file)
         self.metrics = steer_file.with_name(stages.METRICS)
         self.result: Result | None = read_result(self.metrics) if self.metrics.is_file() else None
+        if self.result:
+            check_files(steer_file.parent, self.result, [steer_file.name])
         self.base, self.license = base_of(model, base_model), license
 
     def checkpoint(self, folder: Path, strength: Mapping[str, float]) -> None:

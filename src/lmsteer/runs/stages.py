@@ -20,6 +20,7 @@ from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.prompt_values import write_values
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.evaluation.results import Cost, Result, read_result, write_result
+from lmsteer.evaluation.run_files import digest_of
 from lmsteer.generation.generation_files import expected_generations, read_generation_file
 from lmsteer.generation.generator import Generator
 from lmsteer.generation.plain_texts import PlainTexts
@@ -36,7 +37,6 @@ from lmsteer.scoring.perplexity import PerplexityModel
 from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer_config import SteerConfig
 from lmsteer.storage.atomic_files import atomic_write_lines
-from lmsteer.storage.checksums import sha256_of
 from lmsteer.training.fit import Solver
 
 logger = logging.getLogger(__name__)
@@ -156,11 +156,13 @@ def evaluate_stage(
     *,
     scores: ScoreCache | None = None,
     received: bool = False,
+    method_file: Path | None = None,
 ) -> Result:
     """Score the generations; write the metrics and their values for each prompt.
 
     Args:
         received: The file may be somebody else's: likelihoods in it are not believed but computed.
+        method_file: The fitted method of the run that wrote the texts, if it is in the same folder.
     """
     if not run.is_complete(METRICS):
         texts = read_generations(generations)
@@ -169,8 +171,10 @@ def evaluate_stage(
         with run.timed("evaluate"):
             result, values = evaluate(texts, protocol, perplexity_model(), metadata, scores=scores)
         write_values(run.path(VALUES), values)
-        files = {VALUES: sha256_of(run.path(VALUES)), GENERATIONS: sha256_of(generations)}
-        write_result(run.path(METRICS), result.model_copy(update={"files": files}))
+        files = {VALUES: run.path(VALUES), GENERATIONS: generations}
+        files |= {method_file.name: method_file} if method_file else {}
+        digests = {name: digest_of(path) for name, path in files.items()}
+        write_result(run.path(METRICS), result.model_copy(update={"files": digests}))
     return read_result(run.path(METRICS))
 
 

@@ -34,6 +34,8 @@ NEEDED = {
     "fetch": [],
     "transfer": ["steer_file=s.safetensors", "model@to=tiny"],
     "model/hf": ["model.id=some/model"],
+    "protocol/base": ["protocol.name=own", "protocol.metric=toxicity"],
+    "protocol/base-paper": ["protocol.name=own", "protocol.metric=toxicity"],
     "corpus/file": ["corpus.path=some.tsv"],
 }
 GROUPS = dict.fromkeys(

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
+from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
 from lmsteer.evaluation.comparable import find_runs, read_run
 from lmsteer.evaluation.metric_names import Metric
@@ -22,7 +23,7 @@ from lmsteer.metrics.classes import PromptMetric
 from lmsteer.metrics.intervals import Array, bootstrap_interval
 from lmsteer.reporting.comparison import Comparison, ComparisonRow, Measurement, compare_runs
 from lmsteer.reporting.plots import write_png
-from lmsteer.reporting.text import metric_interval, metric_number
+from lmsteer.reporting.text import escape_terminal, metric_interval, metric_number
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.scoring.cache import ScoreCache
@@ -63,7 +64,7 @@ def run_study(
     atomic_write_lines(markdown_file, [report(results)])
     if figure is not None:
         write_png(picture, figure(results))
-    print("\n".join(map(str, (json_file, markdown_file, *([picture] if figure else [])))))
+    show("\n".join(map(str, (json_file, markdown_file, *([picture] if figure else [])))))
     return dict(results)
 
 
@@ -125,7 +126,7 @@ def read_comparison(folders: Sequence[Path]) -> Comparison:
     """
     finished, unfinished = find_runs(folders)
     for folder in unfinished:
-        print(f"not finished, left out: {folder}", file=sys.stderr)
+        print(f"not finished, left out: {escape_terminal(str(folder))}", file=sys.stderr)
     return compare_runs([read_run(folder) for folder in finished])
 
 
@@ -160,7 +161,7 @@ def tabulate(
         sys.exit(f"usage: python -m {module} RUN…{' [PICTURE.png]' if figure else ''}")
     try:
         comparison = read_comparison(paths)
-        print(table(comparison))
+        show(table(comparison))
         if picture is not None and figure is not None:
             write_png(picture, figure(comparison))
     except InputError as error:

@@ -19,6 +19,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lmsteer.analysis.interpretation_file import Interpretation, read_interpretation
+from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
 from lmsteer.reporting.text import MISSING, interval, markdown_table, number
 from lmsteer.scoring.replay import read_scores
@@ -127,7 +128,7 @@ def main(arguments: Sequence[str]) -> None:
     if command is None or len(files) not in allowed:
         sys.exit("usage: python -m experiments.interpretation.run runs RUN… | seeds STEER STEER… | split|labels IN OUT")
     try:
-        print(command(*map(Path, files)))
+        show(command(*map(Path, files)))
     except (InputError, OSError) as error:
         sys.exit(f"Error: {error}")
 

@@ -19,6 +19,7 @@ from experiments.study import Results, open_run, run_study
 from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import build
 from lmsteer.cli.options import FromOne, NonEmpty
+from lmsteer.cli.terminal import show
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.errors import InputError
@@ -53,7 +54,7 @@ def methods(cfg: DictConfig) -> Results:
     """Write ``methods.json`` and ``methods.md`` in the run folder; print the table."""
     config, run = open_run(cfg, TYPES)
     results = run_study(run, "methods", lambda: measure(config), report=methods_table)
-    print(f"\n{methods_table(results)}")
+    show(f"\n{methods_table(results)}")
     return results
 
 

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.stats import linregress
 
 from experiments.study import Results
+from lmsteer.cli.terminal import show
 from lmsteer.errors import InputError
 from lmsteer.reporting.plots import COLORS, MARKERS, STYLE, write_png
 from lmsteer.reporting.published import published
@@ -165,7 +166,7 @@ if __name__ == "__main__":
         sys.exit("usage: python -m experiments.speed.report RUN/speed.json [PICTURE.png]")
     try:
         results = read_speed(Path(sys.argv[1]))
-        print(speed_tables(results))
+        show(speed_tables(results))
         if len(sys.argv) == 3:
             write_png(Path(sys.argv[2]), speed_figure(results))
     except InputError as error:

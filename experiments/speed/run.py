@@ -23,6 +23,7 @@ from experiments.speed.work import Work
 from experiments.study import Results, open_run, run_study
 from lmsteer.cli.app import entry_point
 from lmsteer.cli.configuration import build
+from lmsteer.cli.terminal import show
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
@@ -48,7 +49,7 @@ def speed(cfg: DictConfig) -> Results:
     bench = Bench(work, sentences, prompts, model, plain_model, config["seed"], run.folder, meter)
     bench.steer_config.build(model.width, bench.seed)  # refuses an impossible rank before the folder is taken
     results = run_study(run, "speed", lambda: measure(run, bench), report=speed_tables, figure=speed_figure)
-    print(f"\n{speed_tables(results)}")
+    show(f"\n{speed_tables(results)}")
     return results
 
 

@@ -21,6 +21,7 @@ from experiments.study import Results, open_run, run_study
 from lmsteer.cli import WAITING
 from lmsteer.cli.app import entry_point
 from lmsteer.cli.options import FromOne
+from lmsteer.cli.terminal import show
 from lmsteer.reporting.text import markdown_table
 
 TYPES: dict[str, Any] = {"spin_counts": list[FromOne], "rounds": FromOne, "busy": FromOne | None}
@@ -49,7 +50,7 @@ def waiting(cfg: DictConfig) -> Results:
         lambda: {"cores": cores, "busy": busy, **measure(WORKER, policies, config["rounds"], busy)},
         report=waiting_table,
     )
-    print(f"\n{waiting_table(results)}")
+    show(f"\n{waiting_table(results)}")
     return results
 
 

@@ -118,3 +118,18 @@ def test_a_command_line_that_is_printed_can_be_pasted(tmp_path: Path, capsys: py
 def _pasted_options(line: str) -> dict[str, Any]:
     parsed = OverridesParser.create().parse_overrides(shlex.split(line)[3:])
     return {option.key_or_group: option.value() for option in parsed}
+
+
+def test_a_traceback_of_a_defect_has_no_control_characters(tmp_path: Path) -> None:
+    code = (
+        "from lmsteer.cli.app import entry_point\n"
+        "def fail(cfg): raise RuntimeError(cfg.prompts.path)\n"
+        "entry_point('generate')(fail)()"
+    )
+    options = ["model=tiny", f"prompts.path='{ANSI}'", f"hydra.run.dir={tmp_path}"]
+    done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback (most recent call last):\n" in done.stderr
+    assert "RuntimeError: " in done.stderr
+    assert r"\x1b[2J\x1b]0;owned\x07" in done.stderr
+    assert all(sign.isprintable() or sign == "\n" for sign in done.stderr)

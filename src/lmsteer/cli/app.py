@@ -25,7 +25,7 @@ from lmsteer.cli.options import OF_COMMAND
 from lmsteer.cli.paths import refuse_two_folders, resolve_output_folder, resolve_paths
 from lmsteer.cli.repository_ids import follow_ids
 from lmsteer.cli.signals import terminable
-from lmsteer.cli.terminal import EscapingFormatter, accept_any_encoding, quoted_override
+from lmsteer.cli.terminal import EscapingFormatter, accept_any_encoding, escape_tracebacks, quoted_override
 from lmsteer.errors import InputError, explain_out_of_memory
 from lmsteer.extras import MissingExtraError, explain_missing_extra
 from lmsteer.reporting.text import escape_terminal
@@ -89,6 +89,7 @@ def entry_point(
         def main() -> None:
             full_error = os.environ.get(FULL_ERROR)
             accept_any_encoding()
+            escape_tracebacks()
             try:
                 sys.argv = _resolved(name, sys.argv)
                 with terminable(), full_hydra_errors(), first_choices(), bounded_configs():

@@ -4,6 +4,8 @@ import logging
 import re
 import shlex
 import sys
+import traceback
+from types import TracebackType
 
 from lmsteer.reporting.text import escape_terminal
 
@@ -31,6 +33,15 @@ def accept_any_encoding() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def escape_tracebacks() -> None:
+    """Let the traceback of an error that is not handled be written without control characters, its message included."""
+    sys.excepthook = _write_traceback
+
+
+def _write_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(escape_lines("".join(traceback.format_exception(kind, error, trace))))
 
 
 def quoted_override(name: str, value: str) -> str:

@@ -55,8 +55,8 @@ def choose_combinations(names: Sequence[str], numbers: Mapping[str, int | None],
         for kind, share in (("seen", 1), ("unseen", 0)):
             possible = [combination for combination in getattr(every, kind) if set(combination) <= set(names)]
             drawn = sorted(possible, key=lambda one: hashlib.sha256(f"{seed} {' '.join(one)}".encode()).digest())
-            kept = set(drawn if number is None else drawn[: (number + share) // 2])
-            chosen[size][kind] = [combination for combination in possible if combination in kept]
+            chosen_names = set(drawn if number is None else drawn[: (number + share) // 2])
+            chosen[size][kind] = [combination for combination in possible if combination in chosen_names]
     return chosen
 
 

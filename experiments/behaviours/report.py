@@ -68,11 +68,11 @@ def singles_table(rows: Sequence[Mapping[str, Any]], grid: Sequence[float]) -> s
         if chosen:
             index = strengths.index(f"{chosen['sum']:g}")
             cells[index] = f"**{cells[index]}**"
-        kept = MISSING if row["keep_rate"] is None else percent(row["keep_rate"])
+        keep_rate = MISSING if row["keep_rate"] is None else percent(row["keep_rate"])
         lines.append(
             [
                 f"{row['behaviour']} {marks}".strip().replace("*", r"\*"),
-                *(kept, _share(row["plain"]), _share(row["instruction"]), *cells),
+                *(keep_rate, _share(row["plain"]), _share(row["instruction"]), *cells),
                 *(_share(row.get("others", {}).get(rule)) for rule in others),
             ]
         )

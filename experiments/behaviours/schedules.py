@@ -175,11 +175,11 @@ def choose(study: Study, strengths: dict[str, float], behaviour: str, settings: 
             strengths[str(replace(setting, share=1.0))] = study.strength(setting)
     if len(settings) == 1:
         return settings[0]
-    found = [
+    shares = [
         hits(behaviour, study.answers("dev", setting, strengths[str(replace(setting, share=1.0))])).mean()
         for setting in settings
     ]
-    return settings[int(np.argmax(found))]
+    return settings[int(np.argmax(shares))]
 
 
 def describe(model: LanguageModel, generations: Sequence[Generation]) -> Results:

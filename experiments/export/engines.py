@@ -164,13 +164,13 @@ def compare(reference: Engine, engine: Engine) -> list[dict[str, Any]]:
     A token that an engine does not list counts as its least likely listed one.
     """
     results = []
-    for own_texts, texts in zip(reference, engine, strict=True):
+    for reference_texts, texts in zip(reference, engine, strict=True):
         differences, same = [], 0
-        for own, other in zip(own_texts, texts, strict=True):
+        for expected, other in zip(reference_texts, texts, strict=True):
             least = min(other.values())
-            compared = sorted(own, key=lambda token: -own[token])[:COMPARED]
-            differences += [abs(own[token] - other.get(token, least)) for token in compared]
-            same += max(own, key=own.__getitem__) == max(other, key=other.__getitem__)
+            compared = sorted(expected, key=lambda token: -expected[token])[:COMPARED]
+            differences += [abs(expected[token] - other.get(token, least)) for token in compared]
+            same += max(expected, key=expected.__getitem__) == max(other, key=other.__getitem__)
         results.append({"largest": max(differences), "median": median(differences), "same": same})
     return results
 

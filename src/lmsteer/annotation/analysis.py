@@ -63,7 +63,9 @@ def analyze(
     if not main:
         raise InputError("answers: none of a person to an item that is no check; nothing to analyze")
     questions = {question.name: question.words for question in study.questionnaire.questions}
-    by_question: ByQuestion = {name: own for name in questions if (own := [j for j in main if j.question == name])}
+    by_question: ByQuestion = {
+        name: of_question for name in questions if (of_question := [j for j in main if j.question == name])
+    }
     checks = check_raters(people, judgements, study)
     times = [check.seconds for check in checks if check.seconds is not None]
     return AnnotationResult(
@@ -76,18 +78,22 @@ def analyze(
         answers=len(main),
         items=len({judgement.item for judgement in main}),
         excluded=tuple(exclude),
-        pairs=tuple(pair for own in by_question.values() for pair in _pairs(own, study, seed)),
-        rows=tuple(row for own in by_question.values() for row in _rows(own, study, seed)),
-        agreement={name: _agreement(own, study) for name, own in by_question.items()},
-        bradley_terry={name: fit for name, own in by_question.items() if (fit := _strengths(own, study, seed))},
+        pairs=tuple(pair for of_question in by_question.values() for pair in _pairs(of_question, study, seed)),
+        rows=tuple(row for of_question in by_question.values() for row in _rows(of_question, study, seed)),
+        agreement={name: _agreement(of_question, study) for name, of_question in by_question.items()},
+        bradley_terry={
+            name: fit for name, of_question in by_question.items() if (fit := _strengths(of_question, study, seed))
+        },
         position={
-            name: Estimate.of(share) for name, own in by_question.items() if (share := first_share(own, seed=seed))
+            name: Estimate.of(share)
+            for name, of_question in by_question.items()
+            if (share := first_share(of_question, seed=seed))
         },
         checks=tuple(_check(asdict(check)) for check in checks),
         correlations=tuple(
             Correlation(scorer=scorer, question=name, items=items, estimate=Estimate.of(interval))
-            for name, own in by_question.items()
-            for scorer, (interval, items) in correlate(own, scores, study, seed=seed).items()
+            for name, of_question in by_question.items()
+            for scorer, (interval, items) in correlate(of_question, scores, study, seed=seed).items()
         ),
         models=tuple(_models([a for a in answers if a.is_model], by_question, study, seed)),
         seconds=statistics.median(times) if times else None,
@@ -97,11 +103,11 @@ def analyze(
 def _pairs(judgements: Sequence[Judgement], study: Study, seed: int) -> list[PairResult]:
     results = []
     for a, b in study.key.pairs:
-        if own := [judgement for judgement in judgements if judgement.rows == (a, b)]:
-            counts_PO = outcome_counts(own)
+        if of_pair := [judgement for judgement in judgements if judgement.rows == (a, b)]:
+            counts_PO = outcome_counts(of_pair)
             shares = outcome_shares(counts_PO, seed=seed)
             test = SignResult.model_validate(asdict(sign_test(counts_PO)))
-            facts = {"a": a, "b": b, "question": own[0].question, "n": len(own), "prompts": len(counts_PO)}
+            facts = {"a": a, "b": b, "question": of_pair[0].question, "n": len(of_pair), "prompts": len(counts_PO)}
             values = {outcome: share.value for outcome, share in shares.items()}
             intervals = {outcome: limits(share) for outcome, share in shares.items()}
             results.append(PairResult.model_validate(facts | values | {"intervals": intervals, "sign_test": test}))
@@ -146,7 +152,9 @@ def _agreement(judgements: Sequence[Judgement], study: Study) -> Agreement:
         items.setdefault(judgement.item, []).append(judgement)
 
     def counts(attribute: str, categories: Sequence[str]) -> Array:
-        return agreement.count_ratings([[getattr(j, attribute) for j in own] for own in items.values()], categories)
+        return agreement.count_ratings(
+            [[getattr(j, attribute) for j in of_item] for of_item in items.values()], categories
+        )
 
     named_IC = counts("preferred", sorted({judgement.preferred for judgement in judgements}))
     main = [item for item, key in study.key.items.items() if key.kind == "main"]
@@ -156,7 +164,7 @@ def _agreement(judgements: Sequence[Judgement], study: Study) -> Agreement:
         alpha_shown=agreement.krippendorff_alpha(counts("shown", study.questionnaire.choices)),
         fleiss_kappa=agreement.fleiss_kappa(named_IC),
         raw=agreement.raw_agreement(named_IC),
-        items=sum(len(own) > 1 for own in items.values()),
+        items=sum(len(of_item) > 1 for of_item in items.values()),
         below=sum(len(items.get(item, ())) < study.questionnaire.raters for item in main),
     )
 
@@ -175,7 +183,7 @@ def _strengths(judgements: Sequence[Judgement], study: Study, seed: int) -> tupl
 
 
 def _check(check: dict[str, object]) -> Check:
-    counts = {name: (value["kept"], value["n"]) for name, value in check.items() if isinstance(value, dict)}
+    counts = {name: (value["matching"], value["n"]) for name, value in check.items() if isinstance(value, dict)}
     careless = {"careless": check.pop("reasons")}
     return Check.model_validate(check | counts | careless)
 
@@ -185,15 +193,15 @@ def _models(answers: Sequence[Answer], people: ByQuestion, study: Study, seed: i
     judgements = [judgement for judgement in join_judgements(answers, study) if judgement.kind == "main"]
     for rater in dict.fromkeys(judgement.rater for judgement in judgements):
         for name, of_people in people.items():
-            own = [judgement for judgement in judgements if (judgement.rater, judgement.question) == (rater, name)]
+            of_model = [judgement for judgement in judgements if (judgement.rater, judgement.question) == (rater, name)]
             majority = _majority(of_people)
-            both = [[majority[j.item], j.preferred] for j in own if j.item in majority]
+            both = [[majority[j.item], j.preferred] for j in of_model if j.item in majority]
             counts = agreement.count_ratings(both, sorted({name for pair in both for name in pair}))
             results.append(
                 ModelResult(
                     rater=rater,
                     question=name,
-                    pairs=tuple(_pairs(own, study, seed)),
+                    pairs=tuple(_pairs(of_model, study, seed)),
                     raw=agreement.raw_agreement(counts) if both else None,
                     alpha=agreement.krippendorff_alpha(counts) if both else None,
                     items=len(both),

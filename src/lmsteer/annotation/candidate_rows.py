@@ -9,8 +9,9 @@ from pathlib import Path
 from lmsteer.annotation.answer_key import RowKey
 from lmsteer.annotation.questionnaire import Form
 from lmsteer.errors import InputError
-from lmsteer.evaluation.comparable import GENERATIONS, find_runs, read_run, refuse_mixed
+from lmsteer.evaluation.comparable import find_runs, read_run, refuse_mixed
 from lmsteer.evaluation.results import ResultRow
+from lmsteer.evaluation.run_files import GENERATIONS
 from lmsteer.records import Generation, Prompt, read_generations
 
 
@@ -126,14 +127,14 @@ def text_scores(generations: Sequence[Generation], samples: Sequence[int]) -> di
 
 
 def _candidate(row: ResultRow, generations: Sequence[Generation], run: Path) -> CandidateRow:
-    own = [g for g in generations if (g.prompts, g.budget, g.strength) == (row.prompts, row.budget, row.strength)]
-    if not own:
+    of_row = [g for g in generations if (g.prompts, g.budget, g.strength) == (row.prompts, row.budget, row.strength)]
+    if not of_row:
         raise InputError(f"{run / GENERATIONS}: no texts of the row {row.label}; evaluate the run again")
     facts = row.model_dump(include={"model", "method", "prompts", "strength", "budget"})
     name = f"{row.method}/{row.label}" if row.strength else row.method
     if len({g.prompts for g in generations}) > 1:
         name = f"{name} on {row.prompts}"
-    return CandidateRow(name, RowKey(run=str(run), **facts), {_shown(g.prompt): g for g in own})
+    return CandidateRow(name, RowKey(run=str(run), **facts), {_shown(g.prompt): g for g in of_row})
 
 
 def _shown(prompt: Prompt) -> str:

@@ -58,8 +58,8 @@ def qualification_items(source: str, form: Form, questions: Sequence[str]) -> li
     """
     if source == "none":
         return []
-    own = source == "auto"
-    items = list(PAIRS if form == "pairs" else SINGLE) if own else _read(Path(source), form, questions)
+    is_built_in = source == "auto"
+    items = list(PAIRS if form == "pairs" else SINGLE) if is_built_in else _read(Path(source), form, questions)
     asked = [
         _item(i.prompt, i.texts, {name: i.expected[name] for name in i.expected if name in questions}) for i in items
     ]

@@ -137,10 +137,10 @@ def chosen_questions(
     """
     if chosen is None:
         attribute = OF_METRIC.get(metric, metric)
-        own = None if attribute in KNOWN[form] else f"Which continuation is more {metric}?"
-        if own and form == "single":
-            own = f"Does this continuation have the attribute {metric}?"
-        chosen = {attribute: own, "fluent": None, "topic": None}
+        words = None if attribute in KNOWN[form] else f"Which continuation is more {metric}?"
+        if words and form == "single":
+            words = f"Does this continuation have the attribute {metric}?"
+        chosen = {attribute: words, "fluent": None, "topic": None}
     texts: Mapping[str, str | None] = chosen if isinstance(chosen, Mapping) else dict.fromkeys(chosen)
     questions = []
     for name, text in texts.items():

@@ -8,21 +8,16 @@ from lmsteer.annotation.answer_key import Study
 from lmsteer.annotation.judgements import Judgement
 from lmsteer.annotation.rater_answers import Answer
 
-MIN_KEPT, MIN_RIGHT, MAX_P, MIN_CHECKS = 0.5, 0.75, 0.01, 4
+MIN_AGREEING, MIN_RIGHT, MAX_P, MIN_CHECKS = 0.5, 0.75, 0.01, 4
 """Shares below which, the p of one side below which, and the number of checks from which a rater is called careless."""
 
 
 @dataclass(frozen=True)
-class Kept:
-    """How many of ``n`` answers were as expected; ``share`` is None without any."""
+class MatchCount:
+    """How many of ``n`` answers were as expected."""
 
-    kept: int
+    matching: int
     n: int
-
-    @property
-    def share(self) -> float | None:
-        """Share that was as expected."""
-        return self.kept / self.n if self.n else None
 
 
 @dataclass(frozen=True)
@@ -43,12 +38,12 @@ class RaterCheck:
 
     rater: str
     answers: int
-    repeats: Kept
-    swapped: Kept
-    qualification: Kept
-    first: Kept
+    repeats: MatchCount
+    swapped: MatchCount
+    qualification: MatchCount
+    first: MatchCount
     first_p: float
-    others: Kept
+    others: MatchCount
     seconds: float | None
     reasons: tuple[str, ...]
 
@@ -65,37 +60,37 @@ def check_raters(answers: Sequence[Answer], judgements: Sequence[Judgement], stu
         if judgement.kind == "main":
             by_item.setdefault((judgement.item, judgement.question), []).append(judgement)
     checks = []
-    for rater in (rater for rater, own_items in items.items() if len(own_items) > 1):
-        own = by_rater[rater]
-        main = [j for j in own if j.kind == "main"]
-        given = [answer for answer in answers if answer.rater == rater]
+    for rater in (rater for rater, items_of_rater in items.items() if len(items_of_rater) > 1):
+        of_rater = by_rater[rater]
+        main = [j for j in of_rater if j.kind == "main"]
+        answers_of_rater = [answer for answer in answers if answer.rater == rater]
         others = [
             j.outcome == other.outcome for j in main for other in by_item[j.item, j.question] if other.rater != rater
         ]
         sides = [j.shown == "a" for j in main if j.shown in ("a", "b")]
-        repeats, swapped = _kept(own, "repeat"), _kept(own, "swapped")
-        right, first, p = _qualification(given, study), _count(sides), _coin_p(sides)
+        repeats, swapped = _repeated(of_rater, "repeat"), _repeated(of_rater, "swapped")
+        right, first, p = _qualification(answers_of_rater, study), _count(sides), _coin_p(sides)
         reasons = _reasons(repeats, swapped, right, p)
-        facts = (repeats, swapped, right, first, p, _count(others), _median_seconds(given), reasons)
+        facts = (repeats, swapped, right, first, p, _count(others), _median_seconds(answers_of_rater), reasons)
         checks.append(RaterCheck(rater, len(main), *facts))
     return checks
 
 
-def _count(values: Sequence[bool]) -> Kept:
-    return Kept(sum(values), len(values))
+def _count(values: Sequence[bool]) -> MatchCount:
+    return MatchCount(sum(values), len(values))
 
 
-def _kept(own: Sequence[Judgement], kind: str) -> Kept:
+def _repeated(judgements: Sequence[Judgement], kind: str) -> MatchCount:
     """Compare answers to repeats of a kind with those to the items that they repeat."""
-    before = {(j.item, j.question): j.outcome for j in own if j.kind == "main"}
+    before = {(j.item, j.question): j.outcome for j in judgements if j.kind == "main"}
     repeated = [
-        (before[j.item, j.question], j.outcome) for j in own if j.kind == kind and (j.item, j.question) in before
+        (before[j.item, j.question], j.outcome) for j in judgements if j.kind == kind and (j.item, j.question) in before
     ]
     return _count([one == other for one, other in repeated])
 
 
-def _qualification(given: Sequence[Answer], study: Study) -> Kept:
-    expected = [(study.key.items[answer.item].expected.get(answer.question), answer.choice) for answer in given]
+def _qualification(answers: Sequence[Answer], study: Study) -> MatchCount:
+    expected = [(study.key.items[answer.item].expected.get(answer.question), answer.choice) for answer in answers]
     return _count([right == choice for right, choice in expected if right is not None])
 
 
@@ -105,20 +100,20 @@ def _coin_p(sides: Sequence[bool]) -> float:
     return float(binomtest(sum(sides), len(sides)).pvalue) if sides else 1.0
 
 
-def _median_seconds(given: Sequence[Answer]) -> float | None:
+def _median_seconds(answers: Sequence[Answer]) -> float | None:
     """Return the median over items of the time for all questions."""
     times: dict[str, float] = {}
-    for answer in given:
+    for answer in answers:
         if answer.seconds is not None:
             times[answer.item] = times.get(answer.item, 0.0) + answer.seconds
     return statistics.median(times.values()) if times else None
 
 
-def _reasons(repeats: Kept, swapped: Kept, right: Kept, first_p: float) -> tuple[str, ...]:
-    checks = Kept(repeats.kept + swapped.kept, repeats.n + swapped.n)
-    found = {
-        "repeats": checks.n >= MIN_CHECKS and checks.kept < MIN_KEPT * checks.n,
-        "qualification": right.n > 0 and right.kept < MIN_RIGHT * right.n,
+def _reasons(repeats: MatchCount, swapped: MatchCount, right: MatchCount, first_p: float) -> tuple[str, ...]:
+    checks = MatchCount(repeats.matching + swapped.matching, repeats.n + swapped.n)
+    is_careless = {
+        "repeats": checks.n >= MIN_CHECKS and checks.matching < MIN_AGREEING * checks.n,
+        "qualification": right.n > 0 and right.matching < MIN_RIGHT * right.n,
         "one side": first_p < MAX_P,
     }
-    return tuple(reason for reason, is_found in found.items() if is_found)
+    return tuple(reason for reason, applies in is_careless.items() if applies)

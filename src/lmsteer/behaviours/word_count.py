@@ -17,8 +17,8 @@ def word_count(*, minimum: int, maximum: int) -> Behaviour:
         InputError: If the window is empty or begins below 1.
 
     Example:
-        >>> few = word_count(minimum=2, maximum=3)
-        >>> few.name, few.verify("Well, well."), few.verify("Well.")
+        >>> two_or_three = word_count(minimum=2, maximum=3)
+        >>> two_or_three.name, two_or_three.verify("Well, well."), two_or_three.verify("Well.")
         ('words-2-3', True, False)
     """
     if not 1 <= minimum <= maximum:

@@ -59,11 +59,11 @@ def job_configs(overrides: Sequence[str]) -> Iterator[dict[str, Any]]:
         yield _config(compose("train", job), job)
 
 
-def _named_sweep(overrides: list[str], given: set[str]) -> Iterator[tuple[str, list[str]]]:
+def _named_sweep(overrides: list[str], overridden: set[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield the options that an experiment or a sweep of ``conf`` varies, with their values, unless they are given."""
     params = compose("train", overrides, return_hydra_config=True).hydra.sweeper.get("params") or {}
     for key, values in params.items():
-        if key not in given:
+        if key not in overridden:
             (parsed,) = OverridesParser.create().parse_overrides([f"{key}={values}"])
             yield key, list(parsed.sweep_string_iterator()) if parsed.is_sweep_override() else [str(values)]
 

@@ -1,4 +1,4 @@
-"""Compose the configuration of a sweep with the first choice of each swept group, whose options can then be given.
+"""Compose the configuration of a sweep with the first choice of each swept group, whose options can then be overridden.
 
 Hydra composes a sweep once as a whole, for its folder, its sweeper and its launcher, before it composes the jobs. It
 leaves swept choices out of that: with ``-m model=gpt2,gpt2-medium`` it would compose the default model, and refuse
@@ -34,9 +34,11 @@ def first_choices() -> Iterator[None]:
         overrides = [_first_choice(override, repo) for override in overrides_list]
         groups = [override for override in overrides if repo.group_exists(override.key_or_group)]
         defaults = create(repo, config_name, groups, **options).defaults
-        given = {override.get_key_element() for override in overrides}
+        overridden = {override.get_key_element() for override in overrides}
         grid = [_first_choice(option, repo) for option in _grid(defaults, repo)]
-        first = [option for option in grid if option.get_key_element() not in given and not option.is_sweep_override()]
+        first = [
+            option for option in grid if option.get_key_element() not in overridden and not option.is_sweep_override()
+        ]
         return create(repo, config_name, [*overrides, *first], **options)
 
     composition.create_defaults_list = create_with_first_choices

@@ -65,10 +65,10 @@ def refuse_two_folders(options: Sequence[str]) -> None:
     Raises:
         InputError: Naming both.
     """
-    given = dict(option.split("=", 1) for option in options if "=" in option)
+    folders = dict(option.split("=", 1) for option in options if "=" in option)
     for name in ("hydra.run.dir", "hydra.sweep.dir"):
-        if given.get("out", given.get(name)) != given.get(name, given.get("out")):
-            raise InputError(f"out={given['out']}, {name}={given[name]}: two folders; give one of the two options")
+        if folders.get("out", folders.get(name)) != folders.get(name, folders.get("out")):
+            raise InputError(f"out={folders['out']}, {name}={folders[name]}: two folders; give one of the two options")
 
 
 def expand_home(path: str, option: str) -> str:

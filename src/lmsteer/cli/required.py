@@ -36,9 +36,9 @@ def needs(config: Mapping[str, Any], names: Sequence[str]) -> list[Need]:
         for option, node in _objects(config.get(name), name):
             target = get_object(node["_target_"])
             plain = {key: value for key, value in node.items() if key not in HYDRA_KEYS and not _is_object(value)}
-            given = {key: config[key] for key in ("device", "dtype") if key in config}
+            of_run = {key: config[key] for key in ("device", "dtype") if key in config}
             accepted = parameters(node["_target_"])
-            options = {key: value for key, value in given.items() if key in accepted} | plain
+            options = {key: value for key, value in of_run.items() if key in accepted} | plain
             required += [Need(option, files, options) for files in required_by(target, options)]
     return required
 

@@ -90,8 +90,8 @@ def _dataclass_fields(module: str, name: str) -> dict[str, Any]:
             bases = (base.id for base in node.bases if isinstance(base, ast.Name))
             inherited = {field: kind for base in bases for field, kind in _dataclass_fields(module, base).items()}
             annotated = (item for item in node.body if isinstance(item, ast.AnnAssign))
-            own = [item for item in annotated if not ast.unparse(item.annotation).startswith("ClassVar")]
-            return inherited | {ast.unparse(item.target): _evaluate(item.annotation, module) for item in own}
+            fields = [item for item in annotated if not ast.unparse(item.annotation).startswith("ClassVar")]
+            return inherited | {ast.unparse(item.target): _evaluate(item.annotation, module) for item in fields}
     source = _imported_from(name, module)
     return _dataclass_fields(source, name) if source else {}
 

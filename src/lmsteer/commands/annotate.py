@@ -48,15 +48,15 @@ SAMPLING = ("form", "n_prompts", "samples", "raters", "page_items", "repeats", "
 def annotate(cfg: DictConfig) -> Study | AnnotationResult | Path:
     """Write a questionnaire of runs, the analysis of answers, or the answers of a model."""
     config = check_config(cfg, OF_COMMAND["annotate"])
-    given = [name for name in ("runs", "answers", "ask_model") if config[name]]
-    if len(given) != 1:
+    tasks = [name for name in ("runs", "answers", "ask_model") if config[name]]
+    if len(tasks) != 1:
         raise InputError(
-            f"annotate: {' and '.join(given) or 'nothing'} given; one of runs=[RUN,RUN] (write a questionnaire), "
+            f"annotate: {' and '.join(tasks) or 'nothing'} given; one of runs=[RUN,RUN] (write a questionnaire), "
             "answers=[FILE,…] (analyze) or ask_model=true (let a model answer) expected"
         )
-    if given == ["runs"]:
+    if tasks == ["runs"]:
         return write_questionnaire(config)
-    return analyze_answers(config) if given == ["answers"] else ask_model(config)
+    return analyze_answers(config) if tasks == ["answers"] else ask_model(config)
 
 
 def write_questionnaire(config: Mapping[str, Any]) -> Study:

@@ -108,11 +108,11 @@ def transform_all(behaviour: Behaviour, plain: Sequence[str | None]) -> list[str
     return [None if answer is None else transform(behaviour, answer) for answer in plain]
 
 
-def keep_rate(source: str, kept: Sequence[str | None], samples: int) -> KeepRate:
-    """Count what is kept of the answers, ``samples`` next to each other for every question."""
-    has_answer = [answer is not None for answer in kept]
-    questions = [any(has_answer[start : start + samples]) for start in range(0, len(kept), samples)]
-    return KeepRate(source, len(kept), sum(has_answer), len(questions), sum(questions))
+def keep_rate(source: str, accepted: Sequence[str | None], samples: int) -> KeepRate:
+    """Count the accepted ones among the answers, ``samples`` next to each other for every question."""
+    has_answer = [answer is not None for answer in accepted]
+    questions = [any(has_answer[start : start + samples]) for start in range(0, len(accepted), samples)]
+    return KeepRate(source, len(accepted), sum(has_answer), len(questions), sum(questions))
 
 
 def answer_lines(

@@ -81,13 +81,13 @@ class DivergenceMeter:
         """Return the continuations before each measured token; ``states_ND`` are those before all tokens."""
         texts = [self._texts[index] for batch in self._batches for index in batch]
         starts = itertools.accumulate((len(text.after) for text in texts), initial=0)
-        places = [
+        starts_and_positions = [
             (row, start, position)
             for row, (start, text) in enumerate(zip(starts, texts, strict=False))
             for position in range(len(text.after))
         ][:: self._stride]
-        row_N, start_N, _ = torch.tensor(places, device=self.model.device).T
-        tokens = [texts[row].after[:position] for row, _, position in places]
+        row_N, start_N, _ = torch.tensor(starts_and_positions, device=self.model.device).T
+        tokens = [texts[row].after[:position] for row, _, position in starts_and_positions]
         return TextsSoFar(self.model, row_N, states_ND[start_N], tokens)
 
     @torch.inference_mode()

@@ -37,10 +37,10 @@ def read_prefix(source: Source, encoded: Sequence[list[int]], mask_PT: Tensor) -
     layers = [layer for layer in cache.layers if type(layer) is DynamicLayer] if type(cache) is DynamicCache else []
     if not layers or len(layers) < len(cache.layers):
         return None
-    place_PT = (position_1T - (mask_PT == 0).sum(1, keepdim=True)).clamp(min=0)
+    position_PT = (position_1T - (mask_PT == 0).sum(1, keepdim=True)).clamp(min=0)
     for layer in layers:
         assert layer.keys is not None
         assert layer.values is not None
-        place = place_PT.to(layer.keys.device)
-        layer.keys, layer.values = (x[0][:, place].transpose(0, 1).contiguous() for x in (layer.keys, layer.values))
+        position = position_PT.to(layer.keys.device)
+        layer.keys, layer.values = (x[0][:, position].transpose(0, 1).contiguous() for x in (layer.keys, layer.values))
     return cache

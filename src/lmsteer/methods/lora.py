@@ -181,8 +181,8 @@ class DExperts(ExpertMethod):
         size, against = abs(strength), self.expert(model, learned, unwanted_side)
         if self.form == "anti_only":
             return Mixture.weighted((base, against), (1 + size, -size))
-        wanted = self.expert(model, learned, wanted_side)
-        return Mixture.weighted((base, wanted, against), (1, size, -size))
+        towards = self.expert(model, learned, wanted_side)
+        return Mixture.weighted((base, towards, against), (1, size, -size))
 
 
 def _of_side(learned: Learned, side: str) -> dict[str, Tensor]:

@@ -91,8 +91,8 @@ class ChatFormat:
         if not instruction:
             return turns
         if not self.has_system:
-            *said, (role, question) = turns
-            return (*said, (role, instruction + question))
+            *before, (role, question) = turns
+            return (*before, (role, instruction + question))
         system, spoken = (turns[0][1], turns[1:]) if turns[0][0] == "system" else (self.system, turns)
         return (("system", "\n\n".join(filter(None, (system, instruction.strip())))), *spoken)
 

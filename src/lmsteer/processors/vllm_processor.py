@@ -35,14 +35,14 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 
 def _interfaces() -> tuple[type, ...]:
-    found = []
+    bases = []
     for name in INTERFACES:
         try:
-            found.append(import_module(name).LogitsProcessor)
+            bases.append(import_module(name).LogitsProcessor)
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "vllm":
                 raise
-    return tuple(found)
+    return tuple(bases)
 
 
 class VllmSteerProcessor(*_interfaces()):  # type: ignore[misc]
@@ -50,16 +50,16 @@ class VllmSteerProcessor(*_interfaces()):  # type: ignore[misc]
 
     Args:
         vllm_config: Configuration of the engine.
-        place: Device of the logits (first runner), or the shared state of the requests (second runner).
+        device_or_state: Device of the logits (first runner), or the shared state of the requests (second runner).
         is_pin_memory: Given by the first runner, and not used.
 
     Raises:
         InputError: If the folder in ``LMSTEER_PROCESSOR`` has no processor.
     """
 
-    def __init__(self, vllm_config: Any, place: Any, is_pin_memory: bool = False) -> None:
-        slots = getattr(place, "max_num_reqs", None) or vllm_config.scheduler_config.max_num_seqs
-        device = getattr(place, "device", place)
+    def __init__(self, vllm_config: Any, device_or_state: Any, is_pin_memory: bool = False) -> None:
+        slots = getattr(device_or_state, "max_num_reqs", None) or vllm_config.scheduler_config.max_num_seqs
+        device = getattr(device_or_state, "device", device_or_state)
         folder = os.environ.get(FOLDER)
         self.logit_steer = LogitSteer.load(Path(folder)).to(device) if folder else None
         self.strength_SK = torch.zeros(slots, len(self.logit_steer.dimensions) if self.logit_steer else 1)
@@ -72,9 +72,9 @@ class VllmSteerProcessor(*_interfaces()):  # type: ignore[misc]
             InputError: With the reason, which vLLM returns to the client.
         """
         folder = os.environ.get(FOLDER)
-        given = _given(sampling_params)
-        if given and not folder:
-            raise InputError(f"{ARGUMENT}={given}: the server has no steer; it is started with {FOLDER}=FOLDER")
+        asked = _given(sampling_params)
+        if asked and not folder:
+            raise InputError(f"{ARGUMENT}={asked}: the server has no steer; it is started with {FOLDER}=FOLDER")
         if not folder or not any(_strength(sampling_params, _facts(folder)).values()):
             return
         for name, neutral in NEUTRAL.items():
@@ -102,9 +102,9 @@ class VllmSteerProcessor(*_interfaces()):  # type: ignore[misc]
         for index, params, *_ in batch_update.added:
             self.add_request(index, params)
         for one, other, direction in batch_update.moved:
-            moved = self.strength_SK[one].clone()
+            strength_K = self.strength_SK[one].clone()
             self.strength_SK[one] = self.strength_SK[other] if direction.name == "SWAP" else 0
-            self.strength_SK[other] = moved
+            self.strength_SK[other] = strength_K
 
     def apply(self, logits: Tensor, ctx: Any = None) -> Tensor:
         """Return steered logits (B, V).

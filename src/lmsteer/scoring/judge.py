@@ -59,5 +59,5 @@ class Judge:
     @staticmethod
     def rating(reply: str) -> int | None:
         """Return the first number from 1 to 5 in a reply, which stands alone."""
-        found = re.search(r"(?<![\d.])[1-5](?![\d.]*\d)", reply)
-        return int(found[0]) if found else None
+        match = re.search(r"(?<![\d.])[1-5](?![\d.]*\d)", reply)
+        return int(match[0]) if match else None

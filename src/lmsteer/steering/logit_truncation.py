@@ -33,23 +33,23 @@ def truncate_logits(steer: Steer, head: Head, rank: int) -> tuple[Steer, dict[st
 
     Example:
         >>> from lmsteer.models.random_models import tiny
-        >>> cut, kept = truncate_logits(Steer(32, dimensions=["tone"], rank=8), tiny().head, 8)
-        >>> cut.rank, round(kept["tone"], 6)
+        >>> cut, shares = truncate_logits(Steer(32, dimensions=["tone"], rank=8), tiny().head, 8)
+        >>> cut.rank, round(shares["tone"], 6)
         (8, 1.0)
     """
     if not 1 <= rank <= steer.width:
         raise InputError(f"rank={rank}: an integer in [1, {steer.width}] expected")
     embeddings_VD = head.weight[: head.vocabulary].cpu().double()
-    gram_DD, factors, kept = embeddings_VD.T @ embeddings_VD, {}, {}
+    gram_DD, factors, shares = embeddings_VD.T @ embeddings_VD, {}, {}
     for k, name in enumerate(steer.dimensions):
         p1, p2 = steer.factors(k)
         matrix_DD = product((p1.cpu().double(), None if p2 is None else p2.cpu().double()))
         squares_D, vectors_DD = torch.linalg.eigh(matrix_DD @ gram_DD @ matrix_DD.T)  # in ascending order
         v_DR = vectors_DD[:, -rank:].flip(-1)
         factors[name] = v_DR.float(), (matrix_DD.T @ v_DR).float()
-        kept[name] = float(squares_D[-rank:].sum() / squares_D.sum()) if squares_D.sum() > 0 else 1.0
+        shares[name] = float(squares_D[-rank:].sum() / squares_D.sum()) if squares_D.sum() > 0 else 1.0
     biases = None if steer.bias is None else dict(zip(steer.dimensions, steer.bias.detach().cpu(), strict=True))
-    return Steer.from_factors(factors, epsilon=steer.epsilon, biases=biases), kept
+    return Steer.from_factors(factors, epsilon=steer.epsilon, biases=biases), shares
 
 
 @torch.no_grad()

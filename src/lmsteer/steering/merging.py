@@ -41,8 +41,8 @@ def ties(weighted_KDD: Tensor, *, density: float = DENSITY) -> Tensor:
         [[3.0, -3.0]]
     """
     flat_KN = weighted_KDD.flatten(1)
-    kept = flat_KN.abs().topk(int(_checked(density) * flat_KN.shape[1]), dim=1).indices
-    trimmed = torch.zeros_like(flat_KN).scatter(1, kept, flat_KN.gather(1, kept)).view_as(weighted_KDD)
+    largest_KN = flat_KN.abs().topk(int(_checked(density) * flat_KN.shape[1]), dim=1).indices
+    trimmed = torch.zeros_like(flat_KN).scatter(1, largest_KN, flat_KN.gather(1, largest_KN)).view_as(weighted_KDD)
     agrees = trimmed.sign() == torch.where(trimmed.sum(0) >= 0, 1, -1)
     return (trimmed * agrees).sum(0) / agrees.sum(0).clamp(min=1)
 

@@ -116,8 +116,8 @@ def apply_maps(steer: Steer, maps: Maps, *, scale: float = 1.0) -> Steer:
             ((p1 @ output_ED.T).float(), None) if p2 is None else (p1.float(), (output_ED @ p2.cpu().double()).float())
         )
         biases[name] = None if steer.bias is None else (output_ED @ steer.bias[k].detach().cpu().double()).float()
-    moved = Steer.from_factors(factors, epsilon=steer.epsilon, biases=None if steer.bias is None else biases)
-    return with_schedules(moved, steer.schedules)
+    transferred = Steer.from_factors(factors, epsilon=steer.epsilon, biases=None if steer.bias is None else biases)
+    return with_schedules(transferred, steer.schedules)
 
 
 def reconstruction(maps: Maps, anchors: Anchors, states: AlignedStates) -> dict[str, float]:

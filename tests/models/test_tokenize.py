@@ -15,7 +15,7 @@ from lmsteer.generation.sampling import Nucleus
 from lmsteer.models import language_model
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
-from lmsteer.records import Prompt
+from lmsteer.records import Prompt, Row
 from lmsteer.reference.padded_batches import PaddedExtractor
 from lmsteer.scoring.perplexity import continuation_nll
 from lmsteer.transfer.aligned_states import align_states
@@ -103,7 +103,7 @@ def test_nothing_else_reads_what_is_appended(pair: tuple[LanguageModel, Language
     tokens, expected_tokens = (next_tokens(model, model.head, "The film is") for model in pair)
     assert tokens == expected_tokens
     other = tiny(seed=1)
-    aligned, expected_aligned = (align_states(model, other, TEXTS) for model in pair)
+    aligned, expected_aligned = (align_states(model, other, [Row(text, 0.0) for text in TEXTS]) for model in pair)
     assert torch.equal(aligned.source_ND, expected_aligned.source_ND)
     assert torch.equal(aligned.target_NE, expected_aligned.target_NE)
 

@@ -4,12 +4,15 @@ from typing import Any
 
 import pytest
 import torch
+from tests.chat import ROWS, chat_model
 from tokenizers import ByteLevelBPETokenizer
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from lmsteer.data.features import FeatureExtractor
 from lmsteer.errors import InputError
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
+from lmsteer.records import Row
 from lmsteer.transfer.aligned_states import align_states
 
 TEXTS = [
@@ -46,7 +49,7 @@ def boundaries(model: LanguageModel, text: str) -> dict[int, list[int]]:
 
 def test_states_are_those_of_the_same_beginnings_in_both_models(other: LanguageModel) -> None:
     source = tiny()
-    aligned = align_states(source, other, TEXTS)
+    aligned = align_states(source, other, [Row(text, 0.0) for text in TEXTS])
     ours, theirs, texts = [], [], []
     for number, text in enumerate(TEXTS):
         ends = [boundaries(model, text) for model in (source, other)]
@@ -63,4 +66,20 @@ def test_states_are_those_of_the_same_beginnings_in_both_models(other: LanguageM
 
 def test_texts_in_which_nothing_is_behind_a_place_are_refused(other: LanguageModel) -> None:
     with pytest.raises(InputError, match="2 texts: tiny-0 and other have no token boundary in common"):
-        align_states(tiny(), other, ["N", ""])
+        align_states(tiny(), other, [Row("N", 0.0), Row("", 0.0)])
+
+
+def test_answers_are_read_after_their_questions_by_each_model_in_its_own_format() -> None:
+    """With one tokenizer the positions are all that predict a token of an answer: those that a steer is fitted on."""
+    source, target = chat_model(), chat_model(template="trimmed", system="Be brief.")
+    aligned = align_states(source, target, ROWS)
+    expected, theirs = (FeatureExtractor(model)([model.text(row) for row in ROWS]) for model in (source, target))
+    assert aligned.text_N.bincount().tolist() == expected.lengths.tolist() == theirs.lengths.tolist()
+    torch.testing.assert_close(aligned.source_ND, expected.hidden_ND, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(aligned.target_NE, theirs.hidden_ND, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(aligned.source_ND, aligned.target_NE)
+
+
+def test_an_answer_for_a_model_without_a_chat_template_is_refused(other: LanguageModel) -> None:
+    with pytest.raises(InputError, match="other.*chat template"):
+        align_states(chat_model(), other, ROWS)

@@ -50,11 +50,11 @@ def compute(run: Run, config: dict[str, Any]) -> tuple[Steer, Provenance]:
     """Load the texts, the models and the steer, take the folder, and transfer."""
     path = None if config["texts"] is None else Path(config["texts"])
     prepare(config, ("model", "to", *(["corpus"] * (path is None))))
-    name, texts = unlabeled_texts(None if path else build(config["corpus"]), path, n=config["rows"])
+    name, rows = unlabeled_texts(None if path else build(config["corpus"]), path, n=config["rows"])
     source: LanguageModel = build(config["model"], device=config["device"], dtype=config["dtype"])
     steer, provenance = load_steer(Path(config["steer_file"]), source)
     target = build(config["to"], device=config["device"], dtype=config["dtype"])
-    pair = align_models(source, target, texts, name=name)
+    pair = align_models(source, target, rows, name=name)
     run.begin()
     options = {option: config[option] for option in ("kind", "compared_kinds", "damping", "seed")}
     with run.timed("transfer"):

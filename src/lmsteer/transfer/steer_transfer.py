@@ -11,6 +11,7 @@ import torch
 from lmsteer.errors import InputError
 from lmsteer.models.head import Head
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.records import Row
 from lmsteer.reference.descent_map import STRENGTH_SCALE
 from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
@@ -47,28 +48,28 @@ class ModelPair:
     texts: dict[str, Any]
 
 
-def align_models(source: LanguageModel, target: LanguageModel, texts: Sequence[str], *, name: str) -> ModelPair:
+def align_models(source: LanguageModel, target: LanguageModel, rows: Sequence[Row], *, name: str) -> ModelPair:
     """Match the vocabularies of two models and compute their hidden states of texts.
 
     Args:
-        texts: Distinct unlabeled texts; best if similar to the text that will be generated.
+        rows: Distinct texts, whose labels do not count; best if similar to the text that will be generated.
         name: Name of the texts.
 
     Raises:
         InputError: If there are too few texts, the models are the same, or they share no tokens or no positions.
     """
-    if len(texts) < 2 * HELD_OUT:
-        raise InputError(f"texts {name}: {len(texts)}; {2 * HELD_OUT} or more are needed to map hidden states")
+    if len(rows) < 2 * HELD_OUT:
+        raise InputError(f"texts {name}: {len(rows)}; {2 * HELD_OUT} or more are needed to map hidden states")
     if source.head.fingerprint() == target.head.fingerprint():
         raise InputError(
             f"models {source.name} and {target.name} are the same; a steer of the one can be used with the other"
         )
     ours, theirs = (torch.tensor(tokens) for tokens in shared_tokens(source, target))
     heads = select_tokens(source.head, ours.to(source.device)), select_tokens(target.head, theirs.to(target.device))
-    states = align_states(source, target, texts)
+    states = align_states(source, target, rows)
     weight_S = mean_probabilities(heads[1], states.at_most(MEASURED_POSITIONS).target_NE)
-    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
-    facts = {"name": name, "n": len(texts), "digest": digest}
+    read = "\n".join(text for row in rows for text in (*(turn for _, turn in row.turns), row.text))
+    facts = {"name": name, "n": len(rows), "digest": hashlib.sha256(read.encode()).hexdigest()}
     return ModelPair(source, target, heads, Anchors(heads[0].weight, heads[1].weight, weight_S), states, facts)
 
 

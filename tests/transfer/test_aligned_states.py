@@ -81,5 +81,5 @@ def test_answers_are_read_after_their_questions_by_each_model_in_its_own_format(
 
 
 def test_an_answer_for_a_model_without_a_chat_template_is_refused(other: LanguageModel) -> None:
-    with pytest.raises(InputError, match="other.*chat template"):
+    with pytest.raises(InputError, match=r"other.*chat template"):
         align_states(chat_model(), other, ROWS)

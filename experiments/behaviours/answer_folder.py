@@ -9,6 +9,7 @@ from lmsteer.behaviours import NAMES
 from lmsteer.data.corpus import Corpus
 from lmsteer.data.sources.labeled_file import labeled_file
 from lmsteer.errors import InputError
+from lmsteer.models.language_model import LanguageModel
 
 SPLITS = ("dev", "test")
 
@@ -51,6 +52,19 @@ class AnswerFolder:
             for name in NAMES
             if name in self.keep and not self.keep[name]["left_out"] and self._file(name).is_file()
         )
+
+    def check_model(self, model: LanguageModel) -> None:
+        """Refuse a model that did not write the answers; folders of earlier versions do not name the one that did.
+
+        Raises:
+            InputError: Naming the behaviour.
+        """
+        for name in self.included:
+            if self.keep[name].get("model", model.fingerprint()) != model.fingerprint():
+                raise InputError(
+                    f"answers={self.folder}: those of {name} are by another model than {model.name}, or another "
+                    "message of the system; write answers with this one (experiments.behaviours.answers)"
+                )
 
     def corpus(self, name: str) -> Corpus:
         """Read the answers of a behaviour, label +1, and the plain ones, -1; without rows of the questions asked here.

@@ -150,6 +150,7 @@ class AnswerStudy:
             "keep_rate": rate.keep_rate,
             "left_out": rate.left_out,
             "distilled_rate": _share(candidates.get("distilled", ())),
+            "model": self.generator.model.fingerprint(),
         }
 
     def _replies(self) -> dict[str, list[Generation]]:

@@ -53,11 +53,12 @@ class Fits:
     _statistics_of: dict[str, Statistics] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Refuse options that the model does not allow, before any work.
+        """Refuse options that the model does not allow, and answers of another model, before any work.
 
         Raises:
             InputError: Naming the option.
         """
+        self.answers.check_model(self.model)
         self._vectors.layers(self.model)
         self._adapters.kind.check(self.model)
         self._steer_config(MERGED).build(self.model.width, self.config["seed"])

@@ -228,3 +228,14 @@ def test_a_folder_without_behaviours_that_combine_is_refused(options: list[str],
     config = study_config("behaviours", f"run_dir={tmp_path / 'run'}", *options, f"answers={tmp_path / 'answers'}")
     with pytest.raises(InputError, match="behaviours case-lower; two that combine expected"):
         compare_rules(config)
+
+
+def test_answers_of_another_model_are_refused(options: list[str], tmp_path: Path) -> None:
+    write_answer_folder(tmp_path / "answers")
+    path = tmp_path / "answers" / "keep.json"
+    keep = {name: entry | {"model": "another"} for name, entry in json.loads(path.read_text()).items()}
+    path.write_text(json.dumps(keep))
+    config = study_config("behaviours", f"run_dir={tmp_path / 'run'}", *options, f"answers={tmp_path / 'answers'}")
+    with pytest.raises(InputError, match=r"answers: those of .* are by another model than"):
+        compare_rules(config)
+    assert not (tmp_path / "run").exists()

@@ -123,10 +123,12 @@ def test_a_request_that_cannot_be_steered_is_refused(params: Any, message: str) 
 
 
 @pytest.mark.usefixtures("served")
-def test_other_requests_are_accepted() -> None:
-    VllmSteerProcessor.validate_params(asking(steer=3))
-    VllmSteerProcessor.validate_params(request(min_tokens=3, extra_args={"other": "x", "steering": 1}))
-    VllmSteerProcessor.validate_params(request(min_tokens=3, extra_args={"steer": 0}))
+def test_other_requests_are_accepted_and_steered_if_they_ask_for_it() -> None:
+    processor = VllmSteerProcessor(CONFIG, torch.device("cpu"), False)
+    unsteered = (request(min_tokens=3, extra_args=args) for args in ({"other": "x", "steering": 1}, {"steer": 0}))
+    for slot, params in enumerate((asking(steer=3), *unsteered)):
+        VllmSteerProcessor.validate_params(params)
+        assert processor.add_request(slot, params) is (slot == 0)
 
 
 def test_without_a_folder_nothing_is_steered_and_a_strength_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

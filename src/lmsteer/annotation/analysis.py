@@ -63,9 +63,7 @@ def analyze(
     if not main:
         raise InputError("answers: none of a person to an item that is no check; nothing to analyze")
     questions = {question.name: question.words for question in study.questionnaire.questions}
-    by_question: ByQuestion = {
-        name: of_question for name in questions if (of_question := [j for j in main if j.question == name])
-    }
+    by_question: ByQuestion = {name: group for name in questions if (group := [j for j in main if j.question == name])}
     checks = check_raters(people, judgements, study)
     times = [check.seconds for check in checks if check.seconds is not None]
     return AnnotationResult(
@@ -78,22 +76,18 @@ def analyze(
         answers=len(main),
         items=len({judgement.item for judgement in main}),
         excluded=tuple(exclude),
-        pairs=tuple(pair for of_question in by_question.values() for pair in _pairs(of_question, study, seed)),
-        rows=tuple(row for of_question in by_question.values() for row in _rows(of_question, study, seed)),
-        agreement={name: _agreement(of_question, study) for name, of_question in by_question.items()},
-        bradley_terry={
-            name: fit for name, of_question in by_question.items() if (fit := _strengths(of_question, study, seed))
-        },
+        pairs=tuple(pair for group in by_question.values() for pair in _pairs(group, study, seed)),
+        rows=tuple(row for group in by_question.values() for row in _rows(group, study, seed)),
+        agreement={name: _agreement(group, study) for name, group in by_question.items()},
+        bradley_terry={name: fit for name, group in by_question.items() if (fit := _strengths(group, study, seed))},
         position={
-            name: Estimate.of(share)
-            for name, of_question in by_question.items()
-            if (share := first_share(of_question, seed=seed))
+            name: Estimate.of(share) for name, group in by_question.items() if (share := first_share(group, seed=seed))
         },
         checks=tuple(_check(asdict(check)) for check in checks),
         correlations=tuple(
             Correlation(scorer=scorer, question=name, items=items, estimate=Estimate.of(interval))
-            for name, of_question in by_question.items()
-            for scorer, (interval, items) in correlate(of_question, scores, study, seed=seed).items()
+            for name, group in by_question.items()
+            for scorer, (interval, items) in correlate(group, scores, study, seed=seed).items()
         ),
         models=tuple(_models([a for a in answers if a.is_model], by_question, study, seed)),
         seconds=statistics.median(times) if times else None,

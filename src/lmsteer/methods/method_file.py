@@ -219,5 +219,5 @@ def check_loadable(method: Method) -> None:
         InputError: If its name does not stand for its class.
     """
     if isinstance(method, LearnedMethod) and (kind := _class(method.name)) is not type(method):
-        own, other = (f"{item.__module__}.{item.__name__}" for item in (type(method), kind))
-        raise InputError(f"method {method.name!r} is {other}; another name expected for {own}")
+        ours, other = (f"{item.__module__}.{item.__name__}" for item in (type(method), kind))
+        raise InputError(f"method {method.name!r} is {other}; another name expected for {ours}")

@@ -55,12 +55,14 @@ develop: $(VENV)/development
 run: setup  ## learn a steer, generate, measure and write a report: the default run
 	$(BIN)/python -m src.train hydra.run.dir=$(RUN)
 
+# A process for each core, at most four, each with the tests of whole files; more threads of torch do not help tiny models.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 check: lint types  ## style, types and the fast tests
 	$(BIN)/python -m src.fetch
-	$(BIN)/python -m pytest -q -m "not slow and not slurm and not hub and not browser"
+	$(PYTEST) -m "not slow and not slurm and not hub and not browser"
 
 test: setup develop  ## run the tests
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 test-hub: setup develop  ## run the commands that name models of the hub, against a stand-in for it on this machine
 	$(BIN)/python -m pytest -q -m hub tests/hub

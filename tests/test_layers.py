@@ -21,6 +21,7 @@ LAYERS = (
     ("methods",),
     ("reporting",),
     ("export", "runs"),
+    ("serving",),
     ("commands", "cli"),
 )
 """From the lowest to the highest: a module imports packages of lower layers, its own package, and its neighbours."""
@@ -34,6 +35,8 @@ ONLY_IN = {
     "matplotlib": {"reporting", "commands"},
     "jinja2": {"reporting", "export"},
     "py3langid": {"behaviours"},
+    "aiohttp": {"serving"},
+    "xllamacpp": {"serving"},
 }
 REPORTING_IS_READ_BY = {"reporting", "runs", "export", "commands", "cli"}
 

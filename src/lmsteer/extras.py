@@ -26,6 +26,8 @@ OPTIONAL = {
     "tensorboard": ("tensorboard", "tensorboard"),
     "wandb": ("wandb", "wandb"),
     "py3langid": ("py3langid", "behaviours"),
+    "aiohttp": ("aiohttp", "serve"),
+    "xllamacpp": ("xllamacpp", "serve"),
 }
 """Distribution and extra by name of the imported package."""
 

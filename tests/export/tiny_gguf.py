@@ -1,5 +1,6 @@
 """Tiny models as GGUF files, written for llama.cpp with gguf-py alone."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,21 @@ Rewrite = Callable[[str, Tensor], Tensor]
 OUTPUT, BUFFERS = "lm_head.weight", (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 
 
-def write_base(path: Path, model: LanguageModel) -> Path:
-    """Write a model in float32; tied output embeddings are left out, as converters do."""
+def write_base(path: Path, model: LanguageModel, *, own_words: bool = False) -> Path:
+    """Write a model in float32; tied output embeddings are left out, as converters do.
+
+    With ``own_words`` the file has the tokenizer of the model.
+    """
     config = model.lm.config
     architecture, rewrite = ARCHITECTURES[config.model_type]
     writer = gguf.GGUFWriter(path, architecture)
     layers = config.num_hidden_layers
     for key, value in facts(config).items():
         getattr(writer, f"add_{key}")(value)
-    _add_words(writer, len(model.head.weight))
+    if own_words:
+        _add_own_words(writer, model.tokenizer, len(model.head.weight))
+    else:
+        _add_words(writer, len(model.head.weight))
     names = gguf.get_tensor_name_map(_architecture(architecture), layers)
     tied = model.lm.get_input_embeddings().weight is model.lm.get_output_embeddings().weight
     for name, tensor in model.lm.state_dict().items():
@@ -128,4 +135,21 @@ def _add_words(writer: gguf.GGUFWriter, rows: int) -> None:
     writer.add_token_merges(["w 1"])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(0)
+    writer.add_add_bos_token(False)
+
+
+def _add_own_words(writer: gguf.GGUFWriter, tokenizer: Any, rows: int) -> None:
+    """Write a byte-level BPE tokenizer, so that prompts are read from text."""
+    words = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
+    special = set(tokenizer.all_special_tokens)
+    kinds = [gguf.TokenType.CONTROL if word in special else gguf.TokenType.NORMAL for word in words]
+    pairs = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    padding = rows - len(words)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(words + [f"[padding {index}]" for index in range(padding)])
+    writer.add_token_types(kinds + [gguf.TokenType.UNUSED] * padding)
+    writer.add_token_merges([" ".join(pair) for pair in pairs])
+    writer.add_bos_token_id(tokenizer.bos_token_id)
+    writer.add_eos_token_id(tokenizer.eos_token_id)
     writer.add_add_bos_token(False)

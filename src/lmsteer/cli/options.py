@@ -104,6 +104,16 @@ OF_COMMAND: dict[str, dict[str, Any]] = {
         "rescore": dict[str, NonEmpty] | None,
         "project": NonEmpty,
     },
+    "serve": {
+        "steer_file": NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)],
+        "gguf": NonEmpty | None,
+        "strength": Any,
+        "host": NonEmpty,
+        "port": Annotated[int, Field(ge=0, le=65535)],
+        "slots": Annotated[int, Field(ge=1, le=256)],
+        "context": FromOne,
+        "threads": FromOne | None,
+    },
     "train": {
         "cache_gib": Annotated[float, Field(gt=0)],
         "objective": NonEmpty | None,

@@ -16,6 +16,7 @@ PATH_OPTIONS = INPUT_FILES | {
     "cache",
     "dev",
     "file",
+    "gguf",
     "gguf_base",
     "id",
     "qualification",

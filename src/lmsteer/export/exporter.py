@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from lmsteer.errors import InputError
 from lmsteer.evaluation.results import Result, read_result
 from lmsteer.evaluation.run_files import check_files
-from lmsteer.export.attached_steer import AttachedSteer
+from lmsteer.export.attached_steer import AttachedSteer, refuse_schedules
 from lmsteer.export.checkpoint import next_tokens, write_checkpoint
 from lmsteer.export.model_card import Base, Folded, card
 from lmsteer.export.verification import Part, Parts
@@ -88,7 +88,7 @@ class Export:
                 "a checkpoint needs a strength other than 0, which is the plain model: give strength=5, or "
                 f"{{name: number}} of {', '.join(self.steer.dimensions)}; form=factors keeps every strength"
             )
-        self._refuse_schedules(strength)
+        refuse_schedules(self.steer, [name for name, value in strength.items() if value])
         head = fold(self.model.head, self.steer, strength_K)
         if not head.weight.isfinite().all():
             raise InputError(f"strength {dict(strength)}: the folded head is not finite; take one nearer to 0")
@@ -129,7 +129,8 @@ class Export:
             InputError: If the strength is 0, unknown to the steer or follows a schedule, the form cannot hold the
                 steer, or the folder holds anything else.
         """
-        self._refuse_schedules(strength or dict.fromkeys(self.steer.dimensions, 1.0))
+        given = strength or dict.fromkeys(self.steer.dimensions, 1.0)
+        refuse_schedules(self.steer, [name for name, value in given.items() if value])
         plan = AttachedSteer(self.model, self.steer, form, strength, rank=rank)
 
         def write(target: Path) -> None:
@@ -138,13 +139,6 @@ class Export:
 
         write_folder(folder, self._identity(form, strength, {} if rank is None else {"rank": rank}), write)
         return plan.files(folder)
-
-    def _refuse_schedules(self, strength: Mapping[str, float]) -> None:
-        if scheduled := [name for name in self.steer.schedules if strength.get(name)]:
-            raise InputError(
-                f"the strength of {', '.join(scheduled)} follows a schedule, which no engine does; give form=factors, "
-                "or compose the file with a constant one"
-            )
 
     def _folded(self, strength: Mapping[str, float], head: Head) -> Folded:
         ids, tokens = next_tokens(self.model, head, PROMPT)

@@ -153,6 +153,6 @@ def refuse_constant(steer: Steer, names: Mapping[str, float]) -> None:
     for name in names:
         if steer.bias is not None and steer.bias[steer.dimensions.index(name)].any():
             raise InputError(
-                f"dimension {name} has a constant part, and an adapter of llama.cpp none; form=adapter and "
-                "form=processor take it"
+                f"dimension {name} has a constant part, and an adapter of llama.cpp none; export takes it "
+                "with form=adapter and form=processor"
             )

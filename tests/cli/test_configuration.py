@@ -27,6 +27,7 @@ NEEDED = {
     "highlight": ["steer_file=s.safetensors", "file=texts.txt"],
     "compose": ["steer_files=[s.safetensors]"],
     "export": ["steer_file=s.safetensors"],
+    "serve": ["steer_file=s.safetensors"],
     "convert": ["checkpoint=c.pt"],
     "interpret": ["steer_file=s.safetensors"],
     "report": ["runs=FOLDER"],

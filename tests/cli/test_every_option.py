@@ -15,6 +15,7 @@ NEEDED = {
     "convert": ["checkpoint=STEER"],
     "evaluate": ["generations=STEER"],
     "export": ["steer_file=STEER"],
+    "serve": ["steer_file=STEER"],
     "generate": ["steer_file=STEER"],
     "highlight": ["steer_file=STEER", "file=STEER"],
     "interpret": ["steer_file=STEER"],

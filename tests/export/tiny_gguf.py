@@ -139,9 +139,12 @@ def _add_words(writer: gguf.GGUFWriter, rows: int) -> None:
 
 
 def _add_own_words(writer: gguf.GGUFWriter, tokenizer: Any, rows: int) -> None:
-    """Write a byte-level BPE tokenizer, so that prompts are read from text."""
-    words = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
-    special = set(tokenizer.all_special_tokens)
+    """Write a byte-level BPE tokenizer, so that prompts are read from text; pieces of characters say their id."""
+    vocabulary, special = tokenizer.get_vocab(), set(tokenizer.all_special_tokens)
+    words = [
+        f"w{index}" if "\ufffd" in tokenizer.decode([index]) else word
+        for word, index in sorted(vocabulary.items(), key=lambda item: item[1])
+    ]
     kinds = [gguf.TokenType.CONTROL if word in special else gguf.TokenType.NORMAL for word in words]
     pairs = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
     padding = rows - len(words)

@@ -88,9 +88,7 @@ def join_gemma_gguf(folder: Path) -> Path:
             state.update(content)
             file.write(content)
     if state.hexdigest() != GGUF_SHA256:
-        raise InputError(
-            f"{GGUF}: sha256 is {state.hexdigest()}, expected {GGUF_SHA256}; fetch again with force=true"
-        )
+        raise InputError(f"{GGUF}: sha256 is {state.hexdigest()}, expected {GGUF_SHA256}; fetch again with force=true")
     return joined
 
 

@@ -1,4 +1,4 @@
-"""A GGUF model as the base of adapters of its head: that it is the model of a steer, and output embeddings of its own."""
+"""A GGUF model as the base of adapters of its head: it is the model of a steer and has output embeddings of its own."""
 
 from pathlib import Path
 
@@ -100,7 +100,9 @@ def embedding_rows(tensor: ReaderTensor, index: Tensor, path: Path) -> Tensor:
         rows = dequantize(tensor.data[index.numpy()], tensor.tensor_type)
     except NotImplementedError as error:
         kind = tensor.tensor_type.name
-        raise InputError(f"{path}: {tensor.name} is {kind}, which gguf-py cannot read; another type expected") from error
+        raise InputError(
+            f"{path}: {tensor.name} is {kind}, which gguf-py cannot read; another type expected"
+        ) from error
     return torch.from_numpy(rows.astype(np.float32))
 
 

@@ -68,7 +68,7 @@ def running_llama_cpp(
     """
     params = xllamacpp.CommonParams()
     params.model.path, params.model_alias = str(base), {name}
-    params.hostname, params.port = "127.0.0.1", 0
+    params.hostnames, params.port = ["127.0.0.1"], 0
     params.n_parallel, params.n_ctx = options.slots, options.slots * options.context
     params.kv_unified, params.cache_ram_mib = False, 0
     params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(path), scale) for path, scale in adapters.items()]

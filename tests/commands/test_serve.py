@@ -69,6 +69,9 @@ def test_a_stream_and_a_chat_are_steered_as_a_whole_answer_is(served: Served, st
     assert served.tokens(COMPLETIONS, {"prompt": prompt, "stream": True, **steered}) == whole
     assert served.tokens(CHAT, {"messages": QUESTION, **steered}) == whole
     assert served.tokens(CHAT, {"messages": QUESTION, "stream": True, **steered}) == whole
+    options = {"temperature": 0, "ignore_eos": True, "max_output_tokens": NEW}
+    answer = json.loads(served.ask("/v1/responses", {"input": QUESTION[0]["content"], **options, **steered})[1])
+    assert answer["output"][-1]["content"][0]["text"] == tiny().tokenizer.decode(whole)
 
 
 @pytest.mark.slow
@@ -99,7 +102,7 @@ def test_requests_at_once_are_each_that_request_alone(served: Served) -> None:
         (CHAT, b'{"messages": [], "steer": {"tone": NaN}}', "strength tone=nan: a finite float32 number expected"),
         (COMPLETIONS, {"prompt": "I", "lora": [{"id": 0, "scale": 3}]}, "lora: strengths are given by name"),
         (COMPLETIONS, b"prompt=I", "the body of the request is not JSON"),
-        ("/infill", {"steer": 3}, "/infill takes no steer; /v1/completions and /v1/chat/completions do"),
+        ("/v1/messages", {"steer": 3}, "/v1/messages takes no steer; /v1/completions, /v1/chat/completions, /v1/resp"),
     ],
 )
 def test_a_wrong_request_is_refused_in_one_line(

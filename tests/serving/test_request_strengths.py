@@ -69,8 +69,9 @@ def test_what_is_no_strength_is_refused_in_one_line(body: str, message: str) -> 
 def test_other_routes_are_passed_on_unless_they_would_ignore_a_strength() -> None:
     for body in (b'{"content": "the steer"}', b"", b"\xff", b"[1]"):
         assert STRENGTHS.translate("/tokenize", body) == body
-    with pytest.raises(InputError, match=r"^/infill takes no steer; /v1/completions and /v1/chat/completions do$"):
-        STRENGTHS.translate("/infill", b'{"steer": 3}')
+    routes = "/v1/completions, /v1/chat/completions, /v1/responses"
+    with pytest.raises(InputError, match=f"^/v1/messages takes no steer; {routes} do$"):
+        STRENGTHS.translate("/v1/messages", b'{"steer": 3}')
 
 
 def test_defaults_are_strengths_of_the_steer() -> None:

@@ -11,8 +11,11 @@ from lmsteer.steering.steer import Steer
 
 STEER, LORA = "steer", "lora"
 """Fields of a request: strengths by name, and what llama.cpp takes instead."""
-STEERED_ROUTES = ("/v1/completions", "/v1/chat/completions", "/completions", "/chat/completions", "/completion")
-"""Routes of llama.cpp that take a scale for each adapter."""
+STEERED_ROUTES = (
+    *("/v1/completions", "/v1/chat/completions", "/v1/responses"),
+    *("/completion", "/completions", "/chat/completions", "/responses"),
+)
+"""Routes of llama.cpp that take a scale for each adapter; that of Anthropic's API is none of them."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class RequestStrengths:
             return body  # llama.cpp refuses it
         if not is_steered:
             if STEER in request:
-                raise InputError(f"{route} takes no {STEER}; {' and '.join(STEERED_ROUTES[:2])} do")
+                raise InputError(f"{route} takes no {STEER}; {', '.join(STEERED_ROUTES[:3])} do")
             return body
         if LORA in request:
             raise InputError(f'{LORA}: strengths are given by name, "{STEER}": {{"{self._first}": 3}}')

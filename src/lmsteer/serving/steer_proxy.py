@@ -54,8 +54,10 @@ class SteerProxy:
         )
 
     async def _connected(self, _: web.Application) -> AsyncIterator[None]:
-        options = {"auto_decompress": False, "timeout": ClientTimeout(total=None)}
-        async with ClientSession(connector=TCPConnector(limit=0), **options) as self._session:
+        # A connection for each request: one that llama.cpp closes as it is used again would lose the request.
+        connector = TCPConnector(limit=0, force_close=True)
+        timeout = ClientTimeout(total=None)
+        async with ClientSession(connector=connector, auto_decompress=False, timeout=timeout) as self._session:
             yield
 
     async def _steers(self, _: web.Request) -> web.Response:

@@ -27,7 +27,7 @@ from lmsteer.errors import InputError
 from lmsteer.export.gguf_base import read_gguf
 from lmsteer.serving.engine_files import load_steers, write_engine_files
 from lmsteer.serving.llama_cpp_engine import API_KEY, Engine, EngineOptions, running_llama_cpp
-from lmsteer.serving.request_strengths import RequestStrengths
+from lmsteer.serving.request_strengths import STEER, RequestStrengths
 from lmsteer.serving.steer_proxy import STEERS_ROUTE, SteerProxy
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer
@@ -74,7 +74,8 @@ def start_engine(
         slots=config["slots"], context=min(config["context"], files.context), threads=config["threads"]
     )
     adapters = dict(zip(files.adapters, strengths.defaults.values(), strict=True))
-    return running_llama_cpp(files.base, adapters, options, name=model.name)
+    page = {STEER: dict(strengths.defaults)}
+    return running_llama_cpp(files.base, adapters, options, name=model.name, page=page)
 
 
 def gguf_file(config: dict[str, Any], folder: Path) -> Path:

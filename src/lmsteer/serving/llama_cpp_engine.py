@@ -1,5 +1,6 @@
 """llama.cpp with adapters of its output head, in this process; its own HTTP server listens on loopback."""
 
+import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -51,7 +52,7 @@ class Engine:
 
 @contextmanager
 def running_llama_cpp(
-    base: Path, adapters: Mapping[Path, float], options: EngineOptions, *, name: str
+    base: Path, adapters: Mapping[Path, float], options: EngineOptions, *, name: str, page: Mapping[str, object]
 ) -> Iterator[Engine]:
     """Run llama.cpp until the end of the block; the files are needed only to start it.
 
@@ -59,6 +60,7 @@ def running_llama_cpp(
         base: GGUF model with output embeddings of its own.
         adapters: Adapters with the scales that hold where a request gives none.
         name: Name of the model in answers.
+        page: Fields that the page of llama.cpp adds to its requests, until its user changes them.
 
     Yields:
         The engine, which answers requests.
@@ -71,6 +73,7 @@ def running_llama_cpp(
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.n_parallel, params.n_ctx = options.slots, options.slots * options.context
     params.kv_unified, params.cache_ram_mib = False, 0
+    params.ui_config_json = json.dumps({"customJson": json.dumps(page)})
     params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(path), scale) for path, scale in adapters.items()]
     params.verbosity = VERBOSE if logger.isEnabledFor(logging.DEBUG) else QUIET
     if options.threads is not None:

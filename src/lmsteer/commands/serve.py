@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ EMBEDDED_GGUF: dict[str, Callable[[Path], Path]] = {
 def serve(cfg: DictConfig) -> None:
     """Answer requests until the process is interrupted or terminated."""
     config = check_config(cfg, OF_COMMAND["serve"])
+    refuse_chat_options(config["model"])
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))
         listener = stack.enter_context(listen(config["host"], config["port"]))
@@ -76,6 +77,20 @@ def start_engine(
     adapters = dict(zip(files.adapters, strengths.defaults.values(), strict=True))
     page = {STEER: dict(strengths.defaults)}
     return running_llama_cpp(files.base, adapters, options, name=model.name, page=page)
+
+
+def refuse_chat_options(model: Mapping[str, Any]) -> None:
+    """Refuse options of questions, which llama.cpp puts into the chat template of its GGUF file.
+
+    Raises:
+        InputError: Naming the option.
+    """
+    for name, default in {"chat": "auto", "system": None}.items():
+        if model.get(name, default) != default:
+            raise InputError(
+                f"model.{name}={model[name]}: a server has no such option; requests to /v1/completions are plain texts, and "
+                "those to /v1/chat/completions bring their message of the system"
+            )
 
 
 def gguf_file(config: dict[str, Any], folder: Path) -> Path:

@@ -226,5 +226,5 @@ def test_a_default_strength_that_is_none_and_options_of_questions_are_refused(
     given = [f"steer_file={files[0]}", f"gguf={files[1]}", "port=0"]
     assert refused(capsys, *given, "strength={mood: 1}").startswith("strength mood=1.0: the steer's dimensions are")
     for option in ("model.system=Be kind", "model.chat=off"):
-        assert refused(capsys, *given, option).startswith(f"{option}: a server has no such option")
+        assert refused(capsys, *given, option).startswith(f"{option}: requests decide it here")
     assert refused(capsys, *given, "strength=inf").startswith("strength tone=inf: a finite float32 number")

@@ -88,7 +88,7 @@ def refuse_chat_options(model: Mapping[str, Any]) -> None:
     for name, default in {"chat": "auto", "system": None}.items():
         if model.get(name, default) != default:
             raise InputError(
-                f"model.{name}={model[name]}: a server has no such option; requests to /v1/completions are plain texts, "
+                f"model.{name}={model[name]}: requests decide it here; those to /v1/completions are plain texts, "
                 "those to /v1/chat/completions bring a message of the system"
             )
 

@@ -81,10 +81,11 @@ class RequestStrengths:
         """Return the strengths that a request gives, by name."""
         if given is None:
             return {}
-        named = given if isinstance(given, dict) else {self._first: given}
-        for name, value in named.items():
+        strengths: dict[str, float] = {}
+        for name, value in (given if isinstance(given, dict) else {self._first: given}).items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 shown = json.dumps(value)[:80]
                 raise InputError(f"{STEER} {name}={shown}: a number or {{name: number, …}} expected")
-        check_strengths(named, tuple(self.defaults))
-        return named
+            strengths[name] = value
+        check_strengths(strengths, tuple(self.defaults))
+        return strengths

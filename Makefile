@@ -67,7 +67,7 @@ test: setup develop  ## run the tests
 test-hub: setup develop  ## run the commands that name models of the hub, against a stand-in for it on this machine
 	$(BIN)/python -m pytest -q -m hub tests/hub
 
-test-browser: develop  ## answer a questionnaire in Chromium, which is installed where it is missing (root, Debian)
+test-browser: develop  ## use the pages in Chromium, which is installed where it is missing (root, Debian)
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; }
 	$(BIN)/python -m pytest -q -m browser tests/browser
 

@@ -75,6 +75,7 @@ def test_the_core_applies_a_steer_file() -> None:
     [
         ("hydra", ["train"], "lmsteer train needs hydra-core; pip install 'lmsteer[train]'"),
         ("matplotlib", ["report", "runs=x"], "lmsteer report needs matplotlib; pip install 'lmsteer[train]'"),
+        slow("xllamacpp", ["serve"], "lmsteer serve needs xllamacpp; pip install 'lmsteer[serve]'"),
         slow("pytorch_lightning", ["train"], "lmsteer train needs pytorch-lightning; pip install 'lmsteer[train]'"),
         slow("sklearn", ["train"], "protocol.scorers.tfidf-snippets needs scikit-learn; pip install 'lmsteer[score]'"),
         slow("wandb", ["train", *SMALL], "lmsteer train needs wandb; pip install 'lmsteer[wandb]'"),

@@ -297,3 +297,16 @@ def test_a_folder_from_before_chat_models_is_still_that_of_its_run() -> None:
     model = OmegaConf.create(run_identity(config)).model
     assert dict(model) == {"_target_": "lmsteer.models.load.smollm2"}
     assert OmegaConf.create(run_identity(checked("train", "model.chat=off"))).model.chat == "off"
+
+
+def test_an_interrupted_command_ends_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: DictConfig) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["report", "runs=x", f"hydra.run.dir={tmp_path}"])
+    with pytest.raises(SystemExit) as caught:
+        entry_point("report")(interrupted)()
+    assert caught.value.code == 130
+    assert capsys.readouterr() == ("", "")

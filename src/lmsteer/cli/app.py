@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +41,8 @@ SLURM_LAUNCHER = "hydra/launcher/submitit_slurm"
 """The configuration that a plugin of Hydra brings, which is an extra."""
 STUDIES = {"experiment/behaviours": "python -m experiments.behaviours.run answers=FOLDER size=offline"}
 """Studies that are no sweep of ``train`` but might be looked for among its experiments, with their commands."""
+INTERRUPTED = 128 + signal.SIGINT
+"""Exit status after Ctrl-C, as shells have it."""
 VERBOSITY = ("debug", "info", "warning", "error")
 
 register_resolvers(CONF)
@@ -96,6 +99,10 @@ def entry_point(
                     run()
                 if refusal is not None:
                     raise refusal
+            except KeyboardInterrupt:
+                if full_error:
+                    raise
+                sys.exit(INTERRUPTED)
             except Exception as error:
                 if full_error or (started and not isinstance(error, EXPECTED_ERRORS)):
                     raise

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lmsteer.cli.app import CONF
+from lmsteer.cli.identity import STEER_FILES
 from lmsteer.cli.options import COMMON
 from lmsteer.cli.signatures import ANY_NAME, parameters, parameters_without_import
 from lmsteer.data.sizes import check_sizes
@@ -22,6 +23,7 @@ from lmsteer.distributed.processes import Processes
 from lmsteer.errors import InputError
 from lmsteer.extras import missing_extra
 from lmsteer.steering.provenance import is_method_file, read_metadata
+from lmsteer.steering.steer_location import locate_steer
 from lmsteer.training.trainer_options import check_trainer_options
 
 OBJECTS = {
@@ -90,15 +92,16 @@ def check_overrides(cfg: DictConfig, overrides: Sequence[str], types: Types) -> 
             _check_value(config[name], types[name], key)
             is_begun = (Path(str(config.get("run_dir"))) / "config.yaml").is_file()  # it may need them no more
             for path in () if is_begun else _steer_files(name, config[name]):
-                if name != "steer_file" or not is_method_file(Path(path)):
-                    read_metadata(Path(path))
+                located = locate_steer(path)
+                if name != "steer_file" or not is_method_file(located):
+                    read_metadata(located)
         elif name in LIGHT_CHECKS and option:
             LIGHT_CHECKS[name](config[name])
 
 
 def _steer_files(name: str, value: Any) -> list[str]:
     """Return the paths of steer files in the value of an option."""
-    if value is None or name not in ("steer_file", "steer_files", "steers"):
+    if value is None or name not in STEER_FILES:
         return []
     return [value] if isinstance(value, str) else list(value.values() if isinstance(value, dict) else value)
 

@@ -7,15 +7,29 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from lmsteer.steering.steer_location import locate_steer
+
 NOT_IDENTIFYING = ("run_dir", "cache", "cache_gib", "logger", "trainer", "objective")
 """Options that do not change the results of a run."""
 PROCESS_OPTIONS = ("_target_", "_partial_", "strategy", "devices")
 """Options of the trainer that do not change the results of a run."""
-YOUNGER_OPTIONS = {"chat": "auto", "system": None}
-"""Options of models that younger versions added: left out at their defaults, so that older folders are still theirs."""
+YOUNGER_OPTIONS: dict[str, dict[str, Any]] = {
+    "lmsteer.models.": {"chat": "auto", "system": None},
+    "lmsteer.data.sources.labeled_file.": {
+        "labels": None,
+        "other": "refuse",
+        "thresholds": None,
+        "pairs": None,
+        "question": None,
+    },
+}
+"""Options that younger versions added, by the beginning of their target: left out at their defaults, so that older
+folders are still theirs."""
 UNSET = (None, False)
 """Values of the listed options of the trainer that are its defaults."""
-INPUT_FILES = {"path", "steer_file", "steer_files", "steers", "generations", "checkpoint", "texts"}
+STEER_FILES = {"steer_file", "steer_files", "steers"}
+"""Options that name steer files, also by their folder or their repository of the hub."""
+INPUT_FILES = STEER_FILES | {"path", "generations", "checkpoint", "texts"}
 """Options that name files whose content decides what a run computes."""
 
 
@@ -38,20 +52,24 @@ def _without_younger(node: Any) -> Any:
         return [_without_younger(item) for item in node]
     if not isinstance(node, dict):
         return node
-    is_model = str(node.get("_target_", "")).startswith("lmsteer.models.")
-    return {
-        key: _without_younger(value)
-        for key, value in node.items()
-        if not (is_model and YOUNGER_OPTIONS.get(key, ...) == value)
-    }
+    target = str(node.get("_target_", ""))
+    younger = next((options for start, options in YOUNGER_OPTIONS.items() if target.startswith(start)), {})
+    return {key: _without_younger(value) for key, value in node.items() if younger.get(key, ...) != value}
 
 
-def input_files(node: Any, where: str = "", is_input: bool = False) -> Iterator[tuple[str, Path]]:
-    """Yield the options that name existing files or folders, each with its path."""
+def input_files(node: Any, where: str = "", option: str = "") -> Iterator[tuple[str, Path]]:
+    """Yield the options that name existing files or folders, each with its path; of a steer that of its file.
+
+    Args:
+        option: The option of ``INPUT_FILES`` that the node belongs to; empty: none.
+    """
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:
-        yield from input_files(value, f"{where}.{key}" if where else str(key), is_input or key in INPUT_FILES)
-    if is_input and isinstance(node, str) and (path := Path(node)).exists():
+        inner = option or (str(key) if key in INPUT_FILES else "")
+        yield from input_files(value, f"{where}.{key}" if where else str(key), inner)
+    if not option or not isinstance(node, str):
+        return
+    if (path := locate_steer(node) if option in STEER_FILES else Path(node)).exists():
         yield where, path
 
 

@@ -28,6 +28,7 @@ from lmsteer.runs.run import Run
 from lmsteer.runs.sources import begin
 from lmsteer.runs.work import calibration_work, describe_work
 from lmsteer.scoring.cache import score_cache
+from lmsteer.steering.steer_location import hub_steer, locate_steer
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ logger = logging.getLogger(__name__)
 def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
     """Add the strengths to the steer file and print them."""
     config = check_config(cfg, OF_COMMAND["calibrate"])
-    run, path = Run(Path(config["run_dir"]), run_identity(config, rewrites_input=True)), Path(config["steer_file"])
+    path = _own_file(config["steer_file"])
+    run = Run(Path(config["run_dir"]), run_identity(config, rewrites_input=True))
     scores = score_cache(config["cache"])
     if not config.get("protocol"):
         raise InputError("protocol=none: nothing to calibrate on; choose a protocol with prompts")
@@ -67,3 +69,18 @@ def calibrate(cfg: DictConfig) -> list[dict[str, Any]]:
             show(f"{entry['budget']}: {entry['dimension']} {entry['strength']:+g} reaches {entry['reached']:.4g}")
     show(f"written to {path}")
     return entries
+
+
+def _own_file(name: str) -> Path:
+    """Return the file of a steer that may be written anew.
+
+    Raises:
+        InputError: If it is of the hub.
+    """
+    if (repository := hub_steer(name)) is not None:
+        file = repository.file or "steer.safetensors"
+        raise InputError(
+            f"steer_file={name}: it is rewritten, so that a file of yours is expected; "
+            f"`hf download {repository.id} {file} --local-dir FOLDER` gives one"
+        )
+    return locate_steer(name)

@@ -26,6 +26,7 @@ from lmsteer.runs import stages
 from lmsteer.runs.run import CONFIG, LOCK, Run
 from lmsteer.steering.fold import fold
 from lmsteer.steering.steer_file import load_steer
+from lmsteer.steering.steer_location import locate_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
 
 Form = Literal["checkpoint", "factors", "adapter", "gguf", "processor"]
@@ -57,6 +58,7 @@ class Export:
     """Export a steer file with its model, in either form.
 
     Args:
+        steer_file: Its name, as for ``load_steer``: a file, a folder with one, or a repository of the hub.
         base_model: Hub id of the model for the card; empty: the one by which it was loaded, if any.
         license: License of the export, for the card; empty: that of the model for a checkpoint, if known.
 
@@ -66,7 +68,7 @@ class Export:
     """
 
     def __init__(self, model: LanguageModel, steer_file: Path, *, base_model: str = "", license: str = "") -> None:
-        self.model, self.steer_file = model, steer_file
+        self.model, self.steer_file = model, (steer_file := locate_steer(steer_file))
         self.steer, self.provenance = load_steer(steer_file, model)
         self.digest = _digest(steer_file)
         self.metrics = steer_file.with_name(stages.METRICS)

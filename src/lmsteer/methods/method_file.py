@@ -25,6 +25,7 @@ from lmsteer.steering.metadata import fault, is_of_kind
 from lmsteer.steering.provenance import METHOD_KEY, REMEDY, Provenance, first_line, is_method_file
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer, save_steer
+from lmsteer.steering.steer_location import locate_steer
 from lmsteer.storage.atomic_files import atomic_write
 
 FORMAT = 1
@@ -60,18 +61,22 @@ def save_method(path: Path, fitted: FittedMethod, provenance: Provenance) -> Non
         temporary.write_bytes(data)
 
 
-def load_controller(path: Path, model: LanguageModel | None = None) -> tuple[Controller, Provenance]:
+def load_controller(path: str | Path, model: LanguageModel | None = None) -> tuple[Controller, Provenance]:
     """Read a steer file, or the file of another method, and check that it is for the model.
+
+    Args:
+        path: A file, a folder with one, or a repository of the hub, as for ``load_steer``.
 
     Raises:
         InputError: If the file is missing, damaged, neither of the two, or of another model; if the method is not of
-            this library and no entry point ``lmsteer.methods`` of an installed package.
+            this library and no entry point ``lmsteer.methods`` of an installed package; or as ``locate_steer``.
 
     Example:
         >>> load_controller(Path("missing.safetensors"))
         Traceback (most recent call last):
         lmsteer.errors.InputError: missing.safetensors: no such steer file; ...
     """
+    path = locate_steer(path)
     if not is_method_file(path):
         return load_steer(path, model)
     metadata = _metadata(path)

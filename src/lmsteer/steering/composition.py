@@ -19,6 +19,7 @@ from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.schedule import Schedule, with_schedules
 from lmsteer.steering.steer import Factors, Steer, product
 from lmsteer.steering.steer_file import load_steer
+from lmsteer.steering.steer_location import locate_steer
 
 SUM, NONE = "sum", "none"
 """Options for the dummies; the third is the name of the attribute whose dummy is used."""
@@ -145,6 +146,7 @@ def compose_files(
     Raises:
         InputError: As ``load_steer``, ``compose`` and ``truncated``, or if the files are of different models.
     """
+    paths = [locate_steer(path) for path in paths]
     loaded = [load_steer(path) for path in paths]
     _refuse_other_models(paths, [provenance for _, provenance in loaded])
     composed = compose([steer for steer, _ in loaded], names=names, dummy=dummy)

@@ -25,6 +25,7 @@ from lmsteer.steering.provenance import (
 )
 from lmsteer.steering.schedule import from_entry, to_entry, with_schedules
 from lmsteer.steering.steer import Steer
+from lmsteer.steering.steer_location import locate_steer
 from lmsteer.storage.atomic_files import atomic_write
 
 
@@ -56,17 +57,26 @@ def save_steer(path: Path, steer: Steer, provenance: Provenance) -> None:
         temporary.write_bytes(data)
 
 
-def load_steer(path: Path, model: LanguageModel | None = None) -> tuple[Steer, Provenance]:
+def load_steer(
+    path: str | Path, model: LanguageModel | None = None, *, revision: str | None = None
+) -> tuple[Steer, Provenance]:
     """Read a steer file and, if ``model`` is given, check that it was fitted for that model.
 
+    Args:
+        path: A file, a folder with one, or a repository of the hub, ``ORG/NAME``, in this order. Of a repository only
+            the steer file is downloaded, never code; ``ORG/NAME:FILE.safetensors`` names one of several.
+        revision: Branch, tag or commit on the hub; None: the default branch.
+
     Raises:
-        InputError: If the file is missing, damaged, not a steer file, of another format, or of another model.
+        InputError: If the file is missing, damaged, not a steer file, of another format, or of another model; if a
+            folder or repository has no steer or several, or the hub does not give it.
 
     Example:
         >>> load_steer(Path("missing.safetensors"))
         Traceback (most recent call last):
         lmsteer.errors.InputError: missing.safetensors: no such steer file; ...
     """
+    path = locate_steer(path, revision=revision)
     metadata = read_metadata(path)
     try:
         with safe_open(path, framework="pt") as file:

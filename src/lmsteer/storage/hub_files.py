@@ -16,20 +16,40 @@ CONFIGURATION = re.compile(r"[^/]+\.(json|txt|model|jinja|tiktoken)")
 TABLES = re.compile(r".*\.(parquet|jsonl?|csv|tsv|arrow)(\.(gz|bz2|xz|zst))?", re.IGNORECASE)
 DESCRIPTIONS = ("README.md", ".huggingface.yaml")
 """Files that say which tables are which split of a data set."""
+STEERS = ("steer.safetensors", "method.safetensors")
+"""Files of a fit, which are preferred to others."""
+NO_STEER = re.compile(r"(.*/)?(.*model(-\d+-of-\d+)?|processor|values)\.safetensors")
+"""Weights of models and adapters, logits processors, and values of a run by prompt."""
 
 
 def table_names(names: Iterable[str], subset: str = "") -> list[str]:
-    """Return the tables of a data set, or of a subset in its folder, and the files that say which split they are."""
-    return [
-        name
-        for name in names
-        if name in DESCRIPTIONS or (is_table(name) and (not subset or subset in Path(name).parts[:-1]))
-    ]
+    """Return the tables of a data set, or those of a subset in a folder of its name, and what says their splits."""
+    names = list(names)
+    of_subset = [name for name in names if is_table(name) and subset in Path(name).parts[:-1]]
+    return [name for name in names if name in DESCRIPTIONS or (name in of_subset if of_subset else is_table(name))]
 
 
 def is_table(name: str) -> bool:
     """Return whether a file has rows of a data set."""
     return TABLES.fullmatch(name) is not None
+
+
+def steer_names(names: Iterable[str], file: str = "") -> list[str]:
+    """Return the files of steers: the one that is named, else that of a fit, else all that may be one.
+
+    Args:
+        file: Name of one of them; empty: it is not known.
+
+    Example:
+        >>> steer_names(["README.md", "tone.safetensors", "model.safetensors"])
+        ['tone.safetensors']
+    """
+    names = list(names)
+    if file:
+        return [name for name in names if name == file]
+    if preferred := [name for name in STEERS if name in names]:
+        return preferred[:1]
+    return [name for name in names if name.endswith(".safetensors") and not NO_STEER.fullmatch(name)]
 
 
 def configuration_names(names: Iterable[str]) -> list[str]:

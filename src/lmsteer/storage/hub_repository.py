@@ -193,11 +193,15 @@ class HubRepository:
                 api.auth_check(self.id, repo_type=self.kind)
         sizes = {file.rfilename: file.size or 0 for file in getattr(info, "siblings", None) or ()}
         names = self.needed(sizes)
+        self._check_needed(names, list(sizes))
+        return Listing(info.sha or "", {name: sizes[name] for name in names})
+
+    def _check_needed(self, names: list[str], all_names: list[str]) -> None:
+        """Refuse a repository without the files of its kind, of which ``all_names`` are all."""
         if self.kind == "model" and self.weights and not weight_names(names):
             raise self._refusal("it has no weights of transformers, safetensors or pytorch_model.bin")
         if self.kind == "dataset" and not any(map(is_table, names)):
             raise self._refusal("it has no tables: parquet, jsonl or csv")
-        return Listing(info.sha or "", {name: sizes[name] for name in names})
 
     def is_cached(self) -> bool:
         """Return whether all that is needed is on this machine, without asking anybody."""

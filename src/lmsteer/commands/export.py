@@ -16,7 +16,8 @@ from lmsteer.commands.generate import named_strength
 from lmsteer.errors import InputError
 from lmsteer.export.exporter import Export
 from lmsteer.export.gguf_base import check_same_model, copy_with_output, read_tied_gguf
-from lmsteer.reporting.text import terminal_table
+from lmsteer.export.hub_upload import HubUpload, folder_files
+from lmsteer.reporting.text import file_size, terminal_table
 from lmsteer.storage.atomic_files import is_complete
 
 HEADINGS = ("dimension", "file", "rank", "size", "share kept", "largest difference of a logit")
@@ -27,6 +28,7 @@ def export(cfg: DictConfig) -> Path:
     config = check_config(cfg, OF_COMMAND["export"])
     folder, form = Path(config["run_dir"]), config["form"]
     _check_form(config)
+    upload = _checked_upload(config)
     gguf_base = None if config["gguf_base"] is None else Path(config["gguf_base"])
     tied = read_tied_gguf(gguf_base) if gguf_base else None  # refused before a model is loaded
     model = build(config["model"], device=config["device"], dtype=config["dtype"])
@@ -50,7 +52,39 @@ def export(cfg: DictConfig) -> Path:
     if gguf_base and tied:
         _write_base(tied, gguf_base, folder)
     show(f"{form} of {exported.steer_file} for {model.name}: {folder}")
+    if upload:
+        _push(upload, folder, dry_run=config["dry_run"])
     return folder
+
+
+def _checked_upload(config: dict[str, Any]) -> HubUpload | None:
+    """Return where the folder goes, once the hub is known to be ready for it; None: nowhere.
+
+    Raises:
+        InputError: As ``HubUpload`` and its ``check``, or if an option is there without ``push``.
+    """
+    if config["push"] is None:
+        for option, default in (("private", True), ("dry_run", False)):
+            if config[option] is not default:
+                raise InputError(f"{option}={str(not default).lower()}: only with push=ORG/NAME; leave it out")
+        return None
+    upload = HubUpload(config["push"], private=config["private"])
+    if not config["dry_run"]:
+        upload.check()
+    return upload
+
+
+def _push(upload: HubUpload, folder: Path, *, dry_run: bool) -> None:
+    """List the files of a folder, and upload them unless it is a dry run."""
+    files = folder_files(folder)
+    total = file_size(sum(size for _, size in files))
+    show(terminal_table(("file", "size"), [(name, file_size(size)) for name, size in files]))
+    if dry_run:
+        kind = "private" if upload.private else "public"
+        show(f"dry run: {total} would go to {upload.page}, {kind} if it is new; nothing was sent")
+        return
+    show(f"uploading {total} to {upload.page}")
+    show(f"uploaded: {upload.upload(folder)}")
 
 
 def _check_form(config: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from lmsteer.models.language_model import LanguageModel
 from lmsteer.runs import stages
 from lmsteer.runs.run import CONFIG, LOCK, Run
 from lmsteer.steering.fold import fold
+from lmsteer.steering.provenance import FORMAT, read_metadata
 from lmsteer.steering.steer_file import load_steer
 from lmsteer.steering.steer_location import locate_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
@@ -32,6 +33,8 @@ from lmsteer.storage.atomic_files import atomic_write_lines
 Form = Literal["checkpoint", "factors", "adapter", "gguf", "processor"]
 Attached = Literal["adapter", "gguf", "processor"]
 CARD = "README.md"
+CUSTOM_GENERATE = "custom_generate/generate.py"
+"""The file that ``generate`` of transformers looks for in a repository."""
 PROMPT = "In my opinion, this film"
 """Prompt of the log-probabilities on the card."""
 QUANTIZED = "The weights here are not those of the hub, but of its {} quantization, which was turned back into numbers."
@@ -102,7 +105,9 @@ class Export:
         write_folder(folder, self._identity("checkpoint", strength), write)
 
     def factors(self, folder: Path) -> None:
-        """Write the steer alone, as a byte-equal copy of its file.
+        """Write the steer alone, as a byte-equal copy of its file, and the code by which transformers alone uses it.
+
+        Files of older formats, or with a schedule, are written without that code.
 
         Raises:
             InputError: If the folder holds anything else.
@@ -110,7 +115,10 @@ class Export:
 
         def write(target: Path) -> None:
             shutil.copyfile(self.steer_file, target / stages.STEER)
-            self._write_card(target, None)
+            if is_of_format := read_metadata(self.steer_file)["format"] == FORMAT:
+                (target / CUSTOM_GENERATE).parent.mkdir()
+                shutil.copyfile(Path(__file__).with_name("custom_generate.py"), target / CUSTOM_GENERATE)
+            self._write_card(target, None, custom_generate=is_of_format)
 
         write_folder(folder, self._identity("factors", {}), write)
 
@@ -146,7 +154,9 @@ class Export:
         ids, tokens = next_tokens(self.model, head, PROMPT)
         return Folded(strength, str(head.weight.dtype).removeprefix("torch."), PROMPT, ids, tokens)
 
-    def _write_card(self, target: Path, folded: Folded | None, parts: Parts | None = None) -> None:
+    def _write_card(
+        self, target: Path, folded: Folded | None, parts: Parts | None = None, *, custom_generate: bool = False
+    ) -> None:
         text = card(
             self.base,
             self.steer,
@@ -156,6 +166,7 @@ class Export:
             parts=parts,
             result=self.result,
             license=self.license,
+            custom_generate=custom_generate,
         )
         atomic_write_lines(target / CARD, [text.rstrip("\n")])
 

@@ -1,5 +1,7 @@
 """The metadata of a card as the hub reads it: base model, library, data sets, and measured values."""
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from lmsteer.evaluation.metric_names import Metric
@@ -14,7 +16,8 @@ DATASETS = {
     "sst2": "stanfordnlp/sst2",
     "jigsaw": "google/civil_comments",
 }
-"""Id on the hub by name of a corpus."""
+"""Id on the hub by name of a corpus; a corpus of ``corpus=hub`` has its id as its name."""
+ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 INDEX_NAME = "lm-steer"
 
 
@@ -34,16 +37,23 @@ def hub_metadata(
         >>> hub_metadata("ORG/NAME", "adapter", "", Provenance(model="m", fingerprint="f"), None)["library_name"]
         'peft'
     """
-    dataset = DATASETS.get(str(provenance.corpus.get("name")))
     return {
         "base_model": base_model,
         "base_model_relation": "adapter" if base_model and form in ("adapter", "gguf") else "",
         "library_name": LIBRARIES.get(form, "lmsteer"),
         "pipeline_tag": "text-generation",
         "license": license,
-        "datasets": [dataset] if dataset else [],
+        "datasets": _datasets(provenance),
         "model-index": [{"name": INDEX_NAME, "results": _results(result)}] if result else [],
     }
+
+
+def _datasets(provenance: Provenance) -> list[str]:
+    """Return the ids on the hub of the corpora that a steer, or the parts of a composed one, were fitted on."""
+    parts = provenance.derivation.get("sources") or []
+    corpora = [provenance.corpus, *(part.get("corpus") or {} for part in parts if isinstance(part, Mapping))]
+    names = (str(corpus.get("name") or "") for corpus in corpora if isinstance(corpus, Mapping))
+    return list(dict.fromkeys(DATASETS.get(name, name) for name in names if name in DATASETS or ID.fullmatch(name)))
 
 
 def _results(result: Result) -> list[dict[str, Any]]:

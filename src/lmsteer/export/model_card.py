@@ -85,6 +85,7 @@ def card(
     parts: Parts | None = None,
     result: Result | None = None,
     license: str = "",
+    custom_generate: bool = False,
 ) -> str:
     """Write the card as Markdown after the YAML of the hub.
 
@@ -94,6 +95,7 @@ def card(
         parts: Facts of adapters or a processor; None: the folder holds the steer file.
         result: Measured effects of this steer, if any.
         license: License of the folder, as the hub spells it; empty: that of the base model for a checkpoint.
+        custom_generate: Whether the folder has code by which transformers alone uses the steer.
     """
     exported = folded or parts
     form = parts.form if parts else "checkpoint" if folded else "factors"
@@ -104,6 +106,7 @@ def card(
         form=form,
         front_matter=Markup(_front_matter(base, form, license, provenance, result)),
         base=base,
+        base_id=base.hub_id or "ORG/NAME",
         loading=Markup(base.loading),
         command=Markup(" ".join(base.options.replace("`", "").split())),
         steer=steer,
@@ -114,7 +117,8 @@ def card(
         folded=folded,
         parts=parts,
         strength=strength,
-        **(_usage(base, parts) if parts else {}),
+        custom_generate=custom_generate,
+        **(_usage(parts) if parts else {}),
         table=Markup(markdown_table(rows[0], rows[1:])) if rows else "",
         legend=table_legend(result) if result else "",
         sentences=summary_sentences(result) if result else [],
@@ -158,11 +162,10 @@ def _front_matter(base: Base, form: str, license: str, provenance: Provenance, r
     return str(yaml.safe_dump(present, sort_keys=False, allow_unicode=True)).rstrip("\n")
 
 
-def _usage(base: Base, parts: Parts) -> dict[str, Any]:
+def _usage(parts: Parts) -> dict[str, Any]:
     """Return what the examples of engines need."""
     first, fixed = parts.files[0], bool(parts.strength)
     return {
-        "base_id": base.hub_id or "ORG/NAME",
         "scale": "1" if fixed else f"{RUN_TIME_STRENGTH:g}",
         "scale_words": f"strength {first.shown:+g}" if fixed else "strength 1",
         "example": f"{first.shown:g}",

@@ -1,17 +1,19 @@
-"""Rows of TSV, CSV and JSONL files, each with its location for error messages."""
+"""Rows of TSV, CSV, JSONL and parquet files, each with its location for error messages."""
 
 import csv
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+from lmsteer.data.readers.parquet import read_parquet
 from lmsteer.errors import InputError
 from lmsteer.records import read_jsonl, refuse_repeated_names, refuse_special_file
 
 logger = logging.getLogger(__name__)
-SUFFIXES = (".tsv", ".csv", ".jsonl")
+SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet")
 QUOTED = re.compile('"(?:[^"]|"")*"')
 """A field of TSV in which all quotation marks are doubled but the first and the last, as pandas writes it."""
 LONGEST_FIELD = 2**31 - 1
@@ -19,29 +21,40 @@ LONGEST_FIELD = 2**31 - 1
 SPLIT_FILES = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",)}
 
 LocatedRow = tuple[str, Mapping[str, object]]
-"""The location of a row ("FILE, line N") and its values by column."""
+"""The location of a row ("FILE, line N", of parquet "FILE, row N") and its values by column."""
 
 
-def read_table(path: Path, *, columns: tuple[str, ...], either: tuple[str, ...] = ()) -> Iterator[LocatedRow]:
-    """Read the rows of a UTF-8 file, whose format is given by its suffix.
+def read_table(
+    path: Path, *, columns: tuple[str, ...], either: tuple[str, ...] = (), class_names: bool = False
+) -> Iterator[LocatedRow]:
+    """Read the rows of a file, whose format is given by its suffix; text is UTF-8.
 
     TSV and CSV start with a line of column names. In TSV quotation marks are plain characters, unless a field begins
     and ends with one and all within it are doubled. All of ``columns`` are required, and one of ``either``.
+
+    Args:
+        class_names: Of parquet, give the names of classes for their numbers.
 
     Raises:
         InputError: If the file cannot be read or is empty, a column is missing or named twice, or a row has more or
             fewer fields than the first line; names file and line.
     """
     refuse_special_file(path)
-    readers = {".tsv": _read_tsv, ".csv": _read_csv, ".jsonl": read_jsonl}
-    if path.suffix.lower() not in readers:
+    suffix = path.suffix.lower()
+    readers: dict[str, Callable[[Path], Iterator[tuple[int, dict[str, object]]]]] = {
+        ".tsv": _read_tsv,
+        ".csv": _read_csv,
+        ".jsonl": read_jsonl,
+        ".parquet": partial(read_parquet, class_names=class_names),
+    }
+    if suffix not in readers:
         raise InputError(f"{path}: unknown kind of file; allowed are {', '.join(SUFFIXES)}")
     empty = True
     try:
-        for number, row in readers[path.suffix.lower()](path):
-            empty = False
-            check_columns(list(row), columns, either, f"{path}, line {number}")
-            yield f"{path}, line {number}", row
+        for number, row in readers[suffix](path):
+            empty, where = False, f"{path}, {'row' if suffix == '.parquet' else 'line'} {number}"
+            check_columns(list(row), columns, either, where)
+            yield where, row
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {error}; expected a UTF-8 file") from error
     if empty:

@@ -38,6 +38,7 @@ NEEDED = {
     "protocol/base": ["protocol.name=own", "protocol.metric=toxicity"],
     "protocol/base-paper": ["protocol.name=own", "protocol.metric=toxicity"],
     "corpus/file": ["corpus.path=some.tsv"],
+    "corpus/hub": ["corpus.id=some/data"],
 }
 GROUPS = dict.fromkeys(
     ("model", "size", "steer", "method", "corpus", "strengths", "protocol", "decoding", "logger"), "train"

@@ -91,5 +91,5 @@ def test_a_bad_line_is_refused_by_its_number(line: str, message: str, tmp_path: 
 def test_a_path_without_a_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"corpus\.path: .*none\.tsv does not exist"):
         labeled_file(path=str(tmp_path / "none.tsv"))
-    with pytest.raises(InputError, match=r"has no train\.tsv, train\.csv or train\.jsonl"):
+    with pytest.raises(InputError, match=r"has no train\.tsv, train\.csv, train\.jsonl or train\.parquet"):
         labeled_file(path=str(tmp_path))

@@ -20,7 +20,7 @@ from lmsteer.commands.convert import convert
 from lmsteer.commands.export import export
 from lmsteer.errors import InputError
 from lmsteer.evaluation.results import Result, write_result
-from lmsteer.export.exporter import base_of, write_folder
+from lmsteer.export.exporter import CUSTOM_GENERATE, base_of, write_folder
 from lmsteer.export.verification import PROMPTS
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.random_models import tiny
@@ -81,7 +81,7 @@ def test_the_command_takes_the_folder_by_either_name(
     options = ["model=tiny", "device=cpu", f"steer_file={steer_file}", "form=factors", f"{option}={tmp_path / 'out'}"]
     monkeypatch.setattr(sys, "argv", ["export", *options])
     entry_point("export")(export)()
-    assert set(content(tmp_path / "out")) == {"README.md", "config.yaml", "steer.safetensors"}
+    assert set(content(tmp_path / "out")) == {"README.md", "config.yaml", "steer.safetensors", CUSTOM_GENERATE}
     monkeypatch.setattr(sys, "argv", ["export", *options, "form=checkpoint"])
     with pytest.raises(SystemExit, match=r"^Error: a checkpoint needs a strength other than 0[^\n]*$"):
         entry_point("export")(export)()
@@ -178,7 +178,7 @@ def test_factors_are_the_steer_file_itself_and_the_card_uses_it(
     steer_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = exported(f"steer_file={steer_file}", "form=factors", f"run_dir={tmp_path / 'out'}")
-    assert set(content(folder)) == {"README.md", "config.yaml", "steer.safetensors"}
+    assert set(content(folder)) == {"README.md", "config.yaml", "steer.safetensors", CUSTOM_GENERATE}
     assert content(folder)["steer.safetensors"] == steer_file.read_bytes()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(lmsteer, "load_model", lambda id: tiny())

@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub on the loopback device: what its clients need to list and download repositories.
+"""A stand-in for the Hugging Face hub on the loopback device: what its clients need to list, download and upload.
 
 The API and small files are answered at ``endpoint``; large files are answered by a redirect to a second address, as
 the hub's storage is another host.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from tests.hub.answers import Answer, content, gated, missing_file, missing_revision, unknown_token
 from tests.hub.fault import Fault
 from tests.hub.repository import File, Repository
+from tests.hub.uploads import OWNER, Uploads
 
 _API = re.compile(r"/api/(models|datasets)/(?P<rest>.+)")
 _ACTION = re.compile(r"(?P<id>.+?)/(?P<action>revision|tree|paths-info|refs|auth-check)(?:/(?P<rest>.*))?")
@@ -47,7 +48,11 @@ class Hub:
     """
 
     def __init__(
-        self, repositories: Iterable[Repository], *, tokens: Mapping[str, frozenset[str]] | None = None
+        self,
+        repositories: Iterable[Repository],
+        *,
+        tokens: Mapping[str, frozenset[str]] | None = None,
+        writers: Collection[str] = (),
     ) -> None:
         self.repositories = {(repository.kind, repository.id): repository for repository in repositories}
         self.tokens = dict(tokens or {})
@@ -56,6 +61,7 @@ class Hub:
         self._lock = threading.Lock()
         self._ports = [0, 0]
         self._servers: list[ThreadingHTTPServer] = []
+        self.uploads = Uploads(self.repositories, self.tokens, writers, lambda: (self.endpoint, self.storage))
 
     def __enter__(self) -> Hub:
         self.start()
@@ -140,6 +146,9 @@ class Hub:
         opened = self._opened(headers)
         if isinstance(opened, Answer):
             return opened
+        token = (headers.get("Authorization") or "").removeprefix("Bearer ")
+        if (uploaded := self.uploads.answer(method, path, token, body)) is not None:
+            return uploaded
         if stored := _STORED.fullmatch(path):
             return self._stored(stored["sha256"], headers)
         if cached := _CACHED.fullmatch(path):
@@ -147,7 +156,9 @@ class Hub:
             file = repository and repository.commits.get(cached["commit"], {}).get(cached["path"])
             return content(file, cached["commit"], headers) if file else missing_file()
         if path == "/api/whoami-v2":
-            return Answer.of_json({"type": "user", "name": "tester"}) if opened is not None else unknown_token()
+            access = {"auth": {"accessToken": {"role": self.uploads.role(token)}}}
+            user = {"type": "user", "name": OWNER, **access}
+            return Answer.of_json(user) if opened is not None else unknown_token()
         if api := _API.fullmatch(path):
             return self._api(api[1], api["rest"], target, parse_qs(url.query), parse_qs(body.decode()), opened)
         if resolved := _RESOLVE.fullmatch(url.path):
@@ -244,7 +255,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = self._body()
             if not hub.is_listening:  # a connection that was kept open when the hub went down
                 self.close_connection = True
                 return
@@ -269,7 +280,17 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if len(sent) < len(answer.body) and self.command != "HEAD":
                 self.close_connection = True
 
-        do_GET = do_HEAD = do_POST = _serve
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return body
+
+        do_GET = do_HEAD = do_POST = do_PUT = _serve
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.hub.checkpoints import language_models, unusual_models
 from tests.hub.classifiers import classifiers, detoxify_releases
 from tests.hub.data_sets import data_sets, open_web_text_prompts
+from tests.hub.peoples_data_sets import peoples_data_sets
 from tests.hub.server import Hub, Request
 
 from lmsteer.storage.checksums import SUMS
@@ -26,12 +27,14 @@ TOKENS = {
     "hf_nothing": frozenset[str](),
 }
 """Tokens of the stand-in: one of a user who has accepted all terms, and one of a user who has accepted none."""
+WRITERS = ("hf_everything",)
+"""Those that may write."""
 
 
 def build_hub() -> Hub:
     """Build the stand-in with all models, classifiers and data sets; it takes some seconds."""
-    repositories = [*language_models(), *unusual_models(), *classifiers(), *data_sets()]
-    return Hub(repositories, tokens=TOKENS)
+    repositories = [*language_models(), *unusual_models(), *classifiers(), *data_sets(), *peoples_data_sets()]
+    return Hub(repositories, tokens=TOKENS, writers=WRITERS)
 
 
 @cache
@@ -62,6 +65,7 @@ def variables(endpoint: str, folder: Path, token: str | None = None) -> dict[str
         "HF_HOME": str(folder / "huggingface"),
         "HF_HUB_OFFLINE": "0",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_XET": "1",
         "TORCH_HOME": str(folder / "torch"),
         "LMSTEER_CACHE": str(folder / "lmsteer"),
         "OMP_NUM_THREADS": "1",

@@ -15,7 +15,11 @@ ALLOWED = {
         *("data.prompts.openwebtext.owt_sentiment_prompts", "data.prompts.prompt_sets.corpus_prefixes"),
         *(f"data.prompts.prompt_sets.{name}" for name in ("prompts", "real_toxicity_prompts", "snippet_prefixes")),
         *("data.prompts.prompt_sets.toxic_leaning", "data.sources.jigsaw.jigsaw"),
-        *("data.sources.hub_data_set.hub_data_set", "data.sources.labeled_file.labeled_file", "data.sources.snippets.snippets"),
+        *(
+            "data.sources.hub_data_set.hub_data_set",
+            "data.sources.labeled_file.labeled_file",
+            "data.sources.snippets.snippets",
+        ),
         *("data.sources.snippets.toxic_snippets", "data.sources.sst.sst2", "data.sources.sst.sst5"),
         *("behaviours.language.in_language", "behaviours.letter_case.letter_case"),
         *("behaviours.sentences.sentence_count", "behaviours.word_count.word_count"),

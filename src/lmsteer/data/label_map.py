@@ -107,7 +107,9 @@ class LabelMap:
         there = ", ".join(f"{name} ({rows} rows)" for name, rows in self._met.most_common(SHOWN))
         there += " and more" * (len(self._met) > SHOWN)
         if unknown := [name for name in self.labels if name not in self._met]:
-            raise InputError(f"corpus.labels: no row of corpus {corpus} has the label {unknown[0]!r}; there are {there}")
+            raise InputError(
+                f"corpus.labels: no row of corpus {corpus} has the label {unknown[0]!r}; there are {there}"
+            )
         left = [name for name in self._met if name not in self.labels and not self._may_be_left_out(name)]
         if left:
             raise InputError(
@@ -134,7 +136,7 @@ class LabelMap:
 
 
 def _checked_thresholds(thresholds: Sequence[float]) -> tuple[float, float]:
-    if len(thresholds) != 2 or thresholds[0] > thresholds[1]:
+    if len(thresholds) != 2 or not thresholds[0] <= thresholds[1]:
         raise InputError(f"corpus.thresholds={list(thresholds)}: two numbers expected, such as [0.1, 0.5], or the same")
     return thresholds[0], thresholds[1]
 

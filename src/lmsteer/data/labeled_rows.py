@@ -135,7 +135,9 @@ class LabeledRows:
             hint = "" if self.question else "; corpus.question=COLUMN names the column of the question"
             raise InputError(f"{where}: {column}: {error}{hint}") from None
         if role != ASSISTANT:
-            raise InputError(f"{where}: {column}: the last message is of the {role}; an answer of the assistant expected")
+            raise InputError(
+                f"{where}: {column}: the last message is of the {role}; an answer of the assistant expected"
+            )
         return Row(answer, label, tuple(turns))
 
 

@@ -74,7 +74,9 @@ def _strengths(given: Any, dimensions: list[str]) -> torch.Tensor:
     for name, value in named.items():
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if name not in dimensions or not is_number:
-            raise ValueError(f"steer_strength={given}: a number, or numbers by name of {', '.join(dimensions)} expected")
+            raise ValueError(
+                f"steer_strength={given}: a number, or numbers by name of {', '.join(dimensions)} expected"
+            )
     return torch.tensor([float(named.get(name, 0.0)) for name in dimensions])
 
 

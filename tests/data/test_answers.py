@@ -61,7 +61,7 @@ def test_messages_and_columns_give_the_same_rows(tmp_path: Path) -> None:
 def test_a_file_with_the_column_of_texts_is_one_of_plain_texts(tmp_path: Path) -> None:
     path = write(
         tmp_path / "a.jsonl",
-        *({"text": f"text {n}", "question": "Q?", "answer": "A", "label": n % 2} for n in range(40)),
+        *({"text": f"text {n}", "question": "Q?", "answer": "A", "label": n % 2 * 2 - 1} for n in range(40)),
     )
     assert all(not row.turns for row in labeled_file(path=str(path)).train)
 

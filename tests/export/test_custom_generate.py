@@ -51,7 +51,7 @@ def test_tokens_are_those_of_the_hooked_model(model: LanguageModel, kind: str, t
     steer = make(kind)
     folder = exported(model, steer, tmp_path / "run")
     plain = model.lm.generate(**INPUTS, **GREEDY)
-    for strength in (3, {"sentiment": -3, "dummy": 1.5}):
+    for strength in (20, {"sentiment": -20, "dummy": 5}):
         with steer.apply(model, strength) as lm:
             expected = lm.generate(**INPUTS, **GREEDY)
         assert not torch.equal(expected, plain)

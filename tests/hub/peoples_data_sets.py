@@ -82,7 +82,7 @@ def opinions(n: int = ROWS) -> Repository:
             "prompt": f"Question {i}?",
             "completion": text,
             "liked": label == 1,
-            "word": words[(i % 2) + 3 * label] if i % 5 else "mixed",
+            "word": words[i // 2 % 2 + 3 * label] if i % 5 else "mixed",
             "score": round((0.5 + i % 5 / 10) if label else i % 5 / 20, 3),
         }
         for i, (text, label) in enumerate(_labeled(n, 1200))

@@ -12,7 +12,14 @@ from tests.hub.user import Machine, User
 
 from lmsteer.steering.steer_file import load_steer
 
-SHORT = ["model=tiny", "steer.name=tone", "logger=none", "trainer.max_steps=2", "trainer.val_check_interval=2"]
+SHORT = [
+    "model=tiny",
+    "model.chat=off",
+    "steer.name=tone",
+    "logger=none",
+    "trainer.max_steps=2",
+    "trainer.val_check_interval=2",
+]
 FIT = [*SHORT, "protocol=none"]
 REVIEWS = ["corpus=hub", "corpus.id=tester/reviews", "corpus.text=review", "corpus.labels={pos: 1, neg: -1}"]
 PREFERENCES = ["corpus=hub", "corpus.id=tester/preferences"]

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 from tests.handmade_commands import write_steer
 from tests.hub.fault import Fault
 from tests.hub.repository import Repository
@@ -47,6 +49,7 @@ def _as_before(hub: Hub) -> Iterator[None]:
     yield
     for key in [key for key in hub.repositories if key not in before]:
         del hub.repositories[key]
+    hub.uploads.stored.clear()
 
 
 def pushed(hub: Hub, id: str = NAME) -> Repository:
@@ -120,7 +123,7 @@ def test_a_public_repository_is_made_and_refused_as_private(
     head = pushed(hub).head
     refusal = author.run("export", *export_options(run, tmp_path / "other", f"push={NAME}")).refusal
     assert f"{NAME} is public; give private=false" in refusal
-    assert (pushed(hub).head, (tmp_path / "other").exists()) == (head, False)
+    assert (pushed(hub).head, list((tmp_path / "other").glob("*"))) == (head, [])
     stranger = user_of(machine, tmp_path / "stranger", None)
     stranger.run("generate", *GENERATE, f"steer_file={NAME}", f"hydra.run.dir={tmp_path / 'texts'}").succeeded()
 
@@ -133,8 +136,8 @@ def test_a_dry_run_lists_files_with_sizes_and_sends_nothing(
     with hub.down():
         ended = user_of(machine, tmp_path / "author", token).run("export", *words).succeeded()
     assert not ended.requests
-    listed = {line.split()[0] for line in ended.out.splitlines() if line.split() and line.split()[0] in FILES}
-    assert listed == FILES
+    listed = {words[0]: words[1] for words in map(str.split, ended.out.splitlines()) if words and words[0] in FILES}
+    assert listed == {path: f"{(tmp_path / 'export' / path).stat().st_size:,}" for path in FILES}
     assert f"would go to {hub.endpoint}/{NAME}, private if it is new; nothing was sent" in ended.out
     assert hub.repository(NAME) is None
 
@@ -208,26 +211,27 @@ def of_hub(hub: Hub, id: str, steers: dict[str, Steer], folder: Path, **others: 
 
 PYTHON = """
 import sys, lmsteer
-try:
-    steer, provenance = lmsteer.load_steer(sys.argv[1], revision=sys.argv[2] or None)
-    print(steer.dimensions[0], float(steer.p1.sum()))
-except lmsteer.InputError as error:
-    print(error)
+for name, revision in zip(sys.argv[1::2], sys.argv[2::2]):
+    try:
+        steer, provenance = lmsteer.load_steer(name, revision=revision or None)
+        print(steer.dimensions[0], steer.p1.sum().item())
+    except lmsteer.InputError as error:
+        print(error)
 """
 
 
-def loaded(hub: Hub, folder: Path, name: str, revision: str = "") -> str:
-    """What ``lmsteer.load_steer`` says in a process of its own."""
+def loaded(hub: Hub, folder: Path, *names: tuple[str, str]) -> list[str]:
+    """A line for each name and revision: what ``lmsteer.load_steer`` gives, in a process of its own."""
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", PYTHON, name, revision]
+    command = [sys.executable, "-c", PYTHON, *chain.from_iterable(names)]
     variables = environment(hub.endpoint, folder) | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
     ended = subprocess.run(command, env=variables, capture_output=True, text=True, cwd=folder)
     assert ended.returncode == 0, ended.stderr
-    return ended.stdout.strip()
+    return ended.stdout.splitlines()
 
 
 def words_of(steer: Steer) -> str:
-    return f"{steer.dimensions[0]} {float(steer.p1.sum())}"
+    return f"{steer.dimensions[0]} {steer.p1.sum().item()}"
 
 
 def test_load_steer_takes_a_name_a_revision_and_a_file(hub: Hub, tmp_path: Path) -> None:
@@ -239,11 +243,16 @@ def test_load_steer_takes_a_name_a_revision_and_a_file(hub: Hub, tmp_path: Path)
     mood = write_steer(tmp_path / "mood.safetensors", other).read_bytes()
     repository.push(files | {"steer.safetensors": changed, "more/mood.safetensors": mood})
     cache = tmp_path / "user"
-    assert loaded(hub, cache, "tester/two") == words_of(new)
-    assert loaded(hub, cache, "tester/two", first) == loaded(hub, cache, f"tester/two@{first}") == words_of(old)
-    assert loaded(hub, cache, "tester/two:more/mood.safetensors") == words_of(other)
+    names = [
+        ("tester/two", ""),
+        ("tester/two", first),
+        (f"tester/two@{first}", ""),
+        ("tester/two:more/mood.safetensors", ""),
+    ]
+    expected = list(map(words_of, (new, old, old, other)))
+    assert loaded(hub, cache, *names) == expected
     with hub.down():
-        assert loaded(hub, cache, "tester/two") == words_of(new)
+        assert loaded(hub, cache, *names) == expected
 
 
 LOAD_REFUSED = {
@@ -262,23 +271,30 @@ LOAD_REFUSED = {
 }
 
 
-@pytest.mark.parametrize("case", LOAD_REFUSED)
-def test_what_is_no_steer_is_refused_in_one_line(case: str, hub: Hub, user: User, tmp_path: Path) -> None:
-    from safetensors.torch import save
-
+@pytest.fixture
+def _no_steers(hub: Hub, tmp_path: Path) -> None:
+    """Repositories without a steer, with two, and with another file."""
     one = random_steer(1)
     of_hub(hub, "tester/one", {"steer.safetensors": one}, tmp_path)
     of_hub(hub, "tester/many", {"a.safetensors": one, "b.safetensors": one}, tmp_path)
     tensors = save({"a": torch.zeros(1)})
     hub.repositories["models", "tester/other"] = Repository.of("tester/other", {"lora.safetensors": tensors})
-    name, revision, expected = LOAD_REFUSED[case]
-    by_python = loaded(hub, tmp_path / "python", name, revision)
-    option = f"{name}@{revision}" if revision else name
-    options = [*GENERATE, f'steer_file="{option}"', f"hydra.run.dir={tmp_path / 'out'}"]
-    by_command = "" if case == "a revision of a file" else user.run("generate", *options).refusal
-    for line in filter(None, (by_python, by_command)):
-        assert "\n" not in line
+
+
+@pytest.mark.usefixtures("_no_steers")
+def test_what_is_no_steer_is_refused_by_load_steer_in_one_line(hub: Hub, tmp_path: Path) -> None:
+    lines = loaded(hub, tmp_path / "user", *((name, revision) for name, revision, _ in LOAD_REFUSED.values()))
+    for line, (_, _, expected) in zip(lines, LOAD_REFUSED.values(), strict=True):
         assert all(words in line for words in expected), line
+
+
+@pytest.mark.usefixtures("_no_steers")
+@pytest.mark.parametrize("case", [*LOAD_REFUSED][:-1])
+def test_what_is_no_steer_is_refused_by_a_command_in_one_line(case: str, user: User, tmp_path: Path) -> None:
+    name, revision, expected = LOAD_REFUSED[case]
+    option = f"{name}@{revision}" if revision else name
+    refusal = user.run("generate", *GENERATE, f'steer_file="{option}"', f"hydra.run.dir={tmp_path / 'out'}").refusal
+    assert all(words in refusal for words in expected), refusal
     assert not list((tmp_path / "out").glob("*"))
 
 

@@ -41,7 +41,7 @@ class Uploads:
     ) -> None:
         self.repositories, self.tokens, self.writers = repositories, tokens, writers
         self._address = address
-        self._stored: dict[str, bytes] = {}
+        self.stored: dict[str, bytes] = {}
 
     def role(self, token: str) -> str:
         """Return what a token may do."""
@@ -103,7 +103,7 @@ class Uploads:
         target = self._address()[1]
         objects = [
             entry
-            if entry["oid"] in self._stored
+            if entry["oid"] in self.stored
             else entry | {"actions": {"upload": {"href": f"{target}/upload/{entry['oid']}", "header": {}}}}
             for entry in asked["objects"]
         ]
@@ -112,7 +112,7 @@ class Uploads:
     def _store(self, method: str, sha256: str, body: bytes) -> Answer:
         if method != "PUT" or hashlib.sha256(body).hexdigest() != sha256:
             return Answer(400, {"Content-Type": "application/xml"}, b"<Error><Code>BadDigest</Code></Error>")
-        self._stored[sha256] = body
+        self.stored[sha256] = body
         return Answer(200, {"ETag": f'"{sha256}"'})
 
     def _commit(self, repository: Repository, body: bytes) -> Answer:
@@ -123,7 +123,7 @@ class Uploads:
             if key == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif key == "lfsFile":
-                files[value["path"]] = self._stored[value["oid"]]
+                files[value["path"]] = self.stored[value["oid"]]
                 assert File(value["path"], files[value["path"]]).sha256 == value["oid"]
         commit = repository.push(files)
         url = f"{self._address()[0]}/{repository.id}/commit/{commit}"

@@ -78,7 +78,7 @@ def _push(upload: HubUpload, folder: Path, *, dry_run: bool) -> None:
     """List the files of a folder, and upload them unless it is a dry run."""
     files = folder_files(folder)
     total = file_size(sum(size for _, size in files))
-    show(terminal_table(("file", "size"), [(name, file_size(size)) for name, size in files]))
+    show(terminal_table(("file", "bytes"), [(name, f"{size:,}") for name, size in files]))
     if dry_run:
         kind = "private" if upload.private else "public"
         show(f"dry run: {total} would go to {upload.page}, {kind} if it is new; nothing was sent")

@@ -7,6 +7,7 @@ from lmsteer.errors import InputError
 
 OPTIONAL = {
     "datasets": ("datasets", "train"),
+    "pyarrow": ("datasets", "train"),  # which brings it
     "hydra": ("hydra-core", "train"),
     "jinja2": ("jinja2", "train"),
     "markupsafe": ("markupsafe", "train"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -51,7 +52,7 @@ class LabelMap:
     Example:
         >>> label_map = LabelMap({"pos": 1, "neg": -1}, other="drop")
         >>> [label_map.number({"label": name}, "label", "line 1") for name in ("neg", "neutral")]
-        [-1, None]
+        [-1.0, None]
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class LabelMap:
         self.labels = None if labels is None else _checked_labels(labels)
         self._met: Counter[str] = Counter()
         self._first: dict[str, str] = {}
+        self._lowest, self._highest = math.inf, -math.inf
 
     def number(self, row: Mapping[str, object], column: str, where: str) -> float | None:
         """Return the number of a row; None: it has none, which ``check`` refuses where it must.
@@ -77,8 +79,7 @@ class LabelMap:
         """
         if self.labels is None:
             number = self._own_number(row, column, where)
-            if len(self._met) < SHOWN:
-                self._met[label_name(number)] += 1
+            self._lowest, self._highest = min(self._lowest, number), max(self._highest, number)
             return number
         name = label_name(row[column]) if self.thresholds is None else self._band(get_number(row, column, where))
         self._met[name] += 1
@@ -94,14 +95,15 @@ class LabelMap:
             corpus: Name of the corpus, for messages.
 
         Raises:
-            InputError: If labels are left that have no number, the map has labels that no row has, or numbers are 0 and
-                1, of which 0 is no class.
+            InputError: If labels are left that have no number, the map has labels that no row has, or labels that are
+                numbers begin at 0, which is no class.
         """
         if self.labels is None:
-            if set(self._met) == {"0", "1"}:
+            if self._lowest == 0:
                 raise InputError(
-                    f"corpus {corpus}: all labels are 0 and 1; the class is the sign of a label, so that a map is "
-                    "needed, such as corpus.labels={0: -1, 1: 1}"
+                    f"corpus {corpus}: labels are from 0 to {self._highest:g}, and none is negative; the class is the sign "
+                    "of a label, so that a map is needed, such as corpus.labels={0: -1, 1: 1}, or of scores "
+                    "corpus.thresholds=[LOW, HIGH]"
                 )
             return
         there = ", ".join(f"{name} ({rows} rows)" for name, rows in self._met.most_common(SHOWN))
@@ -123,7 +125,9 @@ class LabelMap:
         except InputError as error:
             raise InputError(f"{error}, or a map such as corpus.labels={{good: 1, bad: -1}}") from None
         if not -1 <= number <= 1:
-            raise InputError(f"{where}: {column} is {number:g}; allowed are numbers from -1 to 1")
+            raise InputError(
+                f"{where}: {column} is {number:g}; allowed are numbers from -1 to 1, or a map, corpus.labels=…"
+            )
         return number
 
     def _band(self, score: float) -> str:

@@ -101,8 +101,8 @@ class LabelMap:
         if self.labels is None:
             if self._lowest == 0:
                 raise InputError(
-                    f"corpus {corpus}: labels are from 0 to {self._highest:g}, and none is negative; the class is the sign "
-                    "of a label, so that a map is needed, such as corpus.labels={0: -1, 1: 1}, or of scores "
+                    f"corpus {corpus}: labels are from 0 to {self._highest:g}, and none is negative; the class is the "
+                    "sign of a label, so that a map is needed, such as corpus.labels={0: -1, 1: 1}, or of scores "
                     "corpus.thresholds=[LOW, HIGH]"
                 )
             return

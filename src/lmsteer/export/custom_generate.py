@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 FILE, KEY = "steer.safetensors", "lmsteer"
 OF_THE_HUB = ("revision", "token", "cache_dir", "local_files_only")
@@ -37,7 +37,7 @@ def generate(model: Any, steer_strength: Any = None, steer_from: str | None = No
     """
     source = steer_from or _source()
     of_hub = {name: options.pop(name) for name in OF_THE_HUB if name in options}
-    facts, tensors = _read(cached_file(source, FILE, **of_hub))
+    facts, tensors = _read(str(cached_file(source, FILE, **of_hub)))
     strength_K = _strengths(steer_strength, facts["dimensions"])
     head = model.get_output_embeddings()
     _check_model(model, head, facts)

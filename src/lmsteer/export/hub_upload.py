@@ -33,7 +33,7 @@ class HubUpload:
 
     def __post_init__(self) -> None:
         from huggingface_hub.errors import HFValidationError
-        from huggingface_hub.utils import validate_repo_id
+        from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
         try:
             validate_repo_id(self.id)
@@ -102,7 +102,7 @@ class HubUpload:
 
 def folder_files(folder: Path) -> list[tuple[str, int]]:
     """Return the files of a folder that are uploaded, with their sizes in bytes."""
-    from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
+    from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects  # type: ignore[attr-defined]
 
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     kept = filter_repo_objects(files, ignore_patterns=DEFAULT_IGNORE_PATTERNS)

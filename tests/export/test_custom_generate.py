@@ -147,7 +147,7 @@ def test_a_scheduled_steer_has_no_such_code(
 def test_the_code_imports_nothing_of_this_library() -> None:
     source = (Path(lmsteer.__file__).parent / "export" / "custom_generate.py").read_text()
     assert set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE)) == {
-        *("collections", "hashlib", "inspect", "json", "math", "typing", "warnings"),
+        *("collections", "hashlib", "inspect", "json", "math", "typing", "warnings", "weakref"),
         *("torch", "safetensors", "transformers"),
     }
 

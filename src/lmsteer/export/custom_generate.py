@@ -14,7 +14,8 @@ import inspect
 import json
 import math
 import warnings
-from collections.abc import Mapping
+import weakref
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from transformers.utils.hub import cached_file
 FILE, KEY = "steer.safetensors", "lmsteer"
 OF_THE_HUB = ("revision", "token", "cache_dir", "local_files_only")
 """Options by which transformers finds this file, and by which the steer is found."""
+_FINGERPRINTS: MutableMapping[Any, str] = weakref.WeakKeyDictionary()
+"""Of the heads that were used, as a large one takes seconds."""
 
 
 def generate(model: Any, steer_strength: Any = None, steer_from: str | None = None, **options: Any) -> Any:
@@ -100,16 +103,22 @@ def _check_model(model: Any, head: Any, facts: dict[str, Any]) -> None:
         raise ValueError(f"the steer was fitted on {facts['model']}, width {facts['width']}; this model has {width}")
     if head.weight.is_meta or not head.weight.is_floating_point():
         return  # offloaded or quantized: there are no numbers to compare
-    config = model.config.get_text_config()
+    if head not in _FINGERPRINTS:
+        _FINGERPRINTS[head] = _fingerprint(model.config.get_text_config(), head)
+    if _FINGERPRINTS[head] != facts["fingerprint"]:
+        warnings.warn(
+            f"the steer was fitted on {facts['model']}, whose output embeddings are not quite those of this model: "
+            "its effect is not known",
+            stacklevel=4,
+        )
+
+
+def _fingerprint(config: Any, head: Any) -> str:
+    """Return the digest by which a steer file knows its model: the sha256 of the head in bfloat16."""
     scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
     softcap = getattr(config, "final_logit_softcapping", None)
     state = hashlib.sha256(f"{tuple(head.weight.shape)} {scale} {softcap}".encode())
     for tensor in (head.weight, head.bias):
         if tensor is not None:
             state.update(tensor.detach().to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy().data)
-    if state.hexdigest() != facts["fingerprint"]:
-        warnings.warn(
-            f"the steer was fitted on {facts['model']}, whose output embeddings are not quite those of this model: "
-            "its effect is not known",
-            stacklevel=4,
-        )
+    return state.hexdigest()

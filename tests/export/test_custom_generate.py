@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ def test_tokens_are_those_of_the_hooked_model(model: LanguageModel, kind: str, t
         assert torch.equal(generated(model, folder, steer_strength=strength), expected)
     assert torch.equal(generated(model, folder, steer_strength=0), plain)
     assert torch.equal(model.lm.generate(**INPUTS, **GREEDY), plain), "it is plain again"
+
+
+def test_tokens_are_the_same_in_bfloat16(tiny_model: LanguageModel, steer: Steer, tmp_path: Path) -> None:
+    half = LanguageModel(deepcopy(tiny_model.lm).to(torch.bfloat16), tiny_model.tokenizer, name="half")
+    folder = exported(half, steer, tmp_path / "run")
+    with steer.apply(half, 3) as lm:
+        expected = lm.generate(**INPUTS, **GREEDY)
+    assert not torch.equal(expected, half.lm.generate(**INPUTS, **GREEDY))
+    assert torch.equal(generated(half, folder, steer_strength=3), expected)
 
 
 def test_texts_are_those_of_our_own_loop(tiny_model: LanguageModel, steer: Steer, tmp_path: Path) -> None:

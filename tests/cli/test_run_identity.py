@@ -1,4 +1,4 @@
-"""What identifies a run: options that older versions lack do not while they are unset, and of a folder only its steer."""
+"""What identifies a run: not options that older versions lack, while they are unset; of a folder only its steer."""
 
 from pathlib import Path
 

@@ -14,7 +14,7 @@ NOT_IDENTIFYING = ("run_dir", "cache", "cache_gib", "logger", "trainer", "object
 PROCESS_OPTIONS = ("_target_", "_partial_", "strategy", "devices")
 """Options of the trainer that do not change the results of a run."""
 YOUNGER_OPTIONS: dict[str, dict[str, Any]] = {
-    "lmsteer.models.": {"chat": "auto", "system": None},
+    "lmsteer.models.": {"chat": "auto", "system": None, "quantization": None},
     "lmsteer.data.sources.labeled_file.": {
         "labels": None,
         "other": "refuse",

@@ -137,13 +137,14 @@ def check_memory(required: Sequence[Need], *, copies: int = 1) -> None:
 
 
 def weight_bytes(need: Need) -> int:
-    """Return the bytes that the weights of a model take in memory; 0: unknown, or spread by a device map."""
+    """Return the bytes that the weights of a model take in memory; 0: unknown, spread by a device map, or quantized."""
     if isinstance(need.files, RemoteFile) and "device" in need.options:  # weights of a scorer
         path = need.files.path
         return path.stat().st_size if path.is_file() else need.files.size() or 0
     if not isinstance(need.files, HubRepository):
         return 0
-    if need.options.get("device_map") is not None or not need.files.has_weights:
+    spread_or_quantized = any(need.options.get(name) is not None for name in ("device_map", "quantization"))
+    if spread_or_quantized or not need.files.has_weights:
         return 0
     stored = need.files.stored_itemsize()
     if "dtype" not in need.options:  # a scorer, which computes in float32

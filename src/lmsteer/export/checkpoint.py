@@ -16,6 +16,7 @@ from lmsteer.errors import InputError
 from lmsteer.models.device_map import is_spread
 from lmsteer.models.head import Head
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.quantization import is_quantized
 
 PROBE = 16
 """Number of tokens, evenly spaced in the vocabulary, on which a checkpoint is compared with the model in memory."""
@@ -28,9 +29,14 @@ def write_checkpoint(folder: Path, model: LanguageModel, head: Head) -> None:
     does not change.
 
     Raises:
-        InputError: If transformers cannot write the model or does not read back the same one, or a device map spreads
-            it.
+        InputError: If transformers cannot write the model or does not read back the same one, a device map spreads it,
+            or it is quantized.
     """
+    if is_quantized(model.lm):
+        raise InputError(
+            f"model {model.name}: its weights are quantized, and no checkpoint is written of them; export from the "
+            "unquantized model, whose head is the same, or give form=factors, adapter, gguf or processor"
+        )
     if is_spread(model.lm):
         raise InputError(f"model {model.name}: spread by a device map; to write it leave model.device_map out")
     try:

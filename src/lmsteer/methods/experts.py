@@ -20,6 +20,7 @@ from lmsteer.errors import InputError
 from lmsteer.methods.peft_adapter import write_peft_adapter
 from lmsteer.models.body_edit import Edit, body_weights, edited, linear_names, reweighted, widths
 from lmsteer.models.language_model import LanguageModel
+from lmsteer.models.quantization import is_quantized
 
 A, B = ".lora_A.weight", ".lora_B.weight"
 Editing = Callable[[], AbstractContextManager[object]]
@@ -98,7 +99,9 @@ class WholeCopy:
     """A copy of all weights but those of the embeddings, which stay the model's own."""
 
     def check(self, model: LanguageModel) -> None:
-        """Accept every model."""
+        """Refuse a model with quantized weights, as these cannot be trained."""
+        if is_quantized(model.lm):
+            raise InputError(f"method.form=full: the weights of {model.name} are quantized; form=lora tunes adapters")
 
     def untrained(self, model: LanguageModel, *, seed: int) -> dict[str, Tensor]:
         """Return a copy of the model's weights."""

@@ -116,6 +116,8 @@ def linear_names(lm: PreTrainedModel) -> list[str]:
 
 def widths(module: nn.Module) -> tuple[int, int]:
     """Return the input and output width of a linear module."""
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features  # the weights of a quantized one are packed
     weight = module.weight
     assert isinstance(weight, Tensor)
-    return (weight.shape[0], weight.shape[1]) if isinstance(module, Conv1D) else (weight.shape[1], weight.shape[0])
+    return weight.shape[0], weight.shape[1]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from lmsteer.models.quantization import plain_tensors
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -44,9 +46,12 @@ def load_parameter(module: nn.Module, tensor: Tensor, name: str) -> Tensor:
 
 
 def iterate_state(lm: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the names and tensors of a model's state, sorted by name; offloaded tensors are read one by one."""
+    """Yield the names and tensors of a model's state, sorted by name; offloaded tensors are read one by one.
+
+    A tensor that wraps others, as quantized weights may, counts as these.
+    """
     for name, tensor in sorted(lm.state_dict().items()):
-        yield name, _read(lm, name) if tensor.is_meta else tensor
+        yield from plain_tensors(name, _read(lm, name) if tensor.is_meta else tensor)
 
 
 def _read(module: nn.Module, name: str) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lmsteer.errors import InputError
 from lmsteer.models.device_map import load_parameter
+from lmsteer.models.quantization import is_plain
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -48,11 +49,16 @@ class Head(nn.Module):
         """Build the head of a model, sharing its tensors; offloaded tensors are read.
 
         Raises:
-            InputError: If the model has no linear output embeddings.
+            InputError: If the model has no linear output embeddings, or they are quantized.
         """
         output = lm.get_output_embeddings()
         if not isinstance(output, nn.Linear):
             raise InputError(f"model {lm.name_or_path}: no linear output embeddings, only a causal LM can be steered")
+        if not is_plain(output.weight):
+            raise InputError(
+                f"model {lm.name_or_path}: its output embeddings are quantized, and a steer acts on their numbers; a "
+                "model that is quantized without them (lm_head) expected"
+            )
         config: Any = lm.config.get_text_config()
         scale = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere multiplies,
         scale /= float(getattr(config, "logits_scaling", None) or 1.0)  # Granite divides

@@ -21,6 +21,7 @@ from lmsteer.models.attention import fast_attention
 from lmsteer.models.chat import Chat, ChatFormat, Text
 from lmsteer.models.device_map import computes_on, iterate_state
 from lmsteer.models.head import Head
+from lmsteer.models.quantization import keep_layout
 from lmsteer.records import Row, Turns
 
 INCIDENTAL = ("_name_or_path", "transformers_version", "dtype", "architectures")
@@ -65,6 +66,7 @@ class LanguageModel:
             raise InputError(f"model {name}: a tokenizer with character offsets (a fast one) is needed")
         if device is not None:
             nn.Module.to(lm, device)
+        keep_layout(lm)
         self.lm = lm.requires_grad_(False).eval()
         self.tokenizer, self.name, self.commit = tokenizer, name, commit
         self.head = Head.of(lm, vocabulary=max(tokenizer.get_vocab().values()) + 1)

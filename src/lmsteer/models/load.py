@@ -12,7 +12,7 @@ from lmsteer.embedded.gemma import gemma_folder
 from lmsteer.embedded.required_archives import GEMMA_MODEL, SMOLLM2
 from lmsteer.errors import InputError
 from lmsteer.models.chat import Chat
-from lmsteer.models.device_options import AUTOMATIC, Device, DeviceMap, Dtype
+from lmsteer.models.device_options import AUTOMATIC, Device, DeviceMap, Dtype, Quantization
 from lmsteer.storage.hub_errors import LONGEST_REASON
 from lmsteer.storage.hub_repository import HubRepository, Snapshot
 from lmsteer.storage.required_files import requires
@@ -39,6 +39,7 @@ def load_model(
     dtype: Dtype = "auto",
     device_map: DeviceMap = None,
     max_memory: dict[int | str, int | str] | None = None,
+    quantization: Quantization = None,
     chat: Chat = "auto",
     system: str | None = None,
 ) -> LanguageModel:
@@ -53,6 +54,8 @@ def load_model(
         device_map: How transformers spreads a model that fits on no device over GPUs, main memory and disk: "auto", or
             the location of each module. Weights on disk are read from the model's files.
         max_memory: Memory of each location that an automatic map such as "auto" may use, for instance "20GiB".
+        quantization: How bitsandbytes quantizes the linear modules of the layers: "4bit" (NF4) or "8bit" (LLM.int8()).
+            The name ends in it. None: they stay as their files are, which may be quantized themselves.
         chat: Whether questions are asked in the model's chat template ("auto") or in plain text ("off").
         system: Message of the system before questions. None: none is added to the template's own.
 
@@ -77,6 +80,7 @@ def load_model(
     from lmsteer.models.device_map import split_tied_weights
     from lmsteer.models.language_model import LanguageModel
     from lmsteer.models.memory import check_weights, weight_bytes
+    from lmsteer.models.quantization import quantization_options
 
     main_device = resolve_device(device) if device_map is None else resolve_map(device_map, device)
     precision = resolve_dtype(dtype, main_device)
@@ -88,10 +92,11 @@ def load_model(
     source = str(snapshot.folder)
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        needed = weight_bytes(config, precision) if device_map is None else 0
+        quantized = quantization_options(quantization, config, model=id, dtype=precision, device=main_device)
+        needed = weight_bytes(config, precision) if device_map is None and not quantized else 0
         check_weights(needed, precision, main_device, name=name or id)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        lm = _complete_lm(id, source, dtype=precision, **map_options)
+        lm = _complete_lm(id, source, dtype=precision, **(quantized | map_options))
     except InputError:
         raise
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
@@ -99,7 +104,8 @@ def load_model(
         raise InputError(f"model {id} cannot be loaded ({reason}); allowed are {INSTEAD}") from error
     if pair := split_tied_weights(lm):
         raise InputError(f"model.device_map: {' and '.join(pair)} are one tensor; one location for both expected")
-    name, device_of_all = name or _default_name(id, snapshot), main_device if device_map is None else None
+    name = (name or _default_name(id, snapshot)) + (f"-{quantization}" if quantization else "")
+    device_of_all = main_device if device_map is None and not quantized else None
     return LanguageModel(
         lm, tokenizer, name=name, device=device_of_all, commit=snapshot.commit, chat=chat, system=system
     )
@@ -153,7 +159,12 @@ def _no_report_of_missing_keys() -> Iterator[None]:
 
 @requires(lambda **_: [SMOLLM2])
 def smollm2(
-    *, device: Device = "auto", dtype: Dtype = "auto", chat: Chat = "auto", system: str | None = None
+    *,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    quantization: Quantization = None,
+    chat: Chat = "auto",
+    system: str | None = None,
 ) -> LanguageModel:
     """Load SmolLM2-135M-Instruct of the embedded stack, without the hub.
 
@@ -164,7 +175,15 @@ def smollm2(
         >>> smollm2().width  # doctest: +SKIP
         576
     """
-    return load_model(str(smollm2_folder()), name="smollm2", device=device, dtype=dtype, chat=chat, system=system)
+    return load_model(
+        str(smollm2_folder()),
+        name="smollm2",
+        device=device,
+        dtype=dtype,
+        quantization=quantization,
+        chat=chat,
+        system=system,
+    )
 
 
 @requires(lambda **_: [GEMMA_MODEL])

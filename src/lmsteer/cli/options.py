@@ -63,6 +63,7 @@ OF_COMMAND: dict[str, dict[str, Any]] = {
         "rank": int | None,
         "energy": float | None,
         "schedules": Objects,
+        "logger": Objects,
     },
     "convert": {"checkpoint": NonEmpty, "names": list[NonEmpty] | None, "epsilon": float | None},
     "evaluate": {"generations": NonEmpty, "row": NonEmpty, "writer": str | None},
@@ -119,7 +120,7 @@ OF_COMMAND: dict[str, dict[str, Any]] = {
     },
     "train": {
         "cache_gib": Annotated[float, Field(gt=0)],
-        "objective": NonEmpty | None,
+        "objective": NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)] | None,
         "logger": Objects,
         "callbacks": Objects,
         "scheduler": Object | None,
@@ -130,6 +131,7 @@ OF_COMMAND: dict[str, dict[str, Any]] = {
         "texts": NonEmpty | None,
         "rows": FromOne,
         "damping": Annotated[float, Field(ge=0)],
+        "logger": Objects,
     },
 }
 """Further options by command."""

@@ -10,12 +10,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from lmsteer.cli.app import sweep_name
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
 from lmsteer.cli.terminal import quoted_override, show
 from lmsteer.errors import InputError
 from lmsteer.reporting.interference_table import interference_table
+from lmsteer.reporting.tracking import track
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
 from lmsteer.steering.composition import compose_files
@@ -23,16 +25,17 @@ from lmsteer.steering.interference import Interference
 from lmsteer.steering.schedule import CountSchedule, Schedule
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer, save_steer
+from lmsteer.training.loggers import RunLabels, open_loggers
 
 
 def compose(cfg: DictConfig) -> Steer:
     """Write ``steer.safetensors`` in the run folder and print the interference of its dimensions."""
     config = check_config(cfg, OF_COMMAND["compose"])
-    run = Run(Path(config["run_dir"]), run_identity(config))
+    run, parents = Run(Path(config["run_dir"]), run_identity(config)), [Path(file) for file in config["steer_files"]]
     path = run.path(stages.STEER)
     if not run.is_complete(stages.STEER):
         composed = compose_files(
-            [Path(file) for file in config["steer_files"]],
+            parents,
             names=config["names"],
             dummy=config["dummy"],
             rank=config["rank"],
@@ -42,6 +45,9 @@ def compose(cfg: DictConfig) -> Steer:
         run.begin()
         save_steer(path, *composed)
     steer, provenance = load_steer(path)
+    labels = RunLabels(run.config, sweep_name(), (provenance.model, *steer.dimensions), "compose")
+    with open_loggers([build(node) for node in config["logger"].values()], run.folder, config, labels) as loggers:
+        track(loggers, path, provenance, parents=parents)
     for name, schedule in steer.schedules.items():
         show(f"{name}: strength times {schedule}")
     if truncation := provenance.derivation.get("truncation"):

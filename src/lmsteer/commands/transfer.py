@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from lmsteer.cli.app import sweep_name
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.options import OF_COMMAND
@@ -15,6 +16,7 @@ from lmsteer.cli.preparation import prepare
 from lmsteer.cli.terminal import quoted_override, show
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.reporting.plots import write_png
+from lmsteer.reporting.tracking import track
 from lmsteer.reporting.transfer_report import maps_figure, markdown
 from lmsteer.runs import stages
 from lmsteer.runs.run import Run
@@ -22,6 +24,7 @@ from lmsteer.steering.provenance import Provenance
 from lmsteer.steering.steer import Steer
 from lmsteer.steering.steer_file import load_steer, save_steer
 from lmsteer.storage.atomic_files import atomic_write_lines
+from lmsteer.training.loggers import RunLabels, open_loggers
 from lmsteer.transfer.steer_transfer import align_models
 from lmsteer.transfer.steer_transfer import transfer as transfer_steer
 from lmsteer.transfer.unlabeled_texts import unlabeled_texts
@@ -40,6 +43,9 @@ def transfer(cfg: DictConfig) -> Steer:
     report = markdown(provenance.model, provenance.derivation)
     atomic_write_lines(run.path(REPORT), [report])
     write_png(run.path(PICTURE), maps_figure(provenance.derivation))
+    labels = RunLabels(run.config, sweep_name(), (provenance.model, *steer.dimensions), "transfer")
+    with open_loggers([build(node) for node in config["logger"].values()], run.folder, config, labels) as loggers:
+        track(loggers, run.path(stages.STEER), provenance, parents=[Path(config["steer_file"])])
     show(f"\n{report}\n\n{run.path(stages.STEER)}")
     show("strengths differ between models; find those of equal cost with")
     show(f"python -m src.calibrate {quoted_override('steer_file', str(run.path(stages.STEER)))} model=…")

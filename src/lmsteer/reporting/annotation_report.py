@@ -67,7 +67,9 @@ def log_annotation(blocks: Sequence[Block], folder: Path, *, project: str, entit
 
     from lmsteer.training.loggers import RunLabels, wandb_logger
 
-    with wandb_logger(folder, {}, RunLabels(identity, tags=("annotation",)), project=project, entity=entity) as logger:
+    with wandb_logger(
+        folder, {}, RunLabels(identity, tags=("annotation",), job_type="annotate"), project=project, entity=entity
+    ) as logger:
         tables = {}
         for block in blocks:
             cells = [[section.heading, *row] for section in block.sections for row in section.rows]

@@ -1,6 +1,5 @@
-"""Log the end of a run: final values, and to W&B also continuations, pictures and the steer."""
+"""Log the end of a run: final values, and to W&B also continuations, pictures, the steer and what it was made of."""
 
-import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from lmsteer.records import read_generations
 from lmsteer.reporting.plots import loss_curve, to_png
 from lmsteer.reporting.run_report import side_by_side
 from lmsteer.reporting.strength_curve import strength_curve
+from lmsteer.reporting.wandb_artifacts import log_steer
 from lmsteer.steering.provenance import Provenance
 
 
@@ -28,14 +28,21 @@ class Measured:
 
 
 def track(
-    loggers: Sequence[Logger], steer: Path, provenance: Provenance, measured: Measured | None, *, step: int
+    loggers: Sequence[Logger],
+    steer: Path,
+    provenance: Provenance,
+    measured: Measured | None = None,
+    *,
+    step: int = 0,
+    parents: Sequence[Path] = (),
 ) -> None:
     """Log the end of a run to each of its loggers.
 
     Args:
         steer: The steer file.
-        measured: None if the steer was only fitted.
+        measured: None if the steer was not measured.
         step: Optimizer steps of the fit, at which the values are logged.
+        parents: Files of the steers that it was made of. Empty: it was fitted on a corpus.
     """
     for logger in loggers:
         if measured is not None:
@@ -44,7 +51,7 @@ def track(
             media = _media(provenance, measured)
             if media:
                 logger.experiment.log(media | {"trainer/global_step": step})
-            logger.experiment.log_artifact(_artifact(f"steer-{logger.experiment.id}", steer, provenance))
+            log_steer(logger.experiment, steer, parents=parents, link=getattr(logger, "link", None))
 
 
 def _media(provenance: Provenance, measured: Measured | None) -> dict[str, Any]:
@@ -60,17 +67,3 @@ def _media(provenance: Provenance, measured: Measured | None) -> dict[str, Any]:
         media["generations"] = wandb.Table(columns=["prompt", *strengths], data=data)
     pictures = {name: Image.open(io.BytesIO(to_png(figure))) for name, figure in figures.items() if figure}
     return media | {name: wandb.Image(picture) for name, picture in pictures.items()}
-
-
-def _artifact(name: str, steer: Path, provenance: Provenance) -> Any:
-    """Wrap the steer file with digests of its sources: an offline run can declare no other lineage."""
-    import wandb
-
-    metadata = {
-        "steer": {"sha256": hashlib.sha256(steer.read_bytes()).hexdigest(), "seed": provenance.seed},
-        "model": {"name": provenance.model, "fingerprint": provenance.fingerprint},
-        "corpus": {key: provenance.corpus.get(key) for key in ("name", "digest", "source")},
-    }
-    artifact = wandb.Artifact(name, type="steer", metadata=metadata)
-    artifact.add_file(str(steer))
-    return artifact

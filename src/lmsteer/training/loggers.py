@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -29,6 +30,8 @@ MODES: dict[str, Mode] = {
 
 TAG_CHARACTERS = 64
 """Maximum length of a tag in W&B."""
+COLLECTION = re.compile(r"([^/:]+/){1,2}[^/:]+")
+"""A collection of artifacts: ``[ENTITY/]PROJECT/NAME``; the project of a registry is ``wandb-registry-REGISTRY``."""
 logger = logging.getLogger(__name__)
 
 
@@ -40,11 +43,13 @@ class RunLabels:
         identity: Text that identifies the run, such as its configuration. Empty: the path of its folder.
         sweep: Name of the sweep that the run belongs to. Empty: none.
         tags: Tags of the run.
+        job_type: The command that the run is of.
     """
 
     identity: str = ""
     sweep: str = ""
     tags: tuple[str, ...] = ()
+    job_type: str = "train"
 
 
 NO_LABELS = RunLabels()
@@ -91,6 +96,18 @@ def tensorboard_logger(folder: Path, config: dict[str, Any], labels: RunLabels =
         tensorboard.finalize("success")
 
 
+class LinkingWandbLogger(WandbLogger):
+    """The logger of a run of W&B, whose steer is linked to a collection.
+
+    Attributes:
+        link: The collection. None: none.
+    """
+
+    def __init__(self, run: Any, link: str | None) -> None:
+        super().__init__(experiment=run)
+        self.link = link
+
+
 @contextmanager
 def wandb_logger(
     folder: Path,
@@ -100,6 +117,7 @@ def wandb_logger(
     project: str = "lmsteer",
     entity: str | None = None,
     name: str | None = None,
+    link: str | None = None,
 ) -> Iterator[Logger]:
     """Open a Weights & Biases run: online if W&B is logged in, else offline, without asking for a key.
 
@@ -110,13 +128,17 @@ def wandb_logger(
         labels: A run with the same identity, sweep and folder name resumes the same W&B run. The sweep is the group
             of the run; tags are cut to the 64 characters that W&B accepts.
         name: Name of the run. None: the folder's name in a sweep, else the tags.
+        link: Collection to which the steer is linked, such as ``wandb-registry-steers/detox``. None: none.
 
     Raises:
-        InputError: If ``WANDB_MODE`` is unknown, or W&B refuses the run or cannot be reached.
+        InputError: If ``WANDB_MODE`` is unknown, W&B refuses the run or cannot be reached, or the collection is no
+            collection or the run offline.
     """
     import wandb
 
     mode = _mode()
+    if link is not None:
+        _check_link(link, mode)
     folder.mkdir(parents=True, exist_ok=True)
     settings = wandb.Settings(silent=True, console="off")
     try:
@@ -128,6 +150,7 @@ def wandb_logger(
             ).hexdigest()[:16],
             resume="allow",
             group=labels.sweep or None,
+            job_type=labels.job_type,
             name=name or (folder.name if labels.sweep else " ".join(labels.tags) or folder.name),
             tags=list(dict.fromkeys(tag[:TAG_CHARACTERS] for tag in labels.tags)),
             dir=str(folder),
@@ -142,7 +165,7 @@ def wandb_logger(
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     failed = True
     try:
-        yield WandbLogger(experiment=run)
+        yield LinkingWandbLogger(run, link)
         failed = False
     finally:
         folder_of_session = Path(run.dir).parent
@@ -150,6 +173,15 @@ def wandb_logger(
         if mode == "offline":
             sessions = _offline_sessions(folder_of_session.parent, run.id)
             logger.info("W&B: logged offline; upload with: wandb sync %s", shlex.join(map(str, sessions)))
+
+
+def _check_link(link: str, mode: Mode) -> None:
+    if not COLLECTION.fullmatch(link):
+        raise InputError(
+            f"logger.wandb.link={link}: a collection expected, wandb-registry-REGISTRY/NAME or [ENTITY/]PROJECT/NAME"
+        )
+    if mode == "offline":
+        raise InputError(f"logger.wandb.link={link}: W&B links nothing offline; log in (wandb login), or leave it out")
 
 
 def _offline_sessions(folder: Path, run_id: str) -> list[Path]:

@@ -104,9 +104,18 @@ def test_the_library_names_the_extra_too() -> None:
     assert done.stdout == "lmsteer.fit needs pytorch-lightning; pip install 'lmsteer[train]'\n", done.stderr
 
 
-def test_a_launcher_that_is_not_installed_is_named() -> None:
-    absent = MissingConfigException("Could not load it.", missing_cfg_file="hydra/launcher/submitit_slurm")
-    assert one_line(absent) == "hydra/launcher=slurm needs hydra-submitit-launcher; pip install 'lmsteer[slurm]'"
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        (
+            "hydra/launcher/submitit_slurm",
+            "hydra/launcher=slurm needs hydra-submitit-launcher; pip install 'lmsteer[slurm]'",
+        ),
+        ("hydra/sweeper/optuna", "hydra/sweeper=optuna needs hydra-optuna-sweeper; pip install 'lmsteer[optuna]'"),
+    ],
+)
+def test_a_plugin_of_hydra_that_is_not_installed_is_named(file: str, line: str) -> None:
+    assert one_line(MissingConfigException("Could not load it.", missing_cfg_file=file)) == line
 
 
 def test_a_cause_is_looked_at_and_errors_of_the_user_pass() -> None:

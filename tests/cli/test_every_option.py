@@ -23,7 +23,7 @@ NEEDED = {
     "transfer": ["steer_file=STEER", *CHOICES["transfer"]],
 }
 """What a command cannot do without; STEER is the path of a steer file."""
-ANYTHING = {"objective", "strength"}
+ANYTHING = {"strength"}
 """Options that are read with a model, or whose values are words of any kind."""
 LINES = [line.split() for line in SURFACE.read_text().splitlines()]
 CASES = [(name, option) for name, option, *_ in LINES]

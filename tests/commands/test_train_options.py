@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ from tests.tone import write_tone
 from lmsteer.commands.generate import generate
 from lmsteer.commands.train import train
 from lmsteer.errors import InputError
+from lmsteer.evaluation import objective
+from lmsteer.evaluation.final_values import final_values
+from lmsteer.evaluation.plan import Plan
+from lmsteer.evaluation.results import read_result
 from lmsteer.steering.steer_file import load_steer
 
 OPTIONS = [
@@ -116,15 +121,79 @@ def test_huge_batches_are_refused_before_the_folder_is_taken(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_objective_is_returned_to_a_sweeper(options: list[str], tmp_path: Path) -> None:
-    measured = [option for option in options if option != "protocol=none"]
-    small = ["protocol.samples=2", "protocol.prompts.own.n=4", "decoding.max_new_tokens=4", "objective=tone/+5"]
-    value = train(command_config("train", *measured, *small))
+SMALL = ["protocol.samples=2", "protocol.prompts.own.n=4", "decoding.max_new_tokens=4"]
+
+
+@pytest.fixture
+def measured(options: list[str]) -> list[str]:
+    """A run that measures its steer."""
+    return [*(option for option in options if option != "protocol=none"), *SMALL]
+
+
+def test_objectives_are_returned_to_a_sweeper(measured: list[str], tmp_path: Path) -> None:
+    value = train(command_config("train", *measured, "objective=tone/+5"))
     rows = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))["rows"]
-    (expected,) = (row["metrics"]["tone"]["value"] for row in rows if row["strength"] == {"tone": 5.0})
-    assert value == expected
-    with pytest.raises(InputError, match=r"objective=tone/\+5: a protocol and trainer=single are needed"):
-        train(command_config("train", *options, f"run_dir={tmp_path / 'other'}", "objective=tone/+5"))
+    (expected,) = (row["metrics"] for row in rows if row["strength"] == {"tone": 5.0})
+    assert value == expected["tone"]["value"]
+    names = ["tone/+5", "perplexity/tone+5", "dev/loss"]
+    curve = load_steer(tmp_path / "run" / "steer.safetensors")[1].training["curve"]
+    again = train(command_config("train", *measured, f"objective=[{','.join(names)}]"))
+    assert again == (value, expected["perplexity"]["value"], min(loss for _, loss in curve["dev"]))
+
+
+def test_the_dev_loss_is_an_objective_without_a_protocol(options: list[str], tmp_path: Path) -> None:
+    value = train(command_config("train", *options, "objective=dev/loss"))
+    curve = load_steer(tmp_path / "run" / "steer.safetensors")[1].training["curve"]
+    assert value == min(loss for _, loss in curve["dev"])
+
+
+@pytest.mark.parametrize(
+    ("options_of_the_run", "message"),
+    [
+        (["objective=tone/+5", "trainer=ddp"], r"tone/\+5: a protocol and trainer=single are needed"),
+        (["objective=dev/loss", "solver=one_pass"], r"dev/loss: solver=gradient is needed"),
+        (["objective=dev/control"], r"dev/control: module\.stop=control is needed"),
+        (["objective=tone/+6"], r"tone/\+6: one of dev/loss, dev/control, tone/plain, .*tone/tone\+5.* expected"),
+        (["objective=[tone/+5,tone]"], r"objective=tone: one of dev/loss, .* expected"),
+        (["objective=[]"], r"objective=\[\]: "),
+        (["objective=''"], r"objective='': "),
+    ],
+)
+def test_an_objective_that_the_run_will_not_have_is_refused_before_it_begins(
+    measured: list[str], options_of_the_run: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        train(command_config("train", *measured, *options_of_the_run))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("names", ["tone/+5", "[dev/loss,tone/+5]"])
+def test_without_a_protocol_only_values_of_the_fit_are_objectives(
+    names: str, options: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"^objective=tone/\+5: a protocol and trainer=single are needed to return"):
+        train(command_config("train", *options, f"objective={names}"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("method", ["lm_steer", "residual_vector"])
+def test_the_names_that_are_planned_are_those_that_are_logged(
+    method: str, measured: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[str] = []
+    check = objective.check_objectives
+
+    def checked(names: Sequence[str], plan: Plan, directions: Sequence[str]) -> None:
+        planned.extend(objective.planned_values(plan))
+        check(names, plan, directions)
+
+    monkeypatch.setattr("lmsteer.commands.train.check_objectives", checked)
+    further = ["steer.epsilon=0.1", "protocol.strengths=[-5,2,5]", "protocol.kl=0.01", "protocol.calibration_prompts=2"]
+    train(command_config("train", *measured, *further, f"method={method}", "objective=tone/+5"))
+    logged = final_values(read_result(tmp_path / "run" / "metrics.json"))
+    assert {name for name in logged if "kl 0.01" in name}
+    assert list(logged) == [name for name in planned if name in logged]
+    assert set(planned) == set(logged)
 
 
 def test_generate_refuses_options_of_the_lightning_trainer(tmp_path: Path) -> None:

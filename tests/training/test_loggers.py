@@ -21,7 +21,7 @@ from wandb.cli.cli import cli as wandb_program
 from lmsteer.cli.configuration import build
 from lmsteer.data.corpus import Corpus
 from lmsteer.errors import InputError
-from lmsteer.evaluation.final_values import final_values, objective_value
+from lmsteer.evaluation.final_values import final_values
 from lmsteer.evaluation.results import Result, ResultRow, Value
 from lmsteer.models.random_models import tiny
 from lmsteer.records import Row
@@ -406,13 +406,3 @@ def test_a_logger_that_is_not_installed_is_named(run_folder: Path) -> None:
     message = re.escape("logger=tensorboard needs tensorboard; pip install 'lmsteer[tensorboard]'")
     with pytest.raises(InputError, match=message), tensorboard_logger(run_folder, CONFIG):
         pass
-
-
-@pytest.mark.parametrize("name", ["tone/tone+5", "tone/+5"])
-def test_an_objective_is_a_value_by_its_name_or_without_the_dimension(name: str) -> None:
-    assert objective_value(result(), name) == 0.25
-
-
-def test_an_unknown_objective_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(InputError, match=r"objective=tone/-5: one of tone/plain, tone/tone\+5 expected"):
-        objective_value(result(), "tone/-5")

@@ -15,7 +15,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
@@ -37,8 +37,11 @@ CONF = str(next(parent / "conf" for parent in (PACKAGE, PACKAGE.parents[1]) if (
 FULL_ERROR = "HYDRA_FULL_ERROR"
 EXPECTED_ERRORS = (InputError, HydraException, OmegaConfBaseException, OSError)
 """Errors whose message says what is wrong; any other is a defect of the program and keeps its traceback."""
-SLURM_LAUNCHER = "hydra/launcher/submitit_slurm"
-"""The configuration that a plugin of Hydra brings, which is an extra."""
+PLUGINS = {
+    "hydra/launcher/submitit_slurm": ("hydra/launcher=slurm", "submitit"),
+    "hydra/sweeper/optuna": ("hydra/sweeper=optuna", "optuna"),
+}
+"""Configurations that plugins of Hydra bring, which are extras: the option, and the package by its name there."""
 STUDIES = {"experiment/behaviours": "python -m experiments.behaviours.run answers=FOLDER size=offline"}
 """Studies that are no sweep of ``train`` but might be looked for among its experiments, with their commands."""
 INTERRUPTED = 128 + signal.SIGINT
@@ -174,9 +177,10 @@ def one_line(error: Exception) -> str:
 
     It has no control characters, which a quoted file may contain.
     """
-    if getattr(error, "missing_cfg_file", None) == SLURM_LAUNCHER:
-        error = MissingExtraError("hydra/launcher=slurm", "submitit")
-    if (study := STUDIES.get(getattr(error, "missing_cfg_file", None) or "")) is not None:
+    missing = getattr(error, "missing_cfg_file", None) or ""
+    if missing in PLUGINS:
+        error = MissingExtraError(*PLUGINS[missing])
+    if (study := STUDIES.get(missing)) is not None:
         error = InputError(f"experiment=behaviours: a study with a command of its own: {study}")
     text = str(error).split("\nConfig search path")[0].split("\n    full_key")[0]
     if isinstance(error, OverrideParseException):
@@ -201,3 +205,17 @@ def in_multirun() -> bool:
 def sweep_name() -> str:
     """Return the name of the folder of the sweep that this job belongs to; empty outside of one."""
     return Path(HydraConfig.get().sweep.dir).name if in_multirun() else ""
+
+
+def sweeper_directions() -> list[str]:
+    """Return in which directions the sweeper of this job optimizes what it returns; empty: it optimizes nothing."""
+    return directions_of(HydraConfig.get().sweeper) if in_multirun() else []
+
+
+def directions_of(sweeper: DictConfig) -> list[str]:
+    """Return the directions in which a sweeper optimizes, such as ``["maximize"]``; empty: it goes through a grid."""
+    direction = sweeper.get("direction")
+    if direction is None:
+        return []
+    directions = direction if OmegaConf.is_list(direction) else [direction]
+    return [str(getattr(one, "name", one)) for one in directions]

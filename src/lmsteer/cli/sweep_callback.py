@@ -11,16 +11,27 @@ from filelock import FileLock, Timeout
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from lmsteer.cli.app import EXPECTED_ERRORS, one_line
+from lmsteer.cli.app import EXPECTED_ERRORS, directions_of, one_line
 from lmsteer.cli.swept_options import set_swept, smallest_seed, swept_options
+from lmsteer.cli.terminal import show
 from lmsteer.storage.atomic_files import atomic_write_lines
 
 UNFINISHED = "stopped before its end"
 LOCK = ".sweep.lock"
+BEST = "optimization_results.yaml"
+"""File of the sweeper of Optuna."""
 _locks: dict[Path, FileLock] = {}
 """Locks of the sweeps of this process, by folder; not in the callback, which launchers send to other processes."""
+
+
+class _FailedTrial(JobReturn):
+    """A failed job, whose error is raised without the lines that Hydra prints at each look at it."""
+
+    @property  # type: ignore[misc]  # which nobody sets again
+    def return_value(self) -> Any:
+        raise self._return_value
 
 
 class Sweep(Callback):
@@ -65,17 +76,21 @@ class Sweep(Callback):
         error = None
         if job_return.status == JobStatus.FAILED:
             error = job_return._return_value  # its property would raise it
-            # Hydra ends a sweep at the first failure, before it calls on_multirun_end.
-            job_return.status, job_return.return_value = JobStatus.COMPLETED, None
+            if directions_of(config.hydra.sweeper):  # which takes the error as a failed trial, and ends or goes on
+                job_return.__class__ = _FailedTrial
+            else:  # Hydra ends a sweep at the first failure, before it calls on_multirun_end.
+                job_return.status, job_return.return_value = JobStatus.COMPLETED, None
         if error is not None and not isinstance(error, EXPECTED_ERRORS):
             traceback.print_exception(error)
         self._record(config, "" if error is None else _describe(error))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write tables and picture, print the table; then a line for each failed job, and status 1 if there is one."""
+        """Write tables and picture, print them and the best setting; then name each failed job, with status 1."""
         files = sorted(self._jobs.glob("*.json"), key=lambda path: int(path.stem))
         jobs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
         status = self._tabulate([Path(job["folder"]) for job in jobs]) if self.tables else 0
+        if directions_of(config.hydra.sweeper):
+            show(_best(self.folder / BEST, config.objective))
         folder = self.folder
         (folder / LOCK).unlink(missing_ok=True)
         if lock := _locks.pop(folder, None):
@@ -112,6 +127,19 @@ class Sweep(Callback):
             print(f"Error: report: {_describe(error)}", file=sys.stderr)
             return 1
         return 0
+
+
+def _best(path: Path, objective: Any) -> str:
+    """Describe the best setting that the sweeper has written, or all that no other one surpasses in every objective."""
+    results: Any = OmegaConf.to_container(OmegaConf.load(path))
+    names = [objective] if isinstance(objective, str) else list(objective)
+    only = {"params": results.get("best_params"), "values": [results.get("best_value")]}
+    lines = []
+    for solution in results.get("solutions", [only]):
+        setting = " ".join(f"{name}={value}" for name, value in solution["params"].items())
+        values = ", ".join(f"{name} {value:.4g}" for name, value in zip(names, solution["values"], strict=True))
+        lines.append(f"best: {setting}: {values}")
+    return "\n" + "\n".join(lines)
 
 
 def _describe(error: Exception) -> str:

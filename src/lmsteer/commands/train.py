@@ -4,6 +4,7 @@ python -m src.train model=gpt2-large steer=detox
 """
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from lmsteer.cli.app import sweeper_directions
 from lmsteer.cli.configuration import build, check_config
 from lmsteer.cli.identity import run_identity
 from lmsteer.cli.launch import launch
@@ -25,14 +27,14 @@ from lmsteer.data.datamodule import SteerDataModule
 from lmsteer.data.feature_store import FeatureStoreConfig
 from lmsteer.distributed.process_group import ProcessGroup
 from lmsteer.errors import InputError
-from lmsteer.evaluation.final_values import objective_value
+from lmsteer.evaluation.objective import OF_THE_FIT, check_objectives, objective_values
 from lmsteer.evaluation.plan import Plan
 from lmsteer.evaluation.protocol import Protocol
 from lmsteer.evaluation.results import Result
 from lmsteer.generation.plain_texts import PlainTexts
 from lmsteer.methods.fit_cache import FitCache
 from lmsteer.methods.method import Method
-from lmsteer.methods.method_file import check_loadable
+from lmsteer.methods.method_file import check_loadable, load_controller
 from lmsteer.models.language_model import LanguageModel
 from lmsteer.models.mixture import Controller
 from lmsteer.reporting.tracking import Measured, track
@@ -49,21 +51,47 @@ from lmsteer.training.loggers import RunLabels, open_loggers
 logger = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig) -> Result | float | None:
+def train(cfg: DictConfig) -> Result | float | tuple[float, ...] | None:
     """Fit, calibrate, generate, evaluate and report in one run folder; ``protocol=none`` only fits.
 
     Returns:
-        The value of the option ``objective`` for a sweeper, or the result.
+        The value of the option ``objective`` for a sweeper, a tuple of them if it is a list, or the result.
     """
     config = check_config(cfg, OF_COMMAND["train"])
-    objective = config["objective"]
-    if objective and not (config.get("protocol") and config["trainer"]["strategy"] == "auto"):
-        raise InputError(f"objective={objective}: a protocol and trainer=single are needed to return a value")
-    if not objective and _is_measured_elsewhere(config):
+    objectives = objective_names(config)
+    if not objectives and _is_measured_elsewhere(config):
         return None
     note_size(config)
     result: Result | None = launch(partial(job, stores_rows=_stores_rows(config)), config)
-    return objective_value(result, objective) if objective and result else result
+    if not objectives:
+        return result
+    values = objective_values(objectives, result, _curve(config) if OF_THE_FIT.keys() & set(objectives) else None)
+    return values if isinstance(config["objective"], list) else values[0]
+
+
+def objective_names(config: dict[str, Any]) -> list[str]:
+    """Return the names of the values that a sweeper optimizes.
+
+    Raises:
+        InputError: If the run returns no such value, or a sweeper needs one and has none.
+    """
+    objective = config["objective"]
+    names = objective if isinstance(objective, list) else [objective] if objective else []
+    if not names and sweeper_directions():
+        raise InputError("objective=null: the sweeper optimizes a value; objective=METRIC/SETTING expected")
+    for name in names:
+        if config["trainer"]["strategy"] != "auto" or not (config.get("protocol") or name in OF_THE_FIT):
+            raise InputError(f"objective={name}: a protocol and trainer=single are needed to return a value")
+        if name in OF_THE_FIT and not config["solver"].get("_partial_"):
+            raise InputError(f"objective={name}: solver=gradient is needed, which measures it on dev rows")
+        if name == "dev/control" and config["module"]["stop"] != "control":
+            raise InputError(f"objective={name}: module.stop=control is needed, which measures it")
+    return names
+
+
+def _curve(config: dict[str, Any]) -> Any:
+    _, provenance = load_controller(Path(config["run_dir"]) / build_method(config).file_name)
+    return provenance.training.get("curve")
 
 
 def _is_measured_elsewhere(config: dict[str, Any]) -> bool:
@@ -98,7 +126,7 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
     protocol: Protocol | None = SHARED.build(config["protocol"]) if config.get("protocol") else None
     model: LanguageModel = SHARED.build(model_node(config))
     dimensions = method.dimensions(steer_config, solver)
-    plan = Plan(model, dimensions, protocol, build(config["decoding"])) if protocol else None
+    plan = build_plan(config, protocol, model, dimensions)
     datamodule: SteerDataModule = build(config["data"])(
         rows_to_learn(corpus, plan),
         model,
@@ -125,6 +153,16 @@ def job(config: dict[str, Any], sweep: str, process_group: ProcessGroup, *, stor
     stages.report_stage(Run(run.folder, run.config), measured.generations, measured.result, provenance)
     show(stages.summary(run, measured.result))
     return measured.result
+
+
+def build_plan(
+    config: dict[str, Any], protocol: Protocol | None, model: LanguageModel, dimensions: Sequence[str]
+) -> Plan | None:
+    """Plan what is measured, if anything is, and refuse an objective that is not among it."""
+    plan = Plan(model, dimensions, protocol, build(config["decoding"])) if protocol else None
+    if names := objective_names(config):
+        check_objectives(names, plan, sweeper_directions())
+    return plan
 
 
 def rows_to_learn(corpus: Corpus, plan: Plan | None) -> Corpus:

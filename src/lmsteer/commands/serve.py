@@ -43,7 +43,7 @@ EMBEDDED_GGUF: dict[str, Callable[[Path], Path]] = {
 def serve(cfg: DictConfig) -> None:
     """Answer requests until the process is interrupted or terminated."""
     config = check_config(cfg, OF_COMMAND["serve"])
-    refuse_chat_options(config["model"])
+    refuse_unused_options(config["model"])
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))
         listener = stack.enter_context(listen(config["host"], config["port"]))
@@ -79,12 +79,14 @@ def start_engine(
     return running_llama_cpp(files.base, adapters, options, name=model.name, page=page)
 
 
-def refuse_chat_options(model: Mapping[str, Any]) -> None:
-    """Refuse options of questions, which llama.cpp puts into the chat template of its GGUF file.
+def refuse_unused_options(model: Mapping[str, Any]) -> None:
+    """Refuse options of the body, which is that of the GGUF file, and of questions, whose chat template is there too.
 
     Raises:
         InputError: Naming the option.
     """
+    if model.get("quantization") is not None:
+        raise InputError(f"model.quantization={model['quantization']}: the GGUF file decides it here; leave it out")
     for name, default in {"chat": "auto", "system": None}.items():
         if model.get(name, default) != default:
             raise InputError(

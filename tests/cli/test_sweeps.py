@@ -22,7 +22,7 @@ from tests.handmade_commands import command_config
 from tests.tone import write_tone
 from tests.wandb_file import configs, exit_codes, history, records
 
-from lmsteer.cli.app import CONF, entry_point
+from lmsteer.cli.app import CONF, INTERRUPTED, entry_point
 from lmsteer.cli.configuration import check_config
 from lmsteer.cli.folders import sweep_folder
 from lmsteer.cli.options import OF_COMMAND
@@ -283,9 +283,9 @@ def test_an_error_of_ours_is_shown_in_full_and_does_not_stop_the_others(
         raise KeyboardInterrupt  # reached: the first job's error did not stop the sweep
 
     monkeypatch.setattr("lmsteer.runs.stages.fit_stage", broken)
-    with pytest.raises(KeyboardInterrupt):
-        start(arguments(corpus, tmp_path, "logger=none", grid=["seed=0,1", "steer.rank=4"]), tmp_path, capfd)
-    printed = capfd.readouterr().err
+    done = start(arguments(corpus, tmp_path, "logger=none", grid=["seed=0,1", "steer.rank=4"]), tmp_path, capfd)
+    assert done.status == INTERRUPTED
+    printed = done.err
     assert "Traceback" in printed
     assert "ZeroDivisionError: by nothing" in printed
     notes = [json.loads(path.read_text())["error"] for path in sorted((tmp_path / ".jobs").iterdir())]

@@ -97,13 +97,15 @@ def test_a_composed_steer_comes_from_the_artifacts_that_the_runs_of_its_parts_lo
     server: WandbServer, steer_file: Path, tmp_path: Path
 ) -> None:
     fit = logged(server, tmp_path / "run", steer_file)
-    other = write_steer(tmp_path / "calm.safetensors", Steer(32, dimensions=["calm", "dummy"], rank=2, seed=1))
-    files = f"steer_files=[{steer_file},{other}]"
+    (tmp_path / "calm").mkdir()
+    calm = Steer(32, dimensions=["calm", "dummy"], rank=2, seed=1)
+    other = write_steer(tmp_path / "calm" / "steer.safetensors", calm)
+    files = f"steer_files=[{steer_file},{other.parent}]"  # a folder stands for its steer
     assert run_command("compose", files, "logger=wandb", f"hydra.run.dir={tmp_path / 'both'}") == 0
     run = list(server.runs.values())[-1]
     assert run.fields["jobType"] == "compose"
     assert run.inputs[0] == fit.outputs[0]
-    assert server.artifacts[run.inputs[1]].files == {"calm.safetensors": other.read_bytes()}
+    assert server.artifacts[run.inputs[1]].files == {"steer.safetensors": other.read_bytes()}
     (composed,) = (server.artifacts[one] for one in run.outputs)
     assert composed.files == {"steer.safetensors": (tmp_path / "both" / "steer.safetensors").read_bytes()}
     assert composed.name.startswith("lm-steer-tone-calm-tiny-0-")

@@ -14,6 +14,7 @@ from lmsteer.errors import InputError
 from lmsteer.methods.method_file import load_controller, method_name
 from lmsteer.steering.dimensions import DUMMY
 from lmsteer.steering.provenance import Provenance
+from lmsteer.steering.steer_location import locate_steer
 
 LONGEST_NAME = 128
 FACTS = ("name", "digest", "source")
@@ -59,6 +60,7 @@ def steer_artifact(path: Path, *, copies: bool = True) -> tuple[Any, Provenance]
     """
     import wandb
 
+    path = locate_steer(path)
     controller, provenance = load_controller(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     attributes = (name for name in controller.dimensions if name != DUMMY)

@@ -104,19 +104,26 @@ class LogitSteer:
         if logits.shape[-1] < len(self.offset):
             raise InputError(f"{logits.shape[-1]} logits, but the steer is of a model of {len(self.offset)} words")
         rows = strength_BK.ne(0).any(-1)
+        if rows.all():
+            return self._steered(logits, strength_BK).to(logits.dtype)
         if not rows.any():
             return logits
-        plain, strength = logits[rows].float(), strength_BK[rows].to(logits.device, torch.float32)
-        columns = plain.shape[-1]
+        return logits.clone().index_put((rows,), self._steered(logits[rows], strength_BK[rows]).to(logits.dtype))
+
+    def _steered(self, logits: Tensor, strength_BK: Tensor) -> Tensor:
+        """Return steered logits (B, C) in float32; one product over all dimensions would copy their factors."""
+        plain, words = logits.float(), len(self.offset)
         if self.softcap is not None:
             largest = 1 - torch.finfo(torch.float32).eps  # a rounded logit may lie at the cap itself
             plain = self.softcap * torch.atanh((plain / self.softcap).clamp(-largest, largest))
-        code_BKR = torch.einsum("bv,kvr->bkr", plain[:, : len(self.offset)] - self.offset, self.read)
-        shift = torch.einsum("bkr,kcr->bc", code_BKR * strength[..., None], self.write[:, :columns])
-        steered = plain + shift + strength @ self.constant[:, :columns]
-        if self.softcap is not None:
-            steered = self.softcap * torch.tanh(steered / self.softcap)
-        return logits.clone().index_put((rows,), steered.to(logits.dtype))
+        steered, columns = plain.clone(), plain.shape[-1]
+        for k in strength_BK.ne(0).any(0).nonzero().flatten().tolist():
+            strength_B1 = strength_BK[:, k, None].to(plain)
+            code_BR = torch.addmm(-(self.offset @ self.read[k]), plain[:, :words], self.read[k]) * strength_B1
+            steered.addmm_(code_BR, self.write[k, :columns].T)
+            if self.constant[k].any():
+                steered += strength_B1 * self.constant[k, :columns]
+        return steered if self.softcap is None else self.softcap * torch.tanh(steered / self.softcap)
 
     def strengths(self, strength: Mapping[str, float]) -> Tensor:
         """Return strengths (K,) by name on the CPU; dimensions that are not named have their own, or 0.

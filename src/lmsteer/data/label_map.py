@@ -99,7 +99,7 @@ class LabelMap:
                 numbers begin at 0, which is no class.
         """
         if self.labels is None:
-            if self._lowest == 0:
+            if self._lowest == 0 < self._highest:  # labels that are all 0 are refused as all equal ones are
                 raise InputError(
                     f"corpus {corpus}: labels are from 0 to {self._highest:g}, and none is negative; the class is the "
                     "sign of a label, so that a map is needed, such as corpus.labels={0: -1, 1: 1}, or of scores "

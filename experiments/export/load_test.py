@@ -129,14 +129,14 @@ def same(requests: Sequence[Request], alone: Sequence[Answer], at_once: Sequence
 
 def differences(requests: Sequence[Request], alone: Sequence[Answer], at_once: Sequence[Answer]) -> list[Results]:
     """Return where answers begin to differ, and how near the two likeliest tokens were there."""
-    found = []
+    differences = []
     for index, (request, a, b) in enumerate(zip(requests, alone, at_once, strict=True)):
         if a.tokens != b.tokens:
             pairs = enumerate(zip(a.tokens, b.tokens, strict=False))
             position = next((k for k, (x, y) in pairs if x != y), min(len(a.tokens), len(b.tokens)))
             gap = a.gaps[position] if position < len(a.gaps) else None
-            found.append({"request": index, "kind": request.kind, "token": position, "gap": gap})
-    return found
+            differences.append({"request": index, "kind": request.kind, "token": position, "gap": gap})
+    return differences
 
 
 def load_table(results: Results) -> str:

@@ -93,29 +93,38 @@ def entry_point(
                 refusal = error  # Hydra would print a line of its own before ours
 
         def main() -> None:
-            full_error = os.environ.get(FULL_ERROR)
             accept_any_encoding()
             escape_tracebacks()
             try:
-                sys.argv = _resolved(name, sys.argv)
-                with terminable(), full_hydra_errors(), first_choices(), bounded_configs():
-                    run()
+                _call(name, run)
                 if refusal is not None:
                     raise refusal
             except KeyboardInterrupt:
-                if full_error:
+                if os.environ.get(FULL_ERROR):
                     raise
                 sys.exit(INTERRUPTED)
             except Exception as error:
-                if full_error or (started and not isinstance(error, EXPECTED_ERRORS)):
+                if os.environ.get(FULL_ERROR) or (started and not isinstance(error, EXPECTED_ERRORS)):
                     raise
-                if tqdm._instances:  # an open progress bar, whose line has not ended
-                    print(file=sys.stderr)
-                sys.exit(f"Error: {one_line(error)}")
+                sys.exit(_last_line(error))
 
         return main
 
     return decorate
+
+
+def _call(name: str, run: Callable[[], None]) -> None:
+    """Call a function of Hydra with the command line of a command."""
+    sys.argv = _resolved(name, sys.argv)
+    with terminable(), full_hydra_errors(), first_choices(), bounded_configs():
+        run()
+
+
+def _last_line(error: Exception) -> str:
+    """Return the line in which a command ends, after the line of an open progress bar."""
+    if tqdm._instances:
+        print(file=sys.stderr)
+    return f"Error: {one_line(error)}"
 
 
 def _resolved(name: str, arguments: list[str]) -> list[str]:

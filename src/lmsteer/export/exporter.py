@@ -139,8 +139,8 @@ class Export:
             InputError: If the strength is 0, unknown to the steer or follows a schedule, the form cannot hold the
                 steer, or the folder holds anything else.
         """
-        given = strength or dict.fromkeys(self.steer.dimensions, 1.0)
-        refuse_schedules(self.steer, [name for name, value in given.items() if value])
+        written = strength or dict.fromkeys(self.steer.dimensions, 1.0)
+        refuse_schedules(self.steer, [name for name, value in written.items() if value])
         plan = AttachedSteer(self.model, self.steer, form, strength, rank=rank)
 
         def write(target: Path) -> None:

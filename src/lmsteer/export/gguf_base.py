@@ -81,8 +81,8 @@ def check_same_model(reader: GGUFReader, path: Path, model: LanguageModel) -> No
             f"{expected[0]} of width {expected[1]} with {model.head.vocabulary}"
         )
     index = torch.linspace(0, model.head.vocabulary - 1, min(COMPARED_ROWS, model.head.vocabulary)).long()
-    own = model.head.weight[index.to(model.head.weight.device)].float().cpu().flatten()
-    cosine = torch.cosine_similarity(own, embedding_rows(tensor, index, path).flatten(), dim=0).item()
+    expected_rows = model.head.weight[index.to(model.head.weight.device)].float().cpu().flatten()
+    cosine = torch.cosine_similarity(expected_rows, embedding_rows(tensor, index, path).flatten(), dim=0).item()
     if not cosine >= LEAST_COSINE:
         raise InputError(
             f"{path}: its output embeddings are not those of the model {model.name} (cosine {cosine:.2f}); a GGUF file "

@@ -105,5 +105,5 @@ def folder_files(folder: Path) -> list[tuple[str, int]]:
     from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects  # type: ignore[attr-defined]
 
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    kept = filter_repo_objects(files, ignore_patterns=DEFAULT_IGNORE_PATTERNS)
-    return [(name, (folder / name).stat().st_size) for name in kept]
+    uploaded = filter_repo_objects(files, ignore_patterns=DEFAULT_IGNORE_PATTERNS)
+    return [(name, (folder / name).stat().st_size) for name in uploaded]

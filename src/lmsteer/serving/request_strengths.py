@@ -77,12 +77,12 @@ class RequestStrengths:
     def _first(self) -> str:
         return next(iter(self.defaults))
 
-    def _named(self, given: object) -> dict[str, float]:
+    def _named(self, entry: object) -> dict[str, float]:
         """Return the strengths that a request gives, by name."""
-        if given is None:
+        if entry is None:
             return {}
         strengths: dict[str, float] = {}
-        for name, value in (given if isinstance(given, dict) else {self._first: given}).items():
+        for name, value in (entry if isinstance(entry, dict) else {self._first: entry}).items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 shown = json.dumps(value)[:80]
                 raise InputError(f"{STEER} {name}={shown}: a number or {{name: number, …}} expected")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.annotation_runs import hostile_text, write_runs
 from tests.handmade_commands import run_command
 
@@ -158,7 +158,8 @@ def test_back_changes_an_answer_and_stop_downloads_what_there_is(page: Page, stu
 
 def test_a_file_of_answers_goes_on_elsewhere_and_the_key_is_refused(page: Page, study: Path, tmp_path: Path) -> None:
     page.locator("#file").set_input_files(study / "key.json")
-    assert "This is the key" in (page.get_by_role("alert").text_content() or "")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("This is the key")  # once the page has read the file
     other = {"format": "lmsteer-answers", "questionnaire": "another", "rater": "x", "answers": []}
     item = content(study, "questionnaire.json")["items"][0]["id"]
     answers = [{"item": item, "question": question, "choice": "a", "seconds": 1} for question in QUESTIONS]
@@ -167,7 +168,7 @@ def test_a_file_of_answers_goes_on_elsewhere_and_the_key_is_refused(page: Page, 
         (tmp_path / f"{name}.json").write_text(json.dumps(file))
         page.locator("#file").set_input_files(tmp_path / f"{name}.json")
         if name == "other":
-            assert "another questionnaire" in (page.get_by_role("alert").text_content() or "")
+            expect(alert).to_contain_text("another questionnaire")
     page.get_by_text("Item 2 of").wait_for()
 
 

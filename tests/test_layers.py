@@ -25,8 +25,8 @@ LAYERS = (
     ("commands", "cli"),
 )
 """From the lowest to the highest: a module imports packages of lower layers, its own package, and its neighbours."""
-HYDRA = {"hydra", "omegaconf"}
-LIGHTNING = {"pytorch_lightning", "lightning_fabric"}
+HYDRA = ("hydra", "omegaconf")
+LIGHTNING = ("pytorch_lightning", "lightning_fabric")
 # Third-party packages, and the only packages of the library that import them.
 ONLY_IN = {
     **{name: {"cli", "commands"} for name in HYDRA},
